@@ -1,0 +1,356 @@
+"""A race track: the free cells of a map, its centreline and what follows from both."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from training.sim import centerline as curve
+from training.sim import occupancy
+from training.sim.edt import distance_transform_cells
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    Array = NDArray[np.float64]
+
+# The centreline's points are this far apart, give or take what makes the lap a whole number of them.
+SPACING_M = 0.2
+# Points that already lie this evenly, near SPACING_M, are kept as they are: load(save(t)) equals t.
+EVENNESS = 0.02
+FEWEST_POINTS = 8
+# Sideways free space is measured up to here where the map has no wall nearer.
+WIDEST_M = 10.0
+# A cell larger than this cannot show a track for a car of 0.31 m × 0.58 m.
+COARSEST_RESOLUTION_M = 0.5
+
+
+class TrackError(ValueError):
+    """A map, centreline or request for a track is broken; the message says what and where."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Track:
+    """A race track; immutable. Make one with `from_occupancy`, `load` or `generate`.
+
+    free: (H, W) bool, row 0 at the bottom. origin: x m, y m, yaw rad of the lower left corner.
+    centerline: (n, 2) m, closed (the first point is not repeated), evenly spaced at about 0.2 m, in
+    driving direction; width_right_m and width_left_m: (n,) m from it to the walls. All three are None
+    for a map without a centreline.
+    """
+
+    name: str
+    free: NDArray[np.bool_]
+    resolution_m: float
+    origin: tuple[float, float, float]
+    centerline: Array | None = None
+    width_right_m: Array | None = field(default=None)
+    width_left_m: Array | None = field(default=None)
+
+    @classmethod
+    def from_occupancy(  # the six things that make a map; the public surface of the design
+        cls,
+        free: ArrayLike,
+        resolution_m: float,
+        origin: Sequence[float],
+        centerline: ArrayLike | None = None,
+        *,
+        name: str = "track",
+        widths_m: ArrayLike | None = None,
+    ) -> Track:
+        """Build a track from its free cells and, if there is one, its centreline.
+
+        free: (H, W), true or 1 where a car may be, row 0 at the bottom; no wall is assumed beyond the
+        edge. origin: x m, y m, yaw rad of the lower left corner. centerline: (k, 2) m in driving
+        direction, k ≥ 8. widths_m: (k, 2) m to the right and to the left of each point; measured on
+        the map if None. Raises TrackError where these do not make a track.
+        """
+        cells = _checked_cells(free)
+        resolution = _checked_resolution(resolution_m)
+        corner = _checked_origin(origin)
+        if centerline is None:
+            return cls(name, cells, resolution, corner)
+        points = _checked_centerline(centerline)
+        frame = occupancy.frame_of(resolution, corner)
+        _check_way_is_free(cells, frame, points)
+        given = None if widths_m is None else _checked_widths(widths_m, len(points))
+        even, given = _evenly_spaced(points, given)
+        tangent = curve.tangents(even, curve.chord_lengths(even))
+        measured = occupancy.widths(cells, frame, even, tangent, WIDEST_M)
+        if given is None:
+            given = measured
+        else:
+            _check_scale(resolution, given, measured)
+        right, left = (_frozen(np.ascontiguousarray(column)) for column in given.T)
+        return cls(name, cells, resolution, corner, _frozen(even), right, left)
+
+    @cached_property
+    def distance_field_m(self) -> Array:
+        """Give the distance from each cell to the nearest wall: (H, W) m, resolution × exact EDT."""
+        return _frozen(self.resolution_m * distance_transform_cells(self.free))
+
+    @cached_property
+    def frame(self) -> occupancy.Frame:
+        """Give the grid's place in the world, for the kernels."""
+        return occupancy.frame_of(self.resolution_m, self.origin)
+
+    @cached_property
+    def arc_length_m(self) -> Array:
+        """Give the way along the centreline to each of its points: (n,) m from 0."""
+        return _frozen(curve.cumulative(self._chords_m))
+
+    @cached_property
+    def length_m(self) -> float:
+        """Give the length of a lap along the centreline in metres."""
+        return float(self.arc_length_m[-1] + self._chords_m[-1])
+
+    @cached_property
+    def tangent(self) -> Array:
+        """Give the centreline's unit tangents: (n, 2)."""
+        return _frozen(curve.tangents(self._line, self._chords_m))
+
+    @cached_property
+    def heading_rad(self) -> Array:
+        """Give the centreline's heading at each point: (n,) rad in −π..π."""
+        return _frozen(np.arctan2(self.tangent[:, 1], self.tangent[:, 0]))
+
+    @cached_property
+    def curvature_1pm(self) -> Array:
+        """Give the centreline's curvature at each point: (n,) 1/m, positive in left turns."""
+        return _frozen(curve.curvature(self._line, self._chords_m))
+
+    @cached_property
+    def _chords_m(self) -> Array:
+        return _frozen(curve.chord_lengths(self._line))
+
+    @property
+    def _line(self) -> Array:
+        if self.centerline is None:
+            message = (
+                f"track {self.name!r} has no centreline: put a {self.name}_centerline.csv beside its map"
+            )
+            raise TrackError(message)
+        return self.centerline
+
+    def pose_at(self, s_m: Any, lateral_m: Any = 0.0, heading_offset_rad: Any = 0.0) -> tuple[Any, Any, Any]:
+        """Return (x m, y m, yaw rad in −π..π) at a way along the centreline and a left offset.
+
+        Takes numbers or arrays of one shape, and answers alike. s_m is taken modulo the lap.
+        """
+        s, lateral, turn = np.broadcast_arrays(
+            np.asarray(s_m, np.float64),
+            np.asarray(lateral_m, np.float64),
+            np.asarray(heading_offset_rad, np.float64),
+        )
+        poses = curve.pose_many(
+            self._line,
+            self.tangent,
+            self.arc_length_m,
+            self.length_m,
+            s.ravel().copy(),
+            lateral.ravel().copy(),
+        )
+        yaw = poses[:, 2] + turn.ravel()
+        yaw = np.where(np.abs(yaw) > math.pi, np.remainder(yaw + math.pi, 2 * math.pi) - math.pi, yaw)
+        if s.ndim == 0:
+            return float(poses[0, 0]), float(poses[0, 1]), float(yaw[0])
+        return poses[:, 0].reshape(s.shape), poses[:, 1].reshape(s.shape), yaw.reshape(s.shape)
+
+    def project(self, xy: ArrayLike) -> tuple[Any, Any]:
+        """Return (way along the centreline m, lateral offset m, positive to the left) of a point.
+
+        xy: (2,) m gives two numbers, (..., 2) gives two arrays. Kernels that know roughly where a car
+        is call `training.sim.centerline.project` with the index they had before.
+        """
+        where = np.asarray(xy, np.float64)
+        s, lateral = curve.project_many(
+            self._line,
+            self.tangent,
+            self.arc_length_m,
+            self.length_m,
+            np.ascontiguousarray(where.reshape(-1, 2)),
+        )
+        if where.ndim == 1:
+            return float(s[0]), float(lateral[0])
+        return s.reshape(where.shape[:-1]), lateral.reshape(where.shape[:-1])
+
+    def reversed(self) -> Track:
+        """Return the same track driven the other way round, from the same start."""
+        order = -np.arange(len(self._line)) % len(self._line)
+        return replace(
+            self,
+            name=f"{self.name}-reversed",
+            centerline=_frozen(self._line[order]),
+            width_right_m=_frozen(self.width_left_m[order]),
+            width_left_m=_frozen(self.width_right_m[order]),
+        )
+
+    def mirrored(self) -> Track:
+        """Return the mirror image (left turns become right turns), in the same place."""
+        line = None
+        if self.centerline is not None:
+            line = np.empty_like(self.centerline)
+            top_m = self.free.shape[0] * self.resolution_m
+            for i, (x, y) in enumerate(self.centerline):
+                right_m, up_m = occupancy.to_map(self.frame, x, y)
+                line[i] = occupancy.to_world(self.frame, right_m, top_m - up_m)
+            line = _frozen(line)
+        return replace(
+            self,
+            name=f"{self.name}-mirrored",
+            free=_frozen(np.ascontiguousarray(self.free[::-1])),
+            centerline=line,
+            width_right_m=self.width_left_m,
+            width_left_m=self.width_right_m,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        """Compare every number of the two tracks and their names."""
+        if not isinstance(other, Track):
+            return NotImplemented
+        return (
+            (self.name, self.resolution_m, self.origin) == (other.name, other.resolution_m, other.origin)
+            and np.array_equal(self.free, other.free)
+            and _same(self.centerline, other.centerline)
+            and _same(self.width_right_m, other.width_right_m)
+            and _same(self.width_left_m, other.width_left_m)
+        )
+
+    def __hash__(self) -> int:
+        """Hash the name and the map's place, which equal tracks share."""
+        return hash((self.name, self.resolution_m, self.origin, self.free.shape))
+
+    def __repr__(self) -> str:
+        """Name the track, its map's size and its length."""
+        height, width = self.free.shape
+        lap = "no centreline" if self.centerline is None else f"lap {self.length_m:.1f} m"
+        return f"Track({self.name!r}, {width} × {height} cells of {self.resolution_m:g} m, {lap})"
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    array.flags.writeable = False
+    return array
+
+
+def _same(one: Array | None, other: Array | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one, other)
+
+
+def _checked_cells(free: ArrayLike) -> NDArray[np.bool_]:
+    cells = np.asarray(free)
+    if cells.ndim != 2 or 0 in cells.shape:  # noqa: PLR2004 - rows and columns
+        message = f"a map is a grid of rows and columns, not an array of shape {cells.shape}"
+        raise TrackError(message)
+    if cells.dtype != np.bool_ and not np.isin(cells, (0, 1)).all():
+        message = (
+            f"the free cells are given as true and false (1 and 0), not as {cells.min()} to {cells.max()}"
+        )
+        raise TrackError(message)
+    if not cells.any():
+        message = f"none of the map's {cells.shape[1]} × {cells.shape[0]} cells is free: check the thresholds and negate"
+        raise TrackError(message)
+    return _frozen(np.array(cells, dtype=np.bool_, order="C"))
+
+
+def _checked_resolution(resolution_m: float) -> float:
+    resolution = float(resolution_m)
+    if not 0.0 < resolution <= COARSEST_RESOLUTION_M:
+        message = f"a resolution of {resolution:g} m a cell is wrong: more than 0, at most {COARSEST_RESOLUTION_M:g} m"
+        raise TrackError(message)
+    return resolution
+
+
+def _checked_origin(origin: Sequence[float]) -> tuple[float, float, float]:
+    corner = tuple(float(value) for value in origin)
+    if len(corner) != 3 or not all(map(math.isfinite, corner)):  # noqa: PLR2004 - x, y, yaw
+        message = f"the origin is three finite numbers, x m, y m and yaw rad, not {list(corner)}"
+        raise TrackError(message)
+    return corner
+
+
+def _checked_centerline(centerline: ArrayLike) -> Array:
+    points = np.array(centerline, dtype=np.float64, order="C")
+    if points.ndim != 2 or points.shape[1] != 2:  # noqa: PLR2004 - x and y
+        message = f"a centreline is (n, 2) metres, not an array of shape {points.shape}"
+        raise TrackError(message)
+    broken = np.flatnonzero(~np.isfinite(points).all(axis=1))
+    if broken.size:
+        message = (
+            f"centreline point {broken[0]} is ({points[broken[0], 0]}, {points[broken[0], 1]}): not a number"
+        )
+        raise TrackError(message)
+    return points
+
+
+def _checked_widths(widths_m: ArrayLike, count: int) -> Array:
+    given = np.array(widths_m, dtype=np.float64, order="C")
+    if given.shape != (count, 2):
+        message = (
+            f"the widths are (n, 2) metres, right and left of {count} points, not of shape {given.shape}"
+        )
+        raise TrackError(message)
+    broken = np.flatnonzero(~(np.isfinite(given) & (given > 0.0)).all(axis=1))
+    if broken.size:
+        message = (
+            f"the widths at centreline point {broken[0]} are {given[broken[0], 0]} m to the right and "
+            f"{given[broken[0], 1]} m to the left: both must be more than 0"
+        )
+        raise TrackError(message)
+    return given
+
+
+def _check_way_is_free(cells: NDArray[np.bool_], frame: occupancy.Frame, points: Array) -> None:
+    kind, index, x, y, row, col = occupancy.first_obstacle(cells, frame, points)
+    if kind == occupancy.FREE:
+        return
+    height, width = cells.shape
+    where = "goes through a wall" if kind == occupancy.WALL else f"leaves the map of {width} × {height} cells"
+    message = (
+        f"the centreline {where} at ({x:.3f}, {y:.3f}) m (row {row} from the bottom, column {col}), "
+        f"between its points {index} and {(index + 1) % len(points)}; "
+        f"check the map there, its resolution ({frame.resolution_m:g} m) and its origin"
+    )
+    raise TrackError(message)
+
+
+def _evenly_spaced(points: Array, widths: Array | None) -> tuple[Array, Array | None]:
+    """Return the curve and its widths at even spacing; doubled points are left out."""
+    kept = curve.chord_lengths(points) > 1e-9  # noqa: PLR2004 - a nanometre
+    points = np.ascontiguousarray(points[kept])
+    widths = None if widths is None else widths[kept]
+    if len(points) < FEWEST_POINTS:
+        message = (
+            f"the centreline has {len(points)} distinct points: a closed curve needs at least {FEWEST_POINTS}"
+        )
+        raise TrackError(message)
+    for _ in range(4):  # a sharp corner rounds off in the first pass and spaces evenly in the next
+        chords = curve.chord_lengths(points)
+        mean = chords.sum() / len(chords)
+        is_even = np.abs(chords - mean).max() <= EVENNESS * mean
+        if is_even and 0.5 * SPACING_M <= mean <= 1.25 * SPACING_M:
+            break
+        count = max(FEWEST_POINTS, round(chords.sum() / SPACING_M))
+        points, position = curve.resample_closed(points, count)
+        if widths is not None:
+            known = np.arange(len(widths) + 1)
+            widths = np.stack([np.interp(position, known, np.append(c, c[0])) for c in widths.T], axis=1)
+    return points, widths
+
+
+def _check_scale(resolution: float, given: Array, measured: Array) -> None:
+    """Refuse a map whose corridor is not at all as wide as its centreline file says."""
+    said, seen = float(np.median(given.sum(axis=1))), float(np.median(measured.sum(axis=1)))
+    if not 0.4 * said <= seen <= 2.5 * said:  # noqa: PLR2004 - a factor, generous to thick walls
+        message = (
+            f"at {resolution:g} m a cell the free way is {seen:.2f} m wide, but the centreline's widths "
+            f"say {said:.2f} m: the resolution or the widths are wrong"
+        )
+        raise TrackError(message)
