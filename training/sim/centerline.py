@@ -10,7 +10,7 @@ Everything is + − × ÷ √ in scalar loops (the angles for output apart): the
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -24,6 +24,17 @@ if TYPE_CHECKING:
 PROJECTION_WINDOW = 15
 # Pieces into which a spline segment is cut to measure its length.
 _PIECES = 16
+# Shorter than this a direction means nothing.
+_TINY = 1e-9
+
+
+class Curve(NamedTuple):
+    """What `project` and `pose_at` need to know of a curve; `Track.curve` holds one."""
+
+    points: NDArray[np.float64]  # (n, 2) m
+    tangent: NDArray[np.float64]  # (n, 2), unit
+    arc_m: NDArray[np.float64]  # (n,) m, from 0
+    length_m: float  # once round
 
 
 @njit(cache=True)
@@ -65,7 +76,7 @@ def tangents(points: Array, chords: Array) -> Array:
             i
         ]
         norm = math.sqrt(tx * tx + ty * ty)
-        if norm < 1e-9:  # the curve turns back on itself: any tangent is as good as another
+        if norm < _TINY:  # the curve turns back on itself: any tangent is as good as another
             tx, ty, norm = points[after, 0] - points[i, 0], points[after, 1] - points[i, 1], chords[i]
         result[i, 0] = tx / norm
         result[i, 1] = ty / norm
@@ -201,43 +212,42 @@ def _nearest_point(points: Array, x: float, y: float, first: int, count: int) ->
 
 
 @njit(cache=True)
-def _ahead(points: Array, tangent: Array, x: float, y: float, i: int) -> float:
+def _ahead(curve: Curve, x: float, y: float, i: int) -> float:
     """Return how far (x, y) lies ahead of point i, along its tangent, in metres."""
+    points, tangent = curve.points, curve.tangent
     return (x - points[i, 0]) * tangent[i, 0] + (y - points[i, 1]) * tangent[i, 1]
 
 
 @njit(cache=True)
-def project(
-    points: Array, tangent: Array, arc_m: Array, length_m: float, x: float, y: float, hint: int
-) -> tuple[float, float, int]:
+def project(curve: Curve, x: float, y: float, hint: int) -> tuple[float, float, int]:
     """Return (arc length m, lateral offset m, point index) of the curve's place nearest to (x, y).
 
-    The offset is positive to the left of the curve. Searches PROJECTION_WINDOW points around `hint`,
-    or the whole curve if hint < 0. Beyond the centre of a bend there is no unique answer; the result
-    then stays within a few points of the nearest one.
+    The offset is positive to the left of the curve. Searches PROJECTION_WINDOW points around `hint`
+    (an index of the curve), or the whole curve if hint < 0. Beyond the centre of a bend there is no
+    unique answer; the result then stays within a few points of the nearest one.
     """
-    n = points.shape[0]
-    if hint < 0 or 2 * PROJECTION_WINDOW + 1 >= n:
-        i = _nearest_point(points, x, y, 0, n)
+    n = curve.points.shape[0]
+    if hint < 0 or n <= 2 * PROJECTION_WINDOW + 1:
+        i = _nearest_point(curve.points, x, y, 0, n)
     else:
-        i = _nearest_point(points, x, y, hint - PROJECTION_WINDOW, 2 * PROJECTION_WINDOW + 1)
-    for _ in range(4):  # the nearest point may be one or two from the segment whose normal meets (x, y)
-        if _ahead(points, tangent, x, y, i) >= 0.0:
+        i = _nearest_point(curve.points, x, y, hint - PROJECTION_WINDOW, 2 * PROJECTION_WINDOW + 1)
+    for _ in range(4):  # the nearest point may be one or two from the chord whose normal meets (x, y)
+        if _ahead(curve, x, y, i) >= 0.0:
             break
         i = i - 1 if i > 0 else n - 1
     for _ in range(4):
         j = i + 1 if i + 1 < n else 0
-        if _ahead(points, tangent, x, y, j) < 0.0:
+        if _ahead(curve, x, y, j) < 0.0:
             break
         i = j
-    return _project_on_chord(points, tangent, arc_m, length_m, x, y, i)
+    s, lateral = _project_on_chord(curve, x, y, i)
+    return s, lateral, i
 
 
 @njit(cache=True)
-def _project_on_chord(
-    points: Array, tangent: Array, arc_m: Array, length_m: float, x: float, y: float, i: int
-) -> tuple[float, float, int]:
+def _project_on_chord(curve: Curve, x: float, y: float, i: int) -> tuple[float, float]:
     """Solve (p − c(t))·T(t) = 0 on the chord from point i, where c and T are linear in t."""
+    points, tangent = curve.points, curve.tangent
     j = i + 1 if i + 1 < points.shape[0] else 0
     dx = points[j, 0] - points[i, 0]
     dy = points[j, 1] - points[i, 1]
@@ -254,37 +264,32 @@ def _project_on_chord(
     t = min(max(t, 0.0), 1.0)
     tx = tangent[i, 0] + t * ex
     ty = tangent[i, 1] + t * ey
-    norm = math.sqrt(tx * tx + ty * ty)
-    lateral = (tx * (py - t * dy) - ty * (px - t * dx)) / norm
-    s = arc_m[i] + t * math.sqrt(dx * dx + dy * dy)
-    if s >= length_m:
-        s -= length_m
-    return s, lateral, i
-
-
-@njit(cache=True)
-def project_many(
-    points: Array, tangent: Array, arc_m: Array, length_m: float, xy: Array
-) -> tuple[Array, Array]:
-    """Project each row of xy (k, 2) by full search; return (k,) arc lengths and (k,) offsets, both m."""
-    s = np.empty(xy.shape[0])
-    lateral = np.empty(xy.shape[0])
-    for k in range(xy.shape[0]):
-        s[k], lateral[k], _ = project(points, tangent, arc_m, length_m, xy[k, 0], xy[k, 1], -1)
+    lateral = (tx * (py - t * dy) - ty * (px - t * dx)) / math.sqrt(tx * tx + ty * ty)
+    s = curve.arc_m[i] + t * math.sqrt(dx * dx + dy * dy)
+    if s >= curve.length_m:
+        s -= curve.length_m
     return s, lateral
 
 
 @njit(cache=True)
-def pose_at(
-    points: Array, tangent: Array, arc_m: Array, length_m: float, s_m: float, lateral_m: float
-) -> tuple[float, float, float]:
+def project_many(curve: Curve, xy: Array) -> tuple[Array, Array]:
+    """Project each row of xy (k, 2) by full search; return (k,) arc lengths and (k,) offsets, both m."""
+    s = np.empty(xy.shape[0])
+    lateral = np.empty(xy.shape[0])
+    for k in range(xy.shape[0]):
+        s[k], lateral[k], _ = project(curve, xy[k, 0], xy[k, 1], -1)
+    return s, lateral
+
+
+@njit(cache=True)
+def pose_at(curve: Curve, s_m: float, lateral_m: float) -> tuple[float, float, float]:
     """Return (x m, y m, heading rad) at an arc length (any, taken modulo the length) and left offset."""
+    points, tangent, arc_m = curve.points, curve.tangent, curve.arc_m
     n = points.shape[0]
-    s = s_m - math.floor(s_m / length_m) * length_m
-    i = np.searchsorted(arc_m, s, side="right") - 1
-    i = min(max(i, 0), n - 1)
+    s = s_m - math.floor(s_m / curve.length_m) * curve.length_m
+    i = min(max(int(np.searchsorted(arc_m, s, side="right")) - 1, 0), n - 1)
     j = i + 1 if i + 1 < n else 0
-    end = arc_m[j] if j > 0 else length_m
+    end = arc_m[j] if j > 0 else curve.length_m
     t = min((s - arc_m[i]) / (end - arc_m[i]), 1.0)
     tx = tangent[i, 0] + t * (tangent[j, 0] - tangent[i, 0])
     ty = tangent[i, 1] + t * (tangent[j, 1] - tangent[i, 1])
@@ -295,13 +300,9 @@ def pose_at(
 
 
 @njit(cache=True)
-def pose_many(
-    points: Array, tangent: Array, arc_m: Array, length_m: float, s_m: Array, lateral_m: Array
-) -> Array:
+def pose_many(curve: Curve, s_m: Array, lateral_m: Array) -> Array:
     """Return (k, 3): `pose_at` of each pair of s_m (k,) and lateral_m (k,)."""
     poses = np.empty((s_m.shape[0], 3))
     for k in range(s_m.shape[0]):
-        poses[k, 0], poses[k, 1], poses[k, 2] = pose_at(
-            points, tangent, arc_m, length_m, s_m[k], lateral_m[k]
-        )
+        poses[k, 0], poses[k, 1], poses[k, 2] = pose_at(curve, s_m[k], lateral_m[k])
     return poses

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from training.sim import centerline as curve
+from training.sim import centerline as geometry
 from training.sim import occupancy
+from training.sim import track_checks as checks
 from training.sim.edt import distance_transform_cells
+from training.sim.track_checks import FEWEST_POINTS, TrackError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,15 +26,8 @@ if TYPE_CHECKING:
 SPACING_M = 0.2
 # Points that already lie this evenly, near SPACING_M, are kept as they are: load(save(t)) equals t.
 EVENNESS = 0.02
-FEWEST_POINTS = 8
 # Sideways free space is measured up to here where the map has no wall nearer.
 WIDEST_M = 10.0
-# A cell larger than this cannot show a track for a car of 0.31 m × 0.58 m.
-COARSEST_RESOLUTION_M = 0.5
-
-
-class TrackError(ValueError):
-    """A map, centreline or request for a track is broken; the message says what and where."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -71,22 +66,22 @@ class Track:
         direction, k ≥ 8. widths_m: (k, 2) m to the right and to the left of each point; measured on
         the map if None. Raises TrackError where these do not make a track.
         """
-        cells = _checked_cells(free)
-        resolution = _checked_resolution(resolution_m)
-        corner = _checked_origin(origin)
+        cells = _frozen(checks.checked_cells(free))
+        resolution = checks.checked_resolution(resolution_m)
+        corner = checks.checked_origin(origin)
         if centerline is None:
             return cls(name, cells, resolution, corner)
-        points = _checked_centerline(centerline)
+        points = checks.checked_centerline(centerline)
         frame = occupancy.frame_of(resolution, corner)
-        _check_way_is_free(cells, frame, points)
-        given = None if widths_m is None else _checked_widths(widths_m, len(points))
+        checks.check_way_is_free(cells, frame, points)
+        given = None if widths_m is None else checks.checked_widths(widths_m, len(points))
         even, given = _evenly_spaced(points, given)
-        tangent = curve.tangents(even, curve.chord_lengths(even))
+        tangent = geometry.tangents(even, geometry.chord_lengths(even))
         measured = occupancy.widths(cells, frame, even, tangent, WIDEST_M)
         if given is None:
             given = measured
         else:
-            _check_scale(resolution, given, measured)
+            checks.check_scale(resolution, given, measured)
         right, left = (_frozen(np.ascontiguousarray(column)) for column in given.T)
         return cls(name, cells, resolution, corner, _frozen(even), right, left)
 
@@ -103,7 +98,7 @@ class Track:
     @cached_property
     def arc_length_m(self) -> Array:
         """Give the way along the centreline to each of its points: (n,) m from 0."""
-        return _frozen(curve.cumulative(self._chords_m))
+        return _frozen(geometry.cumulative(self._chords_m))
 
     @cached_property
     def length_m(self) -> float:
@@ -113,7 +108,12 @@ class Track:
     @cached_property
     def tangent(self) -> Array:
         """Give the centreline's unit tangents: (n, 2)."""
-        return _frozen(curve.tangents(self._line, self._chords_m))
+        return _frozen(geometry.tangents(self._line, self._chords_m))
+
+    @cached_property
+    def curve(self) -> geometry.Curve:
+        """Give the centreline as the kernels of `training.sim.centerline` take it."""
+        return geometry.Curve(self._line, self.tangent, self.arc_length_m, self.length_m)
 
     @cached_property
     def heading_rad(self) -> Array:
@@ -123,11 +123,11 @@ class Track:
     @cached_property
     def curvature_1pm(self) -> Array:
         """Give the centreline's curvature at each point: (n,) 1/m, positive in left turns."""
-        return _frozen(curve.curvature(self._line, self._chords_m))
+        return _frozen(geometry.curvature(self._line, self._chords_m))
 
     @cached_property
     def _chords_m(self) -> Array:
-        return _frozen(curve.chord_lengths(self._line))
+        return _frozen(geometry.chord_lengths(self._line))
 
     @property
     def _line(self) -> Array:
@@ -138,24 +138,29 @@ class Track:
             raise TrackError(message)
         return self.centerline
 
-    def pose_at(self, s_m: Any, lateral_m: Any = 0.0, heading_offset_rad: Any = 0.0) -> tuple[Any, Any, Any]:
+    @overload
+    def pose_at(
+        self, s_m: float, lateral_m: float = ..., heading_offset_rad: float = ...
+    ) -> tuple[float, float, float]: ...
+
+    @overload
+    def pose_at(
+        self, s_m: Array, lateral_m: ArrayLike = ..., heading_offset_rad: ArrayLike = ...
+    ) -> tuple[Array, Array, Array]: ...
+
+    def pose_at(
+        self, s_m: ArrayLike, lateral_m: ArrayLike = 0.0, heading_offset_rad: ArrayLike = 0.0
+    ) -> tuple[Any, Any, Any]:
         """Return (x m, y m, yaw rad in −π..π) at a way along the centreline and a left offset.
 
-        Takes numbers or arrays of one shape, and answers alike. s_m is taken modulo the lap.
+        Takes numbers, or arrays that broadcast, and answers alike. s_m is taken modulo the lap.
         """
         s, lateral, turn = np.broadcast_arrays(
             np.asarray(s_m, np.float64),
             np.asarray(lateral_m, np.float64),
             np.asarray(heading_offset_rad, np.float64),
         )
-        poses = curve.pose_many(
-            self._line,
-            self.tangent,
-            self.arc_length_m,
-            self.length_m,
-            s.ravel().copy(),
-            lateral.ravel().copy(),
-        )
+        poses = geometry.pose_many(self.curve, s.ravel().copy(), lateral.ravel().copy())
         yaw = poses[:, 2] + turn.ravel()
         yaw = np.where(np.abs(yaw) > math.pi, np.remainder(yaw + math.pi, 2 * math.pi) - math.pi, yaw)
         if s.ndim == 0:
@@ -169,13 +174,7 @@ class Track:
         is call `training.sim.centerline.project` with the index they had before.
         """
         where = np.asarray(xy, np.float64)
-        s, lateral = curve.project_many(
-            self._line,
-            self.tangent,
-            self.arc_length_m,
-            self.length_m,
-            np.ascontiguousarray(where.reshape(-1, 2)),
-        )
+        s, lateral = geometry.project_many(self.curve, np.ascontiguousarray(where.reshape(-1, 2)))
         if where.ndim == 1:
             return float(s[0]), float(lateral[0])
         return s.reshape(where.shape[:-1]), lateral.reshape(where.shape[:-1])
@@ -244,86 +243,9 @@ def _same(one: Array | None, other: Array | None) -> bool:
     return np.array_equal(one, other)
 
 
-def _checked_cells(free: ArrayLike) -> NDArray[np.bool_]:
-    cells = np.asarray(free)
-    if cells.ndim != 2 or 0 in cells.shape:  # noqa: PLR2004 - rows and columns
-        message = f"a map is a grid of rows and columns, not an array of shape {cells.shape}"
-        raise TrackError(message)
-    if cells.dtype != np.bool_ and not np.isin(cells, (0, 1)).all():
-        message = (
-            f"the free cells are given as true and false (1 and 0), not as {cells.min()} to {cells.max()}"
-        )
-        raise TrackError(message)
-    if not cells.any():
-        message = f"none of the map's {cells.shape[1]} × {cells.shape[0]} cells is free: check the thresholds and negate"
-        raise TrackError(message)
-    return _frozen(np.array(cells, dtype=np.bool_, order="C"))
-
-
-def _checked_resolution(resolution_m: float) -> float:
-    resolution = float(resolution_m)
-    if not 0.0 < resolution <= COARSEST_RESOLUTION_M:
-        message = f"a resolution of {resolution:g} m a cell is wrong: more than 0, at most {COARSEST_RESOLUTION_M:g} m"
-        raise TrackError(message)
-    return resolution
-
-
-def _checked_origin(origin: Sequence[float]) -> tuple[float, float, float]:
-    corner = tuple(float(value) for value in origin)
-    if len(corner) != 3 or not all(map(math.isfinite, corner)):  # noqa: PLR2004 - x, y, yaw
-        message = f"the origin is three finite numbers, x m, y m and yaw rad, not {list(corner)}"
-        raise TrackError(message)
-    return corner
-
-
-def _checked_centerline(centerline: ArrayLike) -> Array:
-    points = np.array(centerline, dtype=np.float64, order="C")
-    if points.ndim != 2 or points.shape[1] != 2:  # noqa: PLR2004 - x and y
-        message = f"a centreline is (n, 2) metres, not an array of shape {points.shape}"
-        raise TrackError(message)
-    broken = np.flatnonzero(~np.isfinite(points).all(axis=1))
-    if broken.size:
-        message = (
-            f"centreline point {broken[0]} is ({points[broken[0], 0]}, {points[broken[0], 1]}): not a number"
-        )
-        raise TrackError(message)
-    return points
-
-
-def _checked_widths(widths_m: ArrayLike, count: int) -> Array:
-    given = np.array(widths_m, dtype=np.float64, order="C")
-    if given.shape != (count, 2):
-        message = (
-            f"the widths are (n, 2) metres, right and left of {count} points, not of shape {given.shape}"
-        )
-        raise TrackError(message)
-    broken = np.flatnonzero(~(np.isfinite(given) & (given > 0.0)).all(axis=1))
-    if broken.size:
-        message = (
-            f"the widths at centreline point {broken[0]} are {given[broken[0], 0]} m to the right and "
-            f"{given[broken[0], 1]} m to the left: both must be more than 0"
-        )
-        raise TrackError(message)
-    return given
-
-
-def _check_way_is_free(cells: NDArray[np.bool_], frame: occupancy.Frame, points: Array) -> None:
-    kind, index, x, y, row, col = occupancy.first_obstacle(cells, frame, points)
-    if kind == occupancy.FREE:
-        return
-    height, width = cells.shape
-    where = "goes through a wall" if kind == occupancy.WALL else f"leaves the map of {width} × {height} cells"
-    message = (
-        f"the centreline {where} at ({x:.3f}, {y:.3f}) m (row {row} from the bottom, column {col}), "
-        f"between its points {index} and {(index + 1) % len(points)}; "
-        f"check the map there, its resolution ({frame.resolution_m:g} m) and its origin"
-    )
-    raise TrackError(message)
-
-
 def _evenly_spaced(points: Array, widths: Array | None) -> tuple[Array, Array | None]:
     """Return the curve and its widths at even spacing; doubled points are left out."""
-    kept = curve.chord_lengths(points) > 1e-9  # noqa: PLR2004 - a nanometre
+    kept = geometry.chord_lengths(points) > 1e-9  # noqa: PLR2004 - a nanometre
     points = np.ascontiguousarray(points[kept])
     widths = None if widths is None else widths[kept]
     if len(points) < FEWEST_POINTS:
@@ -332,25 +254,14 @@ def _evenly_spaced(points: Array, widths: Array | None) -> tuple[Array, Array | 
         )
         raise TrackError(message)
     for _ in range(4):  # a sharp corner rounds off in the first pass and spaces evenly in the next
-        chords = curve.chord_lengths(points)
+        chords = geometry.chord_lengths(points)
         mean = chords.sum() / len(chords)
         is_even = np.abs(chords - mean).max() <= EVENNESS * mean
         if is_even and 0.5 * SPACING_M <= mean <= 1.25 * SPACING_M:
             break
         count = max(FEWEST_POINTS, round(chords.sum() / SPACING_M))
-        points, position = curve.resample_closed(points, count)
+        points, position = geometry.resample_closed(points, count)
         if widths is not None:
             known = np.arange(len(widths) + 1)
             widths = np.stack([np.interp(position, known, np.append(c, c[0])) for c in widths.T], axis=1)
     return points, widths
-
-
-def _check_scale(resolution: float, given: Array, measured: Array) -> None:
-    """Refuse a map whose corridor is not at all as wide as its centreline file says."""
-    said, seen = float(np.median(given.sum(axis=1))), float(np.median(measured.sum(axis=1)))
-    if not 0.4 * said <= seen <= 2.5 * said:  # noqa: PLR2004 - a factor, generous to thick walls
-        message = (
-            f"at {resolution:g} m a cell the free way is {seen:.2f} m wide, but the centreline's widths "
-            f"say {said:.2f} m: the resolution or the widths are wrong"
-        )
-        raise TrackError(message)
