@@ -156,6 +156,11 @@ def manifest_key(run: str, checkpoint: CheckpointId) -> str:
     return f"{checkpoint_prefix(run, checkpoint)}/manifest.json"
 
 
+def partial_manifest_key(run: str, checkpoint: CheckpointId) -> str:
+    """Return the key of a partial save's manifest, under another name so that nothing takes it for full."""
+    return f"{checkpoint_prefix(run, checkpoint)}/partial.json"
+
+
 def member_key(run: str, checkpoint: CheckpointId, name: str) -> str:
     """Return the key of one file of a checkpoint. DataError for a name that could leave its prefix."""
     return f"{checkpoint_prefix(run, checkpoint)}/{_matching(_MEMBER, name, 'file name in a checkpoint')}"
