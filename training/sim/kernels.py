@@ -79,8 +79,6 @@ class Rules(NamedTuple):
     beams: Beams
     vehicle: Vehicle
     switches: Switches
-    randomisation: Randomisation
-    scan_noise_m: float
     timestep_s: float
     seeds: np.ndarray  # (E,) uint64
 
@@ -257,9 +255,20 @@ def _step_environment(
 
 
 @njit(cache=True, parallel=True)
-def step_parallel(cars: Cars, atlas: Atlas, rules: Rules, actions: np.ndarray, repeat: int) -> None:
+def step_parallel(  # noqa: PLR0913 - numba's parallel loops take tuples one level deep: Rules comes in its parts
+    cars: Cars,
+    atlas: Atlas,
+    beams: Beams,
+    vehicle: Vehicle,
+    switches: Switches,
+    timestep_s: float,
+    seeds: np.ndarray,
+    actions: np.ndarray,
+    repeat: int,
+) -> None:
     """Step all environments `repeat` physics steps, environments spread over the threads."""
     for e in prange(cars.states.shape[0]):
+        rules = Rules(beams, vehicle, switches, timestep_s, seeds)
         _step_environment(cars, atlas, rules, e, actions, repeat)
 
 
@@ -271,19 +280,20 @@ def step_serial(cars: Cars, atlas: Atlas, rules: Rules, actions: np.ndarray, rep
 
 
 @njit(cache=True)
-def _draw_episode(cars: Cars, rules: Rules, e: int, n: int) -> None:
+def _draw_episode(cars: Cars, rules: Rules, r: Randomisation, e: int, n: int) -> None:
     """Draw this episode's friction, mass, delay and noise of one car."""
-    r = rules.randomisation
     key = chain(chain(chain(rules.seeds[e], cars.episode[e]), n), -1)
     cars.friction[e, n] = rules.vehicle.mu * uniform(chain(key, 1), r.friction_scale[0], r.friction_scale[1])
     cars.mass_kg[e, n] = rules.vehicle.m * uniform(chain(key, 2), r.mass_scale[0], r.mass_scale[1])
     low, high = r.steering_delay_steps
     cars.delay[e, n] = min(int(uniform(chain(key, 3), float(low), float(high + 1))), high)
-    cars.noise_m[e, n] = rules.scan_noise_m + uniform(chain(key, 4), r.scan_noise_m[0], r.scan_noise_m[1])
+    cars.noise_m[e, n] = uniform(chain(key, 4), r.scan_noise_m[0], r.scan_noise_m[1])
 
 
 @njit(cache=True)
-def reset(cars: Cars, atlas: Atlas, rules: Rules, poses: np.ndarray, where: np.ndarray) -> None:
+def reset(  # noqa: PLR0913 - kernel plumbing
+    cars: Cars, atlas: Atlas, rules: Rules, draws: Randomisation, poses: np.ndarray, where: np.ndarray
+) -> None:
     """Put the cars of the chosen environments at rest at their poses (E, N, 3) and scan from there."""
     num_cars, num_beams = cars.states.shape[1], cars.scans.shape[2]
     du, dv = np.empty(num_beams), np.empty(num_beams)
@@ -300,7 +310,7 @@ def reset(cars: Cars, atlas: Atlas, rules: Rules, poses: np.ndarray, where: np.n
             cars.steering_queue[e, n, :] = 0.0
             cars.collisions[e, n] = cars.wall_contacts[e, n] = False
             cars.collision_idx[e, n] = -1
-            _draw_episode(cars, rules, e, n)
+            _draw_episode(cars, rules, draws, e, n)
         _fill_all_corners(cars, rules, e, corners)
         for n in range(num_cars):
             _scan_walls(cars, atlas, rules, e, n, du, dv)

@@ -86,7 +86,7 @@ class World:
         self.tracks = _one_per_environment(track, num_envs)
         car = vehicle or Vehicle()
         chosen = switches if switches is not None else PROFILES[profile]
-        draws = _checked_randomisation(randomisation or Randomisation())
+        self._draws = _checked_randomisation(randomisation or Randomisation(), scan_noise_m)
         # The reference computes in float64. For training, single precision of the field halves its memory; a cell's
         # distance is then exact to 1e-7 of itself.
         kind = np.float64 if profile == "f1tenth_gym" else np.float32
@@ -94,8 +94,6 @@ class World:
             make_beams(Lidar(beams, fov_rad, max_range_m), car.width, car.lf + car.lr),
             car,
             chosen,
-            draws,
-            float(scan_noise_m),
             float(timestep_s),
             _seeds(seed, num_envs),
         )
@@ -173,7 +171,7 @@ class World:
                     f"{self.tracks[e].name!r}; start where the car's body is clear, e.g. at track.pose_at(0.0)"
                 )
                 raise ValueError(msg)
-        kernels.reset(self._cars, self._atlas, self._rules, placed, chosen)
+        kernels.reset(self._cars, self._atlas, self._rules, self._draws, placed, chosen)
 
     def step(self, actions: ArrayLike, repeat: int = 1) -> None:
         """Advance every environment by `repeat` physics steps under the same commands.
@@ -188,8 +186,10 @@ class World:
 
         """
         commands = self._checked(actions, 2, "actions", self._everywhere)
-        run = kernels.step_parallel if self.num_envs >= PARALLEL_FROM else kernels.step_serial
-        run(self._cars, self._atlas, self._rules, commands, repeat)
+        if self.num_envs >= PARALLEL_FROM:
+            kernels.step_parallel(self._cars, self._atlas, *self._rules, commands, repeat)
+        else:
+            kernels.step_serial(self._cars, self._atlas, self._rules, commands, repeat)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Return copies of all that a later step depends on; `load_state_dict` goes on exactly from there."""
@@ -251,7 +251,8 @@ def _seeds(seed: int | Sequence[int], num_envs: int) -> NDArray[np.uint64]:
     return np.array([int(v) % 2**64 for v in values], dtype=np.uint64)
 
 
-def _checked_randomisation(draws: Randomisation) -> Randomisation:
+def _checked_randomisation(draws: Randomisation, scan_noise_m: float) -> Randomisation:
+    """Return the ranges as floats, the world's own noise added to that of the draws."""
     for name, (low, high) in draws._asdict().items():
         if not 0 <= low <= high:
             msg = f"randomisation {name}=({low}, {high}) must be 0 <= low <= high"
@@ -261,7 +262,9 @@ def _checked_randomisation(draws: Randomisation) -> Randomisation:
         raise ValueError(msg)
     delay = (int(draws.steering_delay_steps[0]), int(draws.steering_delay_steps[1]))
     pairs = {n: (float(lo), float(hi)) for n, (lo, hi) in draws._asdict().items()}
-    return Randomisation(pairs["friction_scale"], pairs["mass_scale"], delay, pairs["scan_noise_m"])
+    low, high = pairs["scan_noise_m"]
+    noise = (low + float(scan_noise_m), high + float(scan_noise_m))
+    return Randomisation(pairs["friction_scale"], pairs["mass_scale"], delay, noise)
 
 
 def _make_cars(num_envs: int, num_cars: int, beams: int, kind: type) -> Cars:
