@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import threading
 import uuid
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from pydantic import JsonValue, ValidationError
 
 from training import layout
 from training.store import fencing
 from training.store.manifest import (
     MAX_MANIFEST_BYTES,
+    MAX_MEMBERS,
     MAX_MILESTONES,
     MAX_RECENT,
+    RESERVED_NAMES,
     CheckpointRef,
     Manifest,
     MemberRef,
@@ -27,7 +32,8 @@ from training.store.manifest import (
 )
 from training.store.parallel import in_parallel
 from training.store.restore import Checkpoint, load, load_partial
-from training.store.retry import until
+from training.store.retry import end_of, until
+from training.store.segments import PendingSegment
 from training.store.storage import (
     IF_ABSENT,
     Body,
@@ -39,23 +45,18 @@ from training.store.storage import (
     body_size,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from pydantic import JsonValue
-
 DEFAULT_WORKERS = 4
 
 
 class Contents(NamedTuple):
-    """What a checkpoint consists of: named files, replay segments already uploaded, JSON."""
+    """What a checkpoint consists of: named files, replay segments (uploaded or on their way), JSON."""
 
     members: Mapping[str, Body]
-    segments: Sequence[SegmentRef] = ()
+    segments: Sequence[SegmentRef | PendingSegment] = ()
     meta: Mapping[str, JsonValue] = {}
 
 
-def claim(
+def claim(  # noqa: PLR0913 - four that name the attempt, two that are usually left alone
     storage: Storage,
     run: str,
     training_type: str,
@@ -133,7 +134,7 @@ class Lineage:
             storage = until(self.storage, not_after)
             # Also fetches the ETag left by a swap whose outcome we never learnt.
             self._held.check(storage)
-            ref = self._write(storage, step, contents, kind="full")
+            ref = self._write(storage, step, contents, "full")
             self._ours.add(ref.uuid)
             self._held.swap(lambda pointer: self._extended(pointer, ref, milestone=milestone), storage)
             return ref
@@ -146,7 +147,7 @@ class Lineage:
         Only `load_partial` ever finds it, and only while its base is the run's newest checkpoint.
         """
         with self._lock:
-            return self._write(until(self.storage, not_after), step, contents, kind="partial")
+            return self._write(until(self.storage, not_after), step, contents, "partial")
 
     def _base(self, pointer: Pointer) -> CheckpointRef | None:
         newest = pointer.checkpoint
@@ -168,23 +169,15 @@ class Lineage:
             }
         )
 
-    def _write(self, storage: Storage, step: int, contents: Contents, *, kind: str) -> CheckpointRef:
+    def _write(self, storage: Storage, step: int, contents: Contents, kind: str) -> CheckpointRef:
         checkpoint = layout.CheckpointId(step, self.epoch, uuid.uuid4().hex)
-        manifest = Manifest.model_validate(
-            {
-                "kind": kind,
-                "run": self.run,
-                "training_type": self._held.training_type,
-                "attempt": self._held.claim.attempt,
-                "created_at": utc_now(),
-                "base": self._base(self._held.pointer),
-                "members": self._write_members(storage, checkpoint, contents.members),
-                "segments": tuple(contents.segments),
-                "meta": dict(contents.meta),
-                **checkpoint._asdict(),
-            }
-        )
-        data = encode(manifest)
+        segments = [
+            part if isinstance(part, SegmentRef) else part.result(not_after=end_of(storage))
+            for part in contents.segments
+        ]
+        manifest = self._manifest(checkpoint, kind, segments, contents.meta)
+        members = self._write_members(storage, checkpoint, contents.members)
+        data = encode(manifest.model_copy(update={"members": members}))
         if len(data) > MAX_MANIFEST_BYTES:
             message = f"the manifest at step {step} has {len(data)} bytes, {MAX_MANIFEST_BYTES} are allowed"
             raise Refused(message, next_step="Put large state into a member (arrays), not into the JSON.")
@@ -194,9 +187,40 @@ class Lineage:
             manifest_sha256=body_sha256(data), manifest_size=len(data), **checkpoint._asdict()
         )
 
+    def _manifest(
+        self,
+        checkpoint: layout.CheckpointId,
+        kind: str,
+        segments: list[SegmentRef],
+        meta: Mapping[str, JsonValue],
+    ) -> Manifest:
+        try:
+            return Manifest.model_validate(
+                {
+                    "kind": kind,
+                    "run": self.run,
+                    "training_type": self._held.training_type,
+                    "attempt": self._held.claim.attempt,
+                    "created_at": utc_now(),
+                    "base": self._base(self._held.pointer),
+                    "members": {},
+                    "segments": tuple(segments),
+                    "meta": dict(meta),
+                    **checkpoint._asdict(),
+                }
+            )
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            where = ".".join(map(str, problem["loc"]))
+            raise Refused(f"checkpoint at step {checkpoint.step}: {where}: {problem['msg']}") from error
+
     def _write_members(
         self, storage: Storage, checkpoint: layout.CheckpointId, members: Mapping[str, Body]
     ) -> dict[str, MemberRef]:
+        taken = RESERVED_NAMES.intersection(members)
+        if taken or len(members) > MAX_MEMBERS:
+            raise Refused(f"{len(members)} members (at most {MAX_MEMBERS}), reserved names: {sorted(taken)}")
+
         def write(item: tuple[str, Body]) -> tuple[str, MemberRef]:
             name, body = item
             ref = MemberRef(size=body_size(body), sha256=body_sha256(body))

@@ -14,9 +14,9 @@ import hashlib
 import os
 import time
 import uuid
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from training.store.storage import (
     ALWAYS,
@@ -34,9 +34,6 @@ from training.store.storage import (
     body_chunks,
     check_key,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 TEMPORARY_PREFIX = ".tmp-"
 LOCK_NAME = ".lock"
@@ -153,9 +150,7 @@ def _write_file(path: Path, body: Body, *, expected_sha256: str | None) -> str:
             file.flush()
             os.fsync(file.fileno())
         seen = digest.hexdigest()
-        if expected_sha256 is not None and seen != expected_sha256:
-            message = f"{path.name}: SHA-256 {seen[:16]}… while writing, {expected_sha256[:16]}… announced"
-            raise Corrupt(message)
+        _check_announced(path.name, seen, expected_sha256)
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):  # the first error is the one that matters
@@ -163,6 +158,11 @@ def _write_file(path: Path, body: Body, *, expected_sha256: str | None) -> str:
         raise
     _sync_directory(path.parent)
     return seen
+
+
+def _check_announced(name: str, seen: str, announced: str | None) -> None:
+    if announced is not None and seen != announced:
+        raise Corrupt(f"{name}: SHA-256 {seen[:16]}… while writing, {announced[:16]}… announced")
 
 
 def _make_directories(directory: Path, root: Path) -> None:

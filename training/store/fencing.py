@@ -7,7 +7,8 @@ the pointer is read back.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from training import layout
 from training.errors import Fenced
@@ -21,10 +22,15 @@ from training.store.manifest import (
     fresh_nonce,
     utc_now,
 )
-from training.store.storage import IF_ABSENT, Corrupt, NotFound, PreconditionFailed, Unavailable, if_match
-
-if TYPE_CHECKING:
-    from training.store.storage import Storage
+from training.store.storage import (
+    IF_ABSENT,
+    Corrupt,
+    NotFound,
+    PreconditionFailed,
+    Storage,
+    Unavailable,
+    if_match,
+)
 
 # Another claimant or the last commit of the old owner can come between; never this often in a row.
 MAX_SWAPS = 20

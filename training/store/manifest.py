@@ -27,6 +27,9 @@ MAX_SEGMENTS = 50_000
 MAX_RECENT = 16
 MAX_MILESTONES = 1_000
 
+# The manifests' own names: a member that took one would be overwritten, or taken for a manifest.
+RESERVED_NAMES = frozenset({"manifest.json", "partial.json"})
+
 _MAX_COUNT = 10**15
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
@@ -34,7 +37,6 @@ Count = Annotated[int, Field(ge=0, le=_MAX_COUNT)]
 Epoch = Annotated[int, Field(ge=1, le=10**9)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9_]{0,62}[a-z0-9])?$")]
 RunName = Annotated[str, Field(pattern=layout.RUN_NAME_PATTERN)]
-# `manifest.json` is the manifest's own name: a member of that name would overwrite it.
 MemberName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 ShortText = Annotated[str, Field(max_length=300)]
 
@@ -113,8 +115,9 @@ class Manifest(Document):
 
     @model_validator(mode="after")
     def _own_name_is_free(self) -> Manifest:
-        if "manifest.json" in self.members:
-            message = "a member may not be called manifest.json"
+        taken = RESERVED_NAMES.intersection(self.members)
+        if taken:
+            message = f"members may not be called {sorted(taken)}"
             raise ValueError(message)
         return self
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
 
 from training import layout
 from training.store.fencing import read_pointer
@@ -18,11 +20,6 @@ from training.store.manifest import (
 )
 from training.store.parallel import in_parallel
 from training.store.storage import Corrupt, NotFound, Storage, check_bytes
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pydantic import JsonValue
 
 # How far the chain of predecessors is followed; a longer one is a loop or an attack.
 MAX_CHAIN = 5_000
@@ -82,7 +79,7 @@ class Checkpoint:
             pass
 
 
-def load(
+def load(  # noqa: PLR0913 - three that name the run, three that are usually left alone
     storage: Storage,
     run: str,
     training_type: str,

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Callable, TypeVar
+from pathlib import Path
+from typing import TypeVar
 
 from training.store.storage import ALWAYS, RETRIED, Body, Condition, Entry, Storage, Stored, Unavailable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 T = TypeVar("T")
 
@@ -99,3 +97,8 @@ def until(storage: Storage, not_after: float | None) -> Storage:
     if not_after is None or not isinstance(storage, RetryingStorage):
         return storage
     return replace(storage, policy=replace(storage.policy, not_after=not_after))
+
+
+def end_of(storage: Storage) -> float | None:
+    """Return the moment set by `until`, or None."""
+    return storage.policy.not_after if isinstance(storage, RetryingStorage) else None

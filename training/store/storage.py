@@ -15,17 +15,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Union
+from typing import Protocol
 
 from training.errors import ConfigurationError, DataError, TrainingError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from datetime import datetime
-
-Body = Union[bytes, memoryview, Path]
+Body = bytes | memoryview | Path
 
 MAX_KEY_LENGTH = 800
 CHUNK_BYTES = 1 << 20
