@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from training.sim import centerline as geometry
+from training.sim import generate as generator
 from training.sim import occupancy
 from training.sim import track_checks as checks
 from training.sim.edt import distance_transform_cells
@@ -28,6 +29,8 @@ SPACING_M = 0.2
 EVENNESS = 0.02
 # Sideways free space is measured up to here where the map has no wall nearer.
 WIDEST_M = 10.0
+# Solid wall around a generated track.
+BORDER_M = 0.5
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -84,6 +87,36 @@ class Track:
             checks.check_scale(resolution, given, measured)
         right, left = (_frozen(np.ascontiguousarray(column)) for column in given.T)
         return cls(name, cells, resolution, corner, _frozen(even), right, left)
+
+    @classmethod
+    def generate(
+        cls,
+        seed: int,
+        length_m: float = 120.0,
+        half_width_m: float = 1.1,
+        *,
+        min_radius_m: float | None = None,
+        width_variation: float = 0.0,
+        resolution_m: float = 0.05,
+        name: str | None = None,
+    ) -> Track:
+        """Make up a race track; the same arguments give the same track on every machine.
+
+        The lap is length_m long (within 2 %) and starts at (0, 0) on its longest straight; whether it
+        runs clockwise depends on the seed. No turn is tighter than min_radius_m (2 m, or what the width
+        needs if that is more), and walls of different legs stay 0.3 m apart. width_variation: 0 to 0.5,
+        the share by which each side's half width wanders. Raises TrackError if no such track exists.
+        """
+        spec = generator.checked_spec(length_m, half_width_m, min_radius_m, width_variation, resolution_m)
+        line, widths = generator.generate_centerline(seed, spec)
+        border = spec.widest_m + BORDER_M
+        corner = np.floor((line.min(axis=0) - border) / resolution_m)
+        cols, rows = (np.ceil((line.max(axis=0) + border) / resolution_m) - corner).astype(int)
+        origin = (float(round(corner[0] * resolution_m, 9)), float(round(corner[1] * resolution_m, 9)), 0.0)
+        free = occupancy.carve((rows, cols), occupancy.frame_of(resolution_m, origin), line, widths)
+        return cls.from_occupancy(
+            free, resolution_m, origin, line, name=name or f"generated-{seed}", widths_m=widths
+        )
 
     @cached_property
     def distance_field_m(self) -> Array:
