@@ -8,13 +8,9 @@ The squared distances stay integers, so the root is the correctly rounded one an
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numba import njit
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
 
 @njit(cache=True)
@@ -58,7 +54,7 @@ def _row_envelope(
     apex: NDArray[np.int64],
     start: NDArray[np.int64],
 ) -> None:
-    """Fill `squared` with the lower envelope of the parabolas (x − i)² + height_of[i]².
+    """Fill `squared` with the lower envelope of the parabolas (x - i)² + height_of[i]².
 
     apex and start are scratch: which parabola is lowest, and from which column on.
     """

@@ -10,20 +10,16 @@ centreline is rounded to a micrometre, far above what one machine's sine differs
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.sim import centerline as geometry
 from training.sim.lap import MOST_TURNS, NUMBERS, Spec, Style, keeps_apart, lap
 from training.sim.track_checks import TrackError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
-
-    Array = NDArray[np.float64]
+Array = NDArray[np.float64]
 
 # Free room between the walls of two legs that pass each other.
 WALL_GAP_M = 0.3
@@ -48,43 +44,26 @@ def checked_spec(
         ("resolution_m", resolution_m),
     ):
         if not (math.isfinite(value) and value > 0.0):
-            message = f"{name} is {value:g}: it must be more than 0"
-            raise TrackError(message)
-    if not 0.0 <= width_variation <= 0.5:  # noqa: PLR2004 - half the width stays
-        message = f"width_variation is {width_variation:g}: it is a share of the width from 0 to 0.5"
-        raise TrackError(message)
+            raise TrackError(f"{name} is {value:g}: it must be more than 0")
+    if not 0.0 <= width_variation <= 0.5:  # half the width stays
+        raise TrackError(f"width_variation is {width_variation:g}: it is a share of the width from 0 to 0.5")
     least = half_width_m * (1.0 + width_variation) + RADIUS_MARGIN_M
     radius = max(DEFAULT_MIN_RADIUS_M, least) if min_radius_m is None else float(min_radius_m)
     if not radius >= least:
-        message = (
-            f"min_radius_m is {radius:g}, but walls {half_width_m:g} m from the centreline "
-            f"(and {width_variation:.0%} more) need at least {least:.2f}"
+        raise TrackError(
+            f"min_radius_m is {radius:g}: walls {half_width_m:g} m from the centreline, "
+            f"and {width_variation:.0%} more, need at least {least:.2f}"
         )
-        raise TrackError(message)
-    length_m, half_width_m, width_variation = float(length_m), float(half_width_m), float(width_variation)
+    if length_m < 8.0 * radius:
+        shortest = f"with turns of at least {radius:g} m radius the shortest lap is {8.0 * radius:g} m"
+        raise TrackError(f"length_m is {length_m:g}: {shortest}")
+    if resolution_m > 0.25 * half_width_m:
+        coarsest = f"a half width of {half_width_m:g} m needs cells of at most {0.25 * half_width_m:g} m"
+        raise TrackError(f"resolution_m is {resolution_m:g}: {coarsest}")
     widest = half_width_m * (1.0 + width_variation)
-    spec = Spec(
-        length_m,
-        half_width_m,
-        radius,
-        width_variation,
-        float(resolution_m),
-        widest,
-        2.0 * widest + WALL_GAP_M,
-    )
-    if spec.length_m < 8.0 * radius:
-        message = (
-            f"length_m is {length_m:g}: with turns of at least {radius:g} m radius the shortest lap is "
-            f"{8.0 * radius:g} m"
-        )
-        raise TrackError(message)
-    if spec.resolution_m > 0.25 * spec.half_width_m:
-        message = (
-            f"resolution_m is {resolution_m:g}: a track of {half_width_m:g} m half width needs cells of at "
-            f"most {0.25 * half_width_m:g} m"
-        )
-        raise TrackError(message)
-    return spec
+    clearance = 2.0 * widest + WALL_GAP_M
+    asked = (length_m, half_width_m, radius, width_variation, resolution_m, widest, clearance)
+    return Spec(*map(float, asked))
 
 
 def generate_centerline(seed: int, spec: Spec) -> tuple[Array, Array]:
@@ -104,8 +83,7 @@ def generate_centerline(seed: int, spec: Spec) -> tuple[Array, Array]:
         tight = np.abs(geometry.curvature(line, chords)).max() > 1.0 / spec.min_radius_m
         if not tight and keeps_apart(line, spec.clearance_m):
             return line, _widths(rng, spec, len(line))
-    message = f"no track of {spec} found with seed {seed}: please report it"  # the last style is an oval
-    raise TrackError(message)
+    raise TrackError(f"seed {seed} gave no track for {spec}: please report it, an oval should have fitted")
 
 
 def _styles(spec: Spec) -> Iterator[Style]:
@@ -125,7 +103,7 @@ def _styles(spec: Spec) -> Iterator[Style]:
 def _placed(line: Array, numbers: Array) -> Array:
     """Return the lap turned by any angle, clockwise or anticlockwise, from (0, 0), rounded to 1 µm."""
     angle = 2.0 * math.pi * numbers[0]
-    sign = 1.0 if numbers[1] < 0.5 else -1.0  # noqa: PLR2004 - a fair coin
+    sign = 1.0 if numbers[1] < 0.5 else -1.0  # a fair coin
     x, y = line[:, 0] - line[0, 0], sign * (line[:, 1] - line[0, 1])
     cos, sin = math.cos(angle), math.sin(angle)
     return np.ascontiguousarray(np.round(np.stack([cos * x - sin * y, sin * x + cos * y], axis=1), 6))

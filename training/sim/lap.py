@@ -8,17 +8,15 @@ three linear equations. Layouts that cross or crowd themselves, or are dull, com
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from training.sim import centerline as geometry
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[np.float64]
+Array = NDArray[np.float64]
 
 MOST_TURNS = 20  # elements of a lap; each takes at most three arcs and six random numbers
 NUMBERS = 1 + 5 * MOST_TURNS
@@ -201,7 +199,7 @@ def _close_lap(layout: Layout, length_m: float) -> bool:
 
 @njit(cache=True)
 def _solve_3(matrix: Array, right: Array) -> Array:
-    """Return the solution of a symmetric 3 × 3 system by Cramer's rule; zeros if it has none."""
+    """Return the solution of a symmetric 3 x 3 system by Cramer's rule; zeros if it has none."""
     cross = np.empty((3, 3))
     for i in range(3):
         j, k = (i + 1) % 3, (i + 2) % 3

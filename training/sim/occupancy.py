@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[np.float64]
+Array = NDArray[np.float64]
 
 FREE, WALL, OUTSIDE = 0, 1, 2
 
@@ -96,7 +94,7 @@ def widths(free: NDArray[np.bool_], frame: Frame, points: Array, tangent: Array,
             sign = 1.0 if side == 0 else -1.0
             nx = sign * tangent[i, 1]
             ny = -sign * tangent[i, 0]
-            count = 0
+            count = 1  # the point itself is free
             while count * step < limit_m:
                 reach = (count + 1) * step
                 if what_is_at(free, frame, points[i, 0] + reach * nx, points[i, 1] + reach * ny)[0] != FREE:
@@ -147,3 +145,26 @@ def _span(one: float, other: float, reach: float, cell: float, count: int) -> ra
     first = math.floor((min(one, other) - reach) / cell)
     last = math.floor((max(one, other) + reach) / cell)
     return range(max(0, first), min(count, last + 1))
+
+
+@njit(cache=True)
+def way_off_the_map(free: NDArray[np.bool_], row: int, col: int) -> tuple[int, int]:
+    """Return a cell of the map's edge that free cells (side by side) join to the given one, else (-1, -1)."""
+    height, width = free.shape
+    seen = np.zeros((height, width), np.bool_)
+    waiting = np.empty((height * width, 2), np.int32)
+    waiting[0] = row, col
+    seen[row, col] = True
+    count = 1
+    while count > 0:
+        count -= 1
+        row, col = waiting[count]
+        if row in (0, height - 1) or col in (0, width - 1):
+            return row, col
+        for up, right in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+            r, c = row + up, col + right
+            if free[r, c] and not seen[r, c]:
+                seen[r, c] = True
+                waiting[count] = r, c
+                count += 1
+    return -1, -1

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, overload
+from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
+from training.sim import catalog, map_files, occupancy
 from training.sim import centerline as geometry
 from training.sim import generate as generator
-from training.sim import occupancy
 from training.sim import track_checks as checks
 from training.sim.edt import distance_transform_cells
 from training.sim.track_checks import FEWEST_POINTS, TrackError
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import ArrayLike, NDArray
-
-    Array = NDArray[np.float64]
+Array = NDArray[np.float64]
 
 # The centreline's points are this far apart, give or take what makes the lap a whole number of them.
 SPACING_M = 0.2
@@ -67,7 +65,7 @@ class Track:
         free: (H, W), true or 1 where a car may be, row 0 at the bottom; no wall is assumed beyond the
         edge. origin: x m, y m, yaw rad of the lower left corner. centerline: (k, 2) m in driving
         direction, k ≥ 8. widths_m: (k, 2) m to the right and to the left of each point; measured on
-        the map if None. Raises TrackError where these do not make a track.
+        the map if None, and where they reach into a wall. Raises TrackError where these do not make a track.
         """
         cells = _frozen(checks.checked_cells(free))
         resolution = checks.checked_resolution(resolution_m)
@@ -85,8 +83,53 @@ class Track:
             given = measured
         else:
             checks.check_scale(resolution, given, measured)
+            given = np.where(given > measured + 2.0 * resolution, measured, given)  # the map is right
         right, left = (_frozen(np.ascontiguousarray(column)) for column in given.T)
         return cls(name, cells, resolution, corner, _frozen(even), right, left)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        rule: str = "ros",
+        unknown_is_free: bool = False,
+        name: str | None = None,
+    ) -> Track:
+        """Read a ROS map: its yaml, image, and the centreline csv beside it if there is one.
+
+        path: the yaml, a directory that holds one, or a name: of a bundled track, of a fetched one, or
+        of a generated one (`generated-7`). rule: "ros" takes the yaml's thresholds, f1tenth_gym what is
+        brighter than 128. unknown_is_free: whether cars may enter what the map leaves grey. Raises
+        TrackError, with the file and the place in it, for whatever is broken.
+        """
+        where = Path(path)
+        if catalog.is_name(path) and not where.exists():
+            recipe = catalog.recipe(str(path))
+            if recipe is not None:
+                return cls.generate(recipe.seed, name=name or str(path), **recipe.options)
+            where = catalog.fetched(str(path))
+        where = map_files.find(where)
+        files = map_files.read(where, rule=rule, unknown_is_free=unknown_is_free)
+        with map_files.naming(where):
+            return cls.from_occupancy(
+                files.free,
+                files.resolution_m,
+                files.origin,
+                files.centerline,
+                name=name or files.name,
+                widths_m=files.widths_m,
+            )
+
+    def save(self, directory: str | Path, *, image_format: str = "png") -> Path:
+        """Write the track as a ROS map that `load` reads back equal; return the path of its yaml.
+
+        image_format: png or pgm. Files of the same names are replaced.
+        """
+        line = self.centerline
+        widths = None if line is None else np.stack([self.width_right_m, self.width_left_m], axis=1)
+        files = map_files.MapFiles(self.name, self.free, self.resolution_m, self.origin, line, widths)
+        return map_files.write(Path(directory), files, image_format)
 
     @classmethod
     def generate(
@@ -115,12 +158,12 @@ class Track:
         origin = (float(round(corner[0] * resolution_m, 9)), float(round(corner[1] * resolution_m, 9)), 0.0)
         free = occupancy.carve((rows, cols), occupancy.frame_of(resolution_m, origin), line, widths)
         return cls.from_occupancy(
-            free, resolution_m, origin, line, name=name or f"generated-{seed}", widths_m=widths
+            free, resolution_m, origin, line, name=name or catalog.generated_name(seed, spec), widths_m=widths
         )
 
     @cached_property
     def distance_field_m(self) -> Array:
-        """Give the distance from each cell to the nearest wall: (H, W) m, resolution × exact EDT."""
+        """Give the distance from each cell to the nearest wall: (H, W) m, resolution x exact EDT."""
         return _frozen(self.resolution_m * distance_transform_cells(self.free))
 
     @cached_property
@@ -150,7 +193,7 @@ class Track:
 
     @cached_property
     def heading_rad(self) -> Array:
-        """Give the centreline's heading at each point: (n,) rad in −π..π."""
+        """Give the centreline's heading at each point: (n,) rad in -π..π."""
         return _frozen(np.arctan2(self.tangent[:, 1], self.tangent[:, 0]))
 
     @cached_property
@@ -165,10 +208,9 @@ class Track:
     @property
     def _line(self) -> Array:
         if self.centerline is None:
-            message = (
+            raise TrackError(
                 f"track {self.name!r} has no centreline: put a {self.name}_centerline.csv beside its map"
             )
-            raise TrackError(message)
         return self.centerline
 
     @overload
@@ -184,7 +226,7 @@ class Track:
     def pose_at(
         self, s_m: ArrayLike, lateral_m: ArrayLike = 0.0, heading_offset_rad: ArrayLike = 0.0
     ) -> tuple[Any, Any, Any]:
-        """Return (x m, y m, yaw rad in −π..π) at a way along the centreline and a left offset.
+        """Return (x m, y m, yaw rad in -π..π) at a way along the centreline and a left offset.
 
         Takes numbers, or arrays that broadcast, and answers alike. s_m is taken modulo the lap.
         """
@@ -262,7 +304,7 @@ class Track:
         """Name the track, its map's size and its length."""
         height, width = self.free.shape
         lap = "no centreline" if self.centerline is None else f"lap {self.length_m:.1f} m"
-        return f"Track({self.name!r}, {width} × {height} cells of {self.resolution_m:g} m, {lap})"
+        return f"Track({self.name!r}, {width} x {height} cells of {self.resolution_m:g} m, {lap})"
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:
@@ -278,14 +320,13 @@ def _same(one: Array | None, other: Array | None) -> bool:
 
 def _evenly_spaced(points: Array, widths: Array | None) -> tuple[Array, Array | None]:
     """Return the curve and its widths at even spacing; doubled points are left out."""
-    kept = geometry.chord_lengths(points) > 1e-9  # noqa: PLR2004 - a nanometre
+    kept = geometry.chord_lengths(points) > 1e-9  # a nanometre
     points = np.ascontiguousarray(points[kept])
     widths = None if widths is None else widths[kept]
     if len(points) < FEWEST_POINTS:
-        message = (
+        raise TrackError(
             f"the centreline has {len(points)} distinct points: a closed curve needs at least {FEWEST_POINTS}"
         )
-        raise TrackError(message)
     for _ in range(4):  # a sharp corner rounds off in the first pass and spaces evenly in the next
         chords = geometry.chord_lengths(points)
         mean = chords.sum() / len(chords)
