@@ -1,4 +1,4 @@
-"""The command line: `python -m training train|evaluate|race|report|tracks|prune`; exit codes are decided here.
+"""The command line: `python -m training train|evaluate|race|report|tracks|prune`; decides the exit codes.
 
 Each command imports what does its work when it is called, so `--help` and a wrong option answer at once.
 """

@@ -230,10 +230,11 @@ def parse_checkpoint(name_or_key: str) -> CheckpointId:
 
 def parse_segment_key(key: str) -> SegmentId:
     """Return the replay segment that a full key names. DataError if it names none."""
+    parse_run(key)
     parts = key.split("/")
     epoch = _EPOCH.fullmatch(parts[3]) if len(parts) == 6 and parts[2] == "replay" else None
     name = _SEGMENT.fullmatch(parts[-1])
-    if epoch is None or name is None or not _NAME.fullmatch(parts[4]) or not _RUN_NAME.fullmatch(parts[1]):
+    if epoch is None or name is None or not _NAME.fullmatch(parts[4]):
         raise DataError(f"{key!r} names no replay segment")
     first, last = int(name["first"]), int(name["last"])
     if last < first:
