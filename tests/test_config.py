@@ -84,7 +84,7 @@ def test_dotted_keys_may_stand_in_the_file(tmp_path: Path) -> None:
         ("training.max_minutes=null", None),
         ("training.run_name=2026-01-01", "2026-01-01"),
         ("training.mixed_precision=true", True),
-        ("env.tracks=[generate:1, maps/oval.yaml]", ("generate:1", "maps/oval.yaml")),
+        ("env.tracks=[generated-1, maps/oval.yaml]", ("generated-1", "maps/oval.yaml")),
         ("env.randomisation.mass_factor=[0.9, 1.1]", (0.9, 1.1)),
         ("aws.endpoints.s3=http://127.0.0.1:8333", "http://127.0.0.1:8333"),
     ],
@@ -165,8 +165,8 @@ def test_an_unknown_key_in_a_file_is_named_whole_and_with_its_file(tmp_path: Pat
         ),
         ("sac.net_arch=[64, 0]", "sac.net_arch = [64, 0] (--set) is not legal."),
         (
-            "env.tracks=generate:1",
-            "env.tracks = 'generate:1' (--set) is not legal. Legal: list of generate:SEED",
+            "env.tracks=generated-1",
+            "env.tracks = 'generated-1' (--set) is not legal. Legal: list of names",
         ),
         (
             "env.randomisation.mass_factor=[2, 1]",

@@ -70,7 +70,7 @@ def evaluate(
     track: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="TRACK", help="generate:SEED or a map yaml; may be repeated. Default: the run's."
+            metavar="TRACK", help="A name, generated-SEED or a map yaml; may be repeated. Default: the run's."
         ),
     ] = None,
     laps: Annotated[
@@ -90,7 +90,9 @@ def race(
     run_a: Annotated[str, typer.Argument(metavar="RUN_A")],
     run_b: Annotated[str, typer.Argument(metavar="RUN_B")],
     *,
-    track: Annotated[str | None, typer.Option(metavar="TRACK", help="generate:SEED or a map yaml.")] = None,
+    track: Annotated[
+        str | None, typer.Option(metavar="TRACK", help="A name, generated-SEED or a map yaml.")
+    ] = None,
     races: Annotated[int, typer.Option(min=1, max=10_000, help="Races; the starting order alternates.")] = 20,
     store: Store = ".",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,

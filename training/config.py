@@ -49,7 +49,7 @@ class Section(BaseModel):
 
 
 FACTORS = "[low, high], numbers within 0 to 10"
-TRACKS = "list of generate:SEED or paths of ROS map yamls"
+TRACKS = "list of names (`python -m training tracks list`), generated-SEED, or paths of ROS map yamls"
 
 
 class TrainingSettings(Section):
@@ -122,7 +122,7 @@ class EnvSettings(Section):
     )
     num_envs: int = setting(16, "environments that step together", ge=1, le=65_536)
     tracks: Texts = setting(
-        ("generate:1", "generate:2", "generate:3", "generate:4"),
+        ("generated-1", "generated-2", "generated-3", "generated-4"),
         "tracks to learn on",
         legal=f"{TRACKS}, not empty",
         min_length=1,
@@ -193,7 +193,7 @@ class EvaluationSettings(Section):
     laps: int = setting(1, "laps driven from each start", ge=1, le=1000)
     starts: int = setting(10, "standing starts on each track", ge=1, le=1000)
     tracks: Texts = setting(
-        ("generate:1001", "generate:1002"), "tracks that training never sees", legal=TRACKS
+        ("generated-1001", "generated-1002"), "tracks that training never sees", legal=TRACKS
     )
 
 
