@@ -75,6 +75,11 @@ class PendingSegment:
         self._tried.set()
 
     @property
+    def last(self) -> int:
+        """Return the number of its last row."""
+        return self._last
+
+    @property
     def durable(self) -> bool:
         """Tell whether the segment is in the store."""
         return self._ref is not None
