@@ -24,6 +24,8 @@ PROJECTION_WINDOW = 15
 _PIECES = 16
 # Shorter than this a direction means nothing.
 _TINY = 1e-9
+# Two chords of a straight span no more than this: rounding, not a crossing.
+_COLLINEAR_M2 = 1e-12
 
 
 class Curve(NamedTuple):
@@ -312,11 +314,17 @@ def first_crossing(points: Array) -> tuple[int, int]:
     n = points.shape[0]
     for i in range(n - 2):
         for k in range(i + 2, n if i > 0 else n - 1):
-            if _side(points, i, k) * _side(points, i, (k + 1) % n) < 0.0 and (
-                _side(points, k, i) * _side(points, k, i + 1) < 0.0
-            ):
+            if _straddles(points, i, k) and _straddles(points, k, i):
                 return i, k
     return -1, -1
+
+
+@njit(cache=True)
+def _straddles(points: Array, chord: int, other: int) -> bool:
+    """Return whether the ends of the other chord lie on both sides of this one's line."""
+    one = _side(points, chord, other)
+    two = _side(points, chord, (other + 1) % points.shape[0])
+    return min(one, two) < -_COLLINEAR_M2 and max(one, two) > _COLLINEAR_M2
 
 
 @njit(cache=True)

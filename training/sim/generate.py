@@ -71,6 +71,8 @@ def generate_centerline(seed: int, spec: Spec) -> tuple[Array, Array]:
 
     The widths are (n, 2) m to the right and to the left.
     """
+    if seed < 0:
+        raise TrackError(f"seed is {seed}: it is a whole number from 0 on")
     rng = np.random.Generator(np.random.PCG64(seed))
     for style in _styles(spec):
         line = lap(rng.random(NUMBERS), spec, style)
@@ -106,7 +108,8 @@ def _placed(line: Array, numbers: Array) -> Array:
     sign = 1.0 if numbers[1] < 0.5 else -1.0  # a fair coin
     x, y = line[:, 0] - line[0, 0], sign * (line[:, 1] - line[0, 1])
     cos, sin = math.cos(angle), math.sin(angle)
-    return np.ascontiguousarray(np.round(np.stack([cos * x - sin * y, sin * x + cos * y], axis=1), 6))
+    turned = np.stack([cos * x - sin * y, sin * x + cos * y], axis=1)
+    return np.ascontiguousarray(np.round(turned, 6) + 0.0)  # no -0.0
 
 
 def _widths(rng: np.random.Generator, spec: Spec, count: int) -> Array:

@@ -231,8 +231,8 @@ def find(path: Path) -> Path:
             names = ", ".join(entry.name for entry in found) or "none"
             raise TrackError(f"{path}: a directory with one map's yaml is needed; it has {names}")
         return found[0]
-    if path.suffix not in MAP_SUFFIXES:
-        raise TrackError(f"{path}: is no map; name its yaml file")
     if not path.is_file():
         raise TrackError(f"{path}: there is no such file")
+    if path.suffix not in MAP_SUFFIXES:
+        raise TrackError(f"{path}: is no map; name its yaml file")
     return path

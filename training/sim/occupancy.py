@@ -148,23 +148,24 @@ def _span(one: float, other: float, reach: float, cell: float, count: int) -> ra
 
 
 @njit(cache=True)
-def way_off_the_map(free: NDArray[np.bool_], row: int, col: int) -> tuple[int, int]:
-    """Return a cell of the map's edge that free cells (side by side) join to the given one, else (-1, -1)."""
+def reachable(free: NDArray[np.bool_], row: int, col: int) -> NDArray[np.bool_]:
+    """Return (H, W): the free cells that are joined, side by side, to the given one."""
     height, width = free.shape
     seen = np.zeros((height, width), np.bool_)
     waiting = np.empty((height * width, 2), np.int32)
-    waiting[0] = row, col
-    seen[row, col] = True
-    count = 1
+    count = 0
+    if free[row, col]:
+        seen[row, col] = True
+        waiting[0] = row, col
+        count = 1
     while count > 0:
         count -= 1
         row, col = waiting[count]
-        if row in (0, height - 1) or col in (0, width - 1):
-            return row, col
         for up, right in ((1, 0), (-1, 0), (0, 1), (0, -1)):
             r, c = row + up, col + right
-            if free[r, c] and not seen[r, c]:
+            inside = 0 <= r < height and 0 <= c < width
+            if inside and free[r, c] and not seen[r, c]:
                 seen[r, c] = True
                 waiting[count] = r, c
                 count += 1
-    return -1, -1
+    return seen

@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 # The centreline's points are this far apart, give or take what makes the lap a whole number of them.
 SPACING_M = 0.2
 # Points that already lie this evenly, near SPACING_M, are kept as they are: load(save(t)) equals t.
-EVENNESS = 0.02
+EVENNESS = 0.05
 # Sideways free space is measured up to here where the map has no wall nearer.
 WIDEST_M = 10.0
 # Solid wall around a generated track.
@@ -331,7 +331,7 @@ def _evenly_spaced(points: Array, widths: Array | None) -> tuple[Array, Array | 
         chords = geometry.chord_lengths(points)
         mean = chords.sum() / len(chords)
         is_even = np.abs(chords - mean).max() <= EVENNESS * mean
-        if is_even and 0.5 * SPACING_M <= mean <= 1.25 * SPACING_M:
+        if is_even and 0.75 * SPACING_M <= mean <= 1.25 * SPACING_M:
             break
         count = max(FEWEST_POINTS, round(chords.sum() / SPACING_M))
         points, position = geometry.resample_closed(points, count)

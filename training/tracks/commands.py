@@ -18,7 +18,9 @@ from training.tracks import survey
 from training.tracks.fetch import GITHUB
 from training.tracks.fetch import fetch as fetch_tracks
 
-app = typer.Typer(help="List, make, draw, check and fetch race tracks.", no_args_is_help=True)
+app = typer.Typer(
+    help="List, make, draw, check and fetch race tracks.", no_args_is_help=True, add_completion=False
+)
 
 _TRACK_HELP = "A map's yaml, its directory, or a name: a bundled or fetched track, generated-SEED."
 _DIRECTORY_HELP = f"Otherwise ${catalog.DIRECTORY_VARIABLE}, otherwise the user's cache."

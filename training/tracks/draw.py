@@ -12,9 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Affine2D
 
 from training.sim import Track
+from training.tracks.survey import drivable
 
 _MARGIN_M = 3.0
-_WALL, _GROUND, _LINE, _START = "#2b2d42", "#f4f1ea", "#8d99ae", "#d62839"
+_WALL, _OUTSIDE, _GROUND = "#2b2d42", "#5c5f73", "#f4f1ea"
+_LINE, _START = "#8d99ae", "#d62839"
 
 
 def draw(tracks: Sequence[Track], path: Path, *, columns: int = 4) -> Path:
@@ -37,11 +39,14 @@ def draw_on(ax: Axes, track: Track) -> None:
     """Draw one track on existing axes, in metres."""
     rows, columns = track.free.shape
     x, y, yaw = track.origin
+    cells = track.free.astype(int)
+    if track.centerline is not None:
+        cells += drivable(track)  # thin walls would vanish among free cells outside
     ax.imshow(
-        track.free,
-        cmap=mpl.colors.ListedColormap([_WALL, _GROUND]),
+        cells,
+        cmap=mpl.colors.ListedColormap([_WALL, _OUTSIDE, _GROUND]),
         vmin=0,
-        vmax=1,
+        vmax=2,
         origin="lower",
         interpolation="nearest",
         extent=(0.0, columns * track.resolution_m, 0.0, rows * track.resolution_m),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.sim import Track, TrackError, catalog, map_files, occupancy
 from training.sim import centerline as geometry
@@ -103,11 +104,20 @@ def _crossing(track: Track) -> str | None:
     return f"the centreline crosses itself {_at(track, first)} and again after {again:.1f} m"
 
 
-def _opening(track: Track) -> str | None:
+def drivable(track: Track) -> NDArray[np.bool_]:
+    """Return (H, W): the free cells that a car on the centreline can get to."""
     _, row, col = occupancy.what_is_at(track.free, track.frame, *track.centerline[0])
-    row, col = occupancy.way_off_the_map(track.free, row, col)
-    if row < 0:
+    return occupancy.reachable(track.free, row, col)
+
+
+def _opening(track: Track) -> str | None:
+    cells = drivable(track)
+    edge = np.zeros_like(cells)
+    edge[[0, -1]] = edge[:, [0, -1]] = True
+    exits = np.argwhere(cells & edge)
+    if not len(exits):
         return None
+    row, col = exits[0]
     return f"the track is open: free cells lead to the map's edge at row {row} from the bottom, column {col}"
 
 
