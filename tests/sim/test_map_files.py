@@ -330,6 +330,14 @@ def test_an_unknown_name_lists_those_there_are(tmp_path: Path, monkeypatch: pyte
     assert Track.load("Spielberg").name == "Spielberg"
 
 
+def test_a_track_whose_fetch_broke_off_is_not_among_the_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(catalog.DIRECTORY_VARIABLE, str(tmp_path))
+    Track.generate(1, 40.0, name="Spa").save(tmp_path / "Spa").unlink()
+    assert catalog.fetched_names() == []
+
+
 def test_fetched_tracks_lie_in_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(catalog.DIRECTORY_VARIABLE, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -79,9 +79,9 @@ def directory() -> Path:
 
 
 def fetched_names() -> list[str]:
-    """Return the names of the tracks in the cache."""
+    """Return the names of the tracks in the cache; one whose fetch broke off is not among them."""
     where = directory()
-    return sorted(entry.name for entry in where.iterdir() if entry.is_dir()) if where.is_dir() else []
+    return sorted({path.parent.name for path in where.glob("*/*_map.yaml")}) if where.is_dir() else []
 
 
 def fetched(name: str) -> Path:

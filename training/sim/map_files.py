@@ -154,7 +154,7 @@ def read_centerline(path: Path) -> tuple[Array, Array]:
 
     Columns x_m, y_m, w_tr_right_m, w_tr_left_m, separated by commas; lines from # on are comments.
     """
-    rows = []
+    rows: list[list[float]] = []
     with naming(path):
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
