@@ -113,9 +113,7 @@ def test_an_encoder_that_fails_surfaces_in_the_trainers_thread(lineage: Lineage)
         lineage.commit(10, Contents({}, segments=[pending]))
 
 
-def test_a_commit_with_a_deadline_does_not_wait_for_a_segment_beyond_it(
-    lineage: Lineage, store: GatedStorage
-) -> None:
+def test_a_commit_with_a_deadline_does_not_wait_for_a_segment_beyond_it(store: GatedStorage) -> None:
     patient = RetryingStorage(store, RetryPolicy(deadline_s=30))
     again = claim(patient, RUN, "sac", 2)
     store.gate.clear()

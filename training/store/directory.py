@@ -1,8 +1,7 @@
 """A directory as a store: the same promises as S3 (whole objects, conditional writes), by POSIX means.
 
-Write: a temporary name in the same directory, fsync, rename, fsync of the directory. A reader sees the
-old object or the new one, never a torn one, whatever instant the writer dies at. Compare-and-swap: an
-advisory lock on one file. The kernel drops it with its holder, so a killed writer blocks nobody.
+Whole objects by `files.write_whole`. Compare-and-swap under an advisory lock on one file: the kernel
+drops it with its holder, so a killed writer blocks nobody.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ import fcntl
 import hashlib
 import os
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
+from training.store.files import sync_directory, write_whole
 from training.store.storage import (
     ALWAYS,
     Body,
@@ -35,7 +34,6 @@ from training.store.storage import (
     check_key,
 )
 
-TEMPORARY_PREFIX = ".tmp-"
 LOCK_NAME = ".lock"
 LOCK_TIMEOUT_S = 30.0
 LOCK_POLL_S = 0.005
@@ -68,7 +66,7 @@ class DirectoryStorage:
         """Copy an object to a local file, which appears whole or not at all."""
         with _named_errors(f"read {key}"):
             _check_size(key, self._path(key).stat().st_size, max_bytes)
-            _write_file(path, self._path(key), expected_sha256=None)
+            write_whole(path, body_chunks(self._path(key)))
 
     def put(self, key: str, body: Body, *, condition: Condition = ALWAYS, sha256: str | None = None) -> str:
         """Write durably and return the ETag; conditional writes hold the store's lock."""
@@ -76,10 +74,10 @@ class DirectoryStorage:
         with _named_errors(f"write {key}"):
             _make_directories(path.parent, self._root)
             if condition == ALWAYS:
-                return _write_file(path, body, expected_sha256=sha256)
+                return write_whole(path, body_chunks(body), expected_sha256=sha256)
             with self._lock():
                 _check_condition(key, path, condition)
-                return _write_file(path, body, expected_sha256=sha256)
+                return write_whole(path, body_chunks(body), expected_sha256=sha256)
 
     def list(self, prefix: str) -> Iterator[Entry]:
         """List the files whose key starts with `prefix`, in key order; temporary files are not objects."""
@@ -133,36 +131,10 @@ def _check_condition(key: str, path: Path, condition: Condition) -> None:
         return
     # The refused writer may find its own bytes here and take them as committed (its fsync of the
     # directory may have failed before): make them durable first.
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
     wanted = "no object" if condition.if_absent else f"ETag {str(condition.if_match)[:16]}…"
     message = f"{key}: expected {wanted}, found {f'ETag {current[:16]}…' if current else 'no object'}"
     raise PreconditionFailed(message)
-
-
-def _write_file(path: Path, body: Body, *, expected_sha256: str | None) -> str:
-    temporary = path.parent / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
-    digest = hashlib.sha256()
-    try:
-        with temporary.open("xb") as file:
-            for chunk in body_chunks(body):
-                digest.update(chunk)
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        seen = digest.hexdigest()
-        _check_announced(path.name, seen, expected_sha256)
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):  # the first error is the one that matters
-            temporary.unlink(missing_ok=True)
-        raise
-    _sync_directory(path.parent)
-    return seen
-
-
-def _check_announced(name: str, seen: str, announced: str | None) -> None:
-    if announced is not None and seen != announced:
-        raise Corrupt(f"{name}: SHA-256 {seen[:16]}… while writing, {announced[:16]}… announced")
 
 
 def _make_directories(directory: Path, root: Path) -> None:
@@ -173,15 +145,7 @@ def _make_directories(directory: Path, root: Path) -> None:
         missing.append(missing[-1].parent)
     for path in reversed(missing):
         path.mkdir(exist_ok=True)
-        _sync_directory(path.parent if path != root else path)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_directory(path.parent if path != root else path)
 
 
 def _visible_files(top: Path) -> Iterator[Path]:

@@ -172,6 +172,12 @@ def body_sha256(body: Body) -> str:
     return digest.hexdigest()
 
 
+def check_announced(what: str, seen: str, announced: str | None) -> None:
+    """Raise `Corrupt` if what was just sent has not the SHA-256 (hex) that was announced for it."""
+    if announced is not None and seen != announced:
+        raise Corrupt(f"{what}: SHA-256 {seen[:16]}… while writing, {announced[:16]}… announced: it changed")
+
+
 def check_bytes(data: bytes, *, size: int, sha256: str, what: str) -> bytes:
     """Return the data if size and SHA-256 (hex) are as recorded, else raise `Corrupt` naming `what`."""
     if len(data) != size:
