@@ -178,6 +178,9 @@ class SacSettings(Section):
     target_entropy: Literal["auto"] | Entropy = setting(
         "auto", "entropy that auto aims at; auto: -2 (two actions)"
     )
+    average_tau: float = setting(
+        0.002, "share of the newest policy in the averaged one, per update; that one is kept", gt=0, le=1
+    )
     torch_threads: int = setting(1, "threads of torch on a CPU", ge=1, le=256)
 
 
@@ -212,6 +215,32 @@ class TensorboardSettings(Section):
 
     interval_s: float = setting(5.0, "seconds between points of the curves", ge=0.1, le=3600)
     graph: bool = setting(True, "write the networks' graph too")
+
+
+class CloudwatchSettings(Section):
+    """CloudWatch metrics, sent once a minute; each costs about $0.30 a month while it is sent."""
+
+    enabled: bool = setting(False, "send; needs AWS credentials, a missing permission is said once")
+    namespace: str | None = setting(
+        None,
+        "namespace of the metrics; null: aws.project_name",
+        legal="letters, digits and ._/#:- | null",
+        pattern=r"^[A-Za-z0-9._/#:-]{1,255}$",
+    )
+    metrics: Texts = setting(
+        (
+            "rollout/reward",
+            "rollout/crash_rate",
+            "evaluation/completed",
+            "time/steps_per_s",
+            "system/gpu_percent",
+            "system/disk_free_gb",
+        ),
+        "curves that are sent, by their names in TensorBoard",
+        legal="list of 1 to 6 names",
+        min_length=1,
+        max_length=6,
+    )
 
 
 class EndpointSettings(Section):
@@ -278,6 +307,7 @@ class Config(Section):
     evaluation: EvaluationSettings = EvaluationSettings()
     wandb: WandbSettings = WandbSettings()
     tensorboard: TensorboardSettings = TensorboardSettings()
+    cloudwatch: CloudwatchSettings = CloudwatchSettings()
     aws: AwsSettings = AwsSettings()
 
     @model_validator(mode="after")
