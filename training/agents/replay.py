@@ -83,7 +83,7 @@ class CompactReplay(ReplayBuffer):
         self.final_number[row] = -1
         for e in np.flatnonzero(done):
             self.dones[row, e] = not infos[e].get("TimeLimit.truncated", False)
-            self.final_number[row, e] = self._keep_final(next_obs[e])
+            self.final_number[row, e] = self.keep_final(next_obs[e])
         self.steps += 1
         self.observations[self.steps % self.rows] = next_obs
         self.pos, self.full = self.steps % self.rows, self.steps >= self.rows - 1
@@ -115,7 +115,7 @@ class CompactReplay(ReplayBuffer):
         msg = "CompactReplay is sampled by pick(rng, count)"
         raise NotImplementedError(msg)
 
-    def _keep_final(self, observation: NDArray[np.float32]) -> int:
+    def keep_final(self, observation: NDArray[np.float32]) -> int:
         """Keep an episode's last observation and return its number; ends leave in the order they came."""
         capacity = len(self.final_observations)
         if self.finals - self.dropped >= capacity:

@@ -9,9 +9,10 @@ import torch
 from stable_baselines3 import SAC
 from stable_baselines3.common.type_aliases import RolloutReturn
 
+from training.agents.policy import Policy
 from training.agents.replay import CompactReplay, Transitions
 from training.agents.stack import Stack
-from training.agents.update import Batch, Losses, SacUpdate
+from training.agents.update import LOG_STD_MAX, LOG_STD_MIN, Batch, Losses, SacUpdate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +58,10 @@ class FastSAC(SAC):
         self.rng = np.random.default_rng([seed, 1])
         self.noise = torch.Generator(device=self.device).manual_seed(seed)
         self.update = self._bind()
+        # The mean of the recent policies (Polyak and Juditsky 1992) drives steadier than the newest one.
+        self.average = Stack(1, self.update.actor.sizes, self.device)
+        self.average.flat.copy_(self.update.actor.flat)
+        self.average_tau = settings.average_tau
         self.losses: dict[str, float] = {}
 
     def collect_rollouts(self, env: VecEnv, callback: BaseCallback, *args: Any, **kwargs: Any) -> RolloutReturn:
@@ -77,6 +82,7 @@ class FastSAC(SAC):
         for i in range(gradient_steps):
             batch = Batch(*(part[i] for part in batches))
             losses = self.update.step(batch, noise[i, 0], noise[i, 1])
+            self.average.flat.lerp_(self.update.actor.flat, self.average_tau)
         self._n_updates += gradient_steps
         self._record(losses)
 
@@ -105,18 +111,22 @@ class FastSAC(SAC):
         if self.num_timesteps < learning_starts:
             action = self.rng.uniform(-1.0, 1.0, size=(n_envs, 2)).astype(np.float32)
         else:
-            action = self.act(self._last_obs, explore=True)
+            action = self.explore(self._last_obs)
         return action, action
 
     @torch.no_grad()
-    def act(self, observations: NDArray[np.float32], *, explore: bool = False) -> NDArray[np.float32]:
-        """Return actions (n, 2) in [-1, 1] for observations (n, D): the mean's, or sampled to explore."""
+    def explore(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return sampled actions (n, 2) in [-1, 1] for observations (n, D)."""
         inputs = torch.from_numpy(observations).to(self.device)[None]
         mean, raw = self.update.actor.forward(inputs)[-1][0].chunk(2, dim=1)
-        if explore:
-            noise = torch.randn(mean.shape, generator=self.noise, device=self.device)
-            mean = mean + raw.clamp(-20.0, 2.0).exp() * noise
-        return torch.tanh(mean).cpu().numpy()
+        noise = torch.randn(mean.shape, generator=self.noise, device=self.device)
+        return torch.tanh(mean + raw.clamp(LOG_STD_MIN, LOG_STD_MAX).exp() * noise).cpu().numpy()
+
+    def average_policy(self) -> Policy:
+        """Return a copy of the averaged policy."""
+        policy = Policy(self.average.sizes)
+        policy.stack.flat.copy_(self.average.flat)
+        return policy
 
     def _bind(self) -> SacUpdate:
         """Lay the networks out in flat tensors and make stable-baselines3's modules views of them."""

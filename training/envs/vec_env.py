@@ -29,6 +29,7 @@ class RaceVecEnv(VecEnv):
     """
 
     def __init__(self, settings: EnvSettings, tracks: Sequence[Track], seed: int = 0) -> None:
+        self.render_mode = None  # stable-baselines3 asks for it
         self.race = Race(settings, tracks, settings.num_envs, 1, seed)
         low, high = observation.bounds(settings)
         super().__init__(
@@ -91,7 +92,8 @@ class RaceVecEnv(VecEnv):
             total += values[:, 0]
 
     def _episode(self, e: int) -> dict[str, Any]:
-        terms = {name: float(total[e]) for name, total in self._sums.items()}
+        # Sorted: the sum must not depend on the order in which a resume happened to restore the terms.
+        terms = {name: float(self._sums[name][e]) for name in sorted(self._sums)}
         return {
             "r": sum(terms.values()),
             "l": int(self._length[e]),

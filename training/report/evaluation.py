@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # A lap slower than this mean speed counts as not completed: a car that crawls or turns in circles must end some time.
 SLOWEST_MEAN_MPS = 1.0
+# A car that has come less than this far in this time is stuck or drives in circles.
+STUCK_M, STUCK_S = 5.0, 10.0
 
 
 class Controller(Protocol):
@@ -57,14 +59,9 @@ def evaluate(  # noqa: PLR0913 - what, where, how often; all but the first three
     decision. The starts depend on the seed alone.
     """
     fields = [t for t in tracks for _ in range(starts)]
-    plain = settings.model_copy(
-        update={
-            "num_envs": len(fields),
-            "scan_noise_m": 0.0,
-            "random_starts": True,
-            "max_episode_s": max(t.length_m for t in tracks) * laps / SLOWEST_MEAN_MPS,
-            "randomisation": type(settings.randomisation)(),
-        }
+    limit_s = max(t.length_m for t in tracks) * laps / SLOWEST_MEAN_MPS
+    plain = undisturbed(settings).model_copy(
+        update={"num_envs": len(fields), "random_starts": True, "max_episode_s": limit_s}
     )
     race = Race(plain, fields, len(fields), seed=seed + 1_000_003)
     observations = race.reset()
@@ -79,6 +76,12 @@ def evaluate(  # noqa: PLR0913 - what, where, how often; all but the first three
     return [book.drive(e, fields[e].name, float(start_m[e])) for e in range(len(fields))]
 
 
+def undisturbed(settings: EnvSettings) -> EnvSettings:
+    """Return the settings without noise and randomisation: the car as it is."""
+    plain = {"scan_noise_m": 0.0, "randomisation": type(settings.randomisation)()}
+    return settings.model_copy(update=plain)
+
+
 class _Book:
     """Keep what happened to each start until its end; what a car does afterwards does not count."""
 
@@ -90,6 +93,8 @@ class _Book:
         self.time_s = np.zeros(count)
         self.top_mps = np.zeros(count)
         self.lap_s: list[list[float]] = [[] for _ in range(count)]
+        self._mark_m = np.zeros(count)
+        self._mark_s = np.zeros(count)
 
     def note(
         self, race: Race, terminated: NDArray[np.bool_], truncated: NDArray[np.bool_], laps: int
@@ -103,7 +108,13 @@ class _Book:
             self.lap_s[e].append(float(race.laps.last_s[e, 0]))
         self.collided |= running & world.collisions[:, 0]
         self.completed |= running & ~terminated & (race.laps.done[:, 0] >= laps)
-        self.over |= terminated | truncated | self.completed
+        self.over |= terminated | truncated | self.completed | self._stuck()
+
+    def _stuck(self) -> NDArray[np.bool_]:
+        moved = self.distance_m >= self._mark_m + STUCK_M
+        np.copyto(self._mark_m, self.distance_m, where=moved)
+        np.copyto(self._mark_s, self.time_s, where=moved)
+        return self.time_s - self._mark_s > STUCK_S
 
     def drive(self, e: int, track: str, start_m: float) -> Drive:
         return Drive(
