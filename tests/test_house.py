@@ -114,6 +114,7 @@ def test_the_import_contracts_hold() -> None:
         ("envs/reward.py", "import training.agents", "Imports point downwards"),
         ("agents/stray.py", "import training.report", "Imports point downwards"),
         ("envs/reward.py", "import stable_baselines3", "torch and stable-baselines3 only in"),
+        ("envs/reward.py", "import boto3", "boto3 only in store and cloud"),
         ("store/stray.py", "import torch", "The launcher's path"),
         ("layout.py", "import numba", "The launcher's path"),
         ("agents/stray.py", "import training.store", "Learning and driving know no store"),
