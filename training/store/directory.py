@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-from training.store.files import sync_directory, write_whole
+from training.store.files import TEMPORARY_PREFIX, sync_directory, write_whole
 from training.store.storage import (
     ALWAYS,
     Body,
@@ -97,6 +97,13 @@ class DirectoryStorage:
         for key in keys:
             with _named_errors(f"delete {key}"):
                 self._path(key).unlink(missing_ok=True)
+
+    def remove_temporary(self, prefix: str, before: datetime) -> None:
+        """Remove what killed writers left half written below `prefix` before a moment."""
+        for path in (self._root / check_key(prefix)).rglob(f"{TEMPORARY_PREFIX}*"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < before.timestamp():
+                    path.unlink()
 
     def _path(self, key: str) -> Path:
         return self._root / check_key(key)

@@ -56,15 +56,11 @@ class Checkpoint:
             known = ", ".join(sorted(self.manifest.members)) or "none"
             message = f"checkpoint {self.ref.id} has no member {name!r}; it has: {known}"
             raise NotFound(message)
-        key = layout.member_key(self.run, self.ref.id, name)
-        data = self.storage.get(key, max_bytes=ref.size).data
-        return check_bytes(data, size=ref.size, sha256=ref.sha256, what=key)
+        return _verified(self.storage, layout.member_key(self.run, self.ref.id, name), ref.size, ref.sha256)
 
     def read_segment(self, ref: SegmentRef) -> bytes:
         """Read one replay segment, verified."""
-        key = ref.key(self.run)
-        data = self.storage.get(key, max_bytes=ref.size).data
-        return check_bytes(data, size=ref.size, sha256=ref.sha256, what=key)
+        return _verified(self.storage, ref.key(self.run), ref.size, ref.sha256)
 
     def read_segments(self, agent: str, *, workers: int = 4) -> Iterator[tuple[SegmentRef, bytes]]:
         """Yield an agent's replay segments in the order committed; at most `workers` are in memory."""
@@ -148,8 +144,7 @@ def history(
 def read_manifest(storage: Storage, run: str, training_type: str, ref: CheckpointRef) -> Manifest:
     """Read a manifest and check its bytes, its schema, and that it is of this run and checkpoint."""
     key = layout.manifest_key(run, ref.id)
-    data = storage.get(key, max_bytes=min(ref.manifest_size, MAX_MANIFEST_BYTES)).data
-    check_bytes(data, size=ref.manifest_size, sha256=ref.manifest_sha256, what=key)
+    data = _verified(storage, key, ref.manifest_size, ref.manifest_sha256)
     return check_manifest(data, run, training_type, ref.id, key, kind="full")
 
 
@@ -195,6 +190,14 @@ def load_partial(storage: Storage, run: str, training_type: str, *, workers: int
         return partial
     message = f"run {run} has no partial save that continues its newest checkpoint"
     raise NoCheckpoint(message, next_step="\n".join(skipped))
+
+
+def _verified(storage: Storage, key: str, size: int, sha256: str) -> bytes:
+    try:
+        return check_bytes(storage.get(key, max_bytes=size).data, size=size, sha256=sha256, what=key)
+    except Corrupt:
+        # Garbled on the way, perhaps: a checkpoint is given up only for damage seen twice.
+        return check_bytes(storage.get(key, max_bytes=size).data, size=size, sha256=sha256, what=key)
 
 
 def _nothing_sound(run: str, at_step: int | None, steps: list[int], skipped: list[str]) -> Corrupt:
