@@ -49,7 +49,7 @@ def train(config: Config, *, store: str, resume: str | None = None, at_step: int
             learn(setup)
         finally:
             setup.parts.metrics.flush()
-    return close(setup)
+        return close(setup)
 
 
 def prepare(run: Run, display: Display, device: Any) -> Setup:  # noqa: ANN401 - torch.device; torch stays in its layers
@@ -99,6 +99,7 @@ def learn(setup: Setup) -> None:
     parts.saver.close()
     if not ended:
         parts.metrics.close()
+        run.end_attempt("interrupted", Interrupted.exit_code, learner.num_timesteps)
         message = f"stopped by {parts.stop.reason} at step {learner.num_timesteps:,}; everything is saved"
         raise Interrupted(message, next_step=run.how_to_continue)
 
@@ -110,11 +111,11 @@ def close(setup: Setup) -> int:
     if best is not None:
         key = layout.model_key(run.name, run.config.training.training_type, best.step)
         run.storage.put(key, model_zip(parts.learner, best.policy))
-    run.mark("done")
-    drives = closing.drive_laps(run, parts.keeper)
-    parts.metrics.record_hyperparameters(run.config.to_json_dict(), figures(drives.policy))
+    run.end_attempt("done", 0, parts.learner.num_timesteps)
+    laps = closing.drive_laps(run.config, best)
+    parts.metrics.record_hyperparameters(run.config.to_json_dict(), figures(laps.policy))
     parts.metrics.close()
-    closing.show(run, drives, parts.display)
+    closing.show(run, laps, parts.display)
     return 0
 
 

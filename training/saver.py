@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from training.store.checkpoint import Checkpoint, Lineage, SegmentRef
     from training.store.segments import PendingSegment
 
-LEARNER, TAIL, KEPT = "learner.safetensors.zst", "replay_tail.safetensors.zst", "kept_policy.safetensors.zst"
+LEARNER, TAIL, KEPT = "learner", "replay_tail", "kept"
 AGENT = "agent0"
 
 
