@@ -36,8 +36,8 @@ class PendingSegment:
         self, target: Target, agent: str, rows: tuple[int, int], encode: Callable[[], bytes]
     ) -> None:
         self._target = target
-        self._agent = agent
-        self._first, self._last = rows
+        self.agent = agent
+        self.first, self.last = rows
         self._encode: Callable[[], bytes] | None = encode
         self._data = b""
         self._ref: SegmentRef | None = None
@@ -46,7 +46,7 @@ class PendingSegment:
         self._lock = threading.Lock()
 
     def __str__(self) -> str:
-        return f"replay segment {self._agent} {self._first}-{self._last}"
+        return f"replay segment {self.agent} {self.first}-{self.last}"
 
     def result(self, *, not_after: float | None = None) -> SegmentRef:
         """Wait until the segment is durable and return what a manifest says about it.
@@ -77,7 +77,7 @@ class PendingSegment:
     @property
     def last(self) -> int:
         """Return the number of its last row."""
-        return self._last
+        return self.last
 
     @property
     def durable(self) -> bool:
@@ -98,9 +98,9 @@ class PendingSegment:
             raise Refused(message, next_step="Put fewer rows into a segment.")
         ref = SegmentRef(
             epoch=self._target.epoch,
-            agent=self._agent,
-            first=self._first,
-            last=self._last,
+            agent=self.agent,
+            first=self.first,
+            last=self.last,
             sha256=hashlib.sha256(self._data).hexdigest(),
             size=len(self._data),
         )
