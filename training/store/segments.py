@@ -75,11 +75,6 @@ class PendingSegment:
         self._tried.set()
 
     @property
-    def last(self) -> int:
-        """Return the number of its last row."""
-        return self.last
-
-    @property
     def durable(self) -> bool:
         """Tell whether the segment is in the store."""
         return self._ref is not None
