@@ -94,7 +94,7 @@ class RewardSettings(Section):
 
     progress: float = setting(1.0, "per metre driven forward along the centre line", ge=-1000, le=1000)
     trajectory: float = setting(0.0, "closeness to a pure-pursuit action, 0 to 1 a step", ge=-1000, le=1000)
-    collision: float = setting(-1.0, "once, when the car hits something", ge=-1000, le=1000)
+    collision: float = setting(-10.0, "once, when the car hits something", ge=-1000, le=1000)
     steering_smoothness: float = setting(
         0.0, "per full change of steering between decisions (negative: smoother)", ge=-1000, le=1000
     )
@@ -122,7 +122,7 @@ class EnvSettings(Section):
     )
     num_envs: int = setting(16, "environments that step together", ge=1, le=65_536)
     tracks: Texts = setting(
-        ("generated-1", "generated-2", "generated-3", "generated-4"),
+        tuple(f"generated-{seed}" for seed in range(1, 17)),
         "tracks to learn on",
         legal=f"{TRACKS}, not empty",
         min_length=1,
@@ -164,7 +164,7 @@ class SacSettings(Section):
         1_000_000, "transitions that the replay buffer holds", ge=1_000, le=100_000_000
     )
     batch_size: int = setting(256, "transitions in one update", ge=1, le=65_536)
-    gamma: float = setting(0.98, "discount per decision", ge=0, le=1)
+    gamma: float = setting(0.95, "discount per decision", ge=0, le=1)
     tau: float = setting(0.01, "share of the critics that their targets take over per update", gt=0, le=1)
     net_arch: Sizes = setting(
         (256, 256), "units of each hidden layer, actor and critics", min_length=1, max_length=8
@@ -224,7 +224,7 @@ class CloudwatchSettings(Section):
     namespace: str | None = setting(
         None,
         "namespace of the metrics; null: aws.project_name",
-        legal="letters, digits and ._/#:- | null",
+        legal="letters, digits and ._/#:-",
         pattern=r"^[A-Za-z0-9._/#:-]{1,255}$",
     )
     metrics: Texts = setting(
@@ -337,9 +337,8 @@ class Config(Section):
 PRESETS: Mapping[Preset, Mapping[str, object]] = {
     "local": {
         "training.total_timesteps": 300_000,
-        "training.max_minutes": 4.0,
+        "training.max_minutes": 3.0,
         "sac.net_arch": [100, 100],
-        "sac.learning_rate": 7e-4,
     },
     "cloud": {},
 }
