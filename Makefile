@@ -25,6 +25,10 @@ TEST_STAMP := .venv/.stamp-test-$(call hash,requirements.txt tests/requirements.
 TYPED := $(wildcard training/config*.py training/layout.py training/errors.py training/store training/cloud launch.py)
 PYTEST := $(PY) -m pytest -n 2 --dist loadfile
 
+ifneq ($(CLOUD),)
+$(error CLOUD=$(CLOUD): this version trains on this computer only; leave CLOUD out)
+endif
+
 .PHONY: help
 help: ## Show this list
 	@echo "Train F1TENTH cars. On this computer nothing costs money; CLOUD=aws is the only word that can."
@@ -35,9 +39,6 @@ setup: $(RUN_STAMP) ## Install what runs into .venv (TORCH_INDEX=, PYTHON=)
 
 .PHONY: train
 train: $(RUN_STAMP) ## Train, watch, evaluate, report (TYPE=sac|sac_multiagent, CONFIG=file, ARGS=…)
-ifneq ($(CLOUD),)
-	$(error CLOUD=$(CLOUD): this version trains on this computer only; leave CLOUD out)
-endif
 	@$(PY) -m training train $(if $(CONFIG),--config '$(CONFIG)') \
 		$(if $(TYPE),--set training.training_type=$(TYPE)) $(ARGS)
 
@@ -93,7 +94,8 @@ $(RUN_STAMP): | .venv/.stamp-venv
 	@torch=$$(grep -oE '^torch==[0-9.]+' requirements.txt); \
 	if [ -z '$(TORCH_INDEX)' ]; then :; \
 	elif $(PIP) -q index versions torch --index-url '$(TORCH_INDEX)' --retries 0 --timeout 8 >/dev/null 2>&1; then \
-		$(PIP) -q install --no-deps --index-url '$(TORCH_INDEX)' --retries 1 "$$torch"; \
+		$(PIP) -q install --no-deps --index-url '$(TORCH_INDEX)' --retries 1 "$$torch" \
+		|| echo "torch did not come from $(TORCH_INDEX): it comes from PyPI, on Linux with 3 GB of CUDA."; \
 	else \
 		echo "$(TORCH_INDEX) does not answer: torch comes from PyPI, on Linux with 3 GB of CUDA."; \
 	fi

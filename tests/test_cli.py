@@ -59,6 +59,7 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
         ["evaluate", "some-run", "--laps", "0"],
         ["race", "only-one"],
         ["race", "a", "b", "--races", "many"],
+        ["prune", "some-run", "--keep", "1"],
     ],
     ids=" ".join,
 )
@@ -140,3 +141,20 @@ def test_the_exit_code_reaches_the_shell() -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 78
     assert done.stderr == "error: sac.gamma = 2 (--set) is not legal. Legal: number, 0 to 1\n"
+
+
+def test_make_train_hands_its_words_on_to_the_trainer() -> None:
+    words = ["TYPE=sac_multiagent", "CONFIG=my.yaml", "ARGS=--set training.seed=3"]
+    done = subprocess.run(
+        ["make", "-n", "train", *words], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert (
+        "training train --config 'my.yaml' --set training.training_type=sac_multiagent --set training.seed=3"
+        in " ".join(done.stdout.replace("\\\n", " ").split())
+    )
+
+
+def test_make_without_a_target_lists_every_documented_one() -> None:
+    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for target in ("setup", "train", "test", "check", "report", "bench", "clean"):
+        assert f"make {target} " in done.stdout

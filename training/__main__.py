@@ -9,11 +9,14 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from training.errors import DataError, TrainingError, UsageError
+
+if TYPE_CHECKING:
+    from training.config import Config  # pydantic would triple the time of --help
 
 DEFAULT_CONFIG = Path("config.yaml")
 
@@ -26,21 +29,21 @@ app = typer.Typer(
 )
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run, as `train` prints it.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Settings; without it config.yaml, where there is one.")
+]
 Store = Annotated[str, typer.Option(metavar="DIR|s3://BUCKET", help="Where runs are kept, below runs/.")]
 
 
 @app.command()
 def train(
     *,
-    config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Settings; without it config.yaml, where there is one."),
-    ] = None,
+    config: ConfigFile = None,
     store: Store = ".",
     preset: Annotated[Literal["local", "cloud"] | None, typer.Option(help="Settings to start from.")] = None,
     resume: Annotated[str | None, typer.Option(metavar="RUN", help="Continue this run.")] = None,
     at: Annotated[
-        int | None, typer.Option(metavar="STEP", min=0, help="With --resume: from this checkpoint.")
+        int | None, typer.Option(metavar="STEP", min=0, help="With --resume: its checkpoint.")
     ] = None,
     overrides: Annotated[
         list[str] | None,
@@ -48,15 +51,11 @@ def train(
     ] = None,
 ) -> None:
     """Train; ends with the laps that the policy drives and where everything lies."""
-    from training.config import load_config
-
     if at is not None and resume is None:
         raise UsageError(
             "--at names a checkpoint of a run to resume", next_step=f"Add --resume RUN to --at {at}."
         )
-    if config is None and DEFAULT_CONFIG.exists():
-        config = DEFAULT_CONFIG
-    settings = load_config(config, overrides or [], preset)
+    settings = _settings(config, overrides or (), preset)
 
     from training import runner
 
@@ -77,12 +76,15 @@ def evaluate(
         int, typer.Option(min=1, max=1000, help="Laps on each track, each from a start of its own.")
     ] = 10,
     store: Store = ".",
+    config: ConfigFile = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Drive laps with the kept policy: completion, lap times, collisions, speeds."""
     from training.report import commands
 
-    raise typer.Exit(commands.evaluate(run, store=store, tracks=tuple(track or ()), laps=laps, as_json=json))
+    aws = _settings(config).aws
+    tracks = tuple(track or ())
+    raise typer.Exit(commands.evaluate(run, store=store, aws=aws, tracks=tracks, laps=laps, as_json=json))
 
 
 @app.command()
@@ -95,12 +97,16 @@ def race(
     ] = None,
     races: Annotated[int, typer.Option(min=1, max=10_000, help="Races; the starting order alternates.")] = 20,
     store: Store = ".",
+    config: ConfigFile = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Race the kept policies of two runs against each other."""
     from training.report import commands
 
-    raise typer.Exit(commands.race(run_a, run_b, store=store, track=track, races=races, as_json=json))
+    aws = _settings(config).aws
+    raise typer.Exit(
+        commands.race(run_a, run_b, store=store, aws=aws, track=track, races=races, as_json=json)
+    )
 
 
 @app.command()
@@ -108,12 +114,14 @@ def report(
     run: Annotated[
         str | None, typer.Argument(metavar="[RUN]", help="Name of a run; the newest without it.")
     ] = None,
+    *,
     store: Store = ".",
+    config: ConfigFile = None,
 ) -> None:
     """Write the report of a run: one HTML page with curves, laps, pictures, and a video."""
     from training.report import commands
 
-    raise typer.Exit(commands.report(run, store=store))
+    raise typer.Exit(commands.report(run, store=store, aws=_settings(config).aws))
 
 
 @app.command(
@@ -131,13 +139,28 @@ def tracks(context: typer.Context) -> None:
 def prune(
     run: Run,
     *,
+    keep: Annotated[int, typer.Option(min=2, max=1000, help="Newest checkpoints to keep.")] = 2,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete; without it only said what would go.")
+    ] = False,
     store: Store = ".",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    config: ConfigFile = None,
 ) -> None:
-    """Delete what no kept checkpoint of a run needs; never while the run is going on."""
+    """Say, or with --delete remove, what neither a kept checkpoint nor a milestone of a run needs."""
     from training.store.prune import prune as prune_run
 
-    raise typer.Exit(prune_run(run, store=store, dry_run=dry_run))
+    aws = _settings(config).aws
+    raise typer.Exit(prune_run(run, store=store, keep=keep, dry_run=not delete, aws=aws))
+
+
+def _settings(
+    path: Path | None, overrides: Sequence[str] = (), preset: Literal["local", "cloud"] | None = None
+) -> Config:
+    from training.config import load_config
+
+    if path is None and DEFAULT_CONFIG.exists():
+        path = DEFAULT_CONFIG
+    return load_config(path, overrides, preset)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
