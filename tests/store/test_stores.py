@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from pathlib import Path
 
@@ -196,3 +197,11 @@ def test_a_run_is_committed_and_resumed_in_every_store(store: Storage) -> None:
     assert again.load().read("v") == b"2"
     again.commit(200, Contents({"w": b"3"}))
     assert load(store, "run-a", "sac").step == 200
+
+
+def test_a_read_comes_with_the_checksum_that_the_object_was_put_with(weed_url: Bucket) -> None:
+    store = S3Storage(weed_url.name, settings=S3Settings("us-east-1", weed_url.endpoint))
+    store.put("a", b"body")
+    reply = store._get_object("a")
+    reply["Body"].close()
+    assert reply["ChecksumSHA256"] == base64.b64encode(hashlib.sha256(b"body").digest()).decode()

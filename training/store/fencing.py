@@ -17,8 +17,8 @@ from training.store.manifest import (
     Claim,
     Owner,
     Pointer,
-    decode,
-    encode,
+    decode_pointer,
+    encode_pointer,
     fresh_nonce,
     utc_now,
 )
@@ -47,16 +47,23 @@ def read_pointer(storage: Storage, run: str, training_type: str) -> SeenPointer 
     """Read and check the pointer of a run; None if the run has never been claimed."""
     key = layout.pointer_key(run, training_type)
     try:
-        stored = storage.get(key, max_bytes=MAX_POINTER_BYTES)
+        try:
+            pointer, etag = _read(storage, key)
+        except Corrupt:
+            pointer, etag = _read(storage, key)  # garbled on the way, perhaps: believe it when seen twice
     except NotFound:
         return None
-    pointer = decode(Pointer, stored.data, key)
     if (pointer.run, pointer.training_type) != (run, training_type):
         message = (
             f"{key} belongs to run {pointer.run!r}, {pointer.training_type!r}: it was copied or replaced"
         )
         raise Corrupt(message, next_step="Resume that run by its own name, or put the right pointer back.")
-    return SeenPointer(pointer, stored.etag)
+    return SeenPointer(pointer, etag)
+
+
+def _read(storage: Storage, key: str) -> SeenPointer:
+    stored = storage.get(key, max_bytes=MAX_POINTER_BYTES)
+    return SeenPointer(decode_pointer(stored.data, key), stored.etag)
 
 
 class Ownership:
@@ -102,7 +109,7 @@ class Ownership:
                 update={"nonce": fresh_nonce(), "written_at": utc_now(), "claim": self.claim}
             )
             try:
-                self._etag = storage.put(key, encode(new), condition=if_match(self._etag))
+                self._etag = storage.put(key, encode_pointer(new), condition=if_match(self._etag))
             except PreconditionFailed:
                 if self.check(storage).nonce == new.nonce:  # it was ours: only the reply was lost
                     return self.pointer
@@ -133,7 +140,7 @@ def take(storage: Storage, run: str, training_type: str, attempt: int, owner: Ow
             else Pointer(run=run, training_type=training_type, **update)  # type: ignore[arg-type]
         )
         try:
-            etag = storage.put(key, encode(new), condition=if_match(seen.etag) if seen else IF_ABSENT)
+            etag = storage.put(key, encode_pointer(new), condition=if_match(seen.etag) if seen else IF_ABSENT)
         except PreconditionFailed:
             found = read_pointer(storage, run, training_type)
             if found is None or found.pointer.nonce != new.nonce:

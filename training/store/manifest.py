@@ -6,6 +6,7 @@ point outside its run. Every number and every list is bounded; parsing never exe
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from datetime import datetime, timezone
 from typing import Annotated, Literal, TypeVar
@@ -29,6 +30,11 @@ MAX_MILESTONES = 1_000
 
 # The manifests' own names: a member that took one would be overwritten, or taken for a manifest.
 RESERVED_NAMES = frozenset({"manifest.json", "partial.json"})
+
+POINTER_REPAIR = (
+    "Put its previous version back: a versioned bucket keeps it (aws s3api list-object-versions); "
+    "a directory's backup has it. No checkpoint is lost by this."
+)
 
 _MAX_COUNT = 10**15
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -156,6 +162,7 @@ class Pointer(Document):
     run: RunName
     training_type: Name
     nonce: Hex32
+    check: Literal[""] | Sha256 = ""  # of the rest: nothing else vouches for the pointer's own bytes
     written_at: datetime
     claim: Claim
     checkpoints: Annotated[tuple[CheckpointRef, ...], Field(max_length=MAX_RECENT)] = ()
@@ -180,6 +187,24 @@ def utc_now() -> datetime:
 def encode(document: Document) -> bytes:
     """Return the document as the JSON bytes that are stored."""
     return document.model_dump_json(indent=1).encode()
+
+
+def encode_pointer(pointer: Pointer) -> bytes:
+    """Return a pointer as it is stored, with the hash of the rest of it."""
+    return encode(pointer.model_copy(update={"check": _check_of(pointer)}))
+
+
+def decode_pointer(data: bytes, what: str) -> Pointer:
+    """Parse a stored pointer; raise `Corrupt` if one byte of it is not as written."""
+    pointer = decode(Pointer, data, what)
+    if pointer.check != _check_of(pointer):
+        message = f"{what}: damaged or edited: its contents do not have the SHA-256 that it says"
+        raise Corrupt(message, next_step=POINTER_REPAIR)
+    return pointer
+
+
+def _check_of(pointer: Pointer) -> str:
+    return hashlib.sha256(encode(pointer.model_copy(update={"check": ""}))).hexdigest()
 
 
 def decode(model: type[Model], data: bytes, what: str) -> Model:

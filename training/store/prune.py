@@ -154,7 +154,7 @@ def _milestones(storage: Storage, pointer: Pointer, notes: list[str]) -> list[tu
     for ref in pointer.milestones:
         try:
             found.append((ref, read_manifest(storage, pointer.run, pointer.training_type, ref)))
-        except (Corrupt, NotFound) as error:  # noqa: PERF203 - one damaged milestone spares the others
+        except (Corrupt, NotFound) as error:
             notes.append(f"damaged milestone, not kept: {ref.id}: {error}")
     return found
 

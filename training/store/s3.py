@@ -73,6 +73,7 @@ class S3Storage:
         with self._named_errors("read", key):
             reply = self._get_object(key)
             data = b"".join(_chunks(reply, key, max_bytes, self._settings.read_timeout_s))
+            _check_reply(key, reply, data)
         return Stored(data, reply["ETag"])
 
     def get_to_file(self, key: str, path: Path, *, max_bytes: int) -> None:
@@ -127,7 +128,9 @@ class S3Storage:
 
     def _get_object(self, key: str) -> dict[str, Any]:
         try:
-            reply: dict[str, Any] = self._client.get_object(Bucket=self._bucket, Key=self._key(key))
+            reply: dict[str, Any] = self._client.get_object(
+                Bucket=self._bucket, Key=self._key(key), ChecksumMode="ENABLED"
+            )
         except self._client.exceptions.ClientError as error:
             # Who may list only below a prefix is told 403, not 404, of what does not exist.
             if error.response["ResponseMetadata"]["HTTPStatusCode"] == 403 and not self._exists(key):
@@ -231,6 +234,15 @@ def _chunks(reply: dict[str, Any], key: str, max_bytes: int, grace_s: float) -> 
         body.close()
     if size != announced:
         raise Unavailable(f"{key}: the reply broke off after {size} of {announced} bytes")
+
+
+def _check_reply(key: str, reply: dict[str, Any], data: bytes) -> None:
+    announced = reply.get("ChecksumSHA256", "")
+    # Of an object in parts S3 keeps a hash of hashes ("…-3"); its reader knows the whole one.
+    if not announced or "-" in announced or reply.get("ChecksumType") == "COMPOSITE":
+        return
+    if announced != _base64(hashlib.sha256(data).hexdigest()):
+        raise Unavailable(f"{key}: garbled on the way from the store")
 
 
 def _parts(body: Body, part_size: int) -> Iterator[bytes]:
