@@ -6,7 +6,6 @@ without saves, evaluations and displays makes the same steps.
 
 from __future__ import annotations
 
-import signal
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,40 +17,16 @@ from training.display import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
 
     from training.agents.sac import FastSAC
     from training.config import Config
     from training.display import Display
+    from training.interruption import StopRequest
     from training.keeper import Keeper
     from training.metrics import Metrics
     from training.saver import Saver
 
 RECENT_EPISODES = 100
-
-
-class StopRequest:
-    """Remember why training should stop at the next boundary: Ctrl-C, SIGTERM, a spot notice, a laptop's word."""
-
-    def __init__(self) -> None:
-        self.reason: str | None = None
-        self.deadline: float | None = None  # monotonic clock, s: when the machine goes
-
-    def ask(self, reason: str, deadline: float | None = None) -> None:
-        """Ask for a stop; the first reason stays, the earliest deadline counts."""
-        self.reason = self.reason or reason
-        if deadline is not None:
-            self.deadline = deadline if self.deadline is None else min(deadline, self.deadline)
-
-    def listen(self) -> None:
-        """Take SIGINT and SIGTERM as requests; a second SIGINT interrupts at once."""
-        signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGINT, self._on_signal)
-
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGINT:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        self.ask("Ctrl-C" if number == signal.SIGINT else "SIGTERM")
 
 
 class Episodes(BaseCallback):
@@ -131,13 +106,17 @@ class Boundary:
         saver.poll()
         if keeper.due(learner.num_timesteps):
             self._parts.metrics.record(learner.num_timesteps, keeper.judge(learner))
-        if saver.due():
+        stop = self._parts.stop
+        if saver.due() or stop.save_now.is_set():
+            stop.save_now.clear()
             saver.start(self._meta())
+            if stop.stop_after_save:
+                stop.ask("a request to stop after a checkpoint", "stopped")
         now = time.monotonic()
         if now - self._logged_at >= self._config.tensorboard.interval_s:
             self._log(now)
         self._parts.display.update(self._progress(now))
-        return self._parts.stop.reason is None and not self.finished
+        return stop.reason is None and not self.finished
 
     def _log(self, now: float) -> None:
         self._logged_at = now

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from training import layout, rng
 from training.agents.export import model_zip
 from training.agents.sac import FastSAC
-from training.callbacks import Boundary, Episodes, Parts, StopRequest
+from training.callbacks import Boundary, Episodes, Parts
 from training.display import Display
 from training.envs.vec_env import RaceVecEnv
 from training.errors import Interrupted
+from training.interruption import StopRequest, watch
 from training.keeper import Keeper, figures
 from training.metrics import Metrics
 from training.report import closing
@@ -83,6 +84,7 @@ def learn(setup: Setup) -> None:
     run, parts, boundary = setup
     config, learner = run.config, parts.learner
     parts.stop.listen()
+    watch(run.storage, run.name, parts.stop, parts.display.say)
     learner.at_boundary = boundary
     if learner.num_timesteps < config.training.total_timesteps:
         learner.learn(
@@ -99,7 +101,7 @@ def learn(setup: Setup) -> None:
     parts.saver.close()
     if not ended:
         parts.metrics.close()
-        run.end_attempt("interrupted", Interrupted.exit_code, learner.num_timesteps)
+        run.end_attempt(parts.stop.cause, Interrupted.exit_code, learner.num_timesteps)
         message = f"stopped by {parts.stop.reason} at step {learner.num_timesteps:,}; everything is saved"
         raise Interrupted(message, next_step=run.how_to_continue)
 
