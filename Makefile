@@ -48,7 +48,7 @@ report: $(RUN_STAMP) ## Write the report of a run again (RUN=name; the newest wi
 
 .PHONY: check
 check: lint ## Style, types, import contracts and the quick tests: under 3 minutes
-	$(PYTEST) -m "not slow and not bench" $(ARGS)
+	$(PYTEST) -m "not slow and not bench and not torture" $(ARGS)
 
 .PHONY: test
 test: lint ## All of check, and the slow tests
@@ -64,6 +64,10 @@ lint: $(TEST_STAMP)
 .PHONY: bench
 bench: $(TEST_STAMP) ## Measure speeds beside their peers; keep the machine quiet
 	$(PY) -m pytest tests/bench -m bench -s $(ARGS)
+
+.PHONY: torture
+torture: $(TEST_STAMP) ## Break a run at every store call and system call, thousands of times: an hour
+	$(PY) -m pytest tests -m torture -s $(ARGS)
 
 .PHONY: clean
 clean: ## Remove caches; .venv and runs/ stay
