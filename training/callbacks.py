@@ -108,15 +108,20 @@ class Boundary:
             self._parts.metrics.record(learner.num_timesteps, keeper.judge(learner))
         stop = self._parts.stop
         if saver.due() or stop.save_now.is_set():
-            stop.save_now.clear()
-            saver.start(self._meta())
-            if stop.stop_after_save:
+            begun = saver.start(self._meta())
+            if begun:
+                stop.save_now.clear()
+            if begun and stop.stop_after_save:
                 stop.ask("a request to stop after a checkpoint", "stopped")
         now = time.monotonic()
         if now - self._logged_at >= self._config.tensorboard.interval_s:
             self._log(now)
-        self._parts.display.update(self._progress(now))
+        self.show()
         return stop.reason is None and not self.finished
+
+    def show(self) -> None:
+        """Bring the display up to date."""
+        self._parts.display.update(self._progress(time.monotonic()))
 
     def _log(self, now: float) -> None:
         self._logged_at = now

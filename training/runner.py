@@ -67,6 +67,7 @@ def prepare(run: Run, display: Display, device: Any) -> Setup:  # noqa: ANN401 -
         config, run.name, run.local / "metrics", resumed_step=learner.num_timesteps,
         wandb_id=meta.get("wandb_id"), say=display.say,
     )  # fmt: skip
+    saver.after_commit = lambda: run.publish(metrics.event_file)
     episodes, stop = Episodes(), StopRequest()
     episodes.laps, episodes.best_lap_s = meta.get("laps", 0), meta.get("best_lap_s") or float("nan")
     parts = Parts(learner, keeper, saver, metrics, display, episodes, stop)
@@ -91,7 +92,8 @@ def learn(setup: Setup) -> None:
             config.training.total_timesteps - learner.num_timesteps,
             callback=parts.episodes,
             log_interval=None,
-            reset_num_timesteps=learner.num_timesteps == 0,
+            # A checkpoint of step 0 has had its environments reset already.
+            reset_num_timesteps=run.checkpoint is None,
         )
     ended = parts.stop.reason is None
     if ended:
@@ -99,6 +101,7 @@ def learn(setup: Setup) -> None:
         parts.keeper.choose()
     parts.saver.finish(_meta(run, parts, boundary), not_after=parts.stop.deadline)
     parts.saver.close()
+    boundary.show()
     if not ended:
         parts.metrics.close()
         run.end_attempt(parts.stop.cause, Interrupted.exit_code, learner.num_timesteps)
@@ -117,7 +120,8 @@ def close(setup: Setup) -> int:
     laps = closing.drive_laps(run.config, best)
     parts.metrics.record_hyperparameters(run.config.to_json_dict(), figures(laps.policy))
     parts.metrics.close()
-    closing.show(run, laps, parts.display)
+    closing.show(run.config, laps, best)
+    run.publish(parts.metrics.event_file)
     return 0
 
 
