@@ -185,3 +185,19 @@ def test_a_run_in_s3_is_pruned_as_in_a_directory(weed_url: Bucket) -> None:
     assert [load(store, RUN, "sac", at_step=step).step for step in (200, 300)] == [200, 300]
     assert not keys(store, "000000000100-")
     assert len(keys(store, "/replay/")) == 2
+
+
+def test_a_checkpoint_committed_while_the_store_is_listed_does_no_harm(store: DirectoryStorage) -> None:
+    lineage = grown(store)
+
+    class Slow(DirectoryStorage):
+        """A listing during which two commits happen."""
+
+        def list(self, prefix: str) -> Iterator[Entry]:
+            found = [*super().list(prefix)]
+            if prefix.endswith("/replay/"):
+                save(lineage, 500, ("d",))
+                save(lineage, 600, ("d",))
+            return iter(found)
+
+    assert make_plan(Slow(Path(store.url)), RUN, 2).doomed == ()

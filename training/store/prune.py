@@ -97,7 +97,9 @@ def make_plan(storage: Storage, run: str, keep: int) -> Plan:
         why_not = _unsettled(pointer) or _too_few(pointer, newest)
         if why_not:
             return Plan(run, (), None, (), pointers, (*notes, why_not))
-        limits.append(min(modified[layout.manifest_key(run, ref.id)] for ref, _ in newest))
+        # One that was committed after the listing is not in it, and is younger than all that is.
+        manifests = [layout.manifest_key(run, ref.id) for ref, _ in newest]
+        limits += [modified[key] for key in manifests if key in modified]
         for ref, manifest in [*newest, *_milestones(storage, pointer, notes)]:
             kept[ref.uuid] = ref
             needed |= _keys(run, ref, manifest)
