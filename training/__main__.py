@@ -59,7 +59,9 @@ def train(
 
     from training import runner
 
-    raise typer.Exit(runner.train(settings, store=store, resume=resume, at_step=at))
+    raise typer.Exit(
+        runner.train(settings, store=store, resume=resume, at_step=at, overrides=tuple(overrides or ()))
+    )
 
 
 @app.command()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Candidates for the final choice; its starts are fresh, so luck in one evaluation does not decide.
 CANDIDATES = 3
 # Starts a track in the first, quick look; only a policy that completes them all is looked at in full.
-QUICK_STARTS = 2
+QUICK_STARTS = 1
 FINAL_SEED = 7_000_000
 
 
@@ -84,7 +84,7 @@ class Keeper:
             self.candidates.append(Kept(policy=policy, **row))
 
     def _starts(self) -> int:
-        return max(self._config.evaluation.starts // 2, QUICK_STARTS)
+        return max(self._config.evaluation.starts // 3, QUICK_STARTS)
 
     def _drive(self, policy: Policy, starts: int, seed: int) -> list[Drive]:
         return evaluate(

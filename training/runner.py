@@ -22,6 +22,8 @@ from training.saver import Parts as SavedParts
 from training.sim import Track
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from training.agents.policy import Kept
     from training.config import Config
 
@@ -34,15 +36,23 @@ class Setup(NamedTuple):
     boundary: Boundary
 
 
-def train(config: Config, *, store: str, resume: str | None = None, at_step: int | None = None) -> int:
+def train(
+    config: Config,
+    *,
+    store: str,
+    resume: str | None = None,
+    at_step: int | None = None,
+    overrides: Sequence[str] = (),
+) -> int:
     """Train, or go on training, until the run's end; return the exit code.
 
-    store: directory or s3://bucket. resume: a run's name; at_step: one of its checkpoints. Raises a TrainingError
-    whose exit code says what became of the run.
+    store: directory or s3://bucket. resume: a run's name, which brings its own settings; at_step: one of its
+    checkpoints; overrides: what to change of its settings (`a.b=value`). Raises a TrainingError whose exit code says
+    what became of the run.
     """
     rng.set_threads(config.sac.torch_threads)
     device = rng.choose_device(config.training.device)
-    run = open_run(config, store, resume=resume, at_step=at_step)
+    run = open_run(config, store, resume=resume, at_step=at_step, overrides=overrides)
     with Display() as display:
         display.say(run.greeting)
         setup = prepare(run, display, device)
@@ -59,7 +69,13 @@ def prepare(run: Run, display: Display, device: Any) -> Setup:  # noqa: ANN401 -
     rng.seed_everything(config.training.seed)
     tracks = [Track.load(name) for name in config.env.tracks]
     env = RaceVecEnv(config.env, tracks, config.training.seed)
-    learner = FastSAC(env, config.sac, seed=config.training.seed, device=device)
+    learner = FastSAC(
+        env,
+        config.sac,
+        seed=config.training.seed,
+        device=device,
+        mixed_precision=config.training.mixed_precision,
+    )
     keeper = Keeper(config, tracks)
     saver = Saver(SavedParts(learner, env, keeper), run.lineage, config, display.say)
     meta = {} if run.checkpoint is None else saver.restore(run.checkpoint)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from training import layout
+from training.config import changed
 from training.errors import UsageError
 from training.report.loading import config_of, runs_in
 from training.store import documents
@@ -21,6 +22,8 @@ from training.store.opening import open_store
 from training.store.restore import NoCheckpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from training.config import Config
     from training.store.checkpoint import Checkpoint, Lineage
     from training.store.storage import Storage
@@ -81,7 +84,9 @@ class Run(NamedTuple):
             documents.set_status(self.storage, self.name, state, step=step, exit_code=exit_code)
 
 
-def open_run(config: Config, store: str, *, resume: str | None, at_step: int | None) -> Run:
+def open_run(
+    config: Config, store: str, *, resume: str | None, at_step: int | None, overrides: Sequence[str] = ()
+) -> Run:
     """Begin a run, or go on with one: the named one, or the newest unfinished one of the same settings.
 
     Raises UsageError where the named run does not exist or is being trained by another process on this computer.
@@ -94,7 +99,7 @@ def open_run(config: Config, store: str, *, resume: str | None, at_step: int | N
         _write_config(storage, config, name, store)
         lock = _lock(_local(store, name, here), name) if here else None
     else:
-        config = config_of(storage, name)
+        config = changed(config_of(storage, name), overrides if resume else ())
         lock = _lock(_local(store, name, here), name) if here else None
     return _claimed(config, storage, store, name, at_step, lock)
 

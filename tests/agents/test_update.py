@@ -155,3 +155,25 @@ def test_the_modules_are_views_of_the_stacks():
     after, _ = fast.predict(observation, deterministic=True)
     assert not np.allclose(before, after)
     assert fast.critic.q_networks[1][0].weight.data_ptr() == fast.update.critic.weights[0][1].data_ptr()
+
+
+def test_mixed_precision_follows_full_precision():
+    """In bfloat16 an update moves the weights where float32 moves them, to the type's two to three digits."""
+    samples = random_batch(torch.Generator().manual_seed(1))
+    moved = []
+    for mixed in (False, True):
+        learner = FastSAC(DummyVecEnv([Still]), settings(), seed=3, device="cpu", mixed_precision=mixed)
+        before = learner.update.critic.flat.clone()
+        batch = Batch(
+            samples.observations[None],
+            samples.actions[None],
+            samples.next_observations[None],
+            samples.rewards.T,
+            samples.dones.T,
+        )
+        noise = torch.randn((2, 1, ROWS, ACTIONS), generator=torch.Generator().manual_seed(2))
+        losses = [learner.update.step(batch, noise[0], noise[1]).critic.item() for _ in range(50)]
+        assert losses[-1] < 0.8 * losses[0]
+        moved.append(learner.update.critic.flat - before)
+    full, half = moved
+    assert torch.nn.functional.cosine_similarity(full, half, dim=0) > 0.95

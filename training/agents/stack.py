@@ -18,10 +18,18 @@ if TYPE_CHECKING:
 class Stack:
     """Hold N MLPs with ReLU between layers and nothing after the last.
 
-    weights[i]: (N, out, in), biases[i]: (N, 1, out); all views of `flat`.
+    weights[i]: (N, out, in), biases[i]: (N, 1, out); all views of `flat`, float32. compute: the type that the
+    products are computed in, bfloat16 for mixed precision; inputs, outputs and gradients of weights stay float32.
     """
 
-    def __init__(self, nets: int, sizes: Sequence[int], device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        nets: int,
+        sizes: Sequence[int],
+        device: torch.device | str = "cpu",
+        compute: torch.dtype = torch.float32,
+    ) -> None:
+        self.compute = compute
         shapes = [
             shape for i, o in zip(sizes[:-1], sizes[1:]) for shape in ((nets, o, i), (nets, 1, o))
         ]
@@ -53,26 +61,29 @@ class Stack:
 
     def forward(self, inputs: torch.Tensor) -> list[torch.Tensor]:
         """Return all layers' values from inputs (N, B, in): the inputs, hidden layers after ReLU, outputs."""
-        values = [inputs]
+        kind = self.compute
+        values = [inputs.to(kind)]
         last = len(self.weights) - 1
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases)):
-            value = torch.baddbmm(bias, values[-1], weight.transpose(1, 2))
-            values.append(value if i == last else torch.relu_(value))
+            value = torch.baddbmm(bias.to(kind), values[-1], weight.to(kind).transpose(1, 2))
+            values.append(value.float() if i == last else torch.relu_(value))
         return values
 
     def backward(self, values: Sequence[torch.Tensor], gradient: torch.Tensor, into: Stack) -> None:
         """Write the weights' gradients into another stack, from the gradient (N, B, out) at the outputs."""
+        gradient = gradient.to(self.compute)
         for i in range(len(self.weights) - 1, -1, -1):
-            torch.bmm(gradient.transpose(1, 2), values[i], out=into.weights[i])
-            torch.sum(gradient, dim=1, keepdim=True, out=into.biases[i])
+            into.weights[i].copy_(torch.bmm(gradient.transpose(1, 2), values[i]))
+            into.biases[i].copy_(torch.sum(gradient, dim=1, keepdim=True))
             if i > 0:
-                gradient = _through_relu(torch.bmm(gradient, self.weights[i]), values[i])
+                gradient = _through_relu(torch.bmm(gradient, self.weights[i].to(self.compute)), values[i])
 
     def input_gradient(self, values: Sequence[torch.Tensor], gradient: torch.Tensor) -> torch.Tensor:
         """Return the gradient (N, B, in) at the inputs, from the gradient (N, B, out) at the outputs."""
+        gradient = gradient.to(self.compute)
         for i in range(len(self.weights) - 1, 0, -1):
-            gradient = _through_relu(torch.bmm(gradient, self.weights[i]), values[i])
-        return torch.bmm(gradient, self.weights[0])
+            gradient = _through_relu(torch.bmm(gradient, self.weights[i].to(self.compute)), values[i])
+        return torch.bmm(gradient, self.weights[0].to(self.compute)).float()
 
 
 def _through_relu(gradient: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
