@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -37,7 +36,9 @@ QUICK = (
 
 
 def command(store: Path, *arguments: str, steps: int = 3000) -> list[str]:
-    settings = [part for setting in (*QUICK, f"training.total_timesteps={steps}") for part in ("--set", setting)]
+    settings = [
+        part for setting in (*QUICK, f"training.total_timesteps={steps}") for part in ("--set", setting)
+    ]
     if "--resume" in arguments:  # a run brings its own settings
         settings = settings[-2:]
     return [sys.executable, "-m", "training", "train", "--store", str(store), *settings, *arguments]
@@ -51,14 +52,18 @@ def run(store: Path, *arguments: str, steps: int = 3000) -> subprocess.Completed
 
 def begin_and_wait(store: Path, steps: int) -> subprocess.Popen[str]:
     """Start a run in a process and return once a checkpoint of learning is durable."""
-    process = subprocess.Popen(command(store, steps=steps), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command(store, steps=steps), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     storage = open_store(str(store))
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
         if process.poll() is not None:
             pytest.fail(f"the run ended by itself:\n{process.communicate()[0]}")
         runs = runs_in(storage)
-        if runs and any(e.key.endswith("manifest.json") and "/000000001" in e.key for e in storage.list("runs/")):
+        if runs and any(
+            e.key.endswith("manifest.json") and "/000000001" in e.key for e in storage.list("runs/")
+        ):
             return process
         time.sleep(0.1)  # polling a process, bounded by the deadline above
     process.kill()
@@ -82,7 +87,12 @@ def test_a_run_ends_with_laps_a_model_and_everything_in_its_folder(finished):
     (attempt,) = documents.read_attempts(storage, name)
     assert (attempt.cause, attempt.exit_code, attempt.last_step) == ("done", 0, 3000)
     keys = [entry.key for entry in storage.list(f"runs/{name}/")]
-    for part in ("models/sac/", "metrics/events.out.tfevents", "checkpoints/sac_latest_checkpoint.json", "config.json"):
+    for part in (
+        "models/sac/",
+        "metrics/events.out.tfevents",
+        "checkpoints/sac_latest_checkpoint.json",
+        "config.json",
+    ):
         assert any(part in key for key in keys), part
     assert load(storage, name, "sac").step == 3000
     assert policy_of(storage, name).kept_step == 3000
@@ -90,7 +100,7 @@ def test_a_run_ends_with_laps_a_model_and_everything_in_its_folder(finished):
 
 def test_the_model_for_people_loads_in_stable_baselines3(finished):
     """The zip is a plain SAC whose predict drives as our kept policy does."""
-    from stable_baselines3 import SAC  # noqa: PLC0415
+    from stable_baselines3 import SAC
 
     store, _ = finished
     storage = open_store(str(store))
@@ -100,7 +110,9 @@ def test_the_model_for_people_loads_in_stable_baselines3(finished):
     ours = policy_of(storage, name).policy
     observations = torch.rand((50, model.observation_space.shape[0])).numpy()
     theirs, _ = model.predict(observations, deterministic=True)
-    torch.testing.assert_close(torch.from_numpy(theirs), torch.from_numpy(ours.act(observations)), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        torch.from_numpy(theirs), torch.from_numpy(ours.act(observations)), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_after_a_finished_run_the_same_command_begins_another(finished):
@@ -133,7 +145,9 @@ def test_what_makes_a_run_cannot_change_while_it_goes_on(finished):
     store, _ = finished
     name = runs_in(open_store(str(store)))[0]
     plain = [sys.executable, "-m", "training", "train", "--store", str(store), "--resume", name, "--set"]
-    refused = subprocess.run([*plain, "sac.gamma=0.5"], capture_output=True, text=True, timeout=60, check=False)
+    refused = subprocess.run(
+        [*plain, "sac.gamma=0.5"], capture_output=True, text=True, timeout=60, check=False
+    )
     assert refused.returncode == 78
     assert "sac.gamma" in refused.stderr
 
@@ -216,4 +230,4 @@ def test_the_settings_are_kept_with_the_run(finished):
     name = runs_in(open_store(str(store)))[0]
     saved = json.loads((store / "runs" / name / "config.json").read_text())
     assert saved["sac"]["net_arch"] == [16, 16]
-    assert os.path.exists(store / "runs" / name / "attempts.json")
+    assert (store / "runs" / name / "attempts.json").exists()

@@ -80,7 +80,9 @@ class Parts(NamedTuple):
 class Boundary:
     """Decide between two steps: log, evaluate, save, or stop. Returns whether to go on."""
 
-    def __init__(self, parts: Parts, config: Config, *, elapsed_s: float, meta: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self, parts: Parts, config: Config, *, elapsed_s: float, meta: Callable[[], dict[str, Any]]
+    ) -> None:
         self._parts, self._config, self._meta = parts, config, meta
         self._before_s, self._began = elapsed_s, time.monotonic()
         self._logged_at = self._rated_at = self._began

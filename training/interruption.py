@@ -72,9 +72,7 @@ class StopRequest:
 class ControlPoller(threading.Thread):
     """Read control.json every few seconds and pass on what is asked."""
 
-    def __init__(
-        self, storage: Storage, run: str, on_request: Callable[[documents.Request], None]
-    ) -> None:
+    def __init__(self, storage: Storage, run: str, on_request: Callable[[documents.Request], None]) -> None:
         super().__init__(name="control-poller", daemon=True)
         self._storage, self._run_name, self._on_request = storage, run, on_request
         self._since = datetime.now(timezone.utc)
@@ -99,7 +97,9 @@ class ControlPoller(threading.Thread):
         self._stopping.set()
 
 
-def watch(storage: Storage, run: str, stop: StopRequest, say: Callable[[str], None]) -> list[Watcher | ControlPoller]:
+def watch(
+    storage: Storage, run: str, stop: StopRequest, say: Callable[[str], None]
+) -> list[Watcher | ControlPoller]:
     """Start what listens for requests to stop; the threads end with the process."""
     watchers: list[Watcher | ControlPoller] = [ControlPoller(storage, run, stop.on_request)]
     if os.environ.get(ON_INSTANCE):

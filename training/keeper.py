@@ -68,7 +68,9 @@ class Keeper:
 
     def state(self) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
         """Return what a resume needs: arrays, and JSON data."""
-        arrays = {f"kept.{i}": kept.policy.stack.flat.numpy().copy() for i, kept in enumerate(self.candidates)}
+        arrays = {
+            f"kept.{i}": kept.policy.stack.flat.numpy().copy() for i, kept in enumerate(self.candidates)
+        }
         rows = [{k: v for k, v in kept._asdict().items() if k != "policy"} for kept in self.candidates]
         return arrays, {"next_step": self.next_step, "candidates": rows}
 
@@ -88,7 +90,12 @@ class Keeper:
 
     def _drive(self, policy: Policy, starts: int, seed: int) -> list[Drive]:
         return evaluate(
-            policy, self._config.env, self._tracks, starts=starts, laps=self._config.evaluation.laps, seed=seed
+            policy,
+            self._config.env,
+            self._tracks,
+            starts=starts,
+            laps=self._config.evaluation.laps,
+            seed=seed,
         )
 
     def _consider(self, kept: Kept) -> None:
@@ -106,6 +113,8 @@ def figures(drives: Sequence[Drive]) -> dict[str, float]:
     completed = [d for d in drives if d.completed]
     return {
         "evaluation/completed": len(completed) / max(len(drives), 1),
-        "evaluation/mean_speed_mps": float(np.mean([d.mean_speed_mps for d in completed])) if completed else 0.0,
+        "evaluation/mean_speed_mps": float(np.mean([d.mean_speed_mps for d in completed]))
+        if completed
+        else 0.0,
         "evaluation/distance_m": float(np.mean([d.distance_m for d in drives])) if drives else 0.0,
     }

@@ -17,8 +17,8 @@ from training.keeper import Keeper, figures
 from training.metrics import Metrics
 from training.report import closing
 from training.runs import Run, open_run
-from training.saver import Saver
 from training.saver import Parts as SavedParts
+from training.saver import Saver
 from training.sim import Track
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def prepare(run: Run, display: Display, device: Any) -> Setup:  # noqa: ANN401 -
     episodes.laps, episodes.best_lap_s = meta.get("laps", 0), meta.get("best_lap_s") or float("nan")
     parts = Parts(learner, keeper, saver, metrics, display, episodes, stop)
     boundary = Boundary(
-        parts, config, elapsed_s=meta.get("elapsed_s", 0.0), meta=lambda: _meta(run, parts, boundary)
+        parts, config, elapsed_s=meta.get("elapsed_s", 0.0), meta=lambda: _meta(parts, boundary)
     )
     return Setup(run, parts, boundary)
 
@@ -115,7 +115,7 @@ def learn(setup: Setup) -> None:
     if ended:
         parts.keeper.judge(learner)
         parts.keeper.choose()
-    parts.saver.finish(_meta(run, parts, boundary), not_after=parts.stop.deadline)
+    parts.saver.finish(_meta(parts, boundary), not_after=parts.stop.deadline)
     parts.saver.close()
     boundary.show()
     if not ended:
@@ -141,7 +141,7 @@ def close(setup: Setup) -> int:
     return 0
 
 
-def _meta(run: Run, parts: Parts, boundary: Boundary) -> dict[str, Any]:
+def _meta(parts: Parts, boundary: Boundary) -> dict[str, Any]:
     """Return what a checkpoint says of the run beside the learner's own state."""
     return {
         "elapsed_s": boundary.elapsed_s,

@@ -97,10 +97,10 @@ def open_run(
     if name is None:
         name = config.training.run_name or layout.new_run_id()
         _write_config(storage, config, name, store)
-        lock = _lock(_local(store, name, here), name) if here else None
+        lock = _lock(_local(store, name, here=here), name) if here else None
     else:
         config = changed(config_of(storage, name), overrides if resume else ())
-        lock = _lock(_local(store, name, here), name) if here else None
+        lock = _lock(_local(store, name, here=here), name) if here else None
     return _claimed(config, storage, store, name, at_step, lock)
 
 
@@ -112,7 +112,7 @@ def _write_config(storage: Storage, config: Config, name: str, store: str) -> No
     storage.put(layout.config_key(name), json.dumps(config.to_json_dict(), indent=1).encode())
 
 
-def _claimed(  # noqa: PLR0913 - the fields of a Run
+def _claimed(  # noqa: PLR0913, PLR0917 - the fields of a Run
     config: Config, storage: Storage, store: str, name: str, at_step: int | None, lock: IO[str] | None
 ) -> Run:
     boot = documents.Attempt(
@@ -125,7 +125,7 @@ def _claimed(  # noqa: PLR0913 - the fields of a Run
     if checkpoint is not None:
         documents.change_attempt(storage, name, attempt.boot_id, first_step=checkpoint.step)
     documents.set_status(storage, name, "running", attempt=attempt.number)
-    local = _local(store, name, lock is not None)
+    local = _local(store, name, here=lock is not None)
     return Run(name, config, store, storage, lineage, attempt.boot_id, checkpoint, local, lock)
 
 
@@ -142,7 +142,11 @@ def _unfinished(storage: Storage, config: Config, store: str) -> str | None:
         return None
     for name in reversed(runs_in(storage)):
         status = documents.read_status(storage, name)
-        if status is None or status.state in {"done", "failed"} or _settings(config_of(storage, name)) != _settings(config):
+        if (
+            status is None
+            or status.state in {"done", "failed"}
+            or _settings(config_of(storage, name)) != _settings(config)
+        ):
             continue
         try:
             _lock(_local(store, name, here=True), name).close()
@@ -164,7 +168,7 @@ def _is_directory(store: str) -> bool:
     return "://" not in store or store.startswith("file://")
 
 
-def _local(store: str, name: str, here: bool) -> Path:
+def _local(store: str, name: str, *, here: bool) -> Path:
     """Return the run's folder: in the store where that is a directory, else below the temporary files."""
     if here:
         return Path(store.removeprefix("file://")).expanduser() / layout.run_prefix(name)

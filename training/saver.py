@@ -93,7 +93,9 @@ class Saver:
         while replay.steps - self._next_row >= length:
             first, last = self._next_row, self._next_row + length - 1
             piece = replay_segments.cut(replay, first, last)
-            self._segments.append(self._uploader.submit(AGENT, (first, last), lambda piece=piece: encode(piece)))
+            self._segments.append(
+                self._uploader.submit(AGENT, (first, last), lambda piece=piece: encode(piece))
+            )
             self._next_row += length
         oldest = replay_segments.first_needed(replay, replay.steps)
         self._segments = [s for s in self._segments if _last_row(s) >= oldest]
@@ -137,7 +139,9 @@ class Saver:
         try:
             self._commit(snapshot, not_after=not_after - PARTIAL_S)
         except StoreError as error:
-            self._say(f"the whole checkpoint cannot be saved in time ({error}); saving weights and optimizers")
+            self._say(
+                f"the whole checkpoint cannot be saved in time ({error}); saving weights and optimizers"
+            )
             members = {LEARNER: snapshot.members[LEARNER]()}
             contents = Contents(members, (), snapshot.meta)
             self._lineage.commit_partial(snapshot.step, contents, not_after=not_after)

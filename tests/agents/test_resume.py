@@ -218,9 +218,9 @@ def test_the_checkpoint_holds_no_pickle(tmp_path, monkeypatch):
     first = begin(config, tmp_path)
     first.train_to(700)
     first.save()
-    import pickle  # noqa: PLC0415
+    import pickle
 
-    import torch  # noqa: PLC0415
+    import torch
 
     def refuse(*_args: object, **_kwargs: object) -> None:
         pytest.fail("something was unpickled")
@@ -247,5 +247,13 @@ def test_the_learner_member_holds_what_its_name_says(tmp_path):
     first.save()
     checkpoint = claim(open_store(str(tmp_path)), RUN, TYPE, attempt=2).load()
     arrays = decode(checkpoint.read(LEARNER), what=LEARNER)
-    for name in ("actor", "critic", "target", "average", "log_alpha", "adam.critic.exp_avg_sq", "world.states"):
+    for name in (
+        "actor",
+        "critic",
+        "target",
+        "average",
+        "log_alpha",
+        "adam.critic.exp_avg_sq",
+        "world.states",
+    ):
         assert name in arrays

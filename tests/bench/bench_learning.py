@@ -36,7 +36,9 @@ def tracks() -> list[Track]:
 @pytest.mark.bench
 @pytest.mark.parametrize("minutes", [2.0, 3.0])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_laps_after_two_minutes_and_at_the_end(tmp_path: Path, seed: int, minutes: float, record_bench) -> None:
+def test_laps_after_two_minutes_and_at_the_end(
+    tmp_path: Path, seed: int, minutes: float, record_bench
+) -> None:
     """10 of 10 on every track, for every seed."""
     overrides = [f"training.seed={seed}", f"training.max_minutes={minutes}"]
     config = load_config(None, overrides, preset="local")
@@ -50,5 +52,5 @@ def test_laps_after_two_minutes_and_at_the_end(tmp_path: Path, seed: int, minute
         row[track.name] = f"{sum(d.completed for d in here)}/{STARTS}"
         row[f"{track.name} m/s"] = round(sum(d.mean_speed_mps for d in here) / STARTS, 2)
     record_bench("learning", row)
-    print(json.dumps(row))
+    print(json.dumps(row))  # noqa: T201 - the table of the bench
     assert all(d.completed for d in drives)

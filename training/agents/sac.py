@@ -72,7 +72,13 @@ class FastSAC(SAC):
         self.average_tau = settings.average_tau
         self.losses: dict[str, float] = {}
 
-    def collect_rollouts(self, env: VecEnv, callback: BaseCallback, *args: Any, **kwargs: Any) -> RolloutReturn:
+    def collect_rollouts(
+        self,
+        env: VecEnv,
+        callback: BaseCallback,
+        *args: Any,  # noqa: ANN401 - handed on
+        **kwargs: Any,  # noqa: ANN401 - handed on
+    ) -> RolloutReturn:
         """Collect steps, unless the boundary says that it is time to stop."""
         if not self.at_boundary():
             return RolloutReturn(0, 0, continue_training=False)
@@ -113,7 +119,10 @@ class FastSAC(SAC):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def _sample_action(
-        self, learning_starts: int, action_noise: Any = None, n_envs: int = 1  # noqa: ANN401, ARG002 - the base's
+        self,
+        learning_starts: int,
+        action_noise: Any = None,  # noqa: ANN401, ARG002 - stable-baselines3's signature
+        n_envs: int = 1,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return exploring actions (E, 2), for the environment and for the replay: they are the same here."""
         if self.num_timesteps < learning_starts:

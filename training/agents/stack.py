@@ -7,6 +7,7 @@ into it: stable-baselines3's own modules can be bound to such views and stay usa
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,9 +31,7 @@ class Stack:
         compute: torch.dtype = torch.float32,
     ) -> None:
         self.compute = compute
-        shapes = [
-            shape for i, o in zip(sizes[:-1], sizes[1:]) for shape in ((nets, o, i), (nets, 1, o))
-        ]
+        shapes = [shape for i, o in pairwise(sizes) for shape in ((nets, o, i), (nets, 1, o))]
         self.nets, self.sizes = nets, tuple(sizes)
         self.flat = torch.zeros(sum(math.prod(s) for s in shapes), device=device)
         views, begin = [], 0
@@ -47,7 +46,7 @@ class Stack:
 
         linears: per layer the modules that share it, their outputs one after the other.
         """
-        for weight, bias, modules in zip(self.weights, self.biases, linears):
+        for weight, bias, modules in zip(self.weights, self.biases, linears, strict=True):
             begin = 0
             for module in modules:
                 end = begin + module.out_features
@@ -64,7 +63,7 @@ class Stack:
         kind = self.compute
         values = [inputs.to(kind)]
         last = len(self.weights) - 1
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases)):
+        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             value = torch.baddbmm(bias.to(kind), values[-1], weight.to(kind).transpose(1, 2))
             values.append(value.float() if i == last else torch.relu_(value))
         return values

@@ -47,7 +47,11 @@ class Notice(NamedTuple):
     def __str__(self) -> str:
         """Return one phrase for logs."""
         when = "" if self.at is None else f" at {self.at:%H:%M:%S} UTC"
-        return f"spot {self.kind} notice: {self.action}{when}" if self.kind == "interruption" else f"{self.kind} notice{when}"
+        return (
+            f"spot {self.kind} notice: {self.action}{when}"
+            if self.kind == "interruption"
+            else f"{self.kind} notice{when}"
+        )
 
 
 class Imds:
@@ -112,10 +116,10 @@ def read_notices(imds: Imds) -> list[Notice]:
         notices.append(Notice("rebalance", "", _time(_json(text).get("noticeTime"))))
     text = imds.get("meta-data/events/maintenance/scheduled")
     events = [] if text is None else json.loads(text or "[]")
-    for event in events if isinstance(events, list) else []:
-        if isinstance(event, dict) and event.get("State") == "active":
-            notices.append(Notice("maintenance", str(event.get("Code", "")), _time(event.get("NotBefore"))))
-    return notices
+    active = [e for e in events if isinstance(e, dict) and e.get("State") == "active"]
+    return notices + [
+        Notice("maintenance", str(e.get("Code", "")), _time(e.get("NotBefore"))) for e in active
+    ]
 
 
 class Watcher(threading.Thread):
