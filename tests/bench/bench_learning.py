@@ -10,7 +10,6 @@ never saw and that took no part in the choice: Track.generate(2001) and (2002), 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -52,5 +51,4 @@ def test_laps_after_two_minutes_and_at_the_end(
         row[track.name] = f"{sum(d.completed for d in here)}/{STARTS}"
         row[f"{track.name} m/s"] = round(sum(d.mean_speed_mps for d in here) / STARTS, 2)
     record_bench("learning", row)
-    print(json.dumps(row))  # noqa: T201 - the table of the bench
     assert all(d.completed for d in drives)
