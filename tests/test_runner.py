@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -231,3 +232,48 @@ def test_the_settings_are_kept_with_the_run(finished):
     saved = json.loads((store / "runs" / name / "config.json").read_text())
     assert saved["sac"]["net_arch"] == [16, 16]
     assert (store / "runs" / name / "attempts.json").exists()
+
+
+def test_a_run_in_s3_survives_a_kill(weed_url, tmp_path):
+    """--store s3://… to a real S3 server: killed, resumed by name from a clean machine, finished; curves are there."""
+    place = [
+        "--store",
+        weed_url.url,
+        "--set",
+        f"aws.endpoints.s3={weed_url.endpoint}",
+        "--set",
+        "aws.aws_region=us-east-1",
+    ]
+    settings = [part for setting in QUICK for part in ("--set", setting)]
+    plain = [sys.executable, "-m", "training", "train", *place]
+    name = ["--set", "training.run_name=in-s3"]
+    environment = {**os.environ, "STATE_DIRECTORY": str(tmp_path / "first")}
+    first = subprocess.Popen(
+        [*plain, *settings, *name, "--set", "training.total_timesteps=400000"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    storage = open_store(weed_url.url, weed_url.aws)
+    deadline = time.monotonic() + 200
+    while not any("/000000002" in entry.key for entry in storage.list("runs/in-s3/checkpoints/")):
+        assert first.poll() is None, first.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.2)  # polling a process, bounded by the deadline above
+    first.kill()
+    first.communicate()
+    again = subprocess.run(
+        [*plain, "--resume", "in-s3", "--set", "training.total_timesteps=8000"],
+        env={**environment, "STATE_DIRECTORY": str(tmp_path / "second")},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "goes on from step" in again.stdout
+    assert documents.read_status(storage, "in-s3").state == "done"
+    keys = [entry.key for entry in storage.list("runs/in-s3/")]
+    assert sum("/metrics/events.out.tfevents" in key for key in keys) >= 1
+    assert any("/models/sac/" in key for key in keys)
