@@ -19,7 +19,6 @@ from training.store.storage import Corrupt
 FORMAT = 1
 MAX_POINTER_BYTES = 1 << 20
 MAX_MANIFEST_BYTES = 16 << 20
-MAX_META_BYTES = 8 << 20
 MAX_MEMBER_BYTES = 8 << 30
 MAX_SEGMENT_BYTES = 1 << 30
 MAX_MEMBERS = 1_000
