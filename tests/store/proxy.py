@@ -33,8 +33,18 @@ ANSWERS = {
     "409": _reply("409 Conflict", "ConditionalRequestConflict"),
     "403": _reply("403 Forbidden", "AccessDenied"),
 }
+# The answer to a repetition below our feet of a write whose first reply was lost.
+REFUSAL = _reply("412 Precondition Failed", "PreconditionFailed")
 # The connection breaks: before anything, in the middle of the request's body, of the reply, after the work.
-BREAKS = ("refused", "torn request", "lost reply", "torn reply", "timeout", "flipped reply")
+BREAKS = (
+    "refused",
+    "torn request",
+    "lost reply",
+    "torn reply",
+    "timeout",
+    "flipped reply",
+    "412 after the work",
+)
 SOCKET_FAULTS = (*ANSWERS, *BREAKS)
 
 
@@ -102,6 +112,8 @@ class FaultProxy:
             _reset(client)
         elif fault == "torn reply":
             client.sendall(reply[: max(1, len(reply) - 7)])
+        elif fault == "412 after the work" and head.startswith(b"PUT "):
+            client.sendall(REFUSAL)
         elif fault == "flipped reply":
             client.sendall(reply[:-3] + bytes([reply[-3] ^ 1]) + reply[-2:])
         else:

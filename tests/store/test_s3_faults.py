@@ -30,7 +30,7 @@ def patient(storage: S3Storage) -> RetryingStorage:
     return RetryingStorage(storage, RetryPolicy(deadline_s=20.0, first_delay_s=0.01))
 
 
-@pytest.mark.parametrize("fault", SOCKET_FAULTS)
+@pytest.mark.parametrize("fault", sorted(set(SOCKET_FAULTS) - {"412 after the work"}))
 def test_one_attempt_meets_a_fault_and_names_it(weed_url: Bucket, fault: str) -> None:
     direct = through_nothing(weed_url)
     direct.put("seen", b"as it was")
@@ -41,7 +41,7 @@ def test_one_attempt_meets_a_fault_and_names_it(weed_url: Bucket, fault: str) ->
     assert direct.get("seen", max_bytes=100).data == b"as it was"
 
 
-@pytest.mark.parametrize("fault", sorted(set(SOCKET_FAULTS) - {"403"}))
+@pytest.mark.parametrize("fault", sorted(set(SOCKET_FAULTS) - {"403", "412 after the work"}))
 def test_a_write_that_meets_a_fault_once_is_there_in_the_end_and_whole(weed_url: Bucket, fault: str) -> None:
     body = bytes(range(256)) * 2000
     with fault_proxy(weed_url.endpoint, lambda request: fault if request.number == 0 else None) as proxy:
