@@ -14,6 +14,7 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from training.display import Progress
+from training.notify import notify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +88,7 @@ class Boundary:
         self._before_s, self._began = elapsed_s, time.monotonic()
         self._logged_at = self._rated_at = self._began
         self._rated_step = parts.learner.num_timesteps
-        self._rate = 0.0
+        self._rate = self._notified_at = 0.0
 
     @property
     def elapsed_s(self) -> float:
@@ -122,8 +123,15 @@ class Boundary:
         return stop.reason is None and not self.finished
 
     def show(self) -> None:
-        """Bring the display up to date."""
-        self._parts.display.update(self._progress(time.monotonic()))
+        """Bring the display up to date, and tell systemd that we live."""
+        progress = self._progress(time.monotonic())
+        self._parts.display.update(progress)
+        if time.monotonic() - self._notified_at >= 1.0:
+            self._notified_at = time.monotonic()
+            notify(
+                "WATCHDOG=1",
+                f"STATUS=step {progress.step:,}, {progress.steps_per_s:.0f} steps/s, kept {progress.kept}",
+            )
 
     def _log(self, now: float) -> None:
         self._logged_at = now

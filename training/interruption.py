@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from training import layout
-from training.cloud.imds import Imds, Notice, Watcher
+from training.cloud.imds import ON_INSTANCE, Imds, Notice, Watcher
 from training.store import documents
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from training.store.documents import Cause
     from training.store.storage import Storage
 
-# Set in the environment of a unit on an EC2 instance; elsewhere nobody answers at the metadata address.
-ON_INSTANCE = "F1TENTH_ON_INSTANCE"
 CONTROL_POLL_S = 5.0
 # The final commit ends this long before the machine goes.
 MARGIN_S = 15.0

@@ -15,6 +15,7 @@ from training.errors import Interrupted
 from training.interruption import StopRequest, watch
 from training.keeper import Keeper, figures
 from training.metrics import Metrics
+from training.notify import notify
 from training.report import closing
 from training.runs import Run, open_run
 from training.saver import Parts as SavedParts
@@ -56,6 +57,7 @@ def train(
     with Display() as display:
         display.say(run.greeting)
         setup = prepare(run, display, device)
+        notify("READY=1")
         try:
             learn(setup)
         finally:
@@ -122,7 +124,7 @@ def learn(setup: Setup) -> None:
         parts.metrics.close()
         run.end_attempt(parts.stop.cause, Interrupted.exit_code, learner.num_timesteps)
         message = f"stopped by {parts.stop.reason} at step {learner.num_timesteps:,}; everything is saved"
-        raise Interrupted(message, next_step=run.how_to_continue)
+        raise Interrupted(message, next_step=run.how_to_continue, cause=parts.stop.cause)
 
 
 def close(setup: Setup) -> int:

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from training import layout
+from training.cloud import boot
+from training.cloud.identity import identity
+from training.cloud.imds import ON_INSTANCE, Imds
 from training.config import changed
-from training.errors import UsageError
+from training.errors import ConfigurationError, Over, UsageError
 from training.report.loading import config_of, runs_in
 from training.store import documents
 from training.store.checkpoint import claim
@@ -115,11 +118,9 @@ def _write_config(storage: Storage, config: Config, name: str, store: str) -> No
 def _claimed(  # noqa: PLR0913, PLR0917 - the fields of a Run
     config: Config, storage: Storage, store: str, name: str, at_step: int | None, lock: IO[str] | None
 ) -> Run:
-    boot = documents.Attempt(
-        number=1, boot_id=uuid.uuid4().hex, host=platform.node()[:300], started_at=utc_now()
-    )
-    attempt = documents.begin_attempt(storage, name, boot)
-    owner = Owner(host=attempt.host)
+    attempt = documents.begin_attempt(storage, name, _this_attempt())
+    _check_boot(storage, name)
+    owner = Owner(host=attempt.host, instance_id=attempt.instance_id, fleet_id=attempt.fleet_id)
     lineage = claim(storage, name, config.training.training_type, attempt.number, owner=owner)
     checkpoint = _newest(lineage, at_step)
     if checkpoint is not None:
@@ -127,6 +128,25 @@ def _claimed(  # noqa: PLR0913, PLR0917 - the fields of a Run
     documents.set_status(storage, name, "running", attempt=attempt.number)
     local = _local(store, name, here=lock is not None)
     return Run(name, config, store, storage, lineage, attempt.boot_id, checkpoint, local, lock)
+
+
+def _this_attempt() -> documents.Attempt:
+    """Return the row of attempts.json for this process; its number is given when it is added."""
+    machine = dict(identity(Imds())) if os.environ.get(ON_INSTANCE) else {}
+    about = {"boot_id": uuid.uuid4().hex, "host": platform.node()[:300], "started_at": utc_now()}
+    return documents.Attempt.model_validate({"number": 1, **about, **machine})
+
+
+def _check_boot(storage: Storage, name: str) -> None:
+    """Ask, on an instance, whether it may train; raise Over or ConfigurationError where it may not."""
+    if not os.environ.get(ON_INSTANCE):
+        return
+    decision = boot.check(storage, name)
+    if decision.verdict == "over":
+        raise Over(f"run {name}: {decision.reason}; this machine has nothing to do")
+    if decision.verdict == "failed":
+        next_step = "Look at the logs of the last attempts, mend the cause, and begin a new run."
+        raise ConfigurationError(f"run {name} has failed: {decision.reason}", next_step=next_step)
 
 
 def _newest(lineage: Lineage, at_step: int | None) -> Checkpoint | None:

@@ -20,6 +20,8 @@ from training.errors import TrainingError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# Set in the environment of a unit on an EC2 instance; elsewhere nobody answers at the metadata address.
+ON_INSTANCE = "F1TENTH_ON_INSTANCE"
 ENDPOINT = "http://169.254.169.254"
 ENDPOINT_VARIABLE = "AWS_EC2_METADATA_SERVICE_ENDPOINT"  # the AWS SDKs' own name for it
 TOKEN_TTL_S = 21_600
