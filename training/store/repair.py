@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from training import layout
+from training.config import load_config
 from training.errors import TrainingError
 from training.store.fencing import read_pointer
 from training.store.manifest import (
@@ -132,9 +134,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run")
     parser.add_argument("training_type")
     parser.add_argument("--store", default=".", help="directory or s3://bucket[/prefix]")
+    parser.add_argument("--config", type=Path, help="settings file, for the region and address of S3")
     given = parser.parse_args(arguments)
     try:
-        pointer = repair(open_store(given.store), given.run, given.training_type)
+        storage = open_store(given.store, load_config(given.config).aws)
+        pointer = repair(storage, given.run, given.training_type)
     except TrainingError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
