@@ -1,0 +1,84 @@
+"""A run as training leaves it, made in a second: its policy is written by hand and laps all the same."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from training import layout
+from training.agents.policy import Policy
+from training.config import Config, load_config
+from training.envs import observation
+from training.metrics.event_file import EventFile
+from training.store.checkpoint import Contents, claim
+from training.store.opening import open_store
+
+STEP, KEPT_STEP = 60_000, 41_000
+# Short tracks: a lap takes ten seconds, and a test a fraction of one.
+QUICK = (
+    "env.tracks=[generated-1-l60]",
+    "evaluation.tracks=[generated-3-l60]",
+    "evaluation.starts=3",
+    "training.max_minutes=2.0",
+)
+
+
+def driver_by_hand(config: Config, *, boldness: float = 2.5) -> Policy:
+    """Return a network that steers where there is more room and drives faster the further it sees."""
+    beams = config.env.beams
+    policy = Policy([observation.size(config.env), *config.sac.net_arch, 4])
+    weights, biases = policy.stack.weights, policy.stack.biases
+    for weight in weights[:-1]:
+        weight[0, :beams, :beams] = torch.eye(beams)  # the newest scan, handed on
+    angle_rad = np.linspace(-2.35, 2.35, beams)
+    sides = np.where(np.abs(angle_rad) < 1.6, np.sin(angle_rad), 0.0)
+    ahead = np.exp(-((angle_rad / 0.25) ** 2))
+    weights[-1][0, 0, :beams] = torch.from_numpy(8.0 * sides / np.abs(sides).sum())
+    weights[-1][0, 1, :beams] = torch.from_numpy(boldness * ahead / ahead.sum())
+    biases[-1][0, 0, 1] = -1.0
+    return policy
+
+
+def make_run(
+    store: Path, name: str, *overrides: str, policy: Policy | None = None, curves: bool = True
+) -> Config:
+    """Leave a finished run in a store, with a policy that laps unless another one is given."""
+    config = load_config(None, [*QUICK, *overrides], "local")
+    storage = open_store(str(store))
+    storage.put(layout.config_key(name), json.dumps(config.to_json_dict()).encode())
+    if curves:
+        write_curves(store / layout.metrics_prefix(name))
+    members = {"kept": (policy or driver_by_hand(config)).encode()}
+    kept = {"step": KEPT_STEP, "completed": 20, "starts": 20, "mean_speed_mps": 5.2}
+    meta: dict[str, Any] = {"kept": kept, "elapsed_s": 118.0, "laps": 900, "machine": {"torch": "2.13.0"}}
+    lineage = claim(storage, name, config.training.training_type, 1)
+    lineage.commit(STEP, Contents(members, meta=meta))
+    return config
+
+
+def write_curves(directory: Path) -> None:
+    """Write event files such as training does."""
+    directory.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    events = EventFile(directory, first_step=0)
+    for step in range(1_000, STEP, 1_000):
+        done = 1.0 - math.exp(-step / 15_000)
+        values = {
+            "rollout/reward": 110.0 * done + rng.normal(0.0, 6.0),
+            "rollout/terms/progress": 115.0 * done + rng.normal(0.0, 6.0),
+            "rollout/terms/collision": -5.0 * (1.0 - done),
+            "rollout/crash_rate": max(0.0, 1.0 - done + rng.normal(0.0, 0.04)),
+            "rollout/laps": float(step // 70),
+            "train/critic_loss": 0.1 + 3.0 * (1.0 - done) * rng.uniform(0.6, 1.4),
+            "train/ent_coef": math.exp(-4.0 * done),
+            "time/steps_per_s": rng.normal(900.0, 60.0),
+        }
+        if step % 10_000 == 0:
+            values |= {"evaluation/completed": min(1.0, done + 0.05), "evaluation/mean_speed_mps": 6.0 * done}
+        events.add_scalars(step, values)
+    events.close()
