@@ -282,7 +282,7 @@ def step_serial(cars: Cars, atlas: Atlas, rules: Rules, actions: np.ndarray, rep
 @njit(cache=True)
 def _draw_episode(cars: Cars, rules: Rules, r: Randomisation, e: int, n: int) -> None:
     """Draw this episode's friction, mass, delay and noise of one car."""
-    key = chain(chain(chain(rules.seeds[e], cars.episode[e]), n), -1)
+    key = chain(chain(chain(rules.seeds[e], cars.episode[e]), n), 1 << 62)  # no tick comes near it
     cars.friction[e, n] = rules.vehicle.mu * uniform(chain(key, 1), r.friction_scale[0], r.friction_scale[1])
     cars.mass_kg[e, n] = rules.vehicle.m * uniform(chain(key, 2), r.mass_scale[0], r.mass_scale[1])
     low, high = r.steering_delay_steps
