@@ -201,7 +201,7 @@ def main() -> None:
         driver = Driver(where, asked.kind, asked.cars, asked.seed)
         arrays = record(where, driver.start(), driver, asked.steps)
     np.savez_compressed(asked.out, **arrays)
-    print(f"{asked.out}: {len(arrays['states'])} steps, {int(arrays['collisions'].sum())} collisions")
+    print(f"{asked.out}: {len(arrays['states'])} steps, {int(arrays['collisions'].sum())} collisions")  # noqa: T201 - a command for people
 
 
 if __name__ == "__main__":
