@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # Points of the line searched behind and ahead of the car's place along the centreline: indices are the same.
 _BEHIND, _AHEAD = 8, 16
 _WHEELBASE_M, _STEERING_RAD = Vehicle().lf + Vehicle().lr, Vehicle().s_max
+_CREEP_MPS = 1.0
 # Steering that linear tyres need beyond the wheelbase's, per curvature and speed²: the single-track model's
 # steady cornering.
 _UNDERSTEER_S2PM = (1.0 / Vehicle().C_Sf - 1.0 / Vehicle().C_Sr) / (Vehicle().mu * 9.81)
@@ -38,6 +39,7 @@ class PursuitSettings(NamedTuple):
     latency_s: float = 0.06  # aim from where the car will be by then: servo, delay and half a decision
     speed_ahead_s: float = 0.1  # ask for the speed of the place that will be reached by then
     yaw_damping_s: float = 0.03  # steering, rad, per rad/s of missing yaw rate
+    near_m: float = 0.6  # further off the line than this, slower in proportion
 
 
 class PurePursuit:
@@ -125,7 +127,11 @@ def _pursue(states: Array, arc_m: Array, course: _Course, settings: PursuitSetti
             steering += settings.yaw_damping_s * (curvature * s[SPEED] - s[YAW_RATE])
             commands[e, n, 0] = min(max(steering, -_STEERING_RAD), _STEERING_RAD)
             i, _ = _further(course, track, nearest, settings.speed_ahead_s * forward)
-            commands[e, n, 1] = course.speed_mps[course.first[track] + i]
+            here = course.first[track] + nearest
+            off_m = math.hypot(course.points[here, 0] - x, course.points[here, 1] - y)
+            # The profile is for the line; a car that is off it gets back at a lower speed.
+            share = settings.near_m / max(off_m, settings.near_m)
+            commands[e, n, 1] = max(share * course.speed_mps[course.first[track] + i], _CREEP_MPS)
 
 
 @njit(cache=True)

@@ -32,7 +32,7 @@ class LineSettings(NamedTuple):
     is quicker is a matter of grip: with linear tyres and a capped speed, the short one.
     """
 
-    margin_m: float = 0.4  # kept between the car's middle and the walls
+    margin_m: float = 0.65  # kept between the car's middle and the walls
     stiffness_m2: float = 3.0
 
 
