@@ -15,8 +15,8 @@ from training.agents.policy import Policy
 from training.config import Config, load_config
 from training.envs import observation
 from training.metrics.event_file import EventFile
-from training.store.checkpoint import Contents, claim
-from training.store.opening import open_store
+from training.store.checkpoint import CheckpointRef, Contents, Lineage, claim
+from training.store.storage import Storage
 
 STEP, KEPT_STEP = 60_000, 41_000
 # Short tracks: a lap takes ten seconds, and a test a fraction of one.
@@ -31,7 +31,7 @@ QUICK = (
 def driver_by_hand(config: Config, *, boldness: float = 2.5) -> Policy:
     """Return a network that steers where there is more room and drives faster the further it sees."""
     beams = config.env.beams
-    policy = Policy([observation.size(config.env), *config.sac.net_arch, 4])
+    policy = straight_on(config)
     weights, biases = policy.stack.weights, policy.stack.biases
     for weight in weights[:-1]:
         weight[0, :beams, :beams] = torch.eye(beams)  # the newest scan, handed on
@@ -44,28 +44,32 @@ def driver_by_hand(config: Config, *, boldness: float = 2.5) -> Policy:
     return policy
 
 
-def make_run(
-    store: Path, name: str, *overrides: str, policy: Policy | None = None, curves: bool = True
-) -> Config:
-    """Leave a finished run in a store, with a policy that laps unless another one is given."""
+def straight_on(config: Config) -> Policy:
+    """Return a network without weights: it never steers, and hits the first wall in its way."""
+    return Policy([observation.size(config.env), *config.sac.net_arch, 4])
+
+
+def make_run(storage: Storage, name: str, *overrides: str, policy: Policy | None = None) -> Config:
+    """Leave a finished run without curves in a store; its policy laps unless another one is given."""
     config = load_config(None, [*QUICK, *overrides], "local")
-    storage = open_store(str(store))
     storage.put(layout.config_key(name), json.dumps(config.to_json_dict()).encode())
-    if curves:
-        write_curves(store / layout.metrics_prefix(name))
-    members = {"kept": (policy or driver_by_hand(config)).encode()}
-    kept = {"step": KEPT_STEP, "completed": 20, "starts": 20, "mean_speed_mps": 5.2}
-    meta: dict[str, Any] = {"kept": kept, "elapsed_s": 118.0, "laps": 900, "machine": {"torch": "2.13.0"}}
     lineage = claim(storage, name, config.training.training_type, 1)
-    lineage.commit(STEP, Contents(members, meta=meta))
+    save_policy(lineage, policy or driver_by_hand(config), STEP)
     return config
 
 
-def write_curves(directory: Path) -> None:
-    """Write event files such as training does."""
-    directory.mkdir(parents=True, exist_ok=True)
+def save_policy(lineage: Lineage, policy: Policy, step: int) -> CheckpointRef:
+    """Commit a checkpoint with a kept policy, and what training says beside it."""
+    kept = {"step": KEPT_STEP, "completed": 20, "starts": 20, "mean_speed_mps": 5.2}
+    meta: dict[str, Any] = {"kept": kept, "elapsed_s": 118.0, "laps": 900, "machine": {"torch": "2.13.0"}}
+    return lineage.commit(step, Contents({"kept": policy.encode()}, meta=meta))
+
+
+def put_curves(storage: Storage, name: str, folder: Path) -> str:
+    """Write an event file such as training does, and put it into the store; return its key."""
+    folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
-    events = EventFile(directory, first_step=0)
+    events = EventFile(folder, first_step=0)
     for step in range(1_000, STEP, 1_000):
         done = 1.0 - math.exp(-step / 15_000)
         values = {
@@ -82,3 +86,6 @@ def write_curves(directory: Path) -> None:
             values |= {"evaluation/completed": min(1.0, done + 0.05), "evaluation/mean_speed_mps": 6.0 * done}
         events.add_scalars(step, values)
     events.close()
+    key = f"{layout.metrics_prefix(name)}/{events.path.name}"
+    storage.put(key, events.path)
+    return key

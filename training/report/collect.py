@@ -28,6 +28,10 @@ REPORT_SEED = 9_000_000
 POLICY, PURE_PURSUIT, FOLLOW_THE_GAP = "policy", "pure pursuit", "follow-the-gap"
 
 
+# A run may learn on many tracks; their laps look alike.
+SHOWN_TRAINING_TRACKS = 2
+
+
 class Course(NamedTuple):
     """A track to drive on, and whether training has driven on it."""
 
@@ -92,9 +96,12 @@ def courses_of(config: Config, names: Sequence[str] = ()) -> list[Course]:
 
 
 def loadable_courses(config: Config) -> tuple[list[Course], list[str]]:
-    """Return the tracks of a run that are to be had here, and what is wrong with the others, in words."""
+    """Return the tracks that a report shows, some of training and all unseen ones, as far as they are to be had here.
+
+    Also returns what is wrong with the others, in words.
+    """
     courses, problems = [], []
-    for name in _all_names(config):
+    for name in dict.fromkeys((*config.env.tracks[:SHOWN_TRAINING_TRACKS], *config.evaluation.tracks)):
         try:
             courses += courses_of(config, [name])
         except TrackError as error:

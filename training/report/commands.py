@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from training import layout
-from training.display import LapRow, laps_table
+from training.display import laps_table
 from training.errors import UsageError
+from training.report.closing import lap_row
 from training.report.collect import POLICY, courses_of, drive, tally
 from training.report.loading import newest_run, policy_of
 from training.store.opening import open_store
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from training.config import AwsSettings
-    from training.report.collect import Course, Tally
+    from training.report.collect import Tally
 
 
 def evaluate(  # noqa: PLR0913 - the command line's options
@@ -41,7 +41,8 @@ def evaluate(  # noqa: PLR0913 - the command line's options
         typer.echo(json.dumps({"run": run, "kept_step": loaded.kept_step, "laps": laps, "tracks": tables}))
         return 0
     laps_table(
-        f"{run}: the policy of step {loaded.kept_step:,}", [_row(course, one) for course, one in driven]
+        f"{run}: the policy of step {loaded.kept_step:,}",
+        [lap_row(course, POLICY, one) for course, one in driven],
     )
     for _, one in driven:
         typer.echo(_in_words(one))
@@ -69,21 +70,6 @@ def race(  # noqa: PLR0913 - the command line's options
     raise UsageError(
         f"this version cannot race {run_a} against {run_b} yet",
         next_step=f"Compare their laps: python -m training evaluate {run_a}, then {run_b}.",
-    )
-
-
-def _row(course: Course, one: Tally) -> LapRow:
-    missing = math.nan
-    return LapRow(
-        track=one.track,
-        driver=POLICY,
-        completed=one.completed,
-        starts=one.starts,
-        best_lap_s=missing if one.best_lap_s is None else one.best_lap_s,
-        mean_lap_s=missing if one.mean_lap_s is None else one.mean_lap_s,
-        mean_speed_mps=missing if one.mean_speed_mps is None else one.mean_speed_mps,
-        top_speed_mps=one.top_speed_mps,
-        unseen=not course.seen,
     )
 
 

@@ -14,7 +14,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from training.sim.params import SPEED
 
@@ -37,7 +37,7 @@ _VARIABLES = {
     **{colour: f"var(--line-{i + 1})" for i, colour in enumerate(LINES)},
 }
 # The road looks the same on a light and on a dark page, so that speeds have one scale of colours.
-ROAD, KERB, PAINT = "#2d323d", "#5b6374", "#f5f6f8"
+ROAD, KERB, PAINT = "#2d323d", "#7b8496", "#f5f6f8"
 SPEEDS = mpl.colors.ListedColormap(mpl.colormaps["plasma"](np.linspace(0.22, 1.0, 64)))
 _STYLE = {
     "svg.fonttype": "none",
@@ -122,6 +122,9 @@ def _curve_figure(chart: Chart, series: Mapping[str, Series], kept_step: int) ->
         ax.axvline(kept_step, color=INK, linewidth=0.9, linestyle=(0, (1.5, 2.0)))
     if chart.log and min(one.values.min() for one in series.values()) > 0.0:
         ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=6))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.yaxis.set_minor_locator(NullLocator())
     else:
         ax.yaxis.set_major_locator(MaxNLocator(4))
         ax.set_ylim(bottom=chart.lowest, top=chart.highest)
@@ -136,12 +139,12 @@ def _curve_figure(chart: Chart, series: Mapping[str, Series], kept_step: int) ->
 
 
 def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean of each value and its neighbours, of fewer towards the ends."""
+    """Return the mean of each value and its neighbours, as far as there are any on each side."""
     reach = max(2, len(values) // 24)
     total = np.concatenate([[0.0], np.cumsum(values)])
     index = np.arange(len(values))
-    half = np.minimum(np.minimum(index, len(values) - 1 - index), reach)
-    return (total[index + half + 1] - total[index - half]) / (2 * half + 1)
+    begin, end = np.maximum(index - reach, 0), np.minimum(index + reach + 1, len(values))
+    return (total[end] - total[begin]) / (end - begin)
 
 
 def _short(number: float) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import subprocess
+import tempfile
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from imageio_ffmpeg import write_frames
+from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
 
 from training.report.frames import FRAME_SIZE, Painter
@@ -64,34 +67,38 @@ def _moments(trace: Trace, playback: int, fps: float) -> list[int]:
 
 
 def _write_mp4(path: Path, painter: Painter, trace: Trace, playback: int) -> float:
+    """Feed the frames to the encoder that imageio-ffmpeg brings; return the film's length, s."""
     rows = _moments(trace, playback, FPS)
     seconds = len(rows) / FPS
-    most_bits = int(0.92 * 8 * MAX_BYTES / seconds)
-    writer = write_frames(
-        str(path),
-        FRAME_SIZE,
-        fps=FPS,
-        codec="libx264",
-        pix_fmt_in="rgb24",
-        pix_fmt_out="yuv420p",  # the one that every browser and phone plays
-        macro_block_size=2,
-        quality=None,
-        output_params=[
-            *("-preset", "veryfast", "-crf", str(QUALITY), "-tune", "animation"),
-            *("-maxrate", str(most_bits), "-bufsize", str(most_bits)),
-            *("-movflags", "+faststart", "-threads", "1"),
-        ],
-        ffmpeg_log_level="error",
-    )
-    writer.send(None)
-    try:
-        for picture in _pictures(painter, rows):
-            writer.send(np.ascontiguousarray(picture))
-    finally:
-        writer.close()
-    if not path.is_file() or not path.stat().st_size:
-        raise OSError(f"the encoder left nothing in {path}")
+    command = _encoder_command(path, int(0.92 * 8 * MAX_BYTES / seconds))
+    with tempfile.TemporaryFile() as said:
+        # The command is ours; its only variable part is our own file's path.
+        encoder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said)  # noqa: S603
+        try:
+            for picture in _pictures(painter, rows):
+                encoder.stdin.write(picture.data)
+            encoder.stdin.close()
+        except BaseException:
+            encoder.kill()
+            with contextlib.suppress(OSError):
+                encoder.stdin.close()
+            raise
+        finally:
+            code = encoder.wait()
+        if code != 0:
+            said.seek(0)
+            raise OSError(f"the encoder ended with {code}: {said.read()[-400:].decode(errors='replace')}")
     return seconds
+
+
+def _encoder_command(path: Path, most_bits_per_s: int) -> list[str]:
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "{}x{}".format(*FRAME_SIZE), "-r", str(FPS)]
+    picture = ["-c:v", "libx264", "-preset", "veryfast", "-tune", "animation", "-crf", str(QUALITY)]
+    limit = ["-maxrate", str(most_bits_per_s), "-bufsize", str(most_bits_per_s)]
+    # yuv420p is the form that every browser and phone plays; faststart lets it begin before it is whole.
+    form = ["-pix_fmt", "yuv420p", "-movflags", "+faststart", "-threads", "1", "-an"]
+    quiet = [get_ffmpeg_exe(), "-y", "-loglevel", "error"]
+    return [*quiet, *raw, "-i", "-", *picture, *limit, *form, str(path)]
 
 
 def _write_gif(path: Path, painter: Painter, trace: Trace, playback: int) -> float:
