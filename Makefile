@@ -66,7 +66,7 @@ bench: $(TEST_STAMP) ## Measure speeds beside their peers; keep the machine quie
 	$(PY) -m pytest tests/bench -m bench -s $(ARGS)
 
 .PHONY: torture
-torture: $(TEST_STAMP) ## Break a run at every store call and system call, thousands of times: an hour
+torture: $(TEST_STAMP) ## Break a run at every store call and system call, thousands of times: half an hour
 	$(PY) -m pytest tests -m torture -s $(ARGS)
 
 .PHONY: clean
