@@ -114,7 +114,7 @@ def fresh_bucket(endpoint: str) -> Bucket:
 
 
 @functools.lru_cache
-def raw_client(endpoint: str):  # noqa: ANN201 - boto3 makes its classes at run time
+def raw_client(endpoint: str):
     """Return a plain boto3 client, to look at a bucket past our own code."""
     import boto3  # half a second that most tests need not pay
     from botocore.config import Config
