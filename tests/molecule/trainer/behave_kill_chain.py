@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 TRAINING = "f1tenth-training.service"
 FINISH = "f1tenth-finish.service"
 CONTAINER = "f1tenth-trainer"
-PATIENCE_S = 60
+PATIENCE_S = 180
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from gymnasium.utils.env_checker import check_env
 
 STEPS = 20
 
-angle = np.linspace(0.0, 2.0 * np.pi, 100)
+angle = np.linspace(0.0, 2.0 * np.pi, 100, endpoint=False)  # the spline closes it
 circle = Track.from_refline(x=10.0 * np.cos(angle), y=10.0 * np.sin(angle), velx=np.ones_like(angle))
 config = {"map": circle, "num_agents": 1, "observation_config": {"type": "kinematic_state"}}
 with warnings.catch_warnings():
