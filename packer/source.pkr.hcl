@@ -61,9 +61,9 @@ source "amazon-ebs" "image" {
   temporary_security_group_source_cidrs = [var.builder_cidr]
   shutdown_behavior                     = "terminate"
 
-  custom_endpoint_ec2       = var.rehearsal_endpoint
-  skip_region_validation    = local.rehearsal
-  skip_metadata_api_check   = local.rehearsal
+  custom_endpoint_ec2        = var.rehearsal_endpoint
+  skip_region_validation     = local.rehearsal
+  skip_metadata_api_check    = local.rehearsal
   skip_credential_validation = local.rehearsal
 
   # packer>=1.7 begin
