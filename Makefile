@@ -1,0 +1,108 @@
+# `make` lists the targets. Everything is built below .venv and .cache; runs lie in runs/.
+#   make train TYPE=sac_multiagent CONFIG=my.yaml ARGS="--set training.total_timesteps=50000"
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+# The first Python of the list that is new enough; PYTHON=/path/to/python3.10 takes another.
+PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.10,$(if \
+	$(shell $(p) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>&1 || echo no),,$(p))))
+PY := .venv/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --no-input
+
+# PyPI's torch for Linux brings CUDA: 3 GB that a laptop without an NVIDIA device has no use for. There torch is
+# taken from its CPU index instead, if that answers. TORCH_INDEX= (empty) takes PyPI's in any case.
+NVIDIA := $(wildcard /dev/nvidiactl /dev/dxg /proc/driver/nvidia/version)
+TORCH_INDEX ?= $(if $(NVIDIA),,https://download.pytorch.org/whl/cpu)
+
+# Stamps carry the hash of what they stand for: a changed file installs again, an unchanged one costs nothing.
+hash = $(shell cat $(1) | cksum | cut -d' ' -f1)
+RUN_STAMP := .venv/.stamp-run-$(call hash,requirements.txt)
+TEST_STAMP := .venv/.stamp-test-$(call hash,requirements.txt tests/requirements.txt)
+
+TYPED := $(wildcard training/config*.py training/layout.py training/errors.py training/store training/cloud launch.py)
+PYTEST := $(PY) -m pytest -n 2 --dist loadfile
+
+ifneq ($(CLOUD),)
+$(error CLOUD=$(CLOUD): this version trains on this computer only; leave CLOUD out)
+endif
+
+.PHONY: help
+help: ## Show this list
+	@echo "Train F1TENTH cars. On this computer nothing costs money; CLOUD=aws is the only word that can."
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 16
+
+.PHONY: setup
+setup: $(RUN_STAMP) ## Install what runs into .venv (TORCH_INDEX=, PYTHON=)
+
+.PHONY: train
+train: $(RUN_STAMP) ## Train, watch, evaluate, report (TYPE=sac|sac_multiagent, CONFIG=file, ARGS=…)
+	@$(PY) -m training train $(if $(CONFIG),--config '$(CONFIG)') \
+		$(if $(TYPE),--set training.training_type=$(TYPE)) $(ARGS)
+
+.PHONY: report
+report: $(RUN_STAMP) ## Write the report of a run again (RUN=name; the newest without it)
+	@$(PY) -m training report $(RUN) $(ARGS)
+
+.PHONY: check
+check: lint ## Style, types, import contracts and the quick tests: under 3 minutes
+	$(PYTEST) -m "not slow and not bench" $(ARGS)
+
+.PHONY: test
+test: lint ## All of check, and the slow tests
+	$(PYTEST) $(ARGS)
+
+.PHONY: lint
+lint: $(TEST_STAMP)
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy $(TYPED)
+	.venv/bin/lint-imports --no-logo --cache-dir .cache/import-linter
+
+.PHONY: bench
+bench: $(TEST_STAMP) ## Measure speeds beside their peers; keep the machine quiet
+	$(PY) -m pytest tests/bench -m bench -s $(ARGS)
+
+.PHONY: clean
+clean: ## Remove caches; .venv and runs/ stay
+	rm -rf .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find training tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- the virtual environment ---
+.venv/.stamp-venv:
+	@test -n '$(PYTHON)' || { echo "No Python 3.10 to 3.13 found. Install one, or: make setup PYTHON=/path/to/python3.11"; exit 1; }
+	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+		package=$$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "Installing $$package: $(PYTHON) cannot make virtual environments without it."; \
+			export DEBIAN_FRONTEND=noninteractive; \
+			apt-get install -qy --no-install-recommends $$package >/dev/null 2>&1 \
+			|| { apt-get update -q && apt-get install -qy --no-install-recommends $$package; }; \
+		else \
+			echo "$(PYTHON) cannot make virtual environments here. Run this, then make again:"; \
+			echo "  sudo apt-get install $$package"; \
+			exit 1; \
+		fi; \
+	fi
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+$(RUN_STAMP): | .venv/.stamp-venv
+	@echo "Installing what runs into .venv: about 1.3 GB, a few minutes ..."
+	@torch=$$(grep -oE '^torch==[0-9.]+' requirements.txt); \
+	if [ -z '$(TORCH_INDEX)' ]; then :; \
+	elif $(PIP) -q index versions torch --index-url '$(TORCH_INDEX)' --retries 0 --timeout 8 >/dev/null 2>&1; then \
+		$(PIP) -q install --no-deps --index-url '$(TORCH_INDEX)' --retries 1 "$$torch" \
+		|| echo "torch did not come from $(TORCH_INDEX): it comes from PyPI, on Linux with 3 GB of CUDA."; \
+	else \
+		echo "$(TORCH_INDEX) does not answer: torch comes from PyPI, on Linux with 3 GB of CUDA."; \
+	fi
+	$(PIP) -q install -r requirements.txt
+	@rm -f .venv/.stamp-run-* && touch $@
+
+$(TEST_STAMP): | $(RUN_STAMP)
+	@echo "Installing what tests it into .venv ..."
+	$(PIP) -q install -r tests/requirements.txt
+	@rm -f .venv/.stamp-test-* && touch $@

@@ -1,0 +1,103 @@
+"""The compact replay gives back what a plain list of transitions would."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.agents import replay_segments
+from training.agents.codec import decode, encode
+from training.agents.replay import CompactReplay
+from training.errors import DataError
+
+WIDTH, ENVS = 3, 2
+
+
+def make(rows: int) -> CompactReplay:
+    box = spaces.Box(-1, 1, (WIDTH,), np.float32)
+    return CompactReplay(rows * ENVS, box, spaces.Box(-1, 1, (2,), np.float32), n_envs=ENVS)
+
+
+def drive(replay: CompactReplay, steps: int, seed: int = 0, end_share: float = 0.3) -> list[list[tuple]]:
+    """Fill a replay with random episodes; return the true transitions, [step][env]."""
+    rng = np.random.default_rng(seed)
+    observation = rng.random((ENVS, WIDTH), dtype=np.float32)
+    truth = []
+    for _ in range(steps):
+        action, reward = rng.random((ENVS, 2), dtype=np.float32), rng.random(ENVS, dtype=np.float32)
+        done, cut = rng.random(ENVS) < end_share, rng.random(ENVS) < 0.5
+        following = rng.random((ENVS, WIDTH), dtype=np.float32)
+        infos = [{"TimeLimit.truncated": bool(c)} if d else {} for d, c in zip(done, cut, strict=True)]
+        replay.add(observation, following, action, reward, done, infos)
+        truth.append(
+            [
+                (observation[e].copy(), action[e], following[e].copy(), reward[e], float(done[e] and not cut[e]))
+                for e in range(ENVS)
+            ]
+        )
+        observation = np.where(done[:, None], rng.random((ENVS, WIDTH), dtype=np.float32), following)
+        # What stable-baselines3 does next: the following step begins at the restarted observation.
+        replay.observations[replay.steps % replay.rows] = observation
+    return truth
+
+
+@given(rows=st.integers(4, 12), steps=st.integers(1, 60), share=st.sampled_from([0.0, 0.2, 0.9]))
+def test_every_transition_held_is_as_it_was(rows, steps, share):
+    """Whatever the ring's size and the episodes' lengths, the newest `rows` steps come back unchanged."""
+    replay = make(rows)
+    truth = drive(replay, steps, seed=rows * 100 + steps, end_share=share)
+    held = range(steps - replay.size(), steps)
+    assert len(held) == min(steps, rows)
+    for step in held:
+        got = replay.at(np.full(ENVS, step % replay.rows), np.arange(ENVS))
+        for e in range(ENVS):
+            for mine, expected in zip(got, truth[step][e], strict=True):
+                np.testing.assert_array_equal(mine[e], expected)
+
+
+@given(steps=st.integers(1, 150))
+def test_cut_and_pasted_it_samples_the_same(steps):
+    """A replay put together from segments and tail draws the same batches as the one it was cut from."""
+    replay = make(40)
+    drive(replay, steps, seed=steps)
+    copy = make(40)
+    length = replay_segments.segment_rows(replay)
+    first = replay_segments.first_needed(replay, steps)
+    whole = make(10_000)
+    drive(whole, steps, seed=steps)
+    replay_segments.restart(copy, first)
+    for begin in range(first, steps - steps % length, length):
+        piece = decode(encode(replay_segments.cut(whole, begin, begin + length - 1)), what="segment")
+        replay_segments.paste(copy, begin, begin + length - 1, piece, "segment")
+    tail = replay_segments.tail(replay)
+    if steps % length:
+        replay_segments.paste(copy, steps - steps % length, steps - 1, tail, "tail")
+    replay_segments.finish(copy, steps, tail["newest"])
+    for mine, expected in zip(
+        copy.pick(np.random.default_rng(1), 200), replay.pick(np.random.default_rng(1), 200), strict=True
+    ):
+        np.testing.assert_array_equal(mine, expected)
+
+
+def test_a_segment_of_another_shape_is_refused_and_changes_nothing():
+    """A piece whose arrays do not fit names the array, and the ring stays as it was."""
+    replay = make(40)
+    drive(replay, 20)
+    before = replay.observations.copy()
+    piece = replay_segments.cut(replay, 0, 7)
+    piece["rewards"] = piece["rewards"].astype(np.float64)
+    with pytest.raises(DataError, match="rewards"):
+        replay_segments.paste(replay, 0, 7, piece, "segment 0-7")
+    np.testing.assert_array_equal(replay.observations, before)
+
+
+def test_damaged_bytes_are_an_error_that_says_so():
+    """A flipped byte or a truncated blob never becomes an array."""
+    data = bytearray(encode({"a": np.arange(1000.0)}))
+    with pytest.raises(DataError, match="segment"):
+        decode(bytes(data[: len(data) // 2]), what="segment")
+    with pytest.raises(DataError, match="at most"):
+        decode(bytes(data), what="segment", max_bytes=100)

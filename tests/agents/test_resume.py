@@ -1,0 +1,162 @@
+"""A run that was interrupted ends in the same bits as one that was not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from training.agents import replay_segments, state
+from training.agents.codec import decode
+from training.agents.sac import FastSAC
+from training.config import Config, load_config
+from training.envs.vec_env import RaceVecEnv
+from training.keeper import Keeper
+from training.rng import seed_everything
+from training.saver import LEARNER, Parts, Saver
+from training.sim import Track
+from training.store.checkpoint import claim
+from training.store.opening import open_store
+
+RUN, TYPE = "exact", "sac"
+
+
+class Session(NamedTuple):
+    parts: Parts
+    saver: Saver
+
+    def train_to(self, steps: int) -> None:
+        """Train to the first boundary at or after so many timesteps."""
+        learner = self.parts.learner
+
+        def boundary() -> bool:
+            self.saver.collect()
+            if self.parts.keeper.due(learner.num_timesteps):
+                self.parts.keeper.judge(learner)
+            return learner.num_timesteps < steps
+
+        learner.at_boundary = boundary
+        fresh = learner.num_timesteps == 0
+        learner.learn(10**6 - learner.num_timesteps, log_interval=None, reset_num_timesteps=fresh)
+
+    def save(self) -> None:
+        self.saver.finish({})
+        self.saver.close()
+
+    def everything(self) -> dict[str, Any]:
+        """Return all arrays and counters of the present state, replay included."""
+        learner, env, keeper = self.parts
+        captured = state.capture(learner, env)
+        kept, kept_meta = keeper.state()
+        replay = learner.replay_buffer
+        newest = replay_segments.cut(replay, replay.steps - replay.size(), replay.steps - 1)
+        return {
+            **captured.arrays,
+            **kept,
+            **{f"replay.{name}": array for name, array in newest.items()},
+            "meta": captured.meta,
+            "kept_meta": kept_meta,
+        }
+
+
+def settings(num_envs: int, **changes: object) -> Config:
+    overrides = {
+        "env.tracks": "[generated-1, generated-2]",
+        "env.num_envs": num_envs,
+        "env.scan_noise_m": 0.01,
+        "env.max_episode_s": 3.0,
+        "env.randomisation.friction_factor": "[0.8, 1.2]",
+        "sac.net_arch": "[32, 32]",
+        "sac.batch_size": 32,
+        "sac.buffer_size": 1500,
+        "sac.learning_starts": 200,
+        "sac.gradient_steps": 2,
+        "evaluation.frequency": 600,
+        "evaluation.starts": 2,
+        **changes,
+    }
+    return load_config(None, [f"{key}={value}" for key, value in overrides.items()])
+
+
+def begin(config: Config, store: Path, *, resume: bool = False) -> Session:
+    """Build a session as the runner does; `resume` restores the newest checkpoint."""
+    seed = config.training.seed
+    seed_everything(seed if not resume else seed + 99)  # a resume must not depend on what seeding left behind
+    tracks = [Track.load(name) for name in config.env.tracks]
+    env = RaceVecEnv(config.env, tracks, seed)
+    learner = FastSAC(env, config.sac, seed=seed, device="cpu")
+    parts = Parts(learner, env, Keeper(config, tracks))
+    storage = open_store(str(store))
+    lineage = claim(storage, RUN, TYPE, attempt=2 if resume else 1)
+    saver = Saver(parts, lineage, config, say=pytest.fail)
+    if resume:
+        saver.restore(lineage.load())
+    return Session(parts, saver)
+
+
+def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        if isinstance(value, np.ndarray):
+            np.testing.assert_array_equal(value, other[name], err_msg=name)
+        else:
+            # As JSON text: nan must equal nan.
+            assert json.dumps(value, sort_keys=True) == json.dumps(other[name], sort_keys=True), name
+
+
+@pytest.mark.parametrize(("num_envs", "train_freq", "total"), [(1, 1, 700), (16, 3, 2400)])
+@pytest.mark.parametrize("part", [0.2, 0.75])
+def test_resumed_equals_uninterrupted(tmp_path, num_envs, train_freq, total, part):
+    """Before and after learning starts, with a ring that has wrapped, every array is the same to the last bit."""
+    config = settings(num_envs, **{"sac.train_freq": train_freq, "sac.buffer_size": 1000})
+    whole = begin(config, tmp_path / "whole")
+    whole.train_to(total)
+    first = begin(config, tmp_path / "cut")
+    first.train_to(int(total * part))
+    first.save()
+    second = begin(config, tmp_path / "cut", resume=True)
+    assert_same(first.everything(), second.everything())
+    second.train_to(total)
+    assert_same(whole.everything(), second.everything())
+
+
+def test_the_checkpoint_holds_no_pickle(tmp_path, monkeypatch):
+    """A resume never unpickles: every such call raises here."""
+    config = settings(4)
+    first = begin(config, tmp_path)
+    first.train_to(700)
+    first.save()
+    import pickle  # noqa: PLC0415
+
+    import torch  # noqa: PLC0415
+
+    def refuse(*_args: object, **_kwargs: object) -> None:
+        pytest.fail("something was unpickled")
+
+    for module, name in ((pickle, "load"), (pickle, "loads"), (pickle, "Unpickler"), (torch, "load")):
+        monkeypatch.setattr(module, name, refuse)
+    second = begin(config, tmp_path, resume=True)
+    assert second.parts.learner.num_timesteps == first.parts.learner.num_timesteps
+
+
+def test_other_settings_are_refused_by_name(tmp_path):
+    """A checkpoint of another network is an error that names the array, not a run that learns nonsense."""
+    first = begin(settings(4), tmp_path)
+    first.train_to(300)
+    first.save()
+    with pytest.raises(Exception, match="actor"):
+        begin(settings(4, **{"sac.net_arch": "[16, 16]"}), tmp_path, resume=True)
+
+
+def test_the_learner_member_holds_what_its_name_says(tmp_path):
+    """The stored arrays decode by themselves and name networks, optimizers, generators and the simulator."""
+    first = begin(settings(4), tmp_path)
+    first.train_to(300)
+    first.save()
+    checkpoint = claim(open_store(str(tmp_path)), RUN, TYPE, attempt=2).load()
+    arrays = decode(checkpoint.read(LEARNER), what=LEARNER)
+    for name in ("actor", "critic", "target", "average", "log_alpha", "adam.critic.exp_avg_sq", "world.states"):
+        assert name in arrays

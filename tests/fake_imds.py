@@ -1,0 +1,96 @@
+"""A metadata service as EC2's, for tests and the rehearsal: tokens with a life time, 401, scripted notices, a record.
+
+Run by itself (`python tests/fake_imds.py ADDRESS:PORT STATE.json`) it serves what the JSON file says at each request,
+so that a script can change it while an instance looks.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+
+class FakeImds(ThreadingHTTPServer):
+    """Serve `paths` (below /latest/) to whoever shows a token; `log` keeps every request."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int] = ("127.0.0.1", 0), state_file: Path | None = None) -> None:
+        super().__init__(address, _Handler)
+        self.paths: dict[str, str] = {}
+        self.state_file = state_file
+        self.tokens: dict[str, float] = {}
+        self.ttl_limit_s = 21_600.0
+        self.broken = 0  # answer 500 to so many requests
+        self.log: list[str] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.server_address[0]}:{self.server_address[1]}"
+
+    def __enter__(self) -> FakeImds:
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+    def served(self) -> dict[str, str]:
+        if self.state_file is None:
+            return self.paths
+        return {str(k): str(v) for k, v in json.loads(self.state_file.read_text()).items()}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: FakeImds
+    protocol_version = "HTTP/1.1"
+
+    def do_PUT(self) -> None:
+        self.server.log.append(f"PUT {self.path}")
+        if self.path != "/latest/api/token" or not self._sound():
+            self._answer(404 if self.path != "/latest/api/token" else 500, "")
+            return
+        ttl = float(self.headers.get("X-aws-ec2-metadata-token-ttl-seconds", "0"))
+        if not 1 <= ttl <= 21_600:
+            self._answer(400, "")
+            return
+        token = secrets.token_urlsafe(32)
+        self.server.tokens[token] = time.monotonic() + min(ttl, self.server.ttl_limit_s)
+        self._answer(200, token)
+
+    def do_GET(self) -> None:
+        self.server.log.append(f"GET {self.path}")
+        until = self.server.tokens.get(self.headers.get("X-aws-ec2-metadata-token", ""), 0.0)
+        if not self._sound():
+            self._answer(500, "")
+        elif time.monotonic() >= until:
+            self._answer(401, "")
+        else:
+            text = self.server.served().get(self.path.removeprefix("/latest/").rstrip("/"))
+            self._answer(404 if text is None else 200, text or "")
+
+    def _sound(self) -> bool:
+        self.server.broken -= 1
+        return self.server.broken < 0
+
+    def _answer(self, status: int, text: str) -> None:
+        data = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing: `log` has it."""
+
+
+if __name__ == "__main__":
+    host, port = sys.argv[1].rsplit(":", 1)
+    FakeImds((host, int(port)), Path(sys.argv[2])).serve_forever()

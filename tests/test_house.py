@@ -1,0 +1,132 @@
+"""The house rules that a machine can check: layout, pins, imports, nothing of the builder's machine."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import grimp
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+GIVEN = "packer ansible training launch.py Makefile tests requirements.txt"
+BESIDE_IT = "README.md LICENSE CHANGELOG.md CONTRIBUTING.md pyproject.toml config.example.yaml docs"
+
+
+def tracked_files() -> list[Path]:
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [path for name in done.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def source_files() -> list[Path]:
+    return [path for path in tracked_files() if path.suffix == ".py"]
+
+
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    tool = Path(sys.executable).with_name("lint-imports")
+    command = [str(tool), "--no-logo", "--no-cache"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+# --- layout ---
+def test_the_top_level_holds_what_it_should_and_dotfiles() -> None:
+    top = {path.relative_to(ROOT).parts[0] for path in tracked_files()}
+    assert {name for name in top if not name.startswith(".")} - set(f"{GIVEN} {BESIDE_IT}".split()) == set()
+
+
+def test_nothing_names_a_path_or_a_tool_of_the_machine_it_was_written_on() -> None:
+    stray = re.compile(r"/wor[k]/|/opt/(pypi|wheels)|/roo[t]/|/home/[a-z]|\.\./shared")
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()[:100]}"
+        for path in tracked_files()
+        if path.suffix in {".py", ".md", ".yml", ".yaml", ".toml", ".hcl", ".sh", ".txt", ".j2", ""}
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if stray.search(line)
+    ]
+    assert found == []
+
+
+def test_files_stay_short_enough_to_read() -> None:
+    long = {
+        str(path.relative_to(ROOT)): n
+        for path in source_files()
+        if (n := len(path.read_text().splitlines())) > 450
+    }
+    assert long == {}
+
+
+# --- pins ---
+@pytest.mark.parametrize("name", ["requirements.txt", "tests/requirements.txt"])
+def test_every_requirement_is_pinned_exactly(name: str) -> None:
+    exact = re.compile(r"^[A-Za-z0-9_.-]+(\[[a-z0-9,-]+\])?==[0-9A-Za-z.+!]+( ; [^#]+)?( +#.*)?$")
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    loose = [line for line in lines if line and not line.startswith(("#", "-r ")) and not exact.match(line)]
+    assert loose == []
+
+
+def test_nothing_is_pinned_twice() -> None:
+    names = [
+        re.split(r"[=\[]", line)[0].lower().replace("_", "-")
+        for name in ("requirements.txt", "tests/requirements.txt")
+        for line in (ROOT / name).read_text(encoding="utf-8").splitlines()
+        if "==" in line
+    ]
+    assert sorted(names) == sorted(set(names))
+
+
+# --- imports ---
+@pytest.fixture(scope="module")
+def imports() -> grimp.ImportGraph:
+    return grimp.build_graph("training", include_external_packages=True, cache_dir=None)
+
+
+def test_the_simulator_imports_numpy_and_numba_and_only_its_map_files_more(
+    imports: grimp.ImportGraph,
+) -> None:
+    outside = {
+        (module, imported)
+        for module in {"training.sim"} | imports.find_descendants("training.sim")
+        for imported in imports.find_modules_directly_imported_by(module)
+        if not imported.startswith("training.sim") and imported not in sys.stdlib_module_names
+    }
+    extra = {(module, name) for module, name in outside if name not in {"numpy", "numba"}}
+    assert extra <= {("training.sim.map_files", "yaml"), ("training.sim.map_files", "PIL")}
+
+
+def test_nothing_imports_the_launcher() -> None:
+    importing = re.compile(r"^\s*(import launch\b|from launch\b)", re.MULTILINE)
+    assert [path for path in source_files() if importing.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_the_import_contracts_hold() -> None:
+    done = lint_imports(ROOT)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "contract"),
+    [
+        ("sim/params.py", "import torch", "sim knows numpy and numba alone"),
+        ("sim/params.py", "import training.config", "sim knows numpy and numba alone"),
+        ("sim/params.py", "import training.envs", "Imports point downwards"),
+        ("envs/reward.py", "import training.agents", "Imports point downwards"),
+        ("agents/stray.py", "import training.report", "Imports point downwards"),
+        ("envs/reward.py", "import stable_baselines3", "torch and stable-baselines3 only in"),
+        ("envs/reward.py", "import boto3", "boto3 only in store and cloud"),
+        ("store/stray.py", "import torch", "The launcher's path"),
+        ("layout.py", "import numba", "The launcher's path"),
+        ("agents/stray.py", "import training.store", "Learning and driving know no store"),
+        ("stray.py", "import numpy", "Imports point downwards"),
+    ],
+    ids=lambda value: value.replace("import ", "") if "import " in value else "",
+)
+def test_a_forbidden_import_is_refused(tmp_path: Path, module: str, line: str, contract: str) -> None:
+    shutil.copytree(ROOT / "training", tmp_path / "training", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    with (tmp_path / "training" / module).open("a", encoding="utf-8") as source:
+        source.write(f"\n{line}\n")
+    done = lint_imports(tmp_path)
+    assert done.returncode == 1
+    assert re.search(rf"{re.escape(contract)}.*? BROKEN", " ".join(done.stdout.split())), done.stdout

@@ -1,0 +1,1 @@
+"""Train, watch and race F1TENTH cars; `python -m training --help` lists the commands."""

@@ -1,0 +1,196 @@
+"""The command line: `python -m training train|evaluate|race|report|tracks|prune`; decides the exit codes.
+
+Each command imports what does its work when it is called, so `--help` and a wrong option answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from training.errors import DataError, TrainingError, UsageError
+
+if TYPE_CHECKING:
+    from training.config import Config  # pydantic would triple the time of --help
+
+DEFAULT_CONFIG = Path("config.yaml")
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Train, watch and race F1TENTH cars.",
+    epilog="--debug, anywhere, shows the traceback of an explained error too.",
+)
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run, as `train` prints it.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Settings; without it config.yaml, where there is one.")
+]
+Store = Annotated[str, typer.Option(metavar="DIR|s3://BUCKET", help="Where runs are kept, below runs/.")]
+
+
+@app.command()
+def train(
+    *,
+    config: ConfigFile = None,
+    store: Store = ".",
+    preset: Annotated[Literal["local", "cloud"] | None, typer.Option(help="Settings to start from.")] = None,
+    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Continue this run.")] = None,
+    at: Annotated[
+        int | None, typer.Option(metavar="STEP", min=0, help="With --resume: its checkpoint.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
+    ] = None,
+) -> None:
+    """Train; ends with the laps that the policy drives and where everything lies."""
+    if at is not None and resume is None:
+        raise UsageError(
+            "--at names a checkpoint of a run to resume", next_step=f"Add --resume RUN to --at {at}."
+        )
+    settings = _settings(config, overrides or (), preset)
+
+    from training import runner
+
+    raise typer.Exit(runner.train(settings, store=store, resume=resume, at_step=at))
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    *,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TRACK", help="A name, generated-SEED or a map yaml; may be repeated. Default: the run's."
+        ),
+    ] = None,
+    laps: Annotated[
+        int, typer.Option(min=1, max=1000, help="Laps on each track, each from a start of its own.")
+    ] = 10,
+    store: Store = ".",
+    config: ConfigFile = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+) -> None:
+    """Drive laps with the kept policy: completion, lap times, collisions, speeds."""
+    from training.report import commands
+
+    aws = _settings(config).aws
+    tracks = tuple(track or ())
+    raise typer.Exit(commands.evaluate(run, store=store, aws=aws, tracks=tracks, laps=laps, as_json=json))
+
+
+@app.command()
+def race(
+    run_a: Annotated[str, typer.Argument(metavar="RUN_A")],
+    run_b: Annotated[str, typer.Argument(metavar="RUN_B")],
+    *,
+    track: Annotated[
+        str | None, typer.Option(metavar="TRACK", help="A name, generated-SEED or a map yaml.")
+    ] = None,
+    races: Annotated[int, typer.Option(min=1, max=10_000, help="Races; the starting order alternates.")] = 20,
+    store: Store = ".",
+    config: ConfigFile = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+) -> None:
+    """Race the kept policies of two runs against each other."""
+    from training.report import commands
+
+    aws = _settings(config).aws
+    raise typer.Exit(
+        commands.race(run_a, run_b, store=store, aws=aws, track=track, races=races, as_json=json)
+    )
+
+
+@app.command()
+def report(
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="Name of a run; the newest without it.")
+    ] = None,
+    *,
+    store: Store = ".",
+    config: ConfigFile = None,
+) -> None:
+    """Write the report of a run: one HTML page with curves, laps, pictures, and a video."""
+    from training.report import commands
+
+    raise typer.Exit(commands.report(run, store=store, aws=_settings(config).aws))
+
+
+@app.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
+    add_help_option=False,
+)
+def tracks(context: typer.Context) -> None:
+    """List, make, draw and check tracks; `tracks --help` tells more."""
+    from training.tracks import app as tracks_app
+
+    tracks_app(context.args, prog_name="python -m training tracks")
+
+
+@app.command()
+def prune(
+    run: Run,
+    *,
+    keep: Annotated[int, typer.Option(min=2, max=1000, help="Newest checkpoints to keep.")] = 2,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete; without it only said what would go.")
+    ] = False,
+    store: Store = ".",
+    config: ConfigFile = None,
+) -> None:
+    """Say, or with --delete remove, what neither a kept checkpoint nor a milestone of a run needs."""
+    from training.store.prune import prune as prune_run
+
+    aws = _settings(config).aws
+    raise typer.Exit(prune_run(run, store=store, keep=keep, dry_run=not delete, aws=aws))
+
+
+def _settings(
+    path: Path | None, overrides: Sequence[str] = (), preset: Literal["local", "cloud"] | None = None
+) -> Config:
+    from training.config import load_config
+
+    if path is None and DEFAULT_CONFIG.exists():
+        path = DEFAULT_CONFIG
+    return load_config(path, overrides, preset)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return the exit code: the table of docs/architecture.md."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        app([argument for argument in given if argument != "--debug"], prog_name="python -m training")
+    except SystemExit as exit_:
+        code = exit_.code if isinstance(exit_.code, int) else 0 if exit_.code is None else 1
+        return UsageError.exit_code if code == 2 else code  # 2 is what the option parser ends with
+    except Exception as error:  # noqa: BLE001 - the last line of defence; bugs are shown whole
+        explained = _explained(error)
+        if debug or explained is None:
+            traceback.print_exc()
+        if explained is None:
+            print("This is a fault of the program. Please report it with the lines above.", file=sys.stderr)
+            return 1
+        print(f"error: {explained}", file=sys.stderr)
+        return explained.exit_code
+    return 0
+
+
+def _explained(error: Exception) -> TrainingError | None:
+    if isinstance(error, TrainingError):
+        return error
+    from training.sim import TrackError  # the simulator knows nothing of the project, its errors neither
+
+    return DataError(str(error)) if isinstance(error, TrackError) else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

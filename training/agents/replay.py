@@ -1,0 +1,128 @@
+"""The replay buffer: every observation stored once, sampled in one gather for a whole round of updates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from stable_baselines3.common.buffers import ReplayBuffer
+
+if TYPE_CHECKING:
+    from gymnasium import spaces
+    from numpy.typing import NDArray
+    from stable_baselines3.common.vec_env import VecNormalize
+
+
+class Transitions(NamedTuple):
+    """Sampled transitions, each (n, ·) float32."""
+
+    observations: NDArray[np.float32]
+    actions: NDArray[np.float32]
+    next_observations: NDArray[np.float32]
+    rewards: NDArray[np.float32]
+    dones: NDArray[np.float32]  # terminated; a truncated episode goes on for the critic
+
+
+class CompactReplay(ReplayBuffer):
+    """Keep `buffer_size` transitions of E environments in a ring of rows, one row a step.
+
+    A transition's next observation is the next row's observation, but at the end of an episode, where it is kept
+    aside in `final_observations`. Memory per transition: 4 (D + actions + 2) + 1 bytes, and 4 D per episode.
+    """
+
+    def __init__(
+        self,
+        buffer_size: int,
+        observation_space: spaces.Box,
+        action_space: spaces.Box,
+        device: Any = "cpu",  # noqa: ANN401 - stable-baselines3's signature
+        n_envs: int = 1,
+        **_unused: object,
+    ) -> None:
+        rows = max(buffer_size // n_envs, 2)
+        super(ReplayBuffer, self).__init__(rows, observation_space, action_space, device, n_envs=n_envs)
+        width = observation_space.shape[0]
+        # np.zeros maps untouched pages lazily: a large ring costs memory only as it fills. One row more than
+        # transitions: the newest row's next observation.
+        self.observations = np.zeros((rows + 1, n_envs, width), dtype=np.float32)
+        self.actions = np.zeros((rows + 1, n_envs, self.action_dim), dtype=np.float32)
+        self.rewards = np.zeros((rows + 1, n_envs), dtype=np.float32)
+        self.dones = np.zeros((rows + 1, n_envs), dtype=np.bool_)
+        # Number of the episode's end among all ends so far, -1 within an episode.
+        self.final_number = np.full((rows + 1, n_envs), -1, dtype=np.int64)
+        self.final_observations = np.zeros((64, width), dtype=np.float32)
+        self.finals = 0  # ends so far
+        self.dropped = 0  # ends whose rows have been written over; rows and ends go in the same order
+        self.steps = 0  # rows written so far
+
+    @property
+    def rows(self) -> int:
+        """Rows of the ring, one more than it holds transitions per environment."""
+        return len(self.observations)
+
+    def size(self) -> int:
+        """Return the number of complete rows."""
+        return min(self.steps, self.rows - 1)
+
+    def add(  # noqa: PLR0913 - stable-baselines3's signature
+        self,
+        obs: NDArray[Any],
+        next_obs: NDArray[Any],
+        action: NDArray[Any],
+        reward: NDArray[Any],
+        done: NDArray[Any],
+        infos: list[dict[str, Any]],
+    ) -> None:
+        """Store one step of all environments; next_obs of an ended episode is its last observation."""
+        row = self.steps % self.rows
+        self.observations[row] = obs
+        self.actions[row] = action.reshape(self.n_envs, self.action_dim)
+        self.rewards[row] = reward
+        self.dones[row] = done
+        self.dropped += int((self.final_number[row] >= 0).sum())
+        self.final_number[row] = -1
+        for e in np.flatnonzero(done):
+            self.dones[row, e] = not infos[e].get("TimeLimit.truncated", False)
+            self.final_number[row, e] = self.keep_final(next_obs[e])
+        self.steps += 1
+        self.observations[self.steps % self.rows] = next_obs
+        self.pos, self.full = self.steps % self.rows, self.steps >= self.rows - 1
+
+    def pick(self, rng: np.random.Generator, count: int) -> Transitions:
+        """Draw `count` transitions uniformly, with replacement."""
+        size = self.size()
+        first = self.steps - size
+        row = (first + rng.integers(0, size, size=count)) % self.rows
+        return self.at(row, rng.integers(0, self.n_envs, size=count))
+
+    def at(self, row: NDArray[np.int64], env: NDArray[np.int64]) -> Transitions:
+        """Return the transitions at ring rows and environments, both (n,)."""
+        following = self.observations[(row + 1) % self.rows, env]
+        number = self.final_number[row, env]
+        ended = number >= 0
+        if ended.any():
+            following[ended] = self.final_observations[number[ended] % len(self.final_observations)]
+        return Transitions(
+            self.observations[row, env],
+            self.actions[row, env],
+            following,
+            self.rewards[row, env],
+            self.dones[row, env].astype(np.float32),
+        )
+
+    def sample(self, batch_size: int, env: VecNormalize | None = None) -> Any:  # noqa: ANN401
+        """Refuse stable-baselines3's way of sampling: `pick` takes the generator that a resume restores."""
+        msg = "CompactReplay is sampled by pick(rng, count)"
+        raise NotImplementedError(msg)
+
+    def keep_final(self, observation: NDArray[np.float32]) -> int:
+        """Keep an episode's last observation and return its number; ends leave in the order they came."""
+        capacity = len(self.final_observations)
+        if self.finals - self.dropped >= capacity:
+            live = np.arange(self.finals - capacity, self.finals)
+            grown = np.zeros((2 * capacity, self.final_observations.shape[1]), dtype=np.float32)
+            grown[live % (2 * capacity)] = self.final_observations[live % capacity]
+            self.final_observations = grown
+        self.final_observations[self.finals % len(self.final_observations)] = observation
+        self.finals += 1
+        return self.finals - 1

@@ -1,0 +1,186 @@
+"""The fast SAC update: stable-baselines3's arithmetic, gradients by hand, all agents and both critics in one product.
+
+Same formulas and order as stable_baselines3.sac.SAC.train (v2.9.2): entropy coefficient, critics, actor, targets.
+What is saved: no autograd graph, no gradients nobody uses (the critics' weights in the actor's step), one actor pass
+for both observations of a transition, one product for both critics, one fused Adam over one flat tensor.
+tests/agents/test_update.py holds it equal to the original on the same batch.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+
+from training.agents.stack import Stack
+
+LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
+TANH_EPSILON = 1e-6  # stable-baselines3's SquashedDiagGaussianDistribution
+_HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
+_CRITICS = 2
+
+
+class Batch(NamedTuple):
+    """Transitions of A agents: tensors (A, B, ·) float32, rewards and dones (A, B)."""
+
+    observations: torch.Tensor
+    actions: torch.Tensor
+    next_observations: torch.Tensor
+    rewards: torch.Tensor
+    dones: torch.Tensor  # terminated, not truncated
+
+
+class Losses(NamedTuple):
+    """Means over the batch, each (A,)."""
+
+    actor: torch.Tensor
+    critic: torch.Tensor
+    entropy: torch.Tensor  # of the coefficient
+    coefficient: torch.Tensor
+
+
+class Squashed(NamedTuple):
+    """A sample of the squashed Gaussian policy and what its gradient needs; (A, B, actions)."""
+
+    action: torch.Tensor
+    log_prob: torch.Tensor  # (A, B)
+    std_noise: torch.Tensor  # std times noise: du / d log_std
+    slope: torch.Tensor  # 1 - action^2: d action / du
+    free: torch.Tensor  # where log_std is not clamped
+
+
+class SacUpdate:
+    """Hold the networks, targets and optimizers of A agents and update them together.
+
+    log_alpha: (A,) logarithm of the entropy coefficients; learned where target_entropy is given.
+    """
+
+    def __init__(  # noqa: PLR0913 - the algorithm's own parameters, by their names in the paper
+        self,
+        actor: Stack,
+        critic: Stack,
+        target: Stack,
+        *,
+        learning_rate: float,
+        gamma: float,
+        tau: float,
+        log_alpha: torch.Tensor,
+        target_entropy: float | None,
+    ) -> None:
+        self.actor, self.critic, self.target = actor, critic, target
+        self.agents = actor.nets
+        self.gamma, self.tau, self.target_entropy = gamma, tau, target_entropy
+        self.log_alpha = log_alpha
+        device = actor.flat.device
+        self._actor_gradient = Stack(actor.nets, actor.sizes, device)
+        self._critic_gradient = Stack(critic.nets, critic.sizes, device)
+        self.actor_optimizer = _adam(actor.flat, self._actor_gradient.flat, learning_rate)
+        self.critic_optimizer = _adam(critic.flat, self._critic_gradient.flat, learning_rate)
+        self._alpha_gradient = torch.zeros_like(log_alpha)
+        self.alpha_optimizer = _adam(log_alpha, self._alpha_gradient, learning_rate)
+
+    @property
+    def optimizers(self) -> dict[str, torch.optim.Adam]:
+        """Return the optimizers by name."""
+        return {
+            "actor": self.actor_optimizer,
+            "critic": self.critic_optimizer,
+            "alpha": self.alpha_optimizer,
+        }
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Use this step size from now on."""
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+
+    @torch.no_grad()
+    def step(self, batch: Batch, noise: torch.Tensor, next_noise: torch.Tensor) -> Losses:
+        """Update everything once; noise: standard normal (A, B, actions) for each of the two observations."""
+        rows = batch.rewards.shape[1]
+        both = torch.cat([batch.observations, batch.next_observations], dim=1)
+        values = self.actor.forward(both)
+        sample = _squash(values[-1], torch.cat([noise, next_noise], dim=1))
+        log_prob, next_log_prob = sample.log_prob[:, :rows], sample.log_prob[:, rows:]
+        alpha = torch.exp(self.log_alpha)
+        entropy_loss = self._update_alpha(log_prob)
+        target = self._target(batch, sample.action[:, rows:], next_log_prob, alpha)
+        critic_loss = self._update_critics(batch, target)
+        here = Squashed(*(part[:, :rows] for part in sample))
+        actor_loss = self._update_actor(batch, [v[:, :rows] for v in values], here, alpha)
+        self.target.flat.lerp_(self.critic.flat, self.tau)
+        return Losses(actor_loss, critic_loss, entropy_loss, alpha)
+
+    def _update_alpha(self, log_prob: torch.Tensor) -> torch.Tensor:
+        if self.target_entropy is None:
+            return torch.zeros_like(self.log_alpha)
+        surplus = (log_prob + self.target_entropy).mean(dim=1)
+        loss = -self.log_alpha * surplus
+        torch.neg(surplus, out=self._alpha_gradient)
+        self.alpha_optimizer.step()
+        return loss
+
+    def _target(
+        self, batch: Batch, next_action: torch.Tensor, next_log_prob: torch.Tensor, alpha: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the critics' target (A, B)."""
+        inputs = _for_critics(batch.next_observations, next_action)
+        quality = self._split(self.target.forward(inputs)[-1]).amin(dim=1)
+        soft = quality - alpha[:, None] * next_log_prob
+        return batch.rewards + (1.0 - batch.dones) * self.gamma * soft
+
+    def _update_critics(self, batch: Batch, target: torch.Tensor) -> torch.Tensor:
+        values = self.critic.forward(_for_critics(batch.observations, batch.actions))
+        error = self._split(values[-1]) - target[:, None]
+        gradient = (error / error.shape[-1]).reshape(self.critic.nets, -1, 1)
+        self.critic.backward(values, gradient, self._critic_gradient)
+        self.critic_optimizer.step()
+        return 0.5 * (error * error).mean(dim=2).sum(dim=1)
+
+    def _update_actor(
+        self, batch: Batch, values: list[torch.Tensor], sample: Squashed, alpha: torch.Tensor
+    ) -> torch.Tensor:
+        rows, actions = sample.action.shape[1:]
+        inputs = _for_critics(batch.observations, sample.action)
+        critic_values = self.critic.forward(inputs)
+        quality = self._split(critic_values[-1])
+        smallest, which = quality.min(dim=1, keepdim=True)
+        seed = torch.zeros_like(quality).scatter_(1, which, -1.0 / rows)
+        at_inputs = self.critic.input_gradient(critic_values, seed.view(self.critic.nets, rows, 1))
+        at_action = at_inputs[..., -actions:].view(self.agents, _CRITICS, rows, actions).sum(dim=1)
+        weight = (alpha / rows)[:, None, None]
+        # d log_prob / du of the squashing term -log(1 - tanh(u)^2 + epsilon); the Gaussian's own terms cancel in u.
+        squash = 2.0 * sample.action * sample.slope / (sample.slope + TANH_EPSILON)
+        at_u = weight * squash + at_action * sample.slope
+        at_log_std = (at_u * sample.std_noise - weight) * sample.free
+        self.actor.backward(values, torch.cat([at_u, at_log_std], dim=2), self._actor_gradient)
+        self.actor_optimizer.step()
+        return (alpha[:, None] * sample.log_prob - smallest[:, 0]).mean(dim=1)
+
+    def _split(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Return the critics' outputs (2A, B, 1) as (A, 2, B)."""
+        return outputs.view(self.agents, _CRITICS, -1)
+
+
+def _squash(outputs: torch.Tensor, noise: torch.Tensor) -> Squashed:
+    """Sample actions from the actor's outputs (A, B, 2 actions): means, then logarithms of deviations."""
+    mean, raw = outputs.chunk(2, dim=2)
+    log_std = raw.clamp(LOG_STD_MIN, LOG_STD_MAX)
+    std_noise = log_std.exp() * noise
+    action = torch.tanh(mean + std_noise)
+    slope = 1.0 - action * action
+    log_prob = -(0.5 * noise * noise + log_std + _HALF_LOG_2PI + torch.log(slope + TANH_EPSILON)).sum(dim=2)
+    return Squashed(action, log_prob, std_noise, slope, (raw == log_std).to(raw.dtype))
+
+
+def _for_critics(observations: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+    """Return the inputs of both critics of every agent, (2A, B, observation + action)."""
+    joined = torch.cat([observations, actions], dim=2)
+    agents, rows, width = joined.shape
+    return joined[:, None].expand(agents, _CRITICS, rows, width).reshape(_CRITICS * agents, rows, width)
+
+
+def _adam(parameter: torch.Tensor, gradient: torch.Tensor, learning_rate: float) -> torch.optim.Adam:
+    parameter.grad = gradient
+    return torch.optim.Adam([parameter], lr=learning_rate, fused=True)

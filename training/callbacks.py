@@ -1,0 +1,153 @@
+"""What happens between two steps of training, in order, and what is said about it.
+
+`Boundary` is called at the one place where nothing is half done. It never changes what is learnt: a run with and
+without saves, evaluations and displays makes the same steps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
+
+from training.display import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from training.agents.sac import FastSAC
+    from training.config import Config
+    from training.display import Display
+    from training.interruption import StopRequest
+    from training.keeper import Keeper
+    from training.metrics import Metrics
+    from training.saver import Saver
+
+RECENT_EPISODES = 100
+
+
+class Episodes(BaseCallback):
+    """Collect what finished episodes report, and every lap."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recent: deque[dict[str, Any]] = deque(maxlen=RECENT_EPISODES)
+        self.laps = 0
+        self.best_lap_s = float("nan")
+
+    def _on_step(self) -> bool:
+        for info in self.locals["infos"]:
+            episode = info.get("episode")
+            if episode is not None:
+                self.recent.append(episode)
+                self.laps += episode["laps"]
+                self.best_lap_s = float(np.fmin(self.best_lap_s, episode["best_lap_s"]))
+        return True
+
+    def figures(self) -> dict[str, float]:
+        """Return the means over the recent episodes by the names they are logged under."""
+        if not self.recent:
+            return {}
+        result = {
+            "rollout/reward": _mean(e["r"] for e in self.recent),
+            "rollout/episode_s": _mean(e["t"] for e in self.recent),
+            "rollout/progress_m": _mean(e["progress_m"] for e in self.recent),
+            "rollout/speed_mps": _mean(e["progress_m"] / max(e["t"], 1e-9) for e in self.recent),
+            "rollout/crash_rate": _mean(e["collided"] for e in self.recent),
+            "rollout/laps": float(self.laps),
+            "rollout/best_lap_s": self.best_lap_s,
+        }
+        for name in self.recent[-1]["terms"]:
+            result[f"rollout/terms/{name}"] = _mean(e["terms"].get(name, 0.0) for e in self.recent)
+        return result
+
+
+class Parts(NamedTuple):
+    """What the boundary works with."""
+
+    learner: FastSAC
+    keeper: Keeper
+    saver: Saver
+    metrics: Metrics
+    display: Display
+    episodes: Episodes
+    stop: StopRequest
+
+
+class Boundary:
+    """Decide between two steps: log, evaluate, save, or stop. Returns whether to go on."""
+
+    def __init__(self, parts: Parts, config: Config, *, elapsed_s: float, meta: Callable[[], dict[str, Any]]) -> None:
+        self._parts, self._config, self._meta = parts, config, meta
+        self._before_s, self._began = elapsed_s, time.monotonic()
+        self._logged_at = self._rated_at = self._began
+        self._rated_step = parts.learner.num_timesteps
+        self._rate = 0.0
+
+    @property
+    def elapsed_s(self) -> float:
+        """Time of training so far, all attempts together, s."""
+        return self._before_s + time.monotonic() - self._began
+
+    @property
+    def finished(self) -> bool:
+        """Tell whether the run has reached its end, by steps or by time."""
+        limit = self._config.training.max_minutes
+        late = limit is not None and self.elapsed_s >= limit * 60.0
+        return late or self._parts.learner.num_timesteps >= self._config.training.total_timesteps
+
+    def __call__(self) -> bool:
+        """Do what is due; return False to end training."""
+        learner, keeper, saver, *_ = self._parts
+        saver.collect()
+        saver.poll()
+        if keeper.due(learner.num_timesteps):
+            self._parts.metrics.record(learner.num_timesteps, keeper.judge(learner))
+        stop = self._parts.stop
+        if saver.due() or stop.save_now.is_set():
+            stop.save_now.clear()
+            saver.start(self._meta())
+            if stop.stop_after_save:
+                stop.ask("a request to stop after a checkpoint", "stopped")
+        now = time.monotonic()
+        if now - self._logged_at >= self._config.tensorboard.interval_s:
+            self._log(now)
+        self._parts.display.update(self._progress(now))
+        return stop.reason is None and not self.finished
+
+    def _log(self, now: float) -> None:
+        self._logged_at = now
+        learner, _, _, metrics, *_ = self._parts
+        train = {f"train/{name}": value for name, value in learner.losses.items()}
+        figures = {**self._parts.episodes.figures(), **train, "time/steps_per_s": self._rate}
+        metrics.record(learner.num_timesteps, {**figures, **metrics.sample_system()})
+
+    def _progress(self, now: float) -> Progress:
+        step = self._parts.learner.num_timesteps
+        if now - self._rated_at >= 1.0:
+            self._rate = (step - self._rated_step) / (now - self._rated_at)
+            self._rated_at, self._rated_step = now, step
+        durable, best, episodes = self._parts.saver.durable, self._parts.keeper.best, self._parts.episodes
+        limit = self._config.training.max_minutes
+        return Progress(
+            step=step,
+            total_steps=self._config.training.total_timesteps,
+            elapsed_s=self.elapsed_s,
+            limit_s=None if limit is None else limit * 60.0,
+            steps_per_s=self._rate,
+            reward=_mean(e["r"] for e in episodes.recent),
+            laps=episodes.laps,
+            best_lap_s=episodes.best_lap_s,
+            crash_rate=_mean(e["collided"] for e in episodes.recent),
+            checkpoint_step=None if durable is None else durable.step,
+            checkpoint_age_s=0.0 if durable is None else now - durable.at,
+            kept="none yet" if best is None else str(best),
+        )
+
+
+def _mean(values: Any) -> float:  # noqa: ANN401 - any iterable of numbers
+    numbers = list(values)
+    return float(np.mean(numbers)) if numbers else float("nan")

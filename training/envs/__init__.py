@@ -1,0 +1,1 @@
+"""Environments over the simulator: one batched core, three faces (stable-baselines3, Gymnasium, PettingZoo)."""

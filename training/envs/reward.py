@@ -1,0 +1,44 @@
+"""The reward: a sum of named terms, each of which is logged by its name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from training.config import RewardSettings
+
+    Array = NDArray[np.float64]
+
+
+class Decision(NamedTuple):
+    """What one decision of every car led to; arrays (E, N)."""
+
+    advance_m: Array  # way along the centreline
+    collided: NDArray[np.bool_]
+    action: Array  # (E, N, 2) in [-1, 1]
+    previous_action: Array  # (E, N, 2)
+    reference_action: Array | None  # (E, N, 2) of pure pursuit, where the trajectory term is used
+
+
+def terms(settings: RewardSettings, decision: Decision) -> dict[str, Array]:
+    """Return the weighted terms, each (E, N); their sum is the reward.
+
+    progress: metres along the centreline. trajectory: closeness to pure pursuit's action, 0 to 1 (trajectory-aided
+    learning, Evans et al. 2023, https://arxiv.org/abs/2306.07003). collision: once. steering_smoothness: change of
+    the steering command between decisions, in full ranges.
+    """
+    result = {
+        "progress": settings.progress * decision.advance_m,
+        "collision": settings.collision * decision.collided.astype(np.float64),
+    }
+    if settings.steering_smoothness != 0.0:
+        change = np.abs(decision.action[..., 0] - decision.previous_action[..., 0]) / 2.0
+        result["steering_smoothness"] = settings.steering_smoothness * change
+    if decision.reference_action is not None:
+        distance = np.abs(decision.action - decision.reference_action).mean(axis=-1) / 2.0
+        result["trajectory"] = settings.trajectory * (1.0 - distance)
+    return result

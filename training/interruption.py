@@ -1,0 +1,120 @@
+"""Why a run stops before its end: Ctrl-C, SIGTERM, a spot notice, a laptop's word; and how long is left to save."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from training import layout
+from training.cloud.imds import Imds, Notice, Watcher
+from training.store import documents
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from training.store.documents import Cause
+    from training.store.storage import Storage
+
+# Set in the environment of a unit on an EC2 instance; elsewhere nobody answers at the metadata address.
+ON_INSTANCE = "F1TENTH_ON_INSTANCE"
+CONTROL_POLL_S = 5.0
+# The final commit ends this long before the machine goes.
+MARGIN_S = 15.0
+
+
+class StopRequest:
+    """Remember, for the next boundary, that training should stop or save, and why."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        self.cause: Cause = "terminated"
+        self.deadline: float | None = None  # monotonic clock, s: when everything must be saved
+        self.save_now = threading.Event()
+        self.stop_after_save = False
+
+    def ask(self, reason: str, cause: Cause, deadline: float | None = None) -> None:
+        """Ask for a stop; the first reason stays, the earliest deadline counts."""
+        if self.reason is None:
+            self.cause, self.reason = cause, reason
+        if deadline is not None:
+            self.deadline = deadline if self.deadline is None else min(deadline, self.deadline)
+
+    def listen(self) -> None:
+        """Take SIGINT and SIGTERM as requests; a second SIGINT interrupts at once."""
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+
+    def on_notice(self, notice: Notice) -> None:
+        """Stop before an interruption or a maintenance that ends the machine; save at a rebalance recommendation."""
+        if notice.kind == "interruption":
+            self.ask(str(notice), "interrupted", _deadline(notice.at))
+        else:
+            self.save_now.set()
+
+    def on_request(self, request: documents.Request) -> None:
+        """Do what a laptop wrote into control.json."""
+        if request == "stop_now":
+            self.ask("a request to stop", "stopped")
+        elif request == "stop_after_checkpoint":
+            self.stop_after_save = True
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.ask("Ctrl-C" if number == signal.SIGINT else "SIGTERM", "terminated")
+
+
+class ControlPoller(threading.Thread):
+    """Read control.json every few seconds and pass on what is asked."""
+
+    def __init__(
+        self, storage: Storage, run: str, on_request: Callable[[documents.Request], None]
+    ) -> None:
+        super().__init__(name="control-poller", daemon=True)
+        self._storage, self._run_name, self._on_request = storage, run, on_request
+        self._since = datetime.now(timezone.utc)
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        """Poll until `stop`; a store that does not answer is asked again."""
+        while not self._stopping.wait(CONTROL_POLL_S):
+            self.look()
+
+    def look(self) -> None:
+        """Read once; what was asked before this attempt began was meant for an earlier one."""
+        try:
+            control = documents.read(self._storage, layout.control_key(self._run_name), documents.Control)
+        except Exception:  # noqa: BLE001 - training goes on; commits say what is wrong with the store
+            return
+        if control is not None and control.requested_at > self._since:
+            self._on_request(control.request)
+
+    def stop(self) -> None:
+        """End the thread at its next wait."""
+        self._stopping.set()
+
+
+def watch(storage: Storage, run: str, stop: StopRequest, say: Callable[[str], None]) -> list[Watcher | ControlPoller]:
+    """Start what listens for requests to stop; the threads end with the process."""
+    watchers: list[Watcher | ControlPoller] = [ControlPoller(storage, run, stop.on_request)]
+    if os.environ.get(ON_INSTANCE):
+
+        def tell(notice: Notice) -> None:
+            say(str(notice))
+            stop.on_notice(notice)
+
+        watchers.append(Watcher(Imds(), tell, say))
+    for watcher in watchers:
+        watcher.start()
+    return watchers
+
+
+def _deadline(at: datetime | None) -> float:
+    """Return the monotonic time by which all must be saved; two minutes from now where AWS names no time."""
+    left_s = 120.0 if at is None else (at - datetime.now(timezone.utc)).total_seconds()
+    return time.monotonic() + max(left_s - MARGIN_S, 1.0)

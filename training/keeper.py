@@ -1,0 +1,111 @@
+"""Which policy to keep: the averaged policy is driven on the training tracks during training, the best one stays.
+
+Training keeps changing a policy that already laps, often for the worse. What is kept is chosen by laps, not by the
+last reward, and from the training tracks alone: the tracks of the report's "unseen" rows take no part in the choice.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from training.agents.policy import Kept, Policy
+from training.report.evaluation import Drive, evaluate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from training.agents.sac import FastSAC
+    from training.config import Config
+    from training.sim import Track
+
+# Candidates for the final choice; its starts are fresh, so luck in one evaluation does not decide.
+CANDIDATES = 3
+# Starts a track in the first, quick look; only a policy that completes them all is looked at in full.
+QUICK_STARTS = 2
+FINAL_SEED = 7_000_000
+
+
+class Keeper:
+    """Judge policies and keep the best few."""
+
+    def __init__(self, config: Config, tracks: Sequence[Track]) -> None:
+        self._config, self._tracks = config, list(tracks)
+        self.candidates: list[Kept] = []  # best first
+        self.next_step = config.evaluation.frequency or None
+
+    @property
+    def best(self) -> Kept | None:
+        """Return the best policy so far."""
+        return self.candidates[0] if self.candidates else None
+
+    def due(self, step: int) -> bool:
+        """Tell whether it is time for an evaluation."""
+        return self.next_step is not None and step >= self.next_step
+
+    def judge(self, learner: FastSAC) -> dict[str, float]:
+        """Drive the averaged policy and keep it if it is among the best; return figures to log."""
+        step = learner.num_timesteps
+        frequency = self._config.evaluation.frequency
+        if frequency:
+            self.next_step = step - step % frequency + frequency
+        policy = learner.average_policy()
+        drives = self._drive(policy, QUICK_STARTS, seed=step)
+        if all(d.completed for d in drives):
+            drives = self._drive(policy, self._starts(), seed=step + 1)
+        self._consider(_rated(policy, step, drives))
+        return figures(drives)
+
+    def choose(self) -> Kept | None:
+        """Drive every candidate from fresh starts and put the best first; call once, at the end of training."""
+        rated = [
+            _rated(kept.policy, kept.step, self._drive(kept.policy, self._starts(), seed=FINAL_SEED))
+            for kept in self.candidates
+        ]
+        self.candidates = sorted(rated, key=lambda kept: kept.score, reverse=True)
+        return self.best
+
+    def state(self) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
+        """Return what a resume needs: arrays, and JSON data."""
+        arrays = {f"kept.{i}": kept.policy.stack.flat.numpy().copy() for i, kept in enumerate(self.candidates)}
+        rows = [{k: v for k, v in kept._asdict().items() if k != "policy"} for kept in self.candidates]
+        return arrays, {"next_step": self.next_step, "candidates": rows}
+
+    def load_state(
+        self, arrays: Mapping[str, np.ndarray[Any, Any]], meta: Mapping[str, Any], sizes: Sequence[int]
+    ) -> None:
+        """Go on where `state` was taken."""
+        self.next_step = meta["next_step"]
+        self.candidates = []
+        for i, row in enumerate(meta["candidates"]):
+            policy = Policy(sizes)
+            policy.stack.flat.numpy()[...] = arrays[f"kept.{i}"]
+            self.candidates.append(Kept(policy=policy, **row))
+
+    def _starts(self) -> int:
+        return max(self._config.evaluation.starts // 2, QUICK_STARTS)
+
+    def _drive(self, policy: Policy, starts: int, seed: int) -> list[Drive]:
+        return evaluate(
+            policy, self._config.env, self._tracks, starts=starts, laps=self._config.evaluation.laps, seed=seed
+        )
+
+    def _consider(self, kept: Kept) -> None:
+        self.candidates = sorted([*self.candidates, kept], key=lambda k: k.score, reverse=True)[:CANDIDATES]
+
+
+def _rated(policy: Policy, step: int, drives: Sequence[Drive]) -> Kept:
+    completed = [d for d in drives if d.completed]
+    speed = float(np.mean([d.mean_speed_mps for d in completed])) if completed else 0.0
+    return Kept(policy, step, len(completed), len(drives), speed)
+
+
+def figures(drives: Sequence[Drive]) -> dict[str, float]:
+    """Return the figures of an evaluation by the names they are logged under."""
+    completed = [d for d in drives if d.completed]
+    return {
+        "evaluation/completed": len(completed) / max(len(drives), 1),
+        "evaluation/mean_speed_mps": float(np.mean([d.mean_speed_mps for d in completed])) if completed else 0.0,
+        "evaluation/distance_m": float(np.mean([d.distance_m for d in drives])) if drives else 0.0,
+    }

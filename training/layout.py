@@ -1,0 +1,248 @@
+"""Every name of a run: ids, store keys, tags, paths. Nothing else in the project spells one.
+
+Keys are the same in a directory and in S3. A key never starts with a slash and never holds `..`.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from datetime import datetime, timezone
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from training.errors import DataError, UsageError
+
+RUNS = "runs"
+SCRIPTS = "scripts"
+
+# A run's name becomes a directory, an S3 key, an EC2 tag and a part of an IAM policy: the plainest alphabet.
+RUN_NAME_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?$"
+RUN_NAME_RULE = "1 to 48 of a-z, 0-9 and -, neither first nor last a -"
+
+_RUN_NAME = re.compile(RUN_NAME_PATTERN)
+_RUN_ID = re.compile(r"^[0-9]{8}-[0-9]{6}-[0-9a-f]{6}$")
+_CHECKPOINT = re.compile(r"^(?P<step>[0-9]{12,})-(?P<epoch>[0-9]{4,})-(?P<uuid>[0-9a-f]{32})$")
+_SEGMENT = re.compile(r"^(?P<first>[0-9]{12,})-(?P<last>[0-9]{12,})-(?P<sha256>[0-9a-f]{64})$")
+_EPOCH = re.compile(r"^e(?P<epoch>[0-9]+)$")
+_NAME = re.compile(r"^[a-z0-9](?:[a-z0-9_]{0,62}[a-z0-9])?$")
+_SHA256 = re.compile(r"^[0-9a-f]{64}$")
+_MEMBER = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+
+# --- tags ---
+TAG_PROJECT = "Project"
+TAG_RUN = "Run"
+TAG_OWNER = "Owner"
+TAG_EXPIRES_AT = "ExpiresAt"
+TAG_REQUIREMENTS = "RequirementsSha256"  # on the image: the launcher refuses a bundle with another one
+TAG_FLEET_ID = "aws:ec2:fleet-id"  # AWS writes it on an instance of a fleet; served in IMDS
+
+# --- paths on the instance ---
+IMAGE_JSON = PurePosixPath("/etc/f1tenth-image.json")
+RUN_ENV = PurePosixPath("/run/f1tenth/run.env")
+OUTCOME_JSON = PurePosixPath("/run/f1tenth/outcome.json")  # how the trainer ended; the finish unit reads it
+
+
+class CheckpointId(NamedTuple):
+    """One checkpoint of a run: its timestep, the epoch of its writer, a random uuid (32 hex digits)."""
+
+    step: int
+    epoch: int
+    uuid: str
+
+    def __str__(self) -> str:
+        """Return the key part, padded so that names sort by step, then by epoch."""
+        return f"{self.step:012d}-{self.epoch:04d}-{self.uuid}"
+
+
+class SegmentId(NamedTuple):
+    """One immutable replay segment: transitions first to last (both included) of one agent."""
+
+    epoch: int
+    agent: str
+    first: int
+    last: int
+    sha256: str
+
+
+# --- run ids ---
+def make_run_id(now: datetime, token: str) -> str:
+    """Return the run id of an instant (any time zone) and 6 random hex digits; ids sort by time."""
+    run = f"{now.astimezone(timezone.utc):%Y%m%d-%H%M%S}-{token}"
+    if not _RUN_ID.fullmatch(run):
+        raise ValueError(f"{run!r} is no run id: the token must be 6 hex digits")
+    return run
+
+
+def new_run_id() -> str:
+    """Return a fresh run id, for example 20261123-104259-a1b2c3."""
+    return make_run_id(datetime.now(timezone.utc), secrets.token_hex(3))
+
+
+def check_run_name(name: str) -> str:
+    """Return the run name if it can be a key, a tag and a path. UsageError if not."""
+    if _RUN_NAME.fullmatch(name):
+        return name
+    raise UsageError(
+        f"run name {name!r} is not allowed: {RUN_NAME_RULE}",
+        next_step="Choose another name, or leave it out for one made from the time.",
+    )
+
+
+# --- store keys ---
+def run_prefix(run: str) -> str:
+    """Return the prefix of everything that belongs to a run, without a closing slash."""
+    return f"{RUNS}/{check_run_name(run)}"
+
+
+def script_bundle_key(sha256: str) -> str:
+    """Return the key of a script bundle, named by its content."""
+    return f"{SCRIPTS}/{_matching(_SHA256, sha256, 'sha256')}.tar.gz"
+
+
+def config_key(run: str) -> str:
+    """Return the key of the resolved settings."""
+    return f"{run_prefix(run)}/config.json"
+
+
+def status_key(run: str) -> str:
+    """Return the key of the status: pending | running | done | stopped | failed."""
+    return f"{run_prefix(run)}/status.json"
+
+
+def control_key(run: str) -> str:
+    """Return the key of what a laptop asks of the run."""
+    return f"{run_prefix(run)}/control.json"
+
+
+def attempts_key(run: str) -> str:
+    """Return the key of the table of attempts, one row a boot."""
+    return f"{run_prefix(run)}/attempts.json"
+
+
+def fleet_key(run: str) -> str:
+    """Return the key of the fleet's id and end date, the fallback where the instance tag is missing."""
+    return f"{run_prefix(run)}/fleet.json"
+
+
+def logs_prefix(run: str) -> str:
+    """Return the prefix of the log chunks."""
+    return f"{run_prefix(run)}/logs"
+
+
+def log_chunk_key(run: str, attempt: int, number: int) -> str:
+    """Return the key of a log chunk; chunks sort by attempt, then by number."""
+    return f"{logs_prefix(run)}/{attempt:04d}/{number:08d}.log"
+
+
+def pointer_key(run: str, training_type: str) -> str:
+    """Return the key of the pointer that names the newest committed checkpoint."""
+    kind = _matching(_NAME, training_type, "training type")
+    return f"{run_prefix(run)}/checkpoints/{kind}_latest_checkpoint.json"
+
+
+def checkpoints_prefix(run: str) -> str:
+    """Return the prefix under which checkpoints and pointers lie."""
+    return f"{run_prefix(run)}/checkpoints"
+
+
+def checkpoint_prefix(run: str, checkpoint: CheckpointId) -> str:
+    """Return the prefix of one checkpoint's files."""
+    return f"{checkpoints_prefix(run)}/{_matching(_CHECKPOINT, str(checkpoint), 'checkpoint')}"
+
+
+def manifest_key(run: str, checkpoint: CheckpointId) -> str:
+    """Return the key of a checkpoint's manifest."""
+    return f"{checkpoint_prefix(run, checkpoint)}/manifest.json"
+
+
+def partial_manifest_key(run: str, checkpoint: CheckpointId) -> str:
+    """Return the key of a partial save's manifest, under another name so that nothing takes it for full."""
+    return f"{checkpoint_prefix(run, checkpoint)}/partial.json"
+
+
+def member_key(run: str, checkpoint: CheckpointId, name: str) -> str:
+    """Return the key of one file of a checkpoint. DataError for a name that could leave its prefix."""
+    return f"{checkpoint_prefix(run, checkpoint)}/{_matching(_MEMBER, name, 'file name in a checkpoint')}"
+
+
+def replay_prefix(run: str) -> str:
+    """Return the prefix of all replay segments of a run."""
+    return f"{run_prefix(run)}/replay"
+
+
+def segment_key(run: str, segment: SegmentId) -> str:
+    """Return the key of a replay segment."""
+    agent = _matching(_NAME, segment.agent, "agent name")
+    name = f"{segment.first:012d}-{segment.last:012d}-{segment.sha256}"
+    key = f"{replay_prefix(run)}/e{segment.epoch}/{agent}/{_matching(_SEGMENT, name, 'segment name')}"
+    parse_segment_key(key)
+    return key
+
+
+def model_key(run: str, training_type: str, step: int) -> str:
+    """Return the key of a stable-baselines3 model for people to download."""
+    return f"{run_prefix(run)}/models/{_matching(_NAME, training_type, 'training type')}/{step:012d}.zip"
+
+
+def metrics_prefix(run: str) -> str:
+    """Return the prefix of event files and tables of numbers."""
+    return f"{run_prefix(run)}/metrics"
+
+
+def report_prefix(run: str) -> str:
+    """Return the prefix of the report, whose first page is index.html."""
+    return f"{run_prefix(run)}/report"
+
+
+# --- names on AWS ---
+def default_bucket_name(project: str, account_id: str, region: str) -> str:
+    """Return the bucket used when none is set: bucket names are global, so account and region are in it."""
+    return f"{project}-{account_id}-{region}"
+
+
+def wandb_parameter_name(project: str) -> str:
+    """Return the SSM parameter (SecureString) that holds the Weights & Biases key."""
+    return f"/{project}/wandb-api-key"
+
+
+# --- reading names back ---
+def parse_run(key: str) -> str:
+    """Return the run that a key belongs to. DataError if it belongs to none."""
+    parts = key.split("/")
+    if len(parts) < 2 or parts[0] != RUNS or not _RUN_NAME.fullmatch(parts[1]):
+        raise DataError(f"{key!r} is not a key of a run")
+    return parts[1]
+
+
+def parse_checkpoint(name_or_key: str) -> CheckpointId:
+    """Return the checkpoint that a prefix, or any key below it, names. DataError if there is none."""
+    parts = name_or_key.rstrip("/").split("/")
+    if len(parts) > 1:
+        parse_run(name_or_key)
+        if len(parts) < 4 or parts[2] != "checkpoints":
+            raise DataError(f"{name_or_key!r} is not a key of a checkpoint")
+    found = _CHECKPOINT.fullmatch(parts[3] if len(parts) > 1 else parts[0])
+    if found is None:
+        raise DataError(f"{name_or_key!r} names no checkpoint: <step>-<epoch>-<uuid> expected")
+    return CheckpointId(int(found["step"]), int(found["epoch"]), found["uuid"])
+
+
+def parse_segment_key(key: str) -> SegmentId:
+    """Return the replay segment that a full key names. DataError if it names none."""
+    parse_run(key)
+    parts = key.split("/")
+    epoch = _EPOCH.fullmatch(parts[3]) if len(parts) == 6 and parts[2] == "replay" else None
+    name = _SEGMENT.fullmatch(parts[-1])
+    if epoch is None or name is None or not _NAME.fullmatch(parts[4]):
+        raise DataError(f"{key!r} names no replay segment")
+    first, last = int(name["first"]), int(name["last"])
+    if last < first:
+        raise DataError(f"{key!r} is a replay segment that ends before it begins")
+    return SegmentId(int(epoch["epoch"]), parts[4], first, last, name["sha256"])
+
+
+def _matching(pattern: re.Pattern[str], value: str, what: str) -> str:
+    if pattern.fullmatch(value):
+        return value
+    raise DataError(f"{value!r} is not a {what} ({pattern.pattern})")

@@ -1,0 +1,1 @@
+"""Seeing what was learnt: laps driven and timed, pictures, the report."""

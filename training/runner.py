@@ -1,0 +1,138 @@
+"""A run from its first to its last step; this file only names the steps in order."""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from training import layout, rng
+from training.agents.export import model_zip
+from training.agents.sac import FastSAC
+from training.callbacks import Boundary, Episodes, Parts
+from training.display import Display
+from training.envs.vec_env import RaceVecEnv
+from training.errors import Interrupted
+from training.interruption import StopRequest, watch
+from training.keeper import Keeper, figures
+from training.metrics import Metrics
+from training.report import closing
+from training.runs import Run, open_run
+from training.saver import Saver
+from training.saver import Parts as SavedParts
+from training.sim import Track
+
+if TYPE_CHECKING:
+    from training.agents.policy import Kept
+    from training.config import Config
+
+
+class Setup(NamedTuple):
+    """All that a run is made of."""
+
+    run: Run
+    parts: Parts
+    boundary: Boundary
+
+
+def train(config: Config, *, store: str, resume: str | None = None, at_step: int | None = None) -> int:
+    """Train, or go on training, until the run's end; return the exit code.
+
+    store: directory or s3://bucket. resume: a run's name; at_step: one of its checkpoints. Raises a TrainingError
+    whose exit code says what became of the run.
+    """
+    rng.set_threads(config.sac.torch_threads)
+    device = rng.choose_device(config.training.device)
+    run = open_run(config, store, resume=resume, at_step=at_step)
+    with Display() as display:
+        display.say(run.greeting)
+        setup = prepare(run, display, device)
+        try:
+            learn(setup)
+        finally:
+            setup.parts.metrics.flush()
+        return close(setup)
+
+
+def prepare(run: Run, display: Display, device: Any) -> Setup:  # noqa: ANN401 - torch.device; torch stays in its layers
+    """Build environment, learner and what watches them; restore the checkpoint, if there is one to go on from."""
+    config = run.config
+    rng.seed_everything(config.training.seed)
+    tracks = [Track.load(name) for name in config.env.tracks]
+    env = RaceVecEnv(config.env, tracks, config.training.seed)
+    learner = FastSAC(env, config.sac, seed=config.training.seed, device=device)
+    keeper = Keeper(config, tracks)
+    saver = Saver(SavedParts(learner, env, keeper), run.lineage, config, display.say)
+    meta = {} if run.checkpoint is None else saver.restore(run.checkpoint)
+    metrics = Metrics(
+        config, run.name, run.local / "metrics", resumed_step=learner.num_timesteps,
+        wandb_id=meta.get("wandb_id"), say=display.say,
+    )  # fmt: skip
+    episodes, stop = Episodes(), StopRequest()
+    episodes.laps, episodes.best_lap_s = meta.get("laps", 0), meta.get("best_lap_s") or float("nan")
+    parts = Parts(learner, keeper, saver, metrics, display, episodes, stop)
+    boundary = Boundary(
+        parts, config, elapsed_s=meta.get("elapsed_s", 0.0), meta=lambda: _meta(run, parts, boundary)
+    )
+    return Setup(run, parts, boundary)
+
+
+def learn(setup: Setup) -> None:
+    """Train until the end or until somebody asks for a stop, then save.
+
+    Raises Interrupted after an early stop: saved, to be continued.
+    """
+    run, parts, boundary = setup
+    config, learner = run.config, parts.learner
+    parts.stop.listen()
+    watch(run.storage, run.name, parts.stop, parts.display.say)
+    learner.at_boundary = boundary
+    if learner.num_timesteps < config.training.total_timesteps:
+        learner.learn(
+            config.training.total_timesteps - learner.num_timesteps,
+            callback=parts.episodes,
+            log_interval=None,
+            reset_num_timesteps=learner.num_timesteps == 0,
+        )
+    ended = parts.stop.reason is None
+    if ended:
+        parts.keeper.judge(learner)
+        parts.keeper.choose()
+    parts.saver.finish(_meta(run, parts, boundary), not_after=parts.stop.deadline)
+    parts.saver.close()
+    if not ended:
+        parts.metrics.close()
+        run.end_attempt(parts.stop.cause, Interrupted.exit_code, learner.num_timesteps)
+        message = f"stopped by {parts.stop.reason} at step {learner.num_timesteps:,}; everything is saved"
+        raise Interrupted(message, next_step=run.how_to_continue)
+
+
+def close(setup: Setup) -> int:
+    """Mark the run done, export its model, drive its laps, write the report; return the exit code."""
+    run, parts, _ = setup
+    best = parts.keeper.best
+    if best is not None:
+        key = layout.model_key(run.name, run.config.training.training_type, best.step)
+        run.storage.put(key, model_zip(parts.learner, best.policy))
+    run.end_attempt("done", 0, parts.learner.num_timesteps)
+    laps = closing.drive_laps(run.config, best)
+    parts.metrics.record_hyperparameters(run.config.to_json_dict(), figures(laps.policy))
+    parts.metrics.close()
+    closing.show(run, laps, parts.display)
+    return 0
+
+
+def _meta(run: Run, parts: Parts, boundary: Boundary) -> dict[str, Any]:
+    """Return what a checkpoint says of the run beside the learner's own state."""
+    return {
+        "elapsed_s": boundary.elapsed_s,
+        "laps": parts.episodes.laps,
+        "best_lap_s": parts.episodes.best_lap_s,
+        "wandb_id": parts.metrics.wandb_id,
+        "machine": rng.machine_class(),
+        "host": platform.node(),
+        "kept": None if parts.keeper.best is None else _described(parts.keeper.best),
+    }
+
+
+def _described(kept: Kept) -> dict[str, Any]:
+    return {name: value for name, value in kept._asdict().items() if name != "policy"}

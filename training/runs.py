@@ -1,0 +1,176 @@
+"""A run in its store: found or begun, claimed, and its end written down."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import tempfile
+import uuid
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+from training import layout
+from training.errors import UsageError
+from training.report.loading import config_of, runs_in
+from training.store import documents
+from training.store.checkpoint import claim
+from training.store.manifest import Owner, utc_now
+from training.store.opening import open_store
+from training.store.restore import NoCheckpoint
+
+if TYPE_CHECKING:
+    from training.config import Config
+    from training.store.checkpoint import Checkpoint, Lineage
+    from training.store.storage import Storage
+
+LOCK = ".lock"
+
+
+class Run(NamedTuple):
+    """A run that this process has claimed."""
+
+    name: str
+    config: Config
+    store: str
+    storage: Storage
+    lineage: Lineage
+    boot_id: str
+    checkpoint: Checkpoint | None  # to go on from
+    local: Path  # the run's folder on this computer
+    lock: IO[str] | None  # held as long as it is open; None where the store is no directory
+
+    @property
+    def place(self) -> str:
+        """Return where the run lies, for people."""
+        return str(self.local) if self.lock else f"{self.store}/{layout.run_prefix(self.name)}"
+
+    @property
+    def greeting(self) -> str:
+        """Say what begins or goes on, and where it lies."""
+        if self.checkpoint is None:
+            return f"run {self.name} begins; everything goes to {self.place}"
+        return f"run {self.name} goes on from step {self.checkpoint.step:,}; everything is in {self.place}"
+
+    @property
+    def how_to_continue(self) -> str:
+        """Return the sentence that names the command which continues the run."""
+        store = "" if self.store == "." else f" --store {self.store}"
+        again = "`make train` again, or " if not store else ""
+        return f"Continue with: {again}.venv/bin/python -m training train --resume {self.name}{store}"
+
+    def end_attempt(self, cause: documents.Cause, exit_code: int, step: int) -> None:
+        """Write down how this attempt ended, in attempts.json and, where that ends the run, in status.json."""
+        documents.change_attempt(
+            self.storage,
+            self.name,
+            self.boot_id,
+            ended_at=utc_now(),
+            cause=cause,
+            exit_code=exit_code,
+            last_step=step,
+        )
+        if cause in {"done", "stopped"}:
+            state: documents.State = "done" if cause == "done" else "stopped"
+            documents.set_status(self.storage, self.name, state, step=step, exit_code=exit_code)
+
+
+def open_run(config: Config, store: str, *, resume: str | None, at_step: int | None) -> Run:
+    """Begin a run, or go on with one: the named one, or the newest unfinished one of the same settings.
+
+    Raises UsageError where the named run does not exist or is being trained by another process on this computer.
+    """
+    storage = open_store(store, config.aws)
+    here = _is_directory(store)
+    name = resume or (_unfinished(storage, config, store) if here else None)
+    if name is None:
+        name = config.training.run_name or layout.new_run_id()
+        _write_config(storage, config, name, store)
+        lock = _lock(_local(store, name, here), name) if here else None
+    else:
+        config = config_of(storage, name)
+        lock = _lock(_local(store, name, here), name) if here else None
+    return _claimed(config, storage, store, name, at_step, lock)
+
+
+def _write_config(storage: Storage, config: Config, name: str, store: str) -> None:
+    if any(True for _ in storage.list(layout.run_prefix(name) + "/")):
+        msg = f"a run named {name!r} exists in {store}"
+        next_step = f"Continue it with --resume {name}, or choose another training.run_name."
+        raise UsageError(msg, next_step=next_step)
+    storage.put(layout.config_key(name), json.dumps(config.to_json_dict(), indent=1).encode())
+
+
+def _claimed(  # noqa: PLR0913 - the fields of a Run
+    config: Config, storage: Storage, store: str, name: str, at_step: int | None, lock: IO[str] | None
+) -> Run:
+    boot = documents.Attempt(
+        number=1, boot_id=uuid.uuid4().hex, host=platform.node()[:300], started_at=utc_now()
+    )
+    attempt = documents.begin_attempt(storage, name, boot)
+    owner = Owner(host=attempt.host)
+    lineage = claim(storage, name, config.training.training_type, attempt.number, owner=owner)
+    checkpoint = _newest(lineage, at_step)
+    if checkpoint is not None:
+        documents.change_attempt(storage, name, attempt.boot_id, first_step=checkpoint.step)
+    documents.set_status(storage, name, "running", attempt=attempt.number)
+    local = _local(store, name, lock is not None)
+    return Run(name, config, store, storage, lineage, attempt.boot_id, checkpoint, local, lock)
+
+
+def _newest(lineage: Lineage, at_step: int | None) -> Checkpoint | None:
+    try:
+        return lineage.load(at_step=at_step)
+    except NoCheckpoint:
+        return None
+
+
+def _unfinished(storage: Storage, config: Config, store: str) -> str | None:
+    """Return the newest run that has these settings, is not done, and that nobody trains at the moment."""
+    if not config.training.resume_unfinished or config.training.run_name is not None:
+        return None
+    for name in reversed(runs_in(storage)):
+        status = documents.read_status(storage, name)
+        if status is None or status.state in {"done", "failed"} or _settings(config_of(storage, name)) != _settings(config):
+            continue
+        try:
+            _lock(_local(store, name, here=True), name).close()
+        except UsageError:
+            continue
+        return name
+    return None
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    """Return what makes two runs the same experiment: everything but how long it may take."""
+    data = config.to_json_dict()
+    for key in ("total_timesteps", "max_minutes", "run_name"):
+        data["training"].pop(key)
+    return data
+
+
+def _is_directory(store: str) -> bool:
+    return "://" not in store or store.startswith("file://")
+
+
+def _local(store: str, name: str, here: bool) -> Path:
+    """Return the run's folder: in the store where that is a directory, else below the temporary files."""
+    if here:
+        return Path(store.removeprefix("file://")).expanduser() / layout.run_prefix(name)
+    root = os.environ.get("STATE_DIRECTORY") or tempfile.gettempdir()
+    return Path(root) / layout.run_prefix(name)
+
+
+def _lock(folder: Path, name: str) -> IO[str]:
+    """Take the run for this process; the kernel lets go of it when the process ends, however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / LOCK).open("a", encoding="ascii")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        msg = f"run {name} is being trained by another process on this computer"
+        next_step = "Wait for it, stop it, or begin another run with --set training.run_name=NAME."
+        raise UsageError(msg, next_step=next_step) from None
+    return file

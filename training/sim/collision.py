@@ -1,0 +1,91 @@
+"""Contacts: car against car (boxes), car against the map (footprint, or f1tenth_gym's time to collision)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from training.sim.lidar import Beams, View, to_cells
+
+TIME_TO_COLLISION_S = 0.005
+
+
+@njit(cache=True)
+def fill_corners(x: float, y: float, yaw: float, length: float, width: float, corners: np.ndarray) -> None:
+    """Write the box's corners (4, 2), m: rear left, rear right, front right, front left."""
+    c, s = math.cos(yaw), math.sin(yaw)
+    for i in range(4):
+        along = -length / 2 if i < 2 else length / 2  # noqa: PLR2004
+        across = width / 2 if i in (0, 3) else -width / 2
+        corners[i, 0] = c * along - s * across + x
+        corners[i, 1] = s * along + c * across + y
+
+
+@njit(cache=True)
+def _separated_along(ax: float, ay: float, first: np.ndarray, second: np.ndarray) -> bool:
+    low_1 = high_1 = first[0, 0] * ax + first[0, 1] * ay
+    low_2 = high_2 = second[0, 0] * ax + second[0, 1] * ay
+    for i in range(1, 4):
+        p = first[i, 0] * ax + first[i, 1] * ay
+        q = second[i, 0] * ax + second[i, 1] * ay
+        low_1, high_1 = min(low_1, p), max(high_1, p)
+        low_2, high_2 = min(low_2, q), max(high_2, q)
+    return high_1 <= low_2 or high_2 <= low_1
+
+
+@njit(cache=True)
+def boxes_overlap(first: np.ndarray, second: np.ndarray) -> bool:
+    """Tell whether two boxes (4, 2) overlap; touching is not overlapping (separating axis theorem)."""
+    for box in (first, second):
+        for i in range(2):
+            ax = box[i + 1, 0] - box[i, 0]
+            ay = box[i + 1, 1] - box[i, 1]
+            if _separated_along(ax, ay, first, second):
+                return False
+    return True
+
+
+@njit(cache=True, error_model="numpy")
+def scan_contact(ranges: np.ndarray, speed: float, beams: Beams) -> bool:
+    """Tell whether any beam's time to collision is in [0, 5 ms): f1tenth_gym's wall contact."""
+    if speed == 0.0:
+        return False
+    hit = False
+    for i in range(ranges.size):
+        ttc = (ranges[i] - beams.side_m[i]) / (speed * beams.cosine[i])
+        hit |= (ttc < TIME_TO_COLLISION_S) & (ttc >= 0.0)
+    return hit
+
+
+@njit(cache=True)
+def _occupied(x: float, y: float, field: np.ndarray, view: View) -> bool:
+    u, v = to_cells(x, y, view)
+    if not (u >= 0 and v >= 0 and u < view.width and v < view.height):
+        return True
+    return field[view.first + np.int64(v) * view.width + np.int64(u)] <= 0.0
+
+
+@njit(cache=True)
+def footprint_contact(x: float, y: float, corners: np.ndarray, field: np.ndarray, view: View) -> bool:
+    """Tell whether the body's outline (corners (4, 2), m) meets an occupied cell or leaves the map.
+
+    The outline is sampled at most one cell apart. Far from walls one look at the field answers.
+    """
+    u, v = to_cells(x, y, view)
+    if not (u >= 0 and v >= 0 and u < view.width and v < view.height):
+        return True
+    clear = field[view.first + np.int64(v) * view.width + np.int64(u)]
+    reach = math.hypot(corners[0, 0] - x, corners[0, 1] - y) / view.resolution_m
+    if clear > reach + 1.5:  # noqa: PLR2004 - the field is between cell centres: two half diagonals, rounded up
+        return False
+    for i in range(4):
+        ax, ay = corners[i, 0], corners[i, 1]
+        bx, by = corners[(i + 1) % 4, 0], corners[(i + 1) % 4, 1]
+        samples = int(math.hypot(bx - ax, by - ay) / view.resolution_m) + 1
+        for k in range(samples):
+            part = k / samples
+            if _occupied(ax + part * (bx - ax), ay + part * (by - ay), field, view):
+                return True
+    return False

@@ -1,0 +1,149 @@
+"""The single-track vehicle model, its low-level controllers and the integrator.
+
+Source: CommonRoad vehicle models, https://commonroad.in.tum.de/models/, section 7 (single-track model with the
+kinematic branch below 0.5 m/s as f1tenth_gym v1.0.0 writes it). Pure functions of scalars and tuples: nothing here
+allocates, so a whole step stays in registers.
+"""
+
+from __future__ import annotations
+
+import math
+
+from numba import njit
+
+from training.sim.params import Vehicle
+
+GRAVITY_MPS2 = 9.81
+KINEMATIC_BELOW_MPS = 0.5
+STEERING_DEADBAND_RAD = 1e-4
+
+State = tuple[float, float, float, float, float, float, float]
+
+
+@njit(cache=True)
+def limit_acceleration(speed: float, wanted: float, car: Vehicle) -> float:
+    """Return the acceleration, m/s^2, that motor and speed limits leave of the wanted one."""
+    upper = car.a_max * (car.v_switch / speed) if speed > car.v_switch else car.a_max
+    if (speed <= car.v_min and wanted <= 0) or (speed >= car.v_max and wanted >= 0):
+        return 0.0
+    if wanted <= -car.a_max:
+        return -car.a_max
+    if wanted >= upper:
+        return upper
+    return wanted
+
+
+@njit(cache=True)
+def limit_steering_velocity(steering: float, wanted: float, car: Vehicle) -> float:
+    """Return the steering velocity, rad/s, that the servo's limits leave of the wanted one."""
+    if (steering <= car.s_min and wanted <= 0) or (steering >= car.s_max and wanted >= 0):
+        return 0.0
+    return min(max(wanted, car.sv_min), car.sv_max)
+
+
+@njit(cache=True)
+def steering_velocity(target: float, steering: float, exact: bool, timestep_s: float, car: Vehicle) -> float:
+    """Return the servo's velocity, rad/s, towards a target angle, rad.
+
+    exact: never overshoots; otherwise f1tenth_gym's bang-bang law, which swings around its target for ever.
+    """
+    error = target - steering
+    if exact:
+        return min(max(error / timestep_s, -car.sv_max), car.sv_max)
+    if abs(error) > STEERING_DEADBAND_RAD:
+        return (error / abs(error)) * car.sv_max
+    return 0.0
+
+
+@njit(cache=True)
+def acceleration(target: float, speed: float, car: Vehicle) -> float:
+    """Return the acceleration, m/s^2, of f1tenth_gym's proportional speed controller."""
+    error = target - speed
+    gain = 10.0 if speed > 0.0 else 2.0
+    limit = car.v_max if error > 0 else -car.v_min
+    return gain * car.a_max / limit * error
+
+
+@njit(cache=True)
+def _kinematic(state: State, sv: float, acc: float, car: Vehicle) -> State:
+    _, _, delta, v, psi, _, beta = state
+    wheelbase = car.lf + car.lr
+    tan_delta = math.tan(delta)
+    ratio = tan_delta * (car.lr / wheelbase)
+    beta_hat = math.atan(tan_delta * car.lr / wheelbase)
+    cos_delta_sq = math.cos(delta) ** 2
+    beta_rate = (1 / (1 + ratio**2)) * (car.lr / (wheelbase * cos_delta_sq)) * sv
+    yaw_acc = (1 / wheelbase) * (
+        acc * math.cos(beta) * tan_delta
+        - v * math.sin(beta) * tan_delta * beta_rate
+        + (v * math.cos(beta) * sv) / cos_delta_sq
+    )
+    yaw_rate = v * math.cos(beta_hat) * tan_delta / wheelbase
+    return (v * math.cos(psi + beta_hat), v * math.sin(psi + beta_hat), sv, acc, yaw_rate, yaw_acc, beta_rate)
+
+
+@njit(cache=True)
+def _dynamic(state: State, sv: float, acc: float, car: Vehicle, saturate: bool) -> State:
+    _, _, delta, v, psi, psi_rate, beta = state
+    g = GRAVITY_MPS2
+    # Axle loads (times wheelbase / mass) under longitudinal load transfer.
+    load_front = g * car.lr - acc * car.h
+    load_rear = g * car.lf + acc * car.h
+    # Lateral forces in units of mu times the axle load: linear in the slip angles.
+    front = car.C_Sf * (delta - beta - car.lf * psi_rate / v)
+    rear = car.C_Sr * (-beta + car.lr * psi_rate / v)
+    if saturate:
+        used = acc / (car.mu * g)
+        left = math.sqrt(max(0.0, 1.0 - used * used))
+        front = min(max(front, -left), left)
+        rear = min(max(rear, -left), left)
+    wheelbase = car.lf + car.lr
+    yaw_acc = car.mu * car.m / (car.I * wheelbase) * (car.lf * load_front * front - car.lr * load_rear * rear)
+    beta_rate = car.mu / (v * wheelbase) * (load_front * front + load_rear * rear) - psi_rate
+    return (v * math.cos(psi + beta), v * math.sin(psi + beta), sv, acc, psi_rate, yaw_acc, beta_rate)
+
+
+@njit(cache=True)
+def derivative(
+    state: State, sv_wanted: float, acc_wanted: float, car: Vehicle, saturate: bool = False
+) -> State:
+    """Return d(state)/dt of the single-track model.
+
+    state: (x m, y m, steering rad, speed m/s, yaw rad, yaw rate rad/s, slip rad); controls: steering velocity rad/s
+    and acceleration m/s^2, limited here, that is at every stage of the integrator, as f1tenth_gym does.
+    saturate: keep the lateral tyre forces inside the friction circle.
+    """
+    sv = limit_steering_velocity(state[2], sv_wanted, car)
+    acc = limit_acceleration(state[3], acc_wanted, car)
+    if state[3] < KINEMATIC_BELOW_MPS:
+        return _kinematic(state, sv, acc, car)
+    return _dynamic(state, sv, acc, car, saturate)
+
+
+@njit(cache=True)
+def _add(state: State, k: State, factor: float) -> State:
+    return (
+        state[0] + factor * k[0],
+        state[1] + factor * k[1],
+        state[2] + factor * k[2],
+        state[3] + factor * k[3],
+        state[4] + factor * k[4],
+        state[5] + factor * k[5],
+        state[6] + factor * k[6],
+    )
+
+
+@njit(cache=True)
+def integrate(
+    state: State, sv: float, acc: float, timestep_s: float, car: Vehicle, saturate: bool = False
+) -> State:
+    """Return the state one step later: classical Runge-Kutta of fourth order, controls held, yaw in [0, 2 pi)."""
+    k1 = derivative(state, sv, acc, car, saturate)
+    k2 = derivative(_add(state, k1, timestep_s / 2), sv, acc, car, saturate)
+    k3 = derivative(_add(state, k2, timestep_s / 2), sv, acc, car, saturate)
+    k4 = derivative(_add(state, k3, timestep_s), sv, acc, car, saturate)
+    sixth = timestep_s * (1 / 6)
+    x, y, steering, speed, yaw, yaw_rate, slip = _add(
+        _add(_add(_add(state, k1, sixth), k2, 2 * sixth), k3, 2 * sixth), k4, sixth
+    )
+    return (x, y, steering, speed, yaw % (2 * math.pi), yaw_rate, slip)

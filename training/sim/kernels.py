@@ -1,0 +1,332 @@
+"""One step of all environments: the order of things in a step, and nothing else.
+
+Order (f1tenth_gym v1.0.0): every car drives and scans the walls; cars against cars; then car by car the wall contact,
+after which the other cars are drawn into its scan. With the body's footprint as wall contact the scan is not needed
+for physics, so it is cast once, after the last of the repeated physics steps.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit, prange
+
+from training.sim import centerline
+from training.sim.collision import boxes_overlap, fill_corners, footprint_contact, scan_contact
+from training.sim.dynamics import acceleration, integrate, steering_velocity
+from training.sim.lidar import Beams, View, cast, draw_car, exact_directions, table_directions, to_cells
+from training.sim.noise import add_gaussian, chain, uniform
+from training.sim.params import (
+    MAX_STEERING_DELAY,
+    SPEED,
+    STEERING,
+    YAW,
+    Randomisation,
+    Switches,
+    Vehicle,
+    X,
+    Y,
+)
+
+
+class Cars(NamedTuple):
+    """Hold all that a step or a reset changes: E environments, N cars, B beams."""
+
+    states: np.ndarray  # (E, N, 7)
+    scans: np.ndarray  # (E, N, B) m
+    collisions: np.ndarray  # (E, N) bool
+    collision_idx: np.ndarray  # (E, N) the other car's index, -1 for none
+    wall_contacts: np.ndarray  # (E, N) bool
+    arc_m: np.ndarray  # (E, N) place along the centreline
+    lateral_m: np.ndarray  # (E, N) offset from it, left positive
+    progress_m: np.ndarray  # (E, N) way along the centreline since the reset, unwrapped
+    line_index: np.ndarray  # (E, N) where the last projection ended
+    steering_queue: np.ndarray  # (E, N, MAX_STEERING_DELAY) commands on their way, rad
+    friction: np.ndarray  # (E, N) this episode's draws
+    mass_kg: np.ndarray  # (E, N)
+    delay: np.ndarray  # (E, N) steps
+    noise_m: np.ndarray  # (E, N)
+    tick: np.ndarray  # (E,) physics steps since the reset
+    episode: np.ndarray  # (E,) resets so far
+
+
+class Atlas(NamedTuple):
+    """Hold all maps one after the other, and which environment drives on which."""
+
+    field: np.ndarray  # flat, cells
+    first: np.ndarray  # (T,)
+    width: np.ndarray
+    height: np.ndarray
+    origin_x: np.ndarray
+    origin_y: np.ndarray
+    cosine: np.ndarray
+    sine: np.ndarray
+    resolution_m: np.ndarray
+    line: np.ndarray  # (P, 2) all centrelines
+    tangent: np.ndarray  # (P, 2)
+    arc_m: np.ndarray  # (P,)
+    line_first: np.ndarray  # (T,)
+    line_count: np.ndarray  # (T,) 0 for a map without a centreline
+    length_m: np.ndarray  # (T,)
+    track_of: np.ndarray  # (E,)
+
+
+class Rules(NamedTuple):
+    """Hold what never changes during a run."""
+
+    beams: Beams
+    vehicle: Vehicle
+    switches: Switches
+    timestep_s: float
+    seeds: np.ndarray  # (E,) uint64
+
+
+@njit(cache=True)
+def _view(atlas: Atlas, e: int) -> View:
+    t = atlas.track_of[e]
+    return View(
+        atlas.first[t],
+        atlas.width[t],
+        atlas.height[t],
+        atlas.origin_x[t],
+        atlas.origin_y[t],
+        atlas.cosine[t],
+        atlas.sine[t],
+        atlas.resolution_m[t],
+    )
+
+
+@njit(cache=True)
+def _drive(cars: Cars, rules: Rules, e: int, n: int, steering: float, speed: float) -> None:
+    """Advance one car by one physics step under its delayed steering and its speed command."""
+    v, now = rules.vehicle, cars.tick[e]
+    car = Vehicle(
+        cars.friction[e, n], v.C_Sf, v.C_Sr, v.lf, v.lr, v.h, cars.mass_kg[e, n], v.I, v.s_min, v.s_max,
+        v.sv_min, v.sv_max, v.v_switch, v.a_max, v.v_min, v.v_max, v.width, v.length,
+    )  # fmt: skip
+    cars.steering_queue[e, n, now % MAX_STEERING_DELAY] = steering
+    target = cars.steering_queue[e, n, (now - cars.delay[e, n]) % MAX_STEERING_DELAY]
+    exact = rules.switches.exact_steering
+    if exact:
+        target = min(max(target, v.s_min), v.s_max)
+    s = cars.states[e, n]
+    sv = steering_velocity(target, s[STEERING], exact, rules.timestep_s, car)
+    acc = acceleration(speed, s[SPEED], car)
+    state = (s[0], s[1], s[2], s[3], s[4], s[5], s[6])
+    after = integrate(state, sv, acc, rules.timestep_s, car, rules.switches.tyre_saturation)
+    for i in range(7):
+        s[i] = after[i]
+
+
+@njit(cache=True)
+def _scan_walls(  # noqa: PLR0913 - kernel plumbing: two scratch arrays that an allocation per car would cost
+    cars: Cars, atlas: Atlas, rules: Rules, e: int, n: int, du: np.ndarray, dv: np.ndarray
+) -> None:
+    s, view = cars.states[e, n], _view(atlas, e)
+    if rules.switches.exact_beams:
+        exact_directions(s[YAW], rules.beams, view, du, dv)
+    else:
+        table_directions(s[YAW], rules.beams, view, du, dv)
+    start = to_cells(s[X], s[Y], view)
+    cast(start, du, dv, atlas.field, view, rules.beams.max_range_m, cars.scans[e, n])
+    if not rules.switches.independent_noise and cars.noise_m[e, n] > 0.0:
+        add_gaussian(chain(rules.seeds[e], cars.tick[e]), cars.noise_m[e, n], cars.scans[e, n])
+
+
+@njit(cache=True)
+def _draw_others(cars: Cars, rules: Rules, e: int, n: int, corners: np.ndarray) -> None:
+    """Draw the other cars into a scan, then add the noise of this car, episode and step."""
+    s = cars.states[e, n]
+    for other in range(cars.states.shape[1]):
+        if other != n:
+            draw_car((s[X], s[Y], s[YAW]), corners[other], rules.beams, cars.scans[e, n])
+    if rules.switches.independent_noise and cars.noise_m[e, n] > 0.0:
+        key = chain(chain(chain(rules.seeds[e], cars.episode[e]), n), cars.tick[e])
+        add_gaussian(key, cars.noise_m[e, n], cars.scans[e, n])
+        scan = cars.scans[e, n]
+        for i in range(scan.size):
+            scan[i] = min(max(scan[i], 0.0), rules.beams.max_range_m)
+
+
+@njit(cache=True)
+def _mark_overlaps(cars: Cars, e: int, corners: np.ndarray, reach_sq: float) -> None:
+    num_cars = cars.states.shape[1]
+    for i in range(num_cars - 1):
+        for j in range(i + 1, num_cars):
+            dx = cars.states[e, i, X] - cars.states[e, j, X]
+            dy = cars.states[e, i, Y] - cars.states[e, j, Y]
+            if dx * dx + dy * dy <= reach_sq and boxes_overlap(corners[i], corners[j]):
+                cars.collisions[e, i] = cars.collisions[e, j] = True
+                cars.collision_idx[e, i] = j
+                cars.collision_idx[e, j] = i
+
+
+@njit(cache=True)
+def _touches_wall(cars: Cars, atlas: Atlas, rules: Rules, e: int, n: int, corners: np.ndarray) -> bool:
+    s = cars.states[e, n]
+    if rules.switches.footprint_contact:
+        return footprint_contact(s[X], s[Y], corners[n], atlas.field, _view(atlas, e))
+    return scan_contact(cars.scans[e, n], s[SPEED], rules.beams)
+
+
+@njit(cache=True)
+def _stop_at_wall(cars: Cars, rules: Rules, e: int, n: int, before: np.ndarray) -> None:
+    """Stop a car that touches a wall; with footprints it also goes back to where it was still clear."""
+    s = cars.states[e, n]
+    if rules.switches.footprint_contact:
+        s[X], s[Y], s[YAW] = before[n, 0], before[n, 1], before[n, 2]
+    if not rules.switches.keep_yaw_on_contact:
+        s[YAW] = 0.0
+    s[SPEED] = s[YAW + 1] = s[YAW + 2] = 0.0
+    cars.collisions[e, n] = cars.wall_contacts[e, n] = True
+
+
+@njit(cache=True)
+def _follow_line(cars: Cars, atlas: Atlas, e: int, n: int, search_all: bool) -> None:
+    """Update a car's place along the centreline and its unwrapped progress."""
+    t = atlas.track_of[e]
+    count = atlas.line_count[t]
+    if count == 0:
+        return
+    begin, length = atlas.line_first[t], atlas.length_m[t]
+    s = cars.states[e, n]
+    hint = -1 if search_all else cars.line_index[e, n]
+    line = centerline.Curve(
+        atlas.line[begin : begin + count],
+        atlas.tangent[begin : begin + count],
+        atlas.arc_m[begin : begin + count],
+        length,
+    )
+    arc, lateral, index = centerline.project(line, s[X], s[Y], hint)
+    way = arc - cars.arc_m[e, n]
+    way -= length * math.floor(way / length + 0.5)  # the shorter way round
+    cars.progress_m[e, n] = 0.0 if search_all else cars.progress_m[e, n] + way
+    cars.arc_m[e, n], cars.lateral_m[e, n], cars.line_index[e, n] = arc, lateral, index
+
+
+@njit(cache=True)
+def _fill_all_corners(cars: Cars, rules: Rules, e: int, corners: np.ndarray) -> None:
+    for n in range(corners.shape[0]):
+        s = cars.states[e, n]
+        fill_corners(s[X], s[Y], s[YAW], rules.vehicle.length, rules.vehicle.width, corners[n])
+
+
+@njit(cache=True)
+def _step_environment(
+    cars: Cars, atlas: Atlas, rules: Rules, e: int, actions: np.ndarray, repeat: int
+) -> None:
+    num_cars, num_beams = cars.states.shape[1], cars.scans.shape[2]
+    footprint = rules.switches.footprint_contact
+    du, dv = np.empty(num_beams), np.empty(num_beams)
+    corners, before = np.empty((num_cars, 4, 2)), np.empty((num_cars, 3))
+    reach_sq = rules.vehicle.length**2 + rules.vehicle.width**2
+    for n in range(num_cars):
+        cars.collisions[e, n] = cars.wall_contacts[e, n] = False
+        cars.collision_idx[e, n] = -1
+    for r in range(repeat):
+        scanning = r == repeat - 1 or not footprint
+        for n in range(num_cars):
+            s = cars.states[e, n]
+            before[n, 0], before[n, 1], before[n, 2] = s[X], s[Y], s[YAW]
+            # A car that has hit a wall stands until its next command.
+            if not (footprint and cars.wall_contacts[e, n]):
+                _drive(cars, rules, e, n, actions[e, n, 0], actions[e, n, 1])
+        cars.tick[e] += 1
+        _fill_all_corners(cars, rules, e, corners)
+        if num_cars > 1:
+            _mark_overlaps(cars, e, corners, reach_sq)
+        for n in range(num_cars):
+            if scanning and not footprint:
+                _scan_walls(cars, atlas, rules, e, n, du, dv)
+            if _touches_wall(cars, atlas, rules, e, n, corners):
+                _stop_at_wall(cars, rules, e, n, before)
+                if footprint:
+                    s = cars.states[e, n]
+                    fill_corners(s[X], s[Y], s[YAW], rules.vehicle.length, rules.vehicle.width, corners[n])
+            if scanning and not footprint:
+                _draw_others(cars, rules, e, n, corners)
+    for n in range(num_cars):
+        if footprint:
+            _scan_walls(cars, atlas, rules, e, n, du, dv)
+            _draw_others(cars, rules, e, n, corners)
+        _follow_line(cars, atlas, e, n, False)
+
+
+@njit(cache=True, parallel=True)
+def step_parallel(  # noqa: PLR0913 - numba's parallel loops take tuples one level deep: Rules comes in its parts
+    cars: Cars,
+    atlas: Atlas,
+    beams: Beams,
+    vehicle: Vehicle,
+    switches: Switches,
+    timestep_s: float,
+    seeds: np.ndarray,
+    actions: np.ndarray,
+    repeat: int,
+) -> None:
+    """Step all environments `repeat` physics steps, environments spread over the threads."""
+    for e in prange(cars.states.shape[0]):
+        rules = Rules(beams, vehicle, switches, timestep_s, seeds)
+        _step_environment(cars, atlas, rules, e, actions, repeat)
+
+
+@njit(cache=True)
+def step_serial(cars: Cars, atlas: Atlas, rules: Rules, actions: np.ndarray, repeat: int) -> None:
+    """Step all environments `repeat` physics steps on the calling thread (few environments: no hand-over)."""
+    for e in range(cars.states.shape[0]):
+        _step_environment(cars, atlas, rules, e, actions, repeat)
+
+
+@njit(cache=True)
+def _draw_episode(cars: Cars, rules: Rules, r: Randomisation, e: int, n: int) -> None:
+    """Draw this episode's friction, mass, delay and noise of one car."""
+    key = chain(chain(chain(rules.seeds[e], cars.episode[e]), n), -1)
+    cars.friction[e, n] = rules.vehicle.mu * uniform(chain(key, 1), r.friction_scale[0], r.friction_scale[1])
+    cars.mass_kg[e, n] = rules.vehicle.m * uniform(chain(key, 2), r.mass_scale[0], r.mass_scale[1])
+    low, high = r.steering_delay_steps
+    cars.delay[e, n] = min(int(uniform(chain(key, 3), float(low), float(high + 1))), high)
+    cars.noise_m[e, n] = uniform(chain(key, 4), r.scan_noise_m[0], r.scan_noise_m[1])
+
+
+@njit(cache=True)
+def reset(  # noqa: PLR0913 - kernel plumbing
+    cars: Cars, atlas: Atlas, rules: Rules, draws: Randomisation, poses: np.ndarray, where: np.ndarray
+) -> None:
+    """Put the cars of the chosen environments at rest at their poses (E, N, 3) and scan from there."""
+    num_cars, num_beams = cars.states.shape[1], cars.scans.shape[2]
+    du, dv = np.empty(num_beams), np.empty(num_beams)
+    corners = np.empty((num_cars, 4, 2))
+    for e in range(cars.states.shape[0]):
+        if not where[e]:
+            continue
+        cars.episode[e] += 1
+        cars.tick[e] = 0
+        for n in range(num_cars):
+            cars.states[e, n, :] = 0.0
+            cars.states[e, n, X], cars.states[e, n, Y] = poses[e, n, 0], poses[e, n, 1]
+            cars.states[e, n, YAW] = poses[e, n, 2]
+            cars.steering_queue[e, n, :] = 0.0
+            cars.collisions[e, n] = cars.wall_contacts[e, n] = False
+            cars.collision_idx[e, n] = -1
+            _draw_episode(cars, rules, draws, e, n)
+        _fill_all_corners(cars, rules, e, corners)
+        for n in range(num_cars):
+            _scan_walls(cars, atlas, rules, e, n, du, dv)
+            _draw_others(cars, rules, e, n, corners)
+            _follow_line(cars, atlas, e, n, True)
+
+
+@njit(cache=True)
+def first_blocked(cars: Cars, atlas: Atlas, rules: Rules, poses: np.ndarray, where: np.ndarray) -> int:
+    """Return e * N + n of the first chosen pose whose body touches a wall or leaves the map, -1 if none."""
+    num_cars = poses.shape[1]
+    corners = np.empty((4, 2))
+    for e in range(poses.shape[0]):
+        for n in range(num_cars):
+            x, y, yaw = poses[e, n, 0], poses[e, n, 1], poses[e, n, 2]
+            fill_corners(x, y, yaw, rules.vehicle.length, rules.vehicle.width, corners)
+            if where[e] and footprint_contact(x, y, corners, atlas.field, _view(atlas, e)):
+                return e * num_cars + n
+    return -1

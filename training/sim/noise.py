@@ -1,0 +1,47 @@
+"""Counter-based random numbers: a value is a hash of where it is used, so no order of threads can change it.
+
+SplitMix64's output function (Steele, Lea, Flood 2014, https://doi.org/10.1145/2660193.2660195) over a key chained from
+environment seed, episode, car and physics step. Nothing but those counters has to be saved for an exact resume.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_M1 = np.uint64(0xBF58476D1CE4E5B9)
+_M2 = np.uint64(0x94D049BB133111EB)
+_LOW32 = np.uint64(0xFFFFFFFF)
+_S27, _S30, _S31, _S32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
+_SCALE = 1.0 / 4294967296.0
+
+
+@njit(cache=True)
+def chain(key: np.uint64, value: int) -> np.uint64:
+    """Return a new key from a key and one more counter."""
+    z = (key ^ np.uint64(value)) + _GOLDEN
+    z = (z ^ (z >> _S30)) * _M1
+    z = (z ^ (z >> _S27)) * _M2
+    return z ^ (z >> _S31)
+
+
+@njit(cache=True)
+def uniform(key: np.uint64, low: float, high: float) -> float:
+    """Return a number in [low, high) that the key determines."""
+    return low + (high - low) * (np.float64(chain(key, 0) >> _S32) * _SCALE)
+
+
+@njit(cache=True)
+def add_gaussian(key: np.uint64, deviation: float, values: np.ndarray) -> None:
+    """Add normal noise of a standard deviation to every value, two from a hash (Box-Muller)."""
+    n = values.size
+    for i in range(0, n, 2):
+        bits = chain(key, i + 1)
+        radius = math.sqrt(-2.0 * math.log((np.float64(bits >> _S32) + 1.0) * _SCALE))
+        angle = 2.0 * math.pi * _SCALE * np.float64(bits & _LOW32)
+        values[i] += deviation * radius * math.cos(angle)
+        if i + 1 < n:
+            values[i + 1] += deviation * radius * math.sin(angle)

@@ -1,0 +1,85 @@
+"""Constants of the vehicle, the lidar and the two profiles, as NamedTuples that numba kernels take as they are."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+# Named indices of the state vector, axis 2 of `World.states`.
+X, Y, STEERING, SPEED, YAW, YAW_RATE, SLIP = range(7)
+NUM_STATES = 7
+
+# Longest steering delay that domain randomisation may ask for, in physics steps.
+MAX_STEERING_DELAY = 16
+
+
+class Vehicle(NamedTuple):
+    """Hold the single-track parameters of an F1TENTH car (defaults: f1tenth_gym v1.0.0).
+
+    Symbols follow the CommonRoad vehicle models (section 7, single-track model).
+    """
+
+    mu: float = 1.0489  # friction coefficient, -
+    C_Sf: float = 4.718  # cornering stiffness of the front axle, 1/rad
+    C_Sr: float = 5.4562  # cornering stiffness of the rear axle, 1/rad
+    lf: float = 0.15875  # centre of gravity to front axle, m
+    lr: float = 0.17145  # centre of gravity to rear axle, m
+    h: float = 0.074  # height of the centre of gravity, m
+    m: float = 3.74  # mass, kg
+    I: float = 0.04712  # yaw inertia, kg m^2
+    s_min: float = -0.4189  # steering angle, rad
+    s_max: float = 0.4189
+    sv_min: float = -3.2  # steering velocity, rad/s
+    sv_max: float = 3.2
+    v_switch: float = 7.319  # speed above which the motor's power limits acceleration, m/s
+    a_max: float = 9.51  # acceleration, m/s^2
+    v_min: float = -5.0  # speed, m/s
+    v_max: float = 20.0
+    width: float = 0.31  # body, m
+    length: float = 0.58
+
+
+class Lidar(NamedTuple):
+    """Hold the geometry of the scanner (defaults: f1tenth_gym v1.0.0, a Hokuyo UST-10LX)."""
+
+    beams: int = 1080
+    fov_rad: float = 4.7
+    max_range_m: float = 30.0
+
+
+class Switches(NamedTuple):
+    """Name every way in which the training profile may differ from f1tenth_gym.
+
+    All False is f1tenth_gym v1.0.0, quirks included. `docs/simulator.md` gives the reason for each.
+    """
+
+    exact_steering: bool = False  # reach the commanded angle and stay; else bang-bang around it
+    exact_beams: bool = False  # beam directions computed; else truncated to a table of 2,000
+    closed_border: bool = False  # rays end at the map's edge; else they read its last cell
+    footprint_contact: bool = False  # body against the map; else time to collision on the scan
+    keep_yaw_on_contact: bool = False  # a car that hits a wall keeps its yaw; else yaw becomes 0
+    independent_noise: bool = False  # fresh per car and episode; else the same for all
+    tyre_saturation: bool = False  # lateral tyre forces stay inside the friction circle
+
+
+PROFILES = {
+    "f1tenth_gym": Switches(),
+    "training": Switches(
+        exact_steering=True,
+        exact_beams=True,
+        closed_border=True,
+        footprint_contact=True,
+        keep_yaw_on_contact=True,
+        independent_noise=True,
+        # Off: linear tyres are what every published F1TENTH result was driven with.
+        tyre_saturation=False,
+    ),
+}
+
+
+class Randomisation(NamedTuple):
+    """Give the ranges (low, high) from which each car draws at each reset; equal ends switch one off."""
+
+    friction_scale: tuple[float, float] = (1.0, 1.0)
+    mass_scale: tuple[float, float] = (1.0, 1.0)
+    steering_delay_steps: tuple[int, int] = (2, 2)
+    scan_noise_m: tuple[float, float] = (0.0, 0.0)  # added to the world's own scan_noise_m

@@ -1,0 +1,334 @@
+"""The batched simulator: E environments of N cars in one set of arrays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+
+from training.sim import kernels
+from training.sim.edt import distance_transform_cells
+from training.sim.kernels import Atlas, Cars, Rules
+from training.sim.lidar import make_beams
+from training.sim.params import (
+    MAX_STEERING_DELAY,
+    NUM_STATES,
+    PROFILES,
+    Lidar,
+    Randomisation,
+    Switches,
+    Vehicle,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from training.sim.track import Track
+
+# Below this many environments a second thread costs more than it brings.
+PARALLEL_FROM = 4
+# Occupied cells laid around a map whose border is closed; a beam's longest overshoot is under two cells.
+_BORDER_CELLS = 2
+
+
+class World:
+    """Simulate E environments of N F1TENTH cars each, on one track or on one track per environment.
+
+    The arrays that `states`, `scans`, `collisions`, `collision_idx` and the others return are the simulator's own:
+    the next step or reset overwrites them. Copy what you keep.
+
+    Args:
+        track: one Track for all environments, or a sequence of E.
+        num_envs: E.
+        num_cars: N, cars in each environment.
+        beams: lidar beams over `fov_rad`.
+        scan_noise_m: standard deviation of the ranges' noise, m.
+        profile: "training" (the mended physics) or "f1tenth_gym" (v1.0.0 as it is).
+        seed: environment e draws from the stream of seed + e, so that it equals World(num_envs=1, seed=seed + e);
+            or a sequence of E seeds.
+        switches: deviations one by one, instead of the profile's.
+        randomisation: what each car draws anew at each reset.
+
+    Raises:
+        ValueError: an argument out of its range; says which, the value and what is allowed.
+
+    """
+
+    def __init__(  # noqa: PLR0913 - the public surface; all but the first two have defaults
+        self,
+        track: Track | Sequence[Track],
+        num_envs: int,
+        num_cars: int = 1,
+        beams: int = 1080,
+        scan_noise_m: float = 0.0,
+        profile: str = "training",
+        seed: int | Sequence[int] = 0,
+        *,
+        fov_rad: float = 4.7,
+        max_range_m: float = 30.0,
+        vehicle: Vehicle | None = None,
+        switches: Switches | None = None,
+        randomisation: Randomisation | None = None,
+        timestep_s: float = 0.01,
+    ) -> None:
+        if profile not in PROFILES:
+            msg = f"profile={profile!r} is unknown; choose one of {', '.join(map(repr, PROFILES))}"
+            raise ValueError(msg)
+        for name, value in (("num_envs", num_envs), ("num_cars", num_cars), ("beams", beams)):
+            if value < 1:
+                msg = f"{name}={value} must be at least 1"
+                raise ValueError(msg)
+        self.num_envs, self.num_cars, self.beams = num_envs, num_cars, beams
+        self.profile, self.timestep_s = profile, timestep_s
+        self.tracks = _one_per_environment(track, num_envs)
+        car = vehicle or Vehicle()
+        chosen = switches if switches is not None else PROFILES[profile]
+        self._draws = _checked_randomisation(randomisation or Randomisation(), scan_noise_m)
+        # The reference computes in float64. For training, single precision of the field halves its memory; a cell's
+        # distance is then exact to 1e-7 of itself.
+        kind = np.float64 if profile == "f1tenth_gym" else np.float32
+        self._rules = Rules(
+            make_beams(Lidar(beams, fov_rad, max_range_m), car.width, car.lf + car.lr),
+            car,
+            chosen,
+            float(timestep_s),
+            _seeds(seed, num_envs),
+        )
+        self._atlas = _make_atlas(self.tracks, chosen.closed_border, kind)
+        self._cars = _make_cars(num_envs, num_cars, beams, kind)
+        self._everywhere = np.ones(num_envs, dtype=np.bool_)
+
+    @property
+    def states(self) -> NDArray[np.float64]:
+        """(E, N, 7): x m, y m, steering rad, speed m/s, yaw rad, yaw rate rad/s, slip rad."""
+        return self._cars.states
+
+    @property
+    def scans(self) -> NDArray[Any]:
+        """(E, N, beams) m; float64 in the f1tenth_gym profile, float32 in the training profile."""
+        return self._cars.scans
+
+    @property
+    def collisions(self) -> NDArray[np.bool_]:
+        """(E, N): a wall or another car was touched during the last step."""
+        return self._cars.collisions
+
+    @property
+    def collision_idx(self) -> NDArray[np.int64]:
+        """(E, N): the index of the car that was touched, -1 for none."""
+        return self._cars.collision_idx
+
+    @property
+    def wall_contacts(self) -> NDArray[np.bool_]:
+        """(E, N): a wall was touched during the last step."""
+        return self._cars.wall_contacts
+
+    @property
+    def arc_m(self) -> NDArray[np.float64]:
+        """(E, N) m: place along the track's centreline; 0 on a track without one."""
+        return self._cars.arc_m
+
+    @property
+    def lateral_m(self) -> NDArray[np.float64]:
+        """(E, N) m: offset from the centreline, positive to its left."""
+        return self._cars.lateral_m
+
+    @property
+    def progress_m(self) -> NDArray[np.float64]:
+        """(E, N) m: way along the centreline since the reset; backwards counts down, a lap is one length."""
+        return self._cars.progress_m
+
+    @property
+    def time_s(self) -> NDArray[np.float64]:
+        """(E,) s since each environment's reset."""
+        return self._cars.tick * self.timestep_s
+
+    def reset(self, poses: ArrayLike, where: ArrayLike | None = None) -> None:
+        """Put cars at rest and scan.
+
+        Args:
+            poses: (E, N, 3) x m, y m, yaw rad; rows of environments that are not reset are ignored.
+            where: (E,) bool, the environments to reset; all if None.
+
+        Raises:
+            ValueError: wrong shape, a number that is not finite, or (training profile) a car inside a wall.
+
+        """
+        chosen = self._everywhere if where is None else np.asarray(where, dtype=np.bool_)
+        if chosen.shape != (self.num_envs,):
+            msg = f"where has shape {chosen.shape}; it must be ({self.num_envs},)"
+            raise ValueError(msg)
+        placed = self._checked(poses, 3, "poses", chosen)
+        if self._rules.switches.footprint_contact:
+            blocked = kernels.first_blocked(self._cars, self._atlas, self._rules, placed, chosen)
+            if blocked >= 0:
+                e, n = divmod(blocked, self.num_cars)
+                msg = (
+                    f"poses[{e}, {n}] = {placed[e, n].tolist()} touches a wall or lies off track "
+                    f"{self.tracks[e].name!r}; start where the car's body is clear, e.g. at track.pose_at(0.0)"
+                )
+                raise ValueError(msg)
+        kernels.reset(self._cars, self._atlas, self._rules, self._draws, placed, chosen)
+
+    def step(self, actions: ArrayLike, repeat: int = 1) -> None:
+        """Advance every environment by `repeat` physics steps under the same commands.
+
+        Args:
+            actions: (E, N, 2) steering angle rad, speed m/s.
+            repeat: physics steps (10 ms each by default). Collisions of all of them are reported. With the training
+                profile a car that touches a wall stands for the rest of them.
+
+        Raises:
+            ValueError: wrong shape, or a number that is not finite.
+
+        """
+        commands = self._checked(actions, 2, "actions", self._everywhere)
+        if self.num_envs >= PARALLEL_FROM:
+            kernels.step_parallel(self._cars, self._atlas, *self._rules, commands, repeat)
+        else:
+            kernels.step_serial(self._cars, self._atlas, self._rules, commands, repeat)
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """Return copies of all that a later step depends on; `load_state_dict` goes on exactly from there."""
+        return {name: array.copy() for name, array in self._cars._asdict().items()}
+
+    def load_state_dict(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over the state of a World of the same shape.
+
+        Raises:
+            ValueError: an array is missing, or has another shape or type.
+
+        """
+        for name, array in self._cars._asdict().items():
+            given = arrays.get(name)
+            if given is None or given.shape != array.shape or given.dtype != array.dtype:
+                found = "missing" if given is None else f"{given.dtype} {given.shape}"
+                msg = f"simulator state {name!r} is {found}; this world needs {array.dtype} {array.shape}"
+                raise ValueError(msg)
+        for name, array in self._cars._asdict().items():
+            array[...] = arrays[name]
+
+    def _checked(
+        self, values: ArrayLike, last: int, name: str, chosen: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        array = np.ascontiguousarray(values, dtype=np.float64)
+        shape = (self.num_envs, self.num_cars, last)
+        if array.shape != shape:
+            msg = f"{name} has shape {array.shape}; it must be {shape}"
+            raise ValueError(msg)
+        if not np.isfinite(array).all():
+            wrong = ~np.isfinite(array).all(axis=(1, 2)) & chosen
+            if wrong.any():
+                e = int(np.argmax(wrong))
+                msg = f"{name}[{e}] = {array[e].tolist()} is not finite"
+                raise ValueError(msg)
+        return array
+
+
+def set_threads(count: int) -> None:
+    """Use this many threads for the steps of large worlds (at most the machine's cores)."""
+    numba.set_num_threads(max(1, min(count, numba.config.NUMBA_NUM_THREADS)))
+
+
+def _one_per_environment(track: Track | Sequence[Track], num_envs: int) -> tuple[Track, ...]:
+    if hasattr(track, "free"):
+        return (track,) * num_envs  # type: ignore[return-value]
+    tracks = tuple(track)  # type: ignore[arg-type]
+    if len(tracks) != num_envs:
+        msg = f"{len(tracks)} tracks for num_envs={num_envs}; give one Track, or one for each environment"
+        raise ValueError(msg)
+    return tracks
+
+
+def _seeds(seed: int | Sequence[int], num_envs: int) -> NDArray[np.uint64]:
+    values = [seed + e for e in range(num_envs)] if isinstance(seed, (int, np.integer)) else list(seed)
+    if len(values) != num_envs:
+        msg = f"{len(values)} seeds for num_envs={num_envs}; give one number, or one for each environment"
+        raise ValueError(msg)
+    return np.array([int(v) % 2**64 for v in values], dtype=np.uint64)
+
+
+def _checked_randomisation(draws: Randomisation, scan_noise_m: float) -> Randomisation:
+    """Return the ranges as floats, the world's own noise added to that of the draws."""
+    for name, (low, high) in draws._asdict().items():
+        if not 0 <= low <= high:
+            msg = f"randomisation {name}=({low}, {high}) must be 0 <= low <= high"
+            raise ValueError(msg)
+    if draws.steering_delay_steps[1] >= MAX_STEERING_DELAY:
+        msg = f"steering_delay_steps={draws.steering_delay_steps} must stay below {MAX_STEERING_DELAY}"
+        raise ValueError(msg)
+    delay = (int(draws.steering_delay_steps[0]), int(draws.steering_delay_steps[1]))
+    pairs = {n: (float(lo), float(hi)) for n, (lo, hi) in draws._asdict().items()}
+    low, high = pairs["scan_noise_m"]
+    noise = (low + float(scan_noise_m), high + float(scan_noise_m))
+    return Randomisation(pairs["friction_scale"], pairs["mass_scale"], delay, noise)
+
+
+def _make_cars(num_envs: int, num_cars: int, beams: int, kind: type) -> Cars:
+    cars = (num_envs, num_cars)
+    return Cars(
+        states=np.zeros((*cars, NUM_STATES)),
+        scans=np.zeros((*cars, beams), dtype=kind),
+        collisions=np.zeros(cars, dtype=np.bool_),
+        collision_idx=np.full(cars, -1, dtype=np.int64),
+        wall_contacts=np.zeros(cars, dtype=np.bool_),
+        arc_m=np.zeros(cars),
+        lateral_m=np.zeros(cars),
+        progress_m=np.zeros(cars),
+        line_index=np.zeros(cars, dtype=np.int64),
+        steering_queue=np.zeros((*cars, MAX_STEERING_DELAY)),
+        friction=np.zeros(cars),
+        mass_kg=np.zeros(cars),
+        delay=np.zeros(cars, dtype=np.int64),
+        noise_m=np.zeros(cars),
+        tick=np.zeros(num_envs, dtype=np.int64),
+        episode=np.zeros(num_envs, dtype=np.int64),
+    )
+
+
+def _make_atlas(tracks: tuple[Track, ...], closed_border: bool, kind: type) -> Atlas:
+    distinct = list({id(t): t for t in tracks}.values())
+    index = {id(t): i for i, t in enumerate(distinct)}
+    border = _BORDER_CELLS if closed_border else 0
+    fields = [_field_cells(t, border) for t in distinct]
+    yaws = [t.origin[2] for t in distinct]
+    counts = [0 if t.centerline is None else len(t.centerline) for t in distinct]
+    lined = [t for t in distinct if t.centerline is not None]
+    # The border moves the corner of the map outwards, along the map's own axes.
+    out = [-border * t.resolution_m for t in distinct]
+    return Atlas(
+        field=np.concatenate([f.ravel() for f in fields]).astype(kind),
+        first=_starts([f.size for f in fields]),
+        width=np.array([f.shape[1] for f in fields]),
+        height=np.array([f.shape[0] for f in fields]),
+        origin_x=np.array(
+            [t.origin[0] + o * (np.cos(a) - np.sin(a)) for t, o, a in zip(distinct, out, yaws)]
+        ),
+        origin_y=np.array(
+            [t.origin[1] + o * (np.sin(a) + np.cos(a)) for t, o, a in zip(distinct, out, yaws)]
+        ),
+        cosine=np.cos(yaws),
+        sine=np.sin(yaws),
+        resolution_m=np.array([t.resolution_m for t in distinct]),
+        line=np.concatenate([np.empty((0, 2)), *[t.centerline for t in lined]]),
+        tangent=np.concatenate([np.empty((0, 2)), *[t.tangent for t in lined]]),
+        arc_m=np.concatenate([np.empty(0), *[t.arc_length_m for t in lined]]),
+        line_first=_starts(counts),
+        line_count=np.array(counts),
+        length_m=np.array([1.0 if t.centerline is None else t.length_m for t in distinct]),
+        track_of=np.array([index[id(t)] for t in tracks]),
+    )
+
+
+def _starts(sizes: Sequence[int]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
+
+
+def _field_cells(track: Track, border: int) -> NDArray[np.float64]:
+    """Return the distance field in cells, with a ring of occupied cells around it where asked."""
+    if not border:
+        return distance_transform_cells(track.free)
+    return distance_transform_cells(np.pad(track.free, border, constant_values=False))

@@ -1,0 +1,167 @@
+"""Mark and sweep: keep what the newest checkpoints and the milestones name, remove the rest.
+
+Run from a laptop (`python -m training prune RUN`), never by an instance: an instance may not delete.
+What a commit under way may still name is out of reach: only what is older, by the store's own clock,
+than the oldest kept checkpoint is ever removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import NamedTuple
+
+from training import layout
+from training.config import AwsSettings
+from training.errors import UsageError
+from training.store.directory import DirectoryStorage
+from training.store.fencing import read_pointer
+from training.store.manifest import CheckpointRef, Manifest, Pointer, utc_now
+from training.store.opening import open_store
+from training.store.restore import history, read_manifest
+from training.store.retry import RetryingStorage
+from training.store.storage import Corrupt, Entry, NotFound, Storage, StoreError
+
+LEAST_KEPT = 2
+BATCH = 500
+# After a claim, a machine may be reading any kept step in order to resume there; it commits before this.
+SETTLING = timedelta(hours=1)
+_POINTER_SUFFIX = "_latest_checkpoint.json"
+
+
+class Plan(NamedTuple):
+    """What pruning would do to a run."""
+
+    run: str
+    kept: tuple[CheckpointRef, ...]
+    before: datetime | None  # nothing younger than this goes
+    doomed: tuple[Entry, ...]
+    pointers: tuple[Pointer, ...]
+    notes: tuple[str, ...]  # damaged checkpoints that were passed over, and why nothing goes
+
+    def describe(self) -> list[str]:
+        """Say in lines what stays, what goes, and how much that frees."""
+        steps = ", ".join(str(ref.step) for ref in self.kept) or "none"
+        size = sum(entry.size for entry in self.doomed)
+        return [
+            f"run {self.run}: the checkpoints at these steps are kept: {steps}",
+            *self.notes,
+            *(f"remove {entry.key} ({entry.size:,} bytes)" for entry in self.doomed),
+            f"to remove: {len(self.doomed)} objects, {size:,} bytes",
+        ]
+
+
+def prune(  # noqa: PLR0913 - the options of the command
+    run: str,
+    *,
+    store: str,
+    keep: int = LEAST_KEPT,
+    dry_run: bool = True,
+    aws: AwsSettings | None = None,
+    say: Callable[[str], None] = print,
+) -> int:
+    """Prune a run as the command line asks for, saying what goes; return the exit code.
+
+    Keeps the newest `keep` (2 or more) sound checkpoints of each training type and all milestones.
+    """
+    storage = open_store(store, aws)
+    plan = make_plan(storage, layout.check_run_name(run), keep)
+    for line in plan.describe():
+        say(line)
+    if dry_run:
+        say("nothing was removed: this was a dry run")
+    else:
+        sweep(storage, plan)
+    return 0
+
+
+def make_plan(storage: Storage, run: str, keep: int) -> Plan:
+    """Find out what can go; nothing is changed."""
+    if keep < LEAST_KEPT:
+        raise UsageError(f"keep = {keep}: at least {LEAST_KEPT} checkpoints are always kept")
+    entries = [
+        *storage.list(layout.checkpoints_prefix(run) + "/"),
+        *storage.list(layout.replay_prefix(run) + "/"),
+    ]
+    pointers = _pointers(storage, run, entries)
+    modified = {entry.key: entry.modified for entry in entries}
+    kept: dict[str, CheckpointRef] = {}
+    needed = {layout.pointer_key(run, pointer.training_type) for pointer in pointers}
+    limits: list[datetime] = []
+    notes: list[str] = []
+    for pointer in pointers:
+        damaged: list[str] = []
+        newest = list(islice(history(storage, pointer, damaged), keep))
+        notes += [f"damaged, not kept: {line}" for line in damaged]
+        why_not = _unsettled(pointer) or _too_few(pointer, newest)
+        if why_not:
+            return Plan(run, (), None, (), pointers, (*notes, why_not))
+        limits.append(min(modified[layout.manifest_key(run, ref.id)] for ref, _ in newest))
+        for ref, manifest in [*newest, *_milestones(storage, pointer, notes)]:
+            kept[ref.uuid] = ref
+            needed |= _keys(run, ref, manifest)
+    before = min(limits, default=None)
+    doomed = tuple(
+        entry for entry in entries if before and entry.modified < before and entry.key not in needed
+    )
+    return Plan(run, tuple(kept.values()), before, doomed, pointers, tuple(notes))
+
+
+def sweep(storage: Storage, plan: Plan) -> None:
+    """Remove what a plan says, looking before each batch whether somebody has claimed the run since."""
+    keys = [entry.key for entry in plan.doomed]
+    for start in range(0, len(keys), BATCH):
+        for pointer in plan.pointers:
+            seen = read_pointer(storage, plan.run, pointer.training_type)
+            if seen is None or seen.pointer.claim != pointer.claim:
+                raise StoreError(
+                    f"run {plan.run} was claimed while it was pruned; {start} of {len(keys)} objects removed",
+                    next_step="Prune again after its next checkpoint.",
+                )
+        storage.delete(keys[start : start + BATCH])
+    inner = storage.inner if isinstance(storage, RetryingStorage) else storage
+    if isinstance(inner, DirectoryStorage) and plan.before:
+        inner.remove_temporary(layout.run_prefix(plan.run), plan.before)
+
+
+def _pointers(storage: Storage, run: str, entries: list[Entry]) -> tuple[Pointer, ...]:
+    names = [entry.key.rpartition("/")[2] for entry in entries if entry.key.endswith(_POINTER_SUFFIX)]
+    found = [read_pointer(storage, run, name[: -len(_POINTER_SUFFIX)]) for name in names]
+    return tuple(seen.pointer for seen in found if seen)
+
+
+def _unsettled(pointer: Pointer) -> str:
+    newest, age = pointer.checkpoint, utc_now() - pointer.claim.claimed_at
+    if newest is not None and newest.epoch == pointer.claim.epoch:
+        return ""
+    if age >= SETTLING:
+        return ""
+    return (
+        f"nothing can go: the run was claimed {age.total_seconds() / 60:.0f} minutes ago "
+        "and has saved nothing since; prune again after its first checkpoint"
+    )
+
+
+def _too_few(pointer: Pointer, newest: list[tuple[CheckpointRef, Manifest]]) -> str:
+    if len(newest) >= LEAST_KEPT:
+        return ""
+    return f"nothing can go: {len(newest)} sound {pointer.training_type} checkpoints, {LEAST_KEPT} are kept"
+
+
+def _milestones(storage: Storage, pointer: Pointer, notes: list[str]) -> list[tuple[CheckpointRef, Manifest]]:
+    found = []
+    for ref in pointer.milestones:
+        try:
+            found.append((ref, read_manifest(storage, pointer.run, pointer.training_type, ref)))
+        except (Corrupt, NotFound) as error:
+            notes.append(f"damaged milestone, not kept: {ref.id}: {error}")
+    return found
+
+
+def _keys(run: str, ref: CheckpointRef, manifest: Manifest) -> set[str]:
+    return {
+        layout.manifest_key(run, ref.id),
+        *(layout.member_key(run, ref.id, name) for name in manifest.members),
+        *(segment.key(run) for segment in manifest.segments),
+    }
