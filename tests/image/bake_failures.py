@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-WITHOUT_GIT = ("python_env_f1tenth_gym_source=none", "python_env_maps_source=none")
+WITHOUT_GIT = {"python_env_f1tenth_gym_source": "none", "python_env_maps_source": "none"}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_a_missing_base_image_stops_the_bake(machine: bakery.Builder, address: s
 def test_a_driver_that_cannot_be_installed_stops_the_bake(
     machine: bakery.Builder, address: str, directory: Path
 ) -> None:
-    built = bakery.packer_build(machine, address, directory, ansible("--tags=nvidia", "nvidia_enabled=true"))
+    built = bakery.packer_build(machine, address, directory, bakery.ansible(directory, {"nvidia_enabled": True}, "nvidia"))
     assert built.status != 0
     assert "nvidia-smi" in built.output
     assert bakery.leftovers(address) == {}
@@ -62,7 +62,7 @@ def test_requirements_that_do_not_resolve_stop_the_bake(
 ) -> None:
     wanted = directory / "requirements.txt"
     wanted.write_text("numpy==0.0.1\n", encoding="utf-8")
-    option = ansible("--tags=python_env", f"python_env_requirements={wanted}", *WITHOUT_GIT)
+    option = bakery.ansible(directory, {**WITHOUT_GIT, "python_env_requirements": str(wanted)}, "python_env")
     built = bakery.packer_build(machine, address, directory, option)
     assert built.status != 0
     assert "No matching distribution found for numpy==0.0.1" in built.output
@@ -70,13 +70,7 @@ def test_requirements_that_do_not_resolve_stop_the_bake(
 
 
 def test_a_full_disk_stops_the_bake(machine: bakery.Builder, address: str, directory: Path) -> None:
-    built = bakery.packer_build(machine, address, directory, ansible("--tags=python_env", *WITHOUT_GIT))
+    built = bakery.packer_build(machine, address, directory, bakery.ansible(directory, WITHOUT_GIT, "python_env"))
     assert built.status != 0
     assert "No space left on device" in built.output
     assert bakery.leftovers(address) == {}
-
-
-def ansible(tags: str, *variables: str) -> str:
-    """Return the packer option that hands arguments to ansible-playbook."""
-    arguments = [tags, *(f"--extra-vars={variable}" for variable in variables)]
-    return "-var=ansible_arguments=[" + ", ".join(f'"{argument}"' for argument in arguments) + "]"

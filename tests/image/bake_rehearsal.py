@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 BAKED_ROOT = bakery.CACHE / "baked.tar"
 BAKED_IMAGE = "localhost/f1tenth-baked:latest"
-SITE = [
-    "nvidia_enabled=false",
-    "python_env_f1tenth_gym_source=none",
-    "python_env_maps_source=none",
-    "base_nofile_limit=4096",
-]
+SITE = {
+    "nvidia_enabled": False,
+    "python_env_f1tenth_gym_source": "none",
+    "python_env_maps_source": "none",
+    "base_nofile_limit": 4096,
+}
 BOOT_LIMIT_S = 15.0
 
 
@@ -51,7 +51,7 @@ def bake(tmp_path_factory: pytest.TempPathFactory) -> Bake:
     bakery.download_wheels()
     with bakery.emulator(directory) as address, bakery.builder("f1tenth-bake", directory) as machine:
         begun = time.monotonic()
-        built = bakery.packer_build(machine, address, directory, site_option())
+        built = bakery.packer_build(machine, address, directory, bakery.ansible(directory, SITE))
         print(f"bake: {time.monotonic() - begun:.0f} s", file=sys.stderr)
         assert built.status == 0, built.output[-4000:]
         requests, leftovers = bakery.requests(address), bakery.leftovers(address)
@@ -74,12 +74,6 @@ def machine(bake: Bake) -> Iterator[testinfra.host.Host]:
     )  # fmt: skip
     yield testinfra.get_host(f"podman://{name}")
     rootfs.podman("rm", "--force", "--time", "0", name)
-
-
-def site_option() -> str:
-    """Return the packer option with the settings of the rehearsal."""
-    arguments = [f'"--extra-vars={setting}"' for setting in SITE]
-    return f"-var=ansible_arguments=[{', '.join(arguments)}]"
 
 
 def keep_root(container: str) -> None:
@@ -214,7 +208,7 @@ def play(playbook: str, directory: Path) -> str:
     inventory.write_text("f1tenth-baked ansible_connection=containers.podman.podman\n", encoding="utf-8")
     command = [
         Path(sys.executable).with_name("ansible-playbook"), "--inventory", inventory,
-        *(f"--extra-vars={setting}" for setting in SITE), rootfs.REPOSITORY / "ansible" / playbook,
+        "--extra-vars", json.dumps(SITE), rootfs.REPOSITORY / "ansible" / playbook,
     ]  # fmt: skip
     environment = {
         **os.environ,

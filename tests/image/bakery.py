@@ -218,6 +218,13 @@ def packer_build(machine: Builder, address: str, directory: Path, *options: str)
     return Built(ended.returncode, ended.stdout, work)
 
 
+def ansible(directory: Path, variables: dict[str, Any], tag: str = "all") -> str:
+    """Return the packer option that hands variables, with their types, and a tag to ansible-playbook."""
+    given = directory / f"variables-{time.monotonic_ns()}.json"
+    given.write_text(json.dumps(variables), encoding="utf-8")
+    return f'-var=ansible_arguments=["--tags={tag}", "--extra-vars=@{given}"]'
+
+
 def stage(work: Path) -> None:
     """Copy the product's files; only the marked parts of newer Packers are left out."""
     (work / "packer").mkdir()
