@@ -142,9 +142,13 @@ def validate(settings: Settings, variables: dict[str, str]) -> None:
 def packer(command: str, settings: Settings, variables: dict[str, str]) -> None:
     """Run a Packer command on the project's files; AmiError when it fails."""
     options = [f"-var={name}={value}" for name, value in variables.items()]
-    ended = subprocess.run(["packer", command, *options, *settings.packer_options, "."], cwd=REPOSITORY / "packer")
+    ended = subprocess.run(
+        ["packer", command, *options, *settings.packer_options, "."], cwd=REPOSITORY / "packer", check=False
+    )
     if ended.returncode != 0:
-        raise AmiError(f"packer {command} ended with {ended.returncode}; its cause is above, Packer removed its builder")
+        raise AmiError(
+            f"packer {command} ended with {ended.returncode}; its cause is above, Packer removed its builder"
+        )
 
 
 def cost_line(settings: Settings) -> str:
@@ -190,7 +194,7 @@ def superfluous(images: Iterable[dict[str, Any]], in_use: set[str], keep: int) -
     return [image for image in newest_first[keep:] if image["ImageId"] not in in_use]
 
 
-def images_in_use(ec2: Any, mine: list[dict[str, Any]]) -> set[str]:  # noqa: ANN401 - boto3 makes its clients' classes at run time
+def images_in_use(ec2: Any, mine: list[dict[str, Any]]) -> set[str]:  # noqa: ANN401 - boto3's own type
     """Return the ids of images that an instance or a launch template of the project refers to."""
     states = {"Name": "instance-state-name", "Values": list(IN_USE_STATES)}
     pages = ec2.get_paginator("describe_instances").paginate(Filters=[*mine, states])

@@ -1,4 +1,7 @@
-"""A bake that cannot succeed stops with the cause and leaves nothing that costs; run by `make ami-rehearsal`."""
+"""A bake that cannot succeed stops with its cause and leaves nothing that costs.
+
+Run by `make ami-rehearsal`.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,9 @@ def test_a_missing_base_image_stops_the_bake(machine: bakery.Builder, address: s
 def test_a_driver_that_cannot_be_installed_stops_the_bake(
     machine: bakery.Builder, address: str, directory: Path
 ) -> None:
-    built = bakery.packer_build(machine, address, directory, bakery.ansible(directory, {"nvidia_enabled": True}, "nvidia"))
+    built = bakery.packer_build(
+        machine, address, directory, bakery.ansible(directory, {"nvidia_enabled": True}, "nvidia")
+    )
     assert built.status != 0
     assert "nvidia-smi" in built.output
     assert bakery.leftovers(address) == {}
@@ -70,7 +75,9 @@ def test_requirements_that_do_not_resolve_stop_the_bake(
 
 
 def test_a_full_disk_stops_the_bake(machine: bakery.Builder, address: str, directory: Path) -> None:
-    built = bakery.packer_build(machine, address, directory, bakery.ansible(directory, WITHOUT_GIT, "python_env"))
+    built = bakery.packer_build(
+        machine, address, directory, bakery.ansible(directory, WITHOUT_GIT, "python_env")
+    )
     assert built.status != 0
     assert "No space left on device" in built.output
     assert bakery.leftovers(address) == {}

@@ -29,7 +29,11 @@ BASE_IMAGE = "ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-amd64-server-20261101"
 CANONICAL = "099720109477"
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 NEWER_PACKER = re.compile(r"^ *# packer>=1\.7 begin\n.*?^ *# packer>=1\.7 end\n", re.MULTILINE | re.DOTALL)
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": REGION}
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": REGION,
+}
 
 
 class Builder(NamedTuple):
@@ -70,7 +74,12 @@ def emulator(directory: Path) -> Iterator[str]:
     }
     amis, record = directory / "amis.json", directory / "requests.jsonl"
     amis.write_text(json.dumps([image]), encoding="utf-8")
-    environment = {**os.environ, **CREDENTIALS, "MOTO_AMIS_PATH": str(amis), "MOTO_RECORDER_FILEPATH": str(record)}
+    environment = {
+        **os.environ,
+        **CREDENTIALS,
+        "MOTO_AMIS_PATH": str(amis),
+        "MOTO_RECORDER_FILEPATH": str(record),
+    }
     port = free_port()
     server = subprocess.Popen(
         [Path(sys.executable).with_name("moto_server"), "--host", "127.0.0.1", "--port", str(port)],
@@ -126,7 +135,7 @@ def requests(address: str) -> list[dict[str, Any]]:
 
 
 def leftovers(address: str) -> dict[str, list[str]]:
-    """Return what a bake that failed must not leave: instances, volumes, key pairs, security groups, images."""
+    """Return what a failed bake must not leave: instances, volumes, keys, security groups, images."""
     ec2 = client(address)
     reservations = ec2.describe_instances()["Reservations"]
     instances = [i for r in reservations for i in r["Instances"] if i["State"]["Name"] != "terminated"]
@@ -144,13 +153,17 @@ def leftovers(address: str) -> dict[str, list[str]]:
 def client(address: str) -> Any:  # noqa: ANN401 - boto3 makes its clients' classes at run time
     """Return an EC2 client of the emulator."""
     return boto3.client(
-        "ec2", endpoint_url=address, region_name=REGION, aws_access_key_id="testing", aws_secret_access_key="testing"
+        "ec2",
+        endpoint_url=address,
+        region_name=REGION,
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",  # noqa: S106
     )
 
 
 @contextlib.contextmanager
 def builder(name: str, directory: Path, *podman_options: str) -> Iterator[Builder]:
-    """Run a container like a fresh Ubuntu instance: sshd, user ubuntu with sudo, one key; remove it afterwards."""
+    """Run a container like a fresh Ubuntu instance, with sshd, ubuntu and one key; remove it after."""
     key = directory / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     pip_settings = directory / "pip.conf"
@@ -202,9 +215,21 @@ def packer_build(machine: Builder, address: str, directory: Path, *options: str)
         "rehearsal_ssh_host": machine.address,
         "rehearsal_ssh_private_key_file": str(machine.key),
     }
-    command = ["packer", "build", "-color=false", *(f"-var={k}={v}" for k, v in variables.items()), *options, "."]
+    command = [
+        "packer",
+        "build",
+        "-color=false",
+        *(f"-var={k}={v}" for k, v in variables.items()),
+        *options,
+        ".",
+    ]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    settings = {"PATH": path, "AWS_EC2_METADATA_DISABLED": "true", "CHECKPOINT_DISABLE": "1", "HOME": str(work)}
+    settings = {
+        "PATH": path,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "CHECKPOINT_DISABLE": "1",
+        "HOME": str(work),
+    }
     ended = subprocess.run(
         command,
         cwd=work / "packer",
@@ -232,7 +257,9 @@ def stage(work: Path) -> None:
         text = NEWER_PACKER.sub("", source.read_text(encoding="utf-8"))
         (work / "packer" / source.name).write_text(text, encoding="utf-8")
     shutil.copytree(rootfs.REPOSITORY / "ansible", work / "ansible")
-    shutil.copytree(rootfs.REPOSITORY / "training", work / "training", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        rootfs.REPOSITORY / "training", work / "training", ignore=shutil.ignore_patterns("__pycache__")
+    )
     shutil.copy(rootfs.REPOSITORY / "requirements.txt", work)
 
 
@@ -244,7 +271,7 @@ def pinned(requirements: str, package: str) -> str:
 
 
 def download_wheels() -> None:
-    """Keep the wheels of requirements.txt, torch's small one for the processor, for bakes without the network."""
+    """Keep the wheels of requirements.txt, with torch's small one, so that a bake need not load them."""
     requirements = rootfs.REPOSITORY / "requirements.txt"
     stamp = CACHE / "wheels" / hashlib.sha256(requirements.read_bytes()).hexdigest()
     if stamp.exists():
@@ -254,7 +281,15 @@ def download_wheels() -> None:
     target = ["--dest", str(stamp.parent), "--python-version", "3.11", "--only-binary=:all:"]
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
     torch = f"torch=={pinned(requirements.read_text(encoding='utf-8'), 'torch')}"
-    index = ["--no-deps", "--index-url", "https://download.pytorch.org/whl/cpu", "--retries", "0", "--timeout", "8"]
+    index = [
+        "--no-deps",
+        "--index-url",
+        "https://download.pytorch.org/whl/cpu",
+        "--retries",
+        "0",
+        "--timeout",
+        "8",
+    ]
     # Where that index does not answer, torch comes from wherever pip is set to look.
     subprocess.run([*pip, *target, *index, torch], check=False, capture_output=True)
     links = ["--find-links", str(stamp.parent)]

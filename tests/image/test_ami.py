@@ -24,14 +24,18 @@ def ami() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("arguments", [["build", "--region", "us-nowhere-9"], ["prune", "--keep", "0"], ["bake"]])
+@pytest.mark.parametrize(
+    "arguments", [["build", "--region", "us-nowhere-9"], ["prune", "--keep", "0"], ["bake"]]
+)
 def test_wrong_usage_ends_with_2_before_any_request(ami: ModuleType, arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         ami.main(arguments)
     assert ended.value.code == 2
 
 
-def test_the_bake_is_described_by_the_repository_itself(ami: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bake_is_described_by_the_repository_itself(
+    ami: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ami, "own_address", lambda: "203.0.113.7")
     _, settings = ami.parse(["plan", "--on-demand"])
     variables = ami.bake_variables(settings)
@@ -42,7 +46,9 @@ def test_the_bake_is_described_by_the_repository_itself(ami: ModuleType, monkeyp
 
 
 def test_the_newest_and_the_used_images_stay(ami: ModuleType) -> None:
-    images = [{"ImageId": f"ami-{day}", "CreationDate": f"2026-11-0{day}T00:00:00Z"} for day in (1, 2, 3, 4, 5)]
+    images = [
+        {"ImageId": f"ami-{day}", "CreationDate": f"2026-11-0{day}T00:00:00Z"} for day in (1, 2, 3, 4, 5)
+    ]
     gone = ami.superfluous(images, {"ami-2"}, keep=2)
     assert [image["ImageId"] for image in gone] == ["ami-3", "ami-1"]
 

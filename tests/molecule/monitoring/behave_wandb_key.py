@@ -70,5 +70,7 @@ def train(host: Host, endpoint: str, name: str) -> None:
         "AWS_SECRET_ACCESS_KEY": "x",
     }
     lines = "\n".join(f"{key}={value}" for key, value in env.items())
-    host.check_output("rm -rf /run/shown/key /run/f1tenth-secrets/*; printf '%%s\n' %s > /run/f1tenth/run.env", lines)
+    host.check_output(
+        "rm -rf /run/shown/key /run/f1tenth-secrets/*; printf '%%s\n' %s > /run/f1tenth/run.env", lines
+    )
     host.check_output(f"systemctl start {TRAINING}")

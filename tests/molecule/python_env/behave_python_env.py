@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from testinfra.host import Host
 
 PYTHON = "/opt/f1tenth/venv/bin/python"
-WARM = f"cd /opt/f1tenth/app && set -a && . /etc/f1tenth/python.env && NUMBA_DEBUG_CACHE=1 {PYTHON} -m training"
+WARM = (
+    f"cd /opt/f1tenth/app && set -a && . /etc/f1tenth/python.env && NUMBA_DEBUG_CACHE=1 {PYTHON} -m training"
+)
 
 
 def test_gymnasium_stays_at_its_pin(host: Host) -> None:
@@ -27,7 +29,9 @@ def test_an_unpacked_bundle_hits_the_cache(host: Host) -> None:
 
 def test_another_file_time_misses_the_cache(host: Host) -> None:
     """The reason why the times are fixed; so the test above can fail."""
-    host.check_output("cp --archive /opt/f1tenth/app /tmp/kept && find /opt/f1tenth/app -type f -exec touch {} +")
+    host.check_output(
+        "cp --archive /opt/f1tenth/app /tmp/kept && find /opt/f1tenth/app -type f -exec touch {} +"
+    )
     assert "data loaded from" not in host.check_output(WARM)
     host.check_output("rm -r /opt/f1tenth/app && mv /tmp/kept /opt/f1tenth/app")
     host.check_output(WARM)

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from testinfra.host import Host  # noqa: TC002
+from testinfra.host import Host
 
 CHECK = Path(__file__).parents[3] / "ansible/roles/sysprep/files/last-check.sh"
 TRACES = {

@@ -23,7 +23,9 @@ PATIENCE_S = 180
 def _booted(host: Host) -> None:
     """Every case begins on a machine that has just booted and has no run."""
     podman("restart", "--time", "0", CONTAINER)
-    wait_until(lambda: host.run("systemctl is-system-running").stdout.strip() in ("running", "degraded"), "boot")
+    wait_until(
+        lambda: host.run("systemctl is-system-running").stdout.strip() in ("running", "degraded"), "boot"
+    )
     host.check_output("rm -f /var/lib/f1tenth/starts /var/lib/f1tenth/console")
 
 
@@ -31,7 +33,9 @@ def test_arguments_of_the_run_reach_the_trainer(host: Host) -> None:
     """The unit hands on config, store and further arguments of run.env, and is ready on READY=1."""
     start(host, "run", "F1TENTH_TRAIN_ARGS=--resume r1 --set training.seed=2")
     assert host.service(TRAINING).is_running
-    assert starts(host) == ["train --config /opt/f1tenth/app/config.yaml --store s3://b --resume r1 --set training.seed=2"]
+    assert starts(host) == [
+        "train --config /opt/f1tenth/app/config.yaml --store s3://b --resume r1 --set training.seed=2"
+    ]
 
 
 def test_done_finishes_and_powers_off(host: Host) -> None:
@@ -133,7 +137,9 @@ def test_tensorboard_listens_on_loopback_only(host: Host) -> None:
 
 def test_the_exposure_is_low_offline(host: Host) -> None:
     """The gate as it runs without the unit loaded: exit status 0 up to 2.0."""
-    host.check_output(f"systemd-analyze security --no-pager --offline=true --threshold=20 /etc/systemd/system/{TRAINING}")
+    host.check_output(
+        f"systemd-analyze security --no-pager --offline=true --threshold=20 /etc/systemd/system/{TRAINING}"
+    )
 
 
 def start(host: Host, behaviour: str, *lines: str) -> None:

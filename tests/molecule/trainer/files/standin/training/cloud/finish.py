@@ -24,7 +24,11 @@ def main() -> None:
     outcome = Path(os.environ["F1TENTH_OUTCOME"])
     seen = json.loads(outcome.read_text(encoding="utf-8")) if outcome.exists() else {"reason": "crash"}
     print("finish saw", seen["reason"], flush=True)
-    print("finish may write", [disk for disk in ("/", "/var/lib/f1tenth", "/tmp", "/run/f1tenth") if writable(disk)], flush=True)
+    print(
+        "finish may write",
+        [disk for disk in ("/", "/var/lib/f1tenth", "/tmp", "/run/f1tenth") if writable(disk)],
+        flush=True,
+    )
     finish = os.environ.get("STANDIN_FINISH")
     if finish == "crash":
         raise SystemExit(1)
