@@ -7,7 +7,7 @@ SYSTEM_PACKAGES := packer podman mmdebstrap arch-test uidmap runc netavark aardv
 	iptables nftables
 MOLECULE := molecule --base-config molecule/base.yml
 # The names of these tests keep them out of `make check`: they need containers and minutes.
-CONTAINER_PYTEST = $(IMAGE_ENV) $(PY) -m pytest -c /dev/null --rootdir tests/image --import-mode=prepend \
+CONTAINER_PYTEST = $(IMAGE_ENV) $(PY) -m pytest -c /dev/null --noconftest --rootdir tests/image --import-mode=prepend \
 	-p no:cacheprovider -q -s --durations=5
 
 .PHONY: system-packages

@@ -147,7 +147,7 @@ def packer(command: str, settings: Settings, variables: dict[str, str]) -> None:
     )
     if ended.returncode != 0:
         raise AmiError(
-            f"packer {command} ended with {ended.returncode}; its cause is above, Packer removed its builder"
+            f"packer {command} ended with {ended.returncode}: the cause is above, the builder is gone"
         )
 
 
@@ -156,8 +156,8 @@ def cost_line(settings: Settings) -> str:
     price_usd, source = builder_price(settings)
     month_usd = SNAPSHOT_GB * SNAPSHOT_USD_PER_GB_MONTH
     return (
-        f"The bake costs about ${price_usd * BAKE_H:.2f} ({settings.instance_type} at ${price_usd:.3f}/h for about "
-        f"{BAKE_H * 60:.0f} minutes, {source}); each image kept about ${month_usd:.2f} a month."
+        f"The bake costs about ${price_usd * BAKE_H:.2f} ({settings.instance_type} at ${price_usd:.3f}/h "
+        f"for about {BAKE_H * 60:.0f} minutes, {source}); each image kept about ${month_usd:.2f} a month."
     )
 
 
