@@ -72,6 +72,8 @@ def machine(bake: Bake) -> Iterator[testinfra.host.Host]:
         "--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined",
         f"--volume={bakery.CA_BUNDLE}:{bakery.CA_BUNDLE}:ro", BAKED_IMAGE, "/sbin/init",
     )  # fmt: skip
+    # As systemd makes it outside of containers: a unit's credentials are mounted through it.
+    rootfs.podman("exec", name, "mount", "--make-rshared", "/")
     yield testinfra.get_host(f"podman://{name}")
     rootfs.podman("rm", "--force", "--time", "0", name)
 
