@@ -79,10 +79,10 @@ def machine(bake: Bake) -> Iterator[testinfra.host.Host]:
 
 
 def keep_root(container: str) -> None:
-    """Export the stopped container's root for later, and import it as an image."""
+    """Export the stopped container's root for later, and keep its layers as an image."""
     rootfs.podman("stop", "--time", "5", container)
     rootfs.podman("export", "--output", str(BAKED_ROOT), container)
-    rootfs.podman("import", "--change", 'CMD ["/sbin/init"]', str(BAKED_ROOT), BAKED_IMAGE)
+    rootfs.podman("commit", "--quiet", container, BAKED_IMAGE)
 
 
 def asked(bake: Bake, action: str) -> list[dict[str, Any]]:
@@ -91,10 +91,10 @@ def asked(bake: Bake, action: str) -> list[dict[str, Any]]:
 
 
 def test_the_builder_is_a_spot_machine_of_the_base_image(bake: Bake) -> None:
-    text = json.dumps([*asked(bake, "CreateLaunchTemplate"), *asked(bake, "RequestSpotInstances")])
+    text = json.dumps(asked(bake, "CreateLaunchTemplate"))
     assert "ami-0123456789abcdef0" in text
     assert "c6i.xlarge" in text
-    assert asked(bake, "CreateFleet") or asked(bake, "RequestSpotInstances")
+    assert "spot" in json.dumps(asked(bake, "CreateFleet"))
 
 
 def test_the_disk_is_encrypted_gp3_and_goes_with_the_builder(bake: Bake) -> None:

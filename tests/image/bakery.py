@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import json
@@ -130,7 +131,7 @@ def call(url: str, method: str = "GET") -> str:
 def requests(address: str) -> list[dict[str, Any]]:
     """Return the recorded requests to EC2, each as its parameters."""
     lines = call(f"{address}/moto-api/recorder/download-recording").splitlines()
-    bodies = (json.loads(line).get("body") or "" for line in lines)
+    bodies = (base64.b64decode(json.loads(line).get("body") or "").decode() for line in lines)
     return [dict(urllib.parse.parse_qsl(body)) for body in bodies if "Action=" in body]
 
 

@@ -49,7 +49,7 @@ def test_the_key_is_kept_in_memory_for_root_alone(host: Host, endpoint: str) -> 
     secret = host.file("/run/f1tenth-secrets/wandb_api_key")
     assert (secret.user, secret.mode) == ("root", 0o600)
     assert host.file("/run/f1tenth-secrets").mode == 0o700
-    assert host.check_output("stat --file-system --format=%%T /run/f1tenth-secrets") == "tmpfs"
+    assert host.check_output("stat --file-system --format=%T /run/f1tenth-secrets") == "tmpfs"
     assert KEY not in host.check_output("journalctl --no-pager")
 
 
