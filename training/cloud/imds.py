@@ -47,7 +47,11 @@ class Notice(NamedTuple):
     def __str__(self) -> str:
         """Return one phrase for logs."""
         when = "" if self.at is None else f" at {self.at:%H:%M:%S} UTC"
-        return f"spot {self.kind} notice: {self.action}{when}" if self.kind == "interruption" else f"{self.kind} notice{when}"
+        return (
+            f"spot {self.kind} notice: {self.action}{when}"
+            if self.kind == "interruption"
+            else f"{self.kind} notice{when}"
+        )
 
 
 class Imds:
