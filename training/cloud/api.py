@@ -135,9 +135,7 @@ def _client(service: str, aws: AwsSettings) -> Any:  # noqa: ANN401 - boto3 make
     region = aws.aws_region if service != "pricing" or endpoint else PRICING_REGION
     try:
         session: Any = boto3.session.Session()
-        return session.client(
-            service, region_name=region, endpoint_url=endpoint, config=config
-        )
+        return session.client(service, region_name=region, endpoint_url=endpoint, config=config)
     except BotoCoreError as error:
         raise _unsent(error, service, aws) from error
 

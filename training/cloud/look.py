@@ -60,7 +60,8 @@ def image_for(cloud: Cloud, scope: Scope, requirements_sha256: str) -> Found:
         return fitting[0]
     if not found:
         raise CloudError(
-            f"no image of project {scope.project} in {scope.region}", next_step="Bake one, about 15 minutes: make ami"
+            f"no image of project {scope.project} in {scope.region}",
+            next_step="Bake one, about 15 minutes: make ami",
         )
     seen = tag(found[0], layout.TAG_REQUIREMENTS) or "none"
     raise CloudError(
@@ -96,7 +97,9 @@ def subnets(cloud: Cloud, vpc: str) -> list[Found]:
         by_zone.setdefault(subnet["AvailabilityZone"], subnet)
     unknown = sorted(set(aws.availability_zones) - set(by_zone))
     if unknown:
-        raise UsageError(f"aws.availability_zones: {', '.join(unknown)} not in {vpc}; there are {', '.join(sorted(by_zone))}")
+        raise UsageError(
+            f"aws.availability_zones: {', '.join(unknown)} not in {vpc}; there are {', '.join(sorted(by_zone))}"
+        )
     wanted = aws.availability_zones or sorted(by_zone)
     if not wanted:
         raise CloudError(f"{vpc} has no subnet", next_step="Set aws.subnet_ids, or another aws.vpc_id.")
@@ -183,7 +186,8 @@ def bucket_exists(cloud: Cloud, scope: Scope) -> bool:
             ) from error
         if error.code in {"301", "PermanentRedirect"}:
             raise UsageError(
-                f"bucket {scope.bucket} is in another region than {scope.region}", next_step="Correct aws.aws_region."
+                f"bucket {scope.bucket} is in another region than {scope.region}",
+                next_step="Correct aws.aws_region.",
             ) from error
         raise
     return True

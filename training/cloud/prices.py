@@ -52,7 +52,9 @@ class Prices(NamedTuple):
     def expected(self, pools: Sequence[Pool], market: str) -> Price:
         """Return the cheapest price of the pools: what the fleet is likely to pay."""
         spot = [self.spot[pool] for pool in pools if pool in self.spot] if market == "spot" else []
-        return min(spot or [self.on_demand[pool.kind] for pool in pools], key=lambda price: price.usd_per_hour)
+        return min(
+            spot or [self.on_demand[pool.kind] for pool in pools], key=lambda price: price.usd_per_hour
+        )
 
 
 def read_prices(cloud: Cloud, kinds: Sequence[str]) -> Prices:
@@ -77,7 +79,9 @@ def _spot(cloud: Cloud, kinds: Sequence[str]) -> dict[Pool, Price]:
     newest: dict[Pool, dict[str, Any]] = {}
     for row in rows:
         pool = Pool(row["InstanceType"], row["AvailabilityZone"])
-        if row["InstanceType"] in kinds and (pool not in newest or row["Timestamp"] > newest[pool]["Timestamp"]):
+        if row["InstanceType"] in kinds and (
+            pool not in newest or row["Timestamp"] > newest[pool]["Timestamp"]
+        ):
             newest[pool] = row
     return {
         pool: Price(float(row["SpotPrice"]), "EC2", max((now - row["Timestamp"]).total_seconds(), 0.0))
