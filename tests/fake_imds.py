@@ -34,7 +34,7 @@ class FakeImds(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://{self.server_address[0]}:{self.server_address[1]}"
 
-    def __enter__(self) -> FakeImds:
+    def __enter__(self) -> FakeImds:  # noqa: PYI034 - Self came with Python 3.11
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
         return self
 

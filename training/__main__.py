@@ -5,15 +5,16 @@ Each command imports what does its work when it is called, so `--help` and a wro
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
-from training.errors import DataError, TrainingError, UsageError
+from training.errors import DataError, Interrupted, Over, TrainingError, UsageError
 
 if TYPE_CHECKING:
     from training.config import Config  # pydantic would triple the time of --help
@@ -59,7 +60,9 @@ def train(
 
     from training import runner
 
-    raise typer.Exit(runner.train(settings, store=store, resume=resume, at_step=at))
+    raise typer.Exit(
+        runner.train(settings, store=store, resume=resume, at_step=at, overrides=tuple(overrides or ()))
+    )
 
 
 @app.command()
@@ -165,23 +168,43 @@ def _settings(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit code: the table of docs/architecture.md."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    end = _run(list(sys.argv[1:] if arguments is None else arguments))
+    if "F1TENTH_OUTCOME" in os.environ:  # on an instance the finish unit waits for it
+        from training.cloud.outcome import Outcome, leave
+
+        leave(Outcome(**end._asdict()))
+    return end.exit_code
+
+
+class End(NamedTuple):
+    """How a command ended."""
+
+    exit_code: int
+    cause: str = ""
+    message: str = ""
+
+
+def _run(given: list[str]) -> End:
+    """Run a command; say what stood in its way."""
     debug = "--debug" in given
     try:
         app([argument for argument in given if argument != "--debug"], prog_name="python -m training")
     except SystemExit as exit_:
         code = exit_.code if isinstance(exit_.code, int) else 0 if exit_.code is None else 1
-        return UsageError.exit_code if code == 2 else code  # 2 is what the option parser ends with
+        # 2 is what the option parser ends with
+        return End(UsageError.exit_code if code == 2 else code)
     except Exception as error:  # noqa: BLE001 - the last line of defence; bugs are shown whole
         explained = _explained(error)
         if debug or explained is None:
             traceback.print_exc()
         if explained is None:
             print("This is a fault of the program. Please report it with the lines above.", file=sys.stderr)
-            return 1
-        print(f"error: {explained}", file=sys.stderr)
-        return explained.exit_code
-    return 0
+            return End(1, message=repr(error)[:4000])
+        told = str(explained) if isinstance(explained, (Interrupted, Over)) else f"error: {explained}"
+        print(told, file=sys.stderr)
+        cause = explained.cause if isinstance(explained, Interrupted) else ""
+        return End(explained.exit_code, cause=cause, message=str(explained)[:4000])
+    return End(0)
 
 
 def _explained(error: Exception) -> TrainingError | None:

@@ -14,6 +14,7 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from training.display import Progress
+from training.notify import notify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,12 +81,14 @@ class Parts(NamedTuple):
 class Boundary:
     """Decide between two steps: log, evaluate, save, or stop. Returns whether to go on."""
 
-    def __init__(self, parts: Parts, config: Config, *, elapsed_s: float, meta: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self, parts: Parts, config: Config, *, elapsed_s: float, meta: Callable[[], dict[str, Any]]
+    ) -> None:
         self._parts, self._config, self._meta = parts, config, meta
         self._before_s, self._began = elapsed_s, time.monotonic()
         self._logged_at = self._rated_at = self._began
         self._rated_step = parts.learner.num_timesteps
-        self._rate = 0.0
+        self._rate = self._notified_at = 0.0
 
     @property
     def elapsed_s(self) -> float:
@@ -108,15 +111,27 @@ class Boundary:
             self._parts.metrics.record(learner.num_timesteps, keeper.judge(learner))
         stop = self._parts.stop
         if saver.due() or stop.save_now.is_set():
-            stop.save_now.clear()
-            saver.start(self._meta())
-            if stop.stop_after_save:
+            begun = saver.start(self._meta())
+            if begun:
+                stop.save_now.clear()
+            if begun and stop.stop_after_save:
                 stop.ask("a request to stop after a checkpoint", "stopped")
         now = time.monotonic()
         if now - self._logged_at >= self._config.tensorboard.interval_s:
             self._log(now)
-        self._parts.display.update(self._progress(now))
+        self.show()
         return stop.reason is None and not self.finished
+
+    def show(self) -> None:
+        """Bring the display up to date, and tell systemd that we live."""
+        progress = self._progress(time.monotonic())
+        self._parts.display.update(progress)
+        if time.monotonic() - self._notified_at >= 1.0:
+            self._notified_at = time.monotonic()
+            notify(
+                "WATCHDOG=1",
+                f"STATUS=step {progress.step:,}, {progress.steps_per_s:.0f} steps/s, kept {progress.kept}",
+            )
 
     def _log(self, now: float) -> None:
         self._logged_at = now

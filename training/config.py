@@ -361,6 +361,39 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), preset: Preset
     return _validated(flatten(Config, overlay, f"preset {named}") | given)
 
 
+# What may change when a run goes on: how long, how often saved and looked at, where shown. The rest is the run itself.
+CHANGEABLE = (
+    "training.total_timesteps",
+    "training.max_minutes",
+    "training.save_frequency",
+    "training.save_interval_s",
+    "training.keep_checkpoints",
+    "training.device",
+    "evaluation.",
+    "wandb.",
+    "tensorboard.",
+    "cloudwatch.",
+    "aws.",
+)
+
+
+def changed(config: Config, overrides: Sequence[str]) -> Config:
+    """Return a run's own settings with `a.b=value` applied, for a run that goes on.
+
+    ConfigurationError for a key that would make it another run.
+    """
+    given = flatten(Config, config.to_json_dict(), "config.json")
+    for override in overrides:
+        key, value = parse_override(override)
+        if not key.startswith(CHANGEABLE):
+            raise ConfigurationError(
+                f"--set {override}: {key} cannot change while a run goes on",
+                next_step=f"Begin a new run, or change only: {', '.join(CHANGEABLE)}",
+            )
+        given |= flatten(Config, {key: value}, "--set")
+    return _validated(given)
+
+
 def _validated(leaves: Leaves) -> Config:
     try:
         return Config.model_validate(nested(leaves))

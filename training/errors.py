@@ -1,6 +1,7 @@
 """The errors a user can meet, each with the exit code that the process ends with.
 
     TrainingError              1   anything else that we can explain
+    ├── Over                   0   the run has ended before; a machine that boots late has nothing to do
     ├── Fenced                 3   another attempt owns the run
     ├── UsageError            64   the command line asks for something impossible
     ├── DataError             65   a file, a map or a checkpoint is broken
@@ -52,6 +53,17 @@ class Interrupted(TrainingError):
     """The run was saved and stopped before its end; the same command continues it."""
 
     exit_code = 75
+
+    def __init__(self, message: str, *, next_step: str = "", cause: str = "terminated") -> None:
+        """Keep the cause too: interrupted (a spot notice), stopped (on request), terminated (a signal)."""
+        super().__init__(message, next_step=next_step)
+        self.cause = cause
+
+
+class Over(TrainingError):
+    """The run has ended before: there is nothing to train."""
+
+    exit_code = 0
 
 
 class ConfigurationError(TrainingError):

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from training import layout
-from training.cloud.imds import Imds, Notice, Watcher
+from training.cloud.imds import ON_INSTANCE, Imds, Notice, Watcher
 from training.store import documents
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from training.store.documents import Cause
     from training.store.storage import Storage
 
-# Set in the environment of a unit on an EC2 instance; elsewhere nobody answers at the metadata address.
-ON_INSTANCE = "F1TENTH_ON_INSTANCE"
 CONTROL_POLL_S = 5.0
 # The final commit ends this long before the machine goes.
 MARGIN_S = 15.0
@@ -72,9 +70,7 @@ class StopRequest:
 class ControlPoller(threading.Thread):
     """Read control.json every few seconds and pass on what is asked."""
 
-    def __init__(
-        self, storage: Storage, run: str, on_request: Callable[[documents.Request], None]
-    ) -> None:
+    def __init__(self, storage: Storage, run: str, on_request: Callable[[documents.Request], None]) -> None:
         super().__init__(name="control-poller", daemon=True)
         self._storage, self._run_name, self._on_request = storage, run, on_request
         self._since = datetime.now(timezone.utc)
@@ -99,7 +95,9 @@ class ControlPoller(threading.Thread):
         self._stopping.set()
 
 
-def watch(storage: Storage, run: str, stop: StopRequest, say: Callable[[str], None]) -> list[Watcher | ControlPoller]:
+def watch(
+    storage: Storage, run: str, stop: StopRequest, say: Callable[[str], None]
+) -> list[Watcher | ControlPoller]:
     """Start what listens for requests to stop; the threads end with the process."""
     watchers: list[Watcher | ControlPoller] = [ControlPoller(storage, run, stop.on_request)]
     if os.environ.get(ON_INSTANCE):

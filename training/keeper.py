@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Candidates for the final choice; its starts are fresh, so luck in one evaluation does not decide.
 CANDIDATES = 3
 # Starts a track in the first, quick look; only a policy that completes them all is looked at in full.
-QUICK_STARTS = 2
+QUICK_STARTS = 1
 FINAL_SEED = 7_000_000
 
 
@@ -68,7 +68,9 @@ class Keeper:
 
     def state(self) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
         """Return what a resume needs: arrays, and JSON data."""
-        arrays = {f"kept.{i}": kept.policy.stack.flat.numpy().copy() for i, kept in enumerate(self.candidates)}
+        arrays = {
+            f"kept.{i}": kept.policy.stack.flat.numpy().copy() for i, kept in enumerate(self.candidates)
+        }
         rows = [{k: v for k, v in kept._asdict().items() if k != "policy"} for kept in self.candidates]
         return arrays, {"next_step": self.next_step, "candidates": rows}
 
@@ -84,11 +86,16 @@ class Keeper:
             self.candidates.append(Kept(policy=policy, **row))
 
     def _starts(self) -> int:
-        return max(self._config.evaluation.starts // 2, QUICK_STARTS)
+        return max(self._config.evaluation.starts // 3, QUICK_STARTS)
 
     def _drive(self, policy: Policy, starts: int, seed: int) -> list[Drive]:
         return evaluate(
-            policy, self._config.env, self._tracks, starts=starts, laps=self._config.evaluation.laps, seed=seed
+            policy,
+            self._config.env,
+            self._tracks,
+            starts=starts,
+            laps=self._config.evaluation.laps,
+            seed=seed,
         )
 
     def _consider(self, kept: Kept) -> None:
@@ -106,6 +113,8 @@ def figures(drives: Sequence[Drive]) -> dict[str, float]:
     completed = [d for d in drives if d.completed]
     return {
         "evaluation/completed": len(completed) / max(len(drives), 1),
-        "evaluation/mean_speed_mps": float(np.mean([d.mean_speed_mps for d in completed])) if completed else 0.0,
+        "evaluation/mean_speed_mps": float(np.mean([d.mean_speed_mps for d in completed]))
+        if completed
+        else 0.0,
         "evaluation/distance_m": float(np.mean([d.distance_m for d in drives])) if drives else 0.0,
     }

@@ -1,10 +1,11 @@
-"""Determinism: seeds of the libraries' own generators, thread counts, and the class of machine that results hold for."""
+"""Determinism: seeds of the libraries' own generators, threads, and the class of machine that results hold for."""
 
 from __future__ import annotations
 
 import os
 import platform
 import random
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -48,24 +49,26 @@ def choose_device(wanted: str, *, nvidia_device: str = NVIDIA_DEVICE) -> torch.d
     use: training on the CPU of a machine that is paid for its GPU helps nobody.
     """
     working = torch.cuda.is_available()
-    if wanted == "cpu" or (wanted == "auto" and not working and not os.path.exists(nvidia_device)):
+    if wanted == "cpu" or (wanted == "auto" and not working and not Path(nvidia_device).exists()):
         return torch.device("cpu")
     if working:
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
         return torch.device("cuda")
     build = torch.version.cuda or "none: this torch is a CPU build"
-    seen = f"{nvidia_device} is there" if os.path.exists(nvidia_device) else f"{nvidia_device} is missing"
+    seen = f"{nvidia_device} is there" if Path(nvidia_device).exists() else f"{nvidia_device} is missing"
     msg = f"training.device = {wanted}, but CUDA does not work here ({seen}; CUDA of torch: {build})"
     raise ConfigurationError(
         msg,
-        next_step="Check `nvidia-smi`, install a CUDA build of torch, or train on the CPU with --set training.device=cpu",
+        next_step="Check `nvidia-smi`, install a CUDA build of torch, or add --set training.device=cpu",
     )
 
 
 def _cpu_model() -> str:
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "unknown")
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
+            return next(
+                (line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "unknown"
+            )
     except OSError:
         return platform.processor() or "unknown"

@@ -15,13 +15,16 @@ from training.errors import Interrupted
 from training.interruption import StopRequest, watch
 from training.keeper import Keeper, figures
 from training.metrics import Metrics
+from training.notify import notify
 from training.report import closing
 from training.runs import Run, open_run
-from training.saver import Saver
 from training.saver import Parts as SavedParts
+from training.saver import Saver
 from training.sim import Track
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from training.agents.policy import Kept
     from training.config import Config
 
@@ -34,18 +37,27 @@ class Setup(NamedTuple):
     boundary: Boundary
 
 
-def train(config: Config, *, store: str, resume: str | None = None, at_step: int | None = None) -> int:
+def train(
+    config: Config,
+    *,
+    store: str,
+    resume: str | None = None,
+    at_step: int | None = None,
+    overrides: Sequence[str] = (),
+) -> int:
     """Train, or go on training, until the run's end; return the exit code.
 
-    store: directory or s3://bucket. resume: a run's name; at_step: one of its checkpoints. Raises a TrainingError
-    whose exit code says what became of the run.
+    store: directory or s3://bucket. resume: a run's name, which brings its own settings; at_step: one of its
+    checkpoints; overrides: what to change of its settings (`a.b=value`). Raises a TrainingError whose exit code says
+    what became of the run.
     """
     rng.set_threads(config.sac.torch_threads)
     device = rng.choose_device(config.training.device)
-    run = open_run(config, store, resume=resume, at_step=at_step)
+    run = open_run(config, store, resume=resume, at_step=at_step, overrides=overrides)
     with Display() as display:
         display.say(run.greeting)
         setup = prepare(run, display, device)
+        notify("READY=1")
         try:
             learn(setup)
         finally:
@@ -59,7 +71,13 @@ def prepare(run: Run, display: Display, device: Any) -> Setup:  # noqa: ANN401 -
     rng.seed_everything(config.training.seed)
     tracks = [Track.load(name) for name in config.env.tracks]
     env = RaceVecEnv(config.env, tracks, config.training.seed)
-    learner = FastSAC(env, config.sac, seed=config.training.seed, device=device)
+    learner = FastSAC(
+        env,
+        config.sac,
+        seed=config.training.seed,
+        device=device,
+        mixed_precision=config.training.mixed_precision,
+    )
     keeper = Keeper(config, tracks)
     saver = Saver(SavedParts(learner, env, keeper), run.lineage, config, display.say)
     meta = {} if run.checkpoint is None else saver.restore(run.checkpoint)
@@ -67,11 +85,12 @@ def prepare(run: Run, display: Display, device: Any) -> Setup:  # noqa: ANN401 -
         config, run.name, run.local / "metrics", resumed_step=learner.num_timesteps,
         wandb_id=meta.get("wandb_id"), say=display.say,
     )  # fmt: skip
+    saver.after_commit = lambda: run.publish(metrics.event_file)
     episodes, stop = Episodes(), StopRequest()
     episodes.laps, episodes.best_lap_s = meta.get("laps", 0), meta.get("best_lap_s") or float("nan")
     parts = Parts(learner, keeper, saver, metrics, display, episodes, stop)
     boundary = Boundary(
-        parts, config, elapsed_s=meta.get("elapsed_s", 0.0), meta=lambda: _meta(run, parts, boundary)
+        parts, config, elapsed_s=meta.get("elapsed_s", 0.0), meta=lambda: _meta(parts, boundary)
     )
     return Setup(run, parts, boundary)
 
@@ -91,19 +110,21 @@ def learn(setup: Setup) -> None:
             config.training.total_timesteps - learner.num_timesteps,
             callback=parts.episodes,
             log_interval=None,
-            reset_num_timesteps=learner.num_timesteps == 0,
+            # A checkpoint of step 0 has had its environments reset already.
+            reset_num_timesteps=run.checkpoint is None,
         )
     ended = parts.stop.reason is None
     if ended:
         parts.keeper.judge(learner)
         parts.keeper.choose()
-    parts.saver.finish(_meta(run, parts, boundary), not_after=parts.stop.deadline)
+    parts.saver.finish(_meta(parts, boundary), not_after=parts.stop.deadline)
     parts.saver.close()
+    boundary.show()
     if not ended:
         parts.metrics.close()
         run.end_attempt(parts.stop.cause, Interrupted.exit_code, learner.num_timesteps)
         message = f"stopped by {parts.stop.reason} at step {learner.num_timesteps:,}; everything is saved"
-        raise Interrupted(message, next_step=run.how_to_continue)
+        raise Interrupted(message, next_step=run.how_to_continue, cause=parts.stop.cause)
 
 
 def close(setup: Setup) -> int:
@@ -117,11 +138,12 @@ def close(setup: Setup) -> int:
     laps = closing.drive_laps(run.config, best)
     parts.metrics.record_hyperparameters(run.config.to_json_dict(), figures(laps.policy))
     parts.metrics.close()
-    closing.show(run, laps, parts.display)
+    closing.show(run.config, laps, best)
+    run.publish(parts.metrics.event_file)
     return 0
 
 
-def _meta(run: Run, parts: Parts, boundary: Boundary) -> dict[str, Any]:
+def _meta(parts: Parts, boundary: Boundary) -> dict[str, Any]:
     """Return what a checkpoint says of the run beside the learner's own state."""
     return {
         "elapsed_s": boundary.elapsed_s,

@@ -12,7 +12,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from training import layout
-from training.errors import UsageError
+from training.cloud import boot
+from training.cloud.identity import identity
+from training.cloud.imds import ON_INSTANCE, Imds
+from training.config import changed
+from training.errors import ConfigurationError, Over, UsageError
 from training.report.loading import config_of, runs_in
 from training.store import documents
 from training.store.checkpoint import claim
@@ -21,6 +25,8 @@ from training.store.opening import open_store
 from training.store.restore import NoCheckpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from training.config import Config
     from training.store.checkpoint import Checkpoint, Lineage
     from training.store.storage import Storage
@@ -60,6 +66,11 @@ class Run(NamedTuple):
         again = "`make train` again, or " if not store else ""
         return f"Continue with: {again}.venv/bin/python -m training train --resume {self.name}{store}"
 
+    def publish(self, file: Path) -> None:
+        """Copy a file of metrics into the store, where that is another place than this computer's run folder."""
+        if self.lock is None and file.exists():
+            self.storage.put(f"{layout.metrics_prefix(self.name)}/{file.name}", file)
+
     def end_attempt(self, cause: documents.Cause, exit_code: int, step: int) -> None:
         """Write down how this attempt ended, in attempts.json and, where that ends the run, in status.json."""
         documents.change_attempt(
@@ -76,7 +87,9 @@ class Run(NamedTuple):
             documents.set_status(self.storage, self.name, state, step=step, exit_code=exit_code)
 
 
-def open_run(config: Config, store: str, *, resume: str | None, at_step: int | None) -> Run:
+def open_run(
+    config: Config, store: str, *, resume: str | None, at_step: int | None, overrides: Sequence[str] = ()
+) -> Run:
     """Begin a run, or go on with one: the named one, or the newest unfinished one of the same settings.
 
     Raises UsageError where the named run does not exist or is being trained by another process on this computer.
@@ -87,10 +100,10 @@ def open_run(config: Config, store: str, *, resume: str | None, at_step: int | N
     if name is None:
         name = config.training.run_name or layout.new_run_id()
         _write_config(storage, config, name, store)
-        lock = _lock(_local(store, name, here), name) if here else None
+        lock = _lock(_local(store, name, here=here), name) if here else None
     else:
-        config = config_of(storage, name)
-        lock = _lock(_local(store, name, here), name) if here else None
+        config = changed(config_of(storage, name), overrides if resume else ())
+        lock = _lock(_local(store, name, here=here), name) if here else None
     return _claimed(config, storage, store, name, at_step, lock)
 
 
@@ -102,21 +115,38 @@ def _write_config(storage: Storage, config: Config, name: str, store: str) -> No
     storage.put(layout.config_key(name), json.dumps(config.to_json_dict(), indent=1).encode())
 
 
-def _claimed(  # noqa: PLR0913 - the fields of a Run
+def _claimed(  # noqa: PLR0913, PLR0917 - the fields of a Run
     config: Config, storage: Storage, store: str, name: str, at_step: int | None, lock: IO[str] | None
 ) -> Run:
-    boot = documents.Attempt(
-        number=1, boot_id=uuid.uuid4().hex, host=platform.node()[:300], started_at=utc_now()
-    )
-    attempt = documents.begin_attempt(storage, name, boot)
-    owner = Owner(host=attempt.host)
+    attempt = documents.begin_attempt(storage, name, _this_attempt())
+    _check_boot(storage, name)
+    owner = Owner(host=attempt.host, instance_id=attempt.instance_id, fleet_id=attempt.fleet_id)
     lineage = claim(storage, name, config.training.training_type, attempt.number, owner=owner)
     checkpoint = _newest(lineage, at_step)
     if checkpoint is not None:
         documents.change_attempt(storage, name, attempt.boot_id, first_step=checkpoint.step)
     documents.set_status(storage, name, "running", attempt=attempt.number)
-    local = _local(store, name, lock is not None)
+    local = _local(store, name, here=lock is not None)
     return Run(name, config, store, storage, lineage, attempt.boot_id, checkpoint, local, lock)
+
+
+def _this_attempt() -> documents.Attempt:
+    """Return the row of attempts.json for this process; its number is given when it is added."""
+    machine = dict(identity(Imds())) if os.environ.get(ON_INSTANCE) else {}
+    about = {"boot_id": uuid.uuid4().hex, "host": platform.node()[:300], "started_at": utc_now()}
+    return documents.Attempt.model_validate({"number": 1, **about, **machine})
+
+
+def _check_boot(storage: Storage, name: str) -> None:
+    """Ask, on an instance, whether it may train; raise Over or ConfigurationError where it may not."""
+    if not os.environ.get(ON_INSTANCE):
+        return
+    decision = boot.check(storage, name)
+    if decision.verdict == "over":
+        raise Over(f"run {name}: {decision.reason}; this machine has nothing to do")
+    if decision.verdict == "failed":
+        next_step = "Look at the logs of the last attempts, mend the cause, and begin a new run."
+        raise ConfigurationError(f"run {name} has failed: {decision.reason}", next_step=next_step)
 
 
 def _newest(lineage: Lineage, at_step: int | None) -> Checkpoint | None:
@@ -132,7 +162,11 @@ def _unfinished(storage: Storage, config: Config, store: str) -> str | None:
         return None
     for name in reversed(runs_in(storage)):
         status = documents.read_status(storage, name)
-        if status is None or status.state in {"done", "failed"} or _settings(config_of(storage, name)) != _settings(config):
+        if (
+            status is None
+            or status.state in {"done", "failed"}
+            or _settings(config_of(storage, name)) != _settings(config)
+        ):
             continue
         try:
             _lock(_local(store, name, here=True), name).close()
@@ -154,7 +188,7 @@ def _is_directory(store: str) -> bool:
     return "://" not in store or store.startswith("file://")
 
 
-def _local(store: str, name: str, here: bool) -> Path:
+def _local(store: str, name: str, *, here: bool) -> Path:
     """Return the run's folder: in the store where that is a directory, else below the temporary files."""
     if here:
         return Path(store.removeprefix("file://")).expanduser() / layout.run_prefix(name)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 LEARNER, TAIL, KEPT = "learner", "replay_tail", "kept"
 AGENT = "agent0"
+# What a partial save may take before a deadline; the whole one must be through by then.
+PARTIAL_S = 10.0
 
 
 class Parts(NamedTuple):
@@ -73,6 +75,8 @@ class Saver:
         self._last_step = -1
         self._last_at = time.monotonic()
         self.durable: Durable | None = None
+        # Called after each commit, in the saving thread: what else goes to the store with a checkpoint.
+        self.after_commit: Callable[[], None] = lambda: None
 
     def due(self) -> bool:
         """Tell whether a checkpoint is due: at the first step, every so many steps, every so many seconds."""
@@ -89,19 +93,22 @@ class Saver:
         while replay.steps - self._next_row >= length:
             first, last = self._next_row, self._next_row + length - 1
             piece = replay_segments.cut(replay, first, last)
-            self._segments.append(self._uploader.submit(AGENT, (first, last), lambda piece=piece: encode(piece)))
+            self._segments.append(
+                self._uploader.submit(AGENT, (first, last), lambda piece=piece: encode(piece))
+            )
             self._next_row += length
         oldest = replay_segments.first_needed(replay, replay.steps)
         self._segments = [s for s in self._segments if _last_row(s) >= oldest]
 
-    def start(self, meta: Mapping[str, Any]) -> None:
-        """Copy the state and commit it in the background; skips if the save before is still on its way."""
+    def start(self, meta: Mapping[str, Any]) -> bool:
+        """Copy the state and commit it in the background; False if the save before is still on its way."""
         self.poll()
         if self._running is not None:
-            return
+            return False
         snapshot = self._snapshot(meta)
         self._last_step, self._last_at = snapshot.step, time.monotonic()
         self._running = self._pool.submit(self._commit, snapshot)
+        return True
 
     def poll(self) -> None:
         """Notice the end of a background save.
@@ -116,15 +123,30 @@ class Saver:
         except StoreError as error:
             self._say(f"checkpoint not saved: {error}; the one before stands, the next is tried as usual")
 
-    def finish(self, meta: Mapping[str, Any], *, not_after: float | None = None) -> None:
-        """Commit the present state before returning.
+    def finish(self, meta: Mapping[str, Any], *, not_after: float | None = None) -> bool:
+        """Commit the present state before returning; not_after: monotonic clock, s, when the machine goes.
 
-        Raises Fenced, or a StoreError where the store failed.
+        Where the whole cannot be committed in time, weights and optimizers are saved as a partial, and the result is
+        False. Raises Fenced, or without a deadline the StoreError that stood in the way.
         """
         if self._running is not None:
             self._running.exception()
             self.poll()
-        self._commit(self._snapshot(meta), not_after=not_after)
+        snapshot = self._snapshot(meta)
+        if not_after is None:
+            self._commit(snapshot)
+            return True
+        try:
+            self._commit(snapshot, not_after=not_after - PARTIAL_S)
+        except StoreError as error:
+            self._say(
+                f"the whole checkpoint cannot be saved in time ({error}); saving weights and optimizers"
+            )
+            members = {LEARNER: snapshot.members[LEARNER]()}
+            contents = Contents(members, (), snapshot.meta)
+            self._lineage.commit_partial(snapshot.step, contents, not_after=not_after)
+            return False
+        return True
 
     def restore(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """Put a checkpoint's state into the run's objects; return the meta it was saved with.
@@ -172,6 +194,7 @@ class Saver:
             contents = Contents(members, snapshot.segments, snapshot.meta)
             self._lineage.commit(snapshot.step, contents, not_after=not_after)
             self.durable = Durable(snapshot.step, time.monotonic())
+            self.after_commit()
 
     def _restore_replay(self, checkpoint: Checkpoint, steps: int) -> None:
         replay = self._parts.learner.replay_buffer

@@ -34,7 +34,13 @@ def drive(replay: CompactReplay, steps: int, seed: int = 0, end_share: float = 0
         replay.add(observation, following, action, reward, done, infos)
         truth.append(
             [
-                (observation[e].copy(), action[e], following[e].copy(), reward[e], float(done[e] and not cut[e]))
+                (
+                    observation[e].copy(),
+                    action[e],
+                    following[e].copy(),
+                    reward[e],
+                    float(done[e] and not cut[e]),
+                )
                 for e in range(ENVS)
             ]
         )

@@ -123,15 +123,104 @@ def test_resumed_equals_uninterrupted(tmp_path, num_envs, train_freq, total, par
     assert_same(whole.everything(), second.everything())
 
 
+# Every part of the state whose loss must show in what is learnt afterwards.
+ITEMS = (
+    "actor",
+    "critic",
+    "target",
+    "average",
+    "log_alpha",
+    "adam.actor.",
+    "adam.critic.",
+    "adam.alpha.",
+    "world.states",
+    "world.steering_queue",
+    "world.tick",
+    "world.episode",
+    "world.friction",
+    "race.scans",
+    "race.previous_action",
+    "episode.progress",
+    "episode_length",
+    "last_observations",
+    "random.noise",
+    "generators.batches",
+    "generators.starts",
+    "replay",
+    "keeper",
+)
+
+
+class Saved(NamedTuple):
+    store: Path
+    whole: dict[str, Any]
+    fresh: state.Captured
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> Saved:
+    """Return a run saved in the middle, where the uninterrupted one ended, and the state of a run just begun."""
+    config = mutant_settings()
+    store = tmp_path_factory.mktemp("mutants")
+    begun = begin(config, store / "fresh")
+    begun.parts.learner._setup_learn(1)
+    fresh = state.capture(begun.parts.learner, begun.parts.env)
+    whole = begin(config, store / "whole")
+    whole.train_to(1400)
+    first = begin(config, store / "cut")
+    first.train_to(1000)
+    first.save()
+    return Saved(store / "cut", whole.everything(), fresh)
+
+
+def mutant_settings() -> Config:
+    return settings(4, **{"env.reward.steering_smoothness": -0.5, "evaluation.frequency": 500})
+
+
+def test_the_unharmed_state_resumes_exactly(saved):
+    """The control of the test below: with nothing left out the run is the same."""
+    second = begin(mutant_settings(), saved.store, resume=True)
+    second.train_to(1400)
+    assert_same(saved.whole, second.everything())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("item", ITEMS)
+def test_a_state_item_left_out_is_noticed(saved, monkeypatch, item):
+    """Whatever part of the state stays as in a run just begun, the resumed run ends elsewhere."""
+    honest = state.restore
+
+    def forgetful(learner: FastSAC, env: RaceVecEnv, captured: state.Captured) -> None:
+        arrays = {
+            name: saved.fresh.arrays.get(name, np.zeros_like(array)) if name.startswith(item) else array
+            for name, array in captured.arrays.items()
+        }
+        meta = json.loads(json.dumps(captured.meta))
+        if item.startswith("generators."):
+            name = item.removeprefix("generators.")
+            meta["generators"][name] = saved.fresh.meta["generators"][name]
+        honest(learner, env, state.Captured(arrays, meta))
+
+    monkeypatch.setattr(state, "restore", forgetful)
+    if item == "replay":
+        monkeypatch.setattr(replay_segments, "paste", lambda *_: None)
+    if item == "keeper":
+        monkeypatch.setattr(Keeper, "load_state", lambda *_: None)
+    second = begin(mutant_settings(), saved.store, resume=True)
+    second.train_to(1400)
+    with pytest.raises(AssertionError):
+        assert_same(saved.whole, second.everything())
+
+
 def test_the_checkpoint_holds_no_pickle(tmp_path, monkeypatch):
     """A resume never unpickles: every such call raises here."""
     config = settings(4)
     first = begin(config, tmp_path)
     first.train_to(700)
     first.save()
-    import pickle  # noqa: PLC0415
+    import pickle
 
-    import torch  # noqa: PLC0415
+    import torch
 
     def refuse(*_args: object, **_kwargs: object) -> None:
         pytest.fail("something was unpickled")
@@ -158,5 +247,13 @@ def test_the_learner_member_holds_what_its_name_says(tmp_path):
     first.save()
     checkpoint = claim(open_store(str(tmp_path)), RUN, TYPE, attempt=2).load()
     arrays = decode(checkpoint.read(LEARNER), what=LEARNER)
-    for name in ("actor", "critic", "target", "average", "log_alpha", "adam.critic.exp_avg_sq", "world.states"):
+    for name in (
+        "actor",
+        "critic",
+        "target",
+        "average",
+        "log_alpha",
+        "adam.critic.exp_avg_sq",
+        "world.states",
+    ):
         assert name in arrays

@@ -27,7 +27,7 @@ class Still(gymnasium.Env):
     observation_space = spaces.Box(-1, 1, (WIDTH,), np.float32)
     action_space = spaces.Box(-1, 1, (ACTIONS,), np.float32)
 
-    def reset(self, *, seed=None, options=None):
+    def reset(self, *, seed=None, options=None):  # noqa: ARG002 - gymnasium's signature
         return np.zeros(WIDTH, np.float32), {}
 
 
@@ -37,7 +37,7 @@ class Fixed:
     def __init__(self, samples: ReplayBufferSamples) -> None:
         self.samples = samples
 
-    def sample(self, batch_size: int, env: object = None) -> ReplayBufferSamples:
+    def sample(self, batch_size: int, env: object = None) -> ReplayBufferSamples:  # noqa: ARG002 - the base's
         return self.samples
 
 
@@ -98,7 +98,9 @@ def test_many_updates_equal_those_of_stable_baselines3(ent_coef):
         fast.update.step(batch, noise[None], next_noise[None])
     ours, theirs = fast.policy.state_dict(), slow.policy.state_dict()
     for name, expected in theirs.items():
-        torch.testing.assert_close(ours[name], expected, rtol=2e-4, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            ours[name], expected, rtol=2e-4, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}"
+        )
     if ent_coef == "auto":
         torch.testing.assert_close(fast.update.log_alpha, slow.log_ent_coef.detach(), rtol=1e-5, atol=1e-6)
 
@@ -112,14 +114,23 @@ def test_agents_updated_together_equal_agents_updated_alone():
         stack.flat.copy_(torch.randn(stack.flat.shape, generator=generator) * 0.3)
     alone = [stacked(1) for _ in range(agents)]
     for a, single in enumerate(alone):
-        for one, many in ((single.actor, together.actor), (single.critic, together.critic), (single.target, together.target)):
+        for one, many in (
+            (single.actor, together.actor),
+            (single.critic, together.critic),
+            (single.target, together.target),
+        ):
             nets = one.nets
-            for mine, all_of_them in zip([*one.weights, *one.biases], [*many.weights, *many.biases], strict=True):
+            for mine, all_of_them in zip(
+                [*one.weights, *one.biases], [*many.weights, *many.biases], strict=True
+            ):
                 mine.copy_(all_of_them[a * nets : (a + 1) * nets])
     for _ in range(5):
         parts = [random_batch(generator) for _ in range(agents)]
         batch = Batch(
-            *(torch.stack([getattr(p, name) for p in parts]) for name in ("observations", "actions", "next_observations")),
+            *(
+                torch.stack([getattr(p, name) for p in parts])
+                for name in ("observations", "actions", "next_observations")
+            ),
             torch.stack([p.rewards[:, 0] for p in parts]),
             torch.stack([p.dones[:, 0] for p in parts]),
         )
@@ -155,3 +166,25 @@ def test_the_modules_are_views_of_the_stacks():
     after, _ = fast.predict(observation, deterministic=True)
     assert not np.allclose(before, after)
     assert fast.critic.q_networks[1][0].weight.data_ptr() == fast.update.critic.weights[0][1].data_ptr()
+
+
+def test_mixed_precision_follows_full_precision():
+    """In bfloat16 an update moves the weights where float32 moves them, to the type's two to three digits."""
+    samples = random_batch(torch.Generator().manual_seed(1))
+    moved = []
+    for mixed in (False, True):
+        learner = FastSAC(DummyVecEnv([Still]), settings(), seed=3, device="cpu", mixed_precision=mixed)
+        before = learner.update.critic.flat.clone()
+        batch = Batch(
+            samples.observations[None],
+            samples.actions[None],
+            samples.next_observations[None],
+            samples.rewards.T,
+            samples.dones.T,
+        )
+        noise = torch.randn((2, 1, ROWS, ACTIONS), generator=torch.Generator().manual_seed(2))
+        losses = [learner.update.step(batch, noise[0], noise[1]).critic.item() for _ in range(50)]
+        assert losses[-1] < 0.8 * losses[0]
+        moved.append(learner.update.critic.flat - before)
+    full, half = moved
+    assert torch.nn.functional.cosine_similarity(full, half, dim=0) > 0.95

@@ -43,7 +43,9 @@ def test_all_three_kinds_are_read(server, imds):
         ]
     )
     interruption, rebalance, maintenance = read_notices(imds)
-    assert interruption == Notice("interruption", "terminate", datetime(2026, 11, 23, 12, 2, tzinfo=timezone.utc))
+    assert interruption == Notice(
+        "interruption", "terminate", datetime(2026, 11, 23, 12, 2, tzinfo=timezone.utc)
+    )
     assert rebalance.kind == "rebalance"
     assert maintenance == Notice(
         "maintenance", "system-reboot", datetime(2027, 1, 21, 9, 0, 43, tzinfo=timezone.utc)

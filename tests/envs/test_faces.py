@@ -58,7 +58,7 @@ def test_the_same_seed_and_actions_give_the_same_500_steps(track):
     one, two, other = drive(1), drive(1), drive(2)
     assert len(one) == len(two)
     for a, b in zip(one, two, strict=True):
-        for x, y in zip(np.atleast_1d(a), np.atleast_1d(b), strict=True) if isinstance(a, np.ndarray) else zip(a, b):
+        for x, y in zip(a, b, strict=True):
             np.testing.assert_array_equal(x, y)
     assert not np.array_equal(one[0], other[0])
 

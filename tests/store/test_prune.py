@@ -129,6 +129,25 @@ def test_a_damaged_checkpoint_does_not_count_as_kept(store: DirectoryStorage) ->
     assert "damaged" in plan.notes[0]
 
 
+@pytest.mark.parametrize("read_all", [True, False])
+def test_a_checkpoint_with_a_part_missing_does_not_count_as_kept(
+    store: DirectoryStorage, *, read_all: bool
+) -> None:
+    lineage = grown(store)
+    newest = lineage.pointer.checkpoints[0]
+    (Path(store.url) / layout.member_key(RUN, newest.id, "weights")).unlink()
+    plan = make_plan(store, RUN, 2, read_all=read_all)
+    assert [ref.step for ref in plan.kept] == [300, 200, 100]
+    assert "missing or cut short" in plan.notes[0]
+
+
+def test_what_rots_in_a_directory_does_not_count_as_kept(store: DirectoryStorage) -> None:
+    lineage = grown(store)
+    newest = lineage.pointer.checkpoints[0]
+    (Path(store.url) / layout.member_key(RUN, newest.id, "weights")).write_bytes(b"4O0")
+    assert [ref.step for ref in make_plan(store, RUN, 2).kept] == [300, 200, 100]
+
+
 def test_a_run_that_was_just_claimed_waits_for_its_first_checkpoint(
     store: DirectoryStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,3 +204,19 @@ def test_a_run_in_s3_is_pruned_as_in_a_directory(weed_url: Bucket) -> None:
     assert [load(store, RUN, "sac", at_step=step).step for step in (200, 300)] == [200, 300]
     assert not keys(store, "000000000100-")
     assert len(keys(store, "/replay/")) == 2
+
+
+def test_a_checkpoint_committed_while_the_store_is_listed_does_no_harm(store: DirectoryStorage) -> None:
+    lineage = grown(store)
+
+    class Slow(DirectoryStorage):
+        """A listing during which two commits happen."""
+
+        def list(self, prefix: str) -> Iterator[Entry]:
+            found = [*super().list(prefix)]
+            if prefix.endswith("/replay/"):
+                save(lineage, 500, ("d",))
+                save(lineage, 600, ("d",))
+            return iter(found)
+
+    assert make_plan(Slow(Path(store.url)), RUN, 2).doomed == ()

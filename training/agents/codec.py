@@ -37,7 +37,9 @@ def decode(data: bytes, *, what: str, max_bytes: int = MAX_BYTES) -> dict[str, N
         size = zstandard.frame_content_size(data)
         if not 0 <= size <= max_bytes:
             msg = f"{what} would unpack to {size} bytes, at most {max_bytes} are allowed"
-            raise DataError(msg, next_step="The file is damaged or not ours; resume an older step with --at STEP.")
+            raise DataError(
+                msg, next_step="The file is damaged or not ours; resume an older step with --at STEP."
+            )
         packed = zstandard.ZstdDecompressor().decompress(data, max_output_size=max_bytes)
         return {name: _unshuffle(array) for name, array in safetensors.numpy.load(packed).items()}
     except (zstandard.ZstdError, safetensors.SafetensorError, ValueError, KeyError) as error:
@@ -51,7 +53,9 @@ def copy_into(target: NDArray[Any], given: Mapping[str, NDArray[Any]], name: str
     if array is None or array.dtype != target.dtype or array.shape != target.shape:
         found = "missing" if array is None else f"{array.dtype} {array.shape}"
         msg = f"{what}: array {name!r} is {found}, expected {target.dtype} {target.shape}"
-        raise DataError(msg, next_step="It was saved with other settings; resume with the run's own config.json.")
+        raise DataError(
+            msg, next_step="It was saved with other settings; resume with the run's own config.json."
+        )
     target[...] = array
 
 

@@ -65,4 +65,6 @@ class Kept(NamedTuple):
 
     def __str__(self) -> str:
         """Return one phrase for people."""
-        return f"{self.completed}/{self.starts} laps at {self.mean_speed_mps:.1f} m/s, from step {self.step:,}"
+        return (
+            f"{self.completed}/{self.starts} laps at {self.mean_speed_mps:.1f} m/s, from step {self.step:,}"
+        )

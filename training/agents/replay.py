@@ -64,7 +64,7 @@ class CompactReplay(ReplayBuffer):
         """Return the number of complete rows."""
         return min(self.steps, self.rows - 1)
 
-    def add(  # noqa: PLR0913 - stable-baselines3's signature
+    def add(  # noqa: PLR0913, PLR0917 - stable-baselines3's signature
         self,
         obs: NDArray[Any],
         next_obs: NDArray[Any],

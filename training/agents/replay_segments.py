@@ -61,7 +61,7 @@ def paste(replay: CompactReplay, first: int, last: int, piece: Mapping[str, NDAr
     replay.dropped += int((replay.final_number[rows] >= 0).sum())
     replay.final_number[rows] = -1
     places = np.argwhere(ended)
-    for (row, env), observation in zip(places, finals):
+    for (row, env), observation in zip(places, finals, strict=True):
         replay.final_number[rows[row], env] = replay.keep_final(observation)
 
 

@@ -34,7 +34,15 @@ class FastSAC(SAC):
 
     replay_buffer: CompactReplay
 
-    def __init__(self, env: VecEnv, settings: SacSettings, *, seed: int, device: torch.device | str) -> None:
+    def __init__(
+        self,
+        env: VecEnv,
+        settings: SacSettings,
+        *,
+        seed: int,
+        device: torch.device | str,
+        mixed_precision: bool = False,
+    ) -> None:
         super().__init__(
             "MlpPolicy",
             env,
@@ -57,14 +65,20 @@ class FastSAC(SAC):
         # Batches, exploration noise and warm-up actions each have a generator of their own that a checkpoint keeps.
         self.rng = np.random.default_rng([seed, 1])
         self.noise = torch.Generator(device=self.device).manual_seed(seed)
-        self.update = self._bind()
+        self.update = self._bind(torch.bfloat16 if mixed_precision else torch.float32)
         # The mean of the recent policies (Polyak and Juditsky 1992) drives steadier than the newest one.
         self.average = Stack(1, self.update.actor.sizes, self.device)
         self.average.flat.copy_(self.update.actor.flat)
         self.average_tau = settings.average_tau
         self.losses: dict[str, float] = {}
 
-    def collect_rollouts(self, env: VecEnv, callback: BaseCallback, *args: Any, **kwargs: Any) -> RolloutReturn:
+    def collect_rollouts(
+        self,
+        env: VecEnv,
+        callback: BaseCallback,
+        *args: Any,  # noqa: ANN401 - handed on
+        **kwargs: Any,  # noqa: ANN401 - handed on
+    ) -> RolloutReturn:
         """Collect steps, unless the boundary says that it is time to stop."""
         if not self.at_boundary():
             return RolloutReturn(0, 0, continue_training=False)
@@ -105,7 +119,10 @@ class FastSAC(SAC):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def _sample_action(
-        self, learning_starts: int, action_noise: Any = None, n_envs: int = 1  # noqa: ANN401, ARG002 - the base's
+        self,
+        learning_starts: int,
+        action_noise: Any = None,  # noqa: ANN401, ARG002 - stable-baselines3's signature
+        n_envs: int = 1,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return exploring actions (E, 2), for the environment and for the replay: they are the same here."""
         if self.num_timesteps < learning_starts:
@@ -128,16 +145,16 @@ class FastSAC(SAC):
         policy.stack.flat.copy_(self.average.flat)
         return policy
 
-    def _bind(self) -> SacUpdate:
+    def _bind(self, compute: torch.dtype) -> SacUpdate:
         """Lay the networks out in flat tensors and make stable-baselines3's modules views of them."""
         width, actions = self.observation_space.shape[0], self.action_space.shape[0]
         hidden = list(self.policy.net_arch)
-        actor = Stack(1, [width, *hidden, 2 * actions], self.device)
+        actor = Stack(1, [width, *hidden, 2 * actions], self.device, compute)
         layers = [[m] for m in self.actor.latent_pi if isinstance(m, torch.nn.Linear)]
         actor.bind(0, [*layers, [self.actor.mu, self.actor.log_std]])
         stacks = []
         for module in (self.critic, self.critic_target):
-            stack = Stack(len(module.q_networks), [width + actions, *hidden, 1], self.device)
+            stack = Stack(len(module.q_networks), [width + actions, *hidden, 1], self.device, compute)
             for i, network in enumerate(module.q_networks):
                 stack.bind(i, [[m] for m in network if isinstance(m, torch.nn.Linear)])
             stacks.append(stack)

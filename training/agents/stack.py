@@ -7,6 +7,7 @@ into it: stable-baselines3's own modules can be bound to such views and stay usa
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,13 +19,19 @@ if TYPE_CHECKING:
 class Stack:
     """Hold N MLPs with ReLU between layers and nothing after the last.
 
-    weights[i]: (N, out, in), biases[i]: (N, 1, out); all views of `flat`.
+    weights[i]: (N, out, in), biases[i]: (N, 1, out); all views of `flat`, float32. compute: the type that the
+    products are computed in, bfloat16 for mixed precision; inputs, outputs and gradients of weights stay float32.
     """
 
-    def __init__(self, nets: int, sizes: Sequence[int], device: torch.device | str = "cpu") -> None:
-        shapes = [
-            shape for i, o in zip(sizes[:-1], sizes[1:]) for shape in ((nets, o, i), (nets, 1, o))
-        ]
+    def __init__(
+        self,
+        nets: int,
+        sizes: Sequence[int],
+        device: torch.device | str = "cpu",
+        compute: torch.dtype = torch.float32,
+    ) -> None:
+        self.compute = compute
+        shapes = [shape for i, o in pairwise(sizes) for shape in ((nets, o, i), (nets, 1, o))]
         self.nets, self.sizes = nets, tuple(sizes)
         self.flat = torch.zeros(sum(math.prod(s) for s in shapes), device=device)
         views, begin = [], 0
@@ -39,7 +46,7 @@ class Stack:
 
         linears: per layer the modules that share it, their outputs one after the other.
         """
-        for weight, bias, modules in zip(self.weights, self.biases, linears):
+        for weight, bias, modules in zip(self.weights, self.biases, linears, strict=True):
             begin = 0
             for module in modules:
                 end = begin + module.out_features
@@ -53,26 +60,29 @@ class Stack:
 
     def forward(self, inputs: torch.Tensor) -> list[torch.Tensor]:
         """Return all layers' values from inputs (N, B, in): the inputs, hidden layers after ReLU, outputs."""
-        values = [inputs]
+        kind = self.compute
+        values = [inputs.to(kind)]
         last = len(self.weights) - 1
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases)):
-            value = torch.baddbmm(bias, values[-1], weight.transpose(1, 2))
-            values.append(value if i == last else torch.relu_(value))
+        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            value = torch.baddbmm(bias.to(kind), values[-1], weight.to(kind).transpose(1, 2))
+            values.append(value.float() if i == last else torch.relu_(value))
         return values
 
     def backward(self, values: Sequence[torch.Tensor], gradient: torch.Tensor, into: Stack) -> None:
         """Write the weights' gradients into another stack, from the gradient (N, B, out) at the outputs."""
+        gradient = gradient.to(self.compute)
         for i in range(len(self.weights) - 1, -1, -1):
-            torch.bmm(gradient.transpose(1, 2), values[i], out=into.weights[i])
-            torch.sum(gradient, dim=1, keepdim=True, out=into.biases[i])
+            into.weights[i].copy_(torch.bmm(gradient.transpose(1, 2), values[i]))
+            into.biases[i].copy_(torch.sum(gradient, dim=1, keepdim=True))
             if i > 0:
-                gradient = _through_relu(torch.bmm(gradient, self.weights[i]), values[i])
+                gradient = _through_relu(torch.bmm(gradient, self.weights[i].to(self.compute)), values[i])
 
     def input_gradient(self, values: Sequence[torch.Tensor], gradient: torch.Tensor) -> torch.Tensor:
         """Return the gradient (N, B, in) at the inputs, from the gradient (N, B, out) at the outputs."""
+        gradient = gradient.to(self.compute)
         for i in range(len(self.weights) - 1, 0, -1):
-            gradient = _through_relu(torch.bmm(gradient, self.weights[i]), values[i])
-        return torch.bmm(gradient, self.weights[0])
+            gradient = _through_relu(torch.bmm(gradient, self.weights[i].to(self.compute)), values[i])
+        return torch.bmm(gradient, self.weights[0].to(self.compute)).float()
 
 
 def _through_relu(gradient: torch.Tensor, value: torch.Tensor) -> torch.Tensor:

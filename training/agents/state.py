@@ -83,7 +83,9 @@ def restore(learner: FastSAC, env: RaceVecEnv, captured: Captured) -> None:
         learner.losses = dict(meta["losses"])
     except (KeyError, TypeError, ValueError) as error:
         msg = f"the checkpoint does not hold what a {type(learner).__name__} needs: {error!r}"
-        raise DataError(msg, next_step="Resume with the run's own config.json and the same version.") from error
+        raise DataError(
+            msg, next_step="Resume with the run's own config.json and the same version."
+        ) from error
 
 
 def _networks(learner: FastSAC) -> Arrays:
@@ -132,9 +134,7 @@ def _random_arrays(learner: FastSAC) -> Arrays:
     return arrays
 
 
-def _restore_random(
-    learner: FastSAC, arrays: Mapping[str, NDArray[Any]], states: Mapping[str, Any]
-) -> None:
+def _restore_random(learner: FastSAC, arrays: Mapping[str, NDArray[Any]], states: Mapping[str, Any]) -> None:
     torch.set_rng_state(torch.from_numpy(arrays["random.torch"].copy()))
     learner.noise.set_state(torch.from_numpy(arrays["random.noise"].copy()))
     if torch.cuda.is_available() and "random.cuda" in arrays:

@@ -20,6 +20,8 @@ from training.errors import TrainingError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# Set in the environment of a unit on an EC2 instance; elsewhere nobody answers at the metadata address.
+ON_INSTANCE = "F1TENTH_ON_INSTANCE"
 ENDPOINT = "http://169.254.169.254"
 ENDPOINT_VARIABLE = "AWS_EC2_METADATA_SERVICE_ENDPOINT"  # the AWS SDKs' own name for it
 TOKEN_TTL_S = 21_600
@@ -116,10 +118,10 @@ def read_notices(imds: Imds) -> list[Notice]:
         notices.append(Notice("rebalance", "", _time(_json(text).get("noticeTime"))))
     text = imds.get("meta-data/events/maintenance/scheduled")
     events = [] if text is None else json.loads(text or "[]")
-    for event in events if isinstance(events, list) else []:
-        if isinstance(event, dict) and event.get("State") == "active":
-            notices.append(Notice("maintenance", str(event.get("Code", "")), _time(event.get("NotBefore"))))
-    return notices
+    active = [e for e in events if isinstance(e, dict) and e.get("State") == "active"]
+    return notices + [
+        Notice("maintenance", str(e.get("Code", "")), _time(e.get("NotBefore"))) for e in active
+    ]
 
 
 class Watcher(threading.Thread):

@@ -147,7 +147,7 @@ class Race:
         self.previous_action = arrays["previous_action"].copy()
         for name, array in self.laps._asdict().items():
             array[...] = arrays[f"laps_{name}"]
-        for generator, saved in zip(self._rng, state["generators"]):
+        for generator, saved in zip(self._rng, state["generators"], strict=True):
             generator.bit_generator.state = saved
 
     def _count_laps(self, advance: Array) -> None:
@@ -197,7 +197,7 @@ GRID_SPACING_M = 2.0
 def make_world(settings: EnvSettings, tracks: Sequence[Track], num_cars: int, seed: int) -> World:
     """Return the simulator that the settings ask for: ours, or the f1tenth_gym package behind the same surface."""
     if settings.backend == "f1tenth_gym":
-        from training.envs.f1tenth_gym import F1TenthGymWorld  # the package is optional
+        from training.envs.f1tenth_gym import F1TenthGymWorld  # noqa: PLC0415 - the package is optional
 
         return F1TenthGymWorld(settings, tracks, num_cars, seed)
     switches = PROFILES[settings.profile]
@@ -225,6 +225,6 @@ def make_world(settings: EnvSettings, tracks: Sequence[Track], num_cars: int, se
 def _pure_pursuit(settings: EnvSettings) -> Any:  # noqa: ANN401 - a Driver; the trajectory term alone needs it
     if settings.reward.trajectory == 0.0:
         return None
-    from training.envs.opponents import PurePursuit
+    from training.envs.opponents import PurePursuit  # noqa: PLC0415 - the trajectory term alone needs it
 
     return PurePursuit()

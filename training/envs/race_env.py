@@ -46,9 +46,7 @@ class RaceEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         poses = None if pose is None else np.asarray(pose, dtype=np.float64).reshape(1, 1, 3)
         return self.race.reset(poses=poses)[0, 0], self._info({})
 
-    def step(
-        self, action: NDArray[Any]
-    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: NDArray[Any]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Take one decision."""
         outcome = self.race.step(np.asarray(action, dtype=np.float64).reshape(1, 1, 2))
         terminated = bool(outcome.terminated[0, 0])

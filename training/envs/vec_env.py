@@ -118,12 +118,20 @@ class RaceVecEnv(VecEnv):
         raise NotImplementedError(msg)
 
     def env_method(
-        self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any
+        self,
+        method_name: str,
+        *args: Any,  # noqa: ANN401 - stable-baselines3's signature
+        indices: VecEnvIndices = None,
+        **kwargs: Any,  # noqa: ANN401
     ) -> list[Any]:
         """Refuse: the environments are one object."""
         msg = f"env_method({method_name!r}): the environments of a RaceVecEnv are one object; call race.{method_name}"
         raise NotImplementedError(msg)
 
-    def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
+    def env_is_wrapped(
+        self,
+        wrapper_class: type,  # noqa: ARG002 - stable-baselines3's signature
+        indices: VecEnvIndices = None,
+    ) -> list[bool]:
         """Tell stable-baselines3 that no wrapper is there; episode statistics are in the infos already."""
         return [False for _ in self._get_indices(indices)]

@@ -19,7 +19,6 @@ from training.store.storage import Corrupt
 FORMAT = 1
 MAX_POINTER_BYTES = 1 << 20
 MAX_MANIFEST_BYTES = 16 << 20
-MAX_META_BYTES = 8 << 20
 MAX_MEMBER_BYTES = 8 << 30
 MAX_SEGMENT_BYTES = 1 << 30
 MAX_MEMBERS = 1_000
@@ -32,8 +31,8 @@ MAX_MILESTONES = 1_000
 RESERVED_NAMES = frozenset({"manifest.json", "partial.json"})
 
 POINTER_REPAIR = (
-    "Put its previous version back: a versioned bucket keeps it (aws s3api list-object-versions); "
-    "a directory's backup has it. No checkpoint is lost by this."
+    "No checkpoint is lost by this. Put the pointer's previous version back (a versioned bucket keeps it), or "
+    "write it anew from the manifests: python -m training.store.repair RUN TRAINING_TYPE --store STORE"
 )
 
 _MAX_COUNT = 10**15
@@ -196,7 +195,10 @@ def encode_pointer(pointer: Pointer) -> bytes:
 
 def decode_pointer(data: bytes, what: str) -> Pointer:
     """Parse a stored pointer; raise `Corrupt` if one byte of it is not as written."""
-    pointer = decode(Pointer, data, what)
+    try:
+        pointer = decode(Pointer, data, what)
+    except Corrupt as error:
+        raise Corrupt(error.message, next_step=error.next_step or POINTER_REPAIR) from error
     if pointer.check != _check_of(pointer):
         message = f"{what}: damaged or edited: its contents do not have the SHA-256 that it says"
         raise Corrupt(message, next_step=POINTER_REPAIR)

@@ -2,12 +2,13 @@
 
 Run from a laptop (`python -m training prune RUN`), never by an instance: an instance may not delete.
 What a commit under way may still name is out of reach: only what is older, by the store's own clock,
-than the oldest kept checkpoint is ever removed.
+than the oldest kept checkpoint is ever removed. A checkpoint counts as kept only if it is whole: S3 vouches
+for the bytes that it took, so there the listing must show every object in its size; a directory is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from training.store.directory import DirectoryStorage
 from training.store.fencing import read_pointer
 from training.store.manifest import CheckpointRef, Manifest, Pointer, utc_now
 from training.store.opening import open_store
-from training.store.restore import history, read_manifest
+from training.store.restore import Checkpoint, history, read_manifest
 from training.store.retry import RetryingStorage
 from training.store.storage import Corrupt, Entry, NotFound, Storage, StoreError
 
@@ -66,7 +67,8 @@ def prune(  # noqa: PLR0913 - the options of the command
     Keeps the newest `keep` (2 or more) sound checkpoints of each training type and all milestones.
     """
     storage = open_store(store, aws)
-    plan = make_plan(storage, layout.check_run_name(run), keep)
+    here = isinstance(storage.inner, DirectoryStorage)
+    plan = make_plan(storage, layout.check_run_name(run), keep, read_all=here)
     for line in plan.describe():
         say(line)
     if dry_run:
@@ -76,8 +78,8 @@ def prune(  # noqa: PLR0913 - the options of the command
     return 0
 
 
-def make_plan(storage: Storage, run: str, keep: int) -> Plan:
-    """Find out what can go; nothing is changed."""
+def make_plan(storage: Storage, run: str, keep: int, *, read_all: bool = True) -> Plan:
+    """Find out what can go; nothing is changed. Without `read_all`, sizes stand for contents."""
     if keep < LEAST_KEPT:
         raise UsageError(f"keep = {keep}: at least {LEAST_KEPT} checkpoints are always kept")
     entries = [
@@ -85,22 +87,25 @@ def make_plan(storage: Storage, run: str, keep: int) -> Plan:
         *storage.list(layout.replay_prefix(run) + "/"),
     ]
     pointers = _pointers(storage, run, entries)
-    modified = {entry.key: entry.modified for entry in entries}
+    listed = {entry.key: entry for entry in entries}
     kept: dict[str, CheckpointRef] = {}
     needed = {layout.pointer_key(run, pointer.training_type) for pointer in pointers}
     limits: list[datetime] = []
     notes: list[str] = []
     for pointer in pointers:
         damaged: list[str] = []
-        newest = list(islice(history(storage, pointer, damaged), keep))
+        whole = _whole(storage, pointer, damaged, listed, read_all=read_all)
+        newest = list(islice(whole, keep))
         notes += [f"damaged, not kept: {line}" for line in damaged]
         why_not = _unsettled(pointer) or _too_few(pointer, newest)
         if why_not:
             return Plan(run, (), None, (), pointers, (*notes, why_not))
-        limits.append(min(modified[layout.manifest_key(run, ref.id)] for ref, _ in newest))
+        # One that was committed after the listing is not in it, and is younger than all that is.
+        manifests = [layout.manifest_key(run, ref.id) for ref, _ in newest]
+        limits += [listed[key].modified for key in manifests if key in listed]
         for ref, manifest in [*newest, *_milestones(storage, pointer, notes)]:
             kept[ref.uuid] = ref
-            needed |= _keys(run, ref, manifest)
+            needed |= _sizes(run, ref, manifest).keys()
     before = min(limits, default=None)
     doomed = tuple(
         entry for entry in entries if before and entry.modified < before and entry.key not in needed
@@ -143,6 +148,25 @@ def _unsettled(pointer: Pointer) -> str:
     )
 
 
+def _whole(
+    storage: Storage, pointer: Pointer, damaged: list[str], listed: dict[str, Entry], *, read_all: bool
+) -> Iterator[tuple[CheckpointRef, Manifest]]:
+    for ref, manifest in history(storage, pointer, damaged):
+        sizes = _sizes(pointer.run, ref, manifest)
+        new = layout.manifest_key(pointer.run, ref.id) not in listed  # committed after the listing
+        wrong = [key for key, size in sizes.items() if key not in listed or listed[key].size != size]
+        if wrong and not new:
+            damaged.append(f"{ref.id}: {len(wrong)} objects missing or cut short, the first: {wrong[0]}")
+            continue
+        try:
+            if read_all:
+                Checkpoint(storage, pointer.run, ref, manifest).verify()
+        except (Corrupt, NotFound) as error:
+            damaged.append(f"{ref.id}: {error}")
+            continue
+        yield ref, manifest
+
+
 def _too_few(pointer: Pointer, newest: list[tuple[CheckpointRef, Manifest]]) -> str:
     if len(newest) >= LEAST_KEPT:
         return ""
@@ -159,9 +183,10 @@ def _milestones(storage: Storage, pointer: Pointer, notes: list[str]) -> list[tu
     return found
 
 
-def _keys(run: str, ref: CheckpointRef, manifest: Manifest) -> set[str]:
+def _sizes(run: str, ref: CheckpointRef, manifest: Manifest) -> dict[str, int]:
+    """Return the keys of all that a checkpoint needs, with their sizes in bytes."""
     return {
-        layout.manifest_key(run, ref.id),
-        *(layout.member_key(run, ref.id, name) for name in manifest.members),
-        *(segment.key(run) for segment in manifest.segments),
+        layout.manifest_key(run, ref.id): ref.manifest_size,
+        **{layout.member_key(run, ref.id, name): member.size for name, member in manifest.members.items()},
+        **{segment.key(run): segment.size for segment in manifest.segments},
     }

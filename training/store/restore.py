@@ -181,7 +181,7 @@ def load_partial(storage: Storage, run: str, training_type: str, *, workers: int
             manifest = check_manifest(data, run, training_type, checkpoint, key, kind="partial")
             if manifest.base != newest:
                 continue  # it continues another checkpoint: a zombie's, or overtaken by a full save
-            ref = _ref(manifest, data)
+            ref = ref_of(manifest, data)
             partial = Checkpoint(storage, run, ref, manifest, tuple(skipped))
             partial.verify(workers=workers)
         except (Corrupt, NotFound) as error:
@@ -218,7 +218,8 @@ def _described(parts: tuple[str, str, layout.CheckpointId, str]) -> str:
     return f"{kind} {training_type} checkpoint {checkpoint} of run {run}"
 
 
-def _ref(manifest: Manifest, data: bytes) -> CheckpointRef:
+def ref_of(manifest: Manifest, data: bytes) -> CheckpointRef:
+    """Name a checkpoint by its manifest and its manifest's bytes."""
     return CheckpointRef(
         manifest_sha256=hashlib.sha256(data).hexdigest(), manifest_size=len(data), **manifest.id._asdict()
     )

@@ -1,4 +1,4 @@
-"""S3, or any store that speaks its language, as named byte streams. boto3 is imported when one is opened.
+"""S3, or any store that speaks its language, as named byte streams. botocore is imported when one is opened.
 
 Every request carries its SHA-256, so S3 refuses what was garbled on the way. botocore's own retries are
 off: what is repeated, and for how long, is decided in one place (`retry.py`).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
@@ -73,7 +74,6 @@ class S3Storage:
         with self._named_errors("read", key):
             reply = self._get_object(key)
             data = b"".join(_chunks(reply, key, max_bytes, self._settings.read_timeout_s))
-            _check_reply(key, reply, data)
         return Stored(data, reply["ETag"])
 
     def get_to_file(self, key: str, path: Path, *, max_bytes: int) -> None:
@@ -128,6 +128,7 @@ class S3Storage:
 
     def _get_object(self, key: str) -> dict[str, Any]:
         try:
+            # With the checksum that it was put with, which botocore compares as it is read.
             reply: dict[str, Any] = self._client.get_object(
                 Bucket=self._bucket, Key=self._key(key), ChecksumMode="ENABLED"
             )
@@ -190,8 +191,8 @@ class S3Storage:
         return {"ETag": reply["ETag"], "PartNumber": number, "ChecksumSHA256": checksum}
 
 
-def _client(settings: S3Settings) -> Any:  # noqa: ANN401 - boto3 makes its classes at run time
-    import boto3  # noqa: PLC0415 - half a second that a directory need not pay
+def _client(settings: S3Settings) -> Any:  # noqa: ANN401 - botocore makes its classes at run time
+    import botocore.session  # noqa: PLC0415 - half a second that a directory need not pay
     from botocore.config import Config  # noqa: PLC0415
 
     own = settings.endpoint_url is not None
@@ -206,9 +207,19 @@ def _client(settings: S3Settings) -> Any:  # noqa: ANN401 - boto3 makes its clas
         response_checksum_validation="when_required",
         s3={"addressing_style": "path"} if own else {"use_accelerate_endpoint": settings.accelerate},
     )
-    return boto3.session.Session().client(
+    session = botocore.session.Session()
+    session.register_component("data_loader", _loader())
+    return session.create_client(
         "s3", region_name=settings.region, endpoint_url=settings.endpoint_url, config=config
     )
+
+
+@functools.lru_cache
+def _loader() -> Any:  # noqa: ANN401 - as above
+    """Read botocore's description of S3 once a process, not once a store: a tenth of a second each."""
+    import botocore.loaders  # noqa: PLC0415
+
+    return botocore.loaders.create_loader()
 
 
 def _conditions(condition: Condition) -> dict[str, str]:
@@ -234,15 +245,6 @@ def _chunks(reply: dict[str, Any], key: str, max_bytes: int, grace_s: float) -> 
         body.close()
     if size != announced:
         raise Unavailable(f"{key}: the reply broke off after {size} of {announced} bytes")
-
-
-def _check_reply(key: str, reply: dict[str, Any], data: bytes) -> None:
-    announced = reply.get("ChecksumSHA256", "")
-    # Of an object in parts S3 keeps a hash of hashes ("…-3"); its reader knows the whole one.
-    if not announced or "-" in announced or reply.get("ChecksumType") == "COMPOSITE":
-        return
-    if announced != _base64(hashlib.sha256(data).hexdigest()):
-        raise Unavailable(f"{key}: garbled on the way from the store")
 
 
 def _parts(body: Body, part_size: int) -> Iterator[bytes]:

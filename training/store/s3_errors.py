@@ -41,6 +41,7 @@ TRANSIENT_EXCEPTIONS = {
     "ConnectionError",
     "HTTPClientError",
     "IncompleteReadError",
+    "FlexibleChecksumError",
     "ResponseParserError",
     "CredentialRetrievalError",
     "MetadataRetrievalError",

@@ -1,0 +1,166 @@
+"""What follows the trainer's end: the table of docs/architecture.md, row by row, on a real store."""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import datetime, timezone
+
+import pytest
+
+from tests.fake_imds import FakeImds
+from training.cloud import boot, finish
+from training.cloud.identity import identity
+from training.cloud.imds import Imds
+from training.cloud.outcome import VARIABLE, Outcome, find, leave
+from training.notify import notify
+from training.store import documents
+from training.store.checkpoint import claim
+from training.store.manifest import Owner
+from training.store.opening import open_store
+
+RUN, FLEET = "finishing", "fleet-0123"
+NOW = datetime(2026, 11, 23, tzinfo=timezone.utc)
+
+
+@pytest.fixture
+def storage(tmp_path, monkeypatch):
+    monkeypatch.setattr(finish, "STAY_UP", tmp_path / "stay-up")
+    monkeypatch.setattr(finish, "DELETE_PAUSE_S", 0.0)
+    store = open_store(str(tmp_path / "store"))
+    documents.set_status(store, RUN, "running")
+    return store
+
+
+def end(storage, outcome: Outcome | None, fleet: str | None = FLEET) -> list[str]:
+    """Finish a run; return the fleets that were deleted."""
+    deleted: list[str] = []
+    todo = finish.plan(outcome)
+    finish.carry_out(todo, outcome, storage, RUN, fleet=fleet, delete=deleted.append, say=lambda _: None)
+    return deleted
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state", "deleted", "stays_up"),
+    [
+        (Outcome(exit_code=0), "done", [FLEET], False),
+        (Outcome(exit_code=75, cause="interrupted"), "running", [], True),
+        (Outcome(exit_code=75, cause="stopped"), "stopped", [FLEET], False),
+        (Outcome(exit_code=75, cause="terminated"), "running", [], True),
+        (Outcome(exit_code=64), "failed", [FLEET], False),
+        (Outcome(exit_code=65, message="broken map"), "failed", [FLEET], False),
+        (Outcome(exit_code=78), "failed", [FLEET], False),
+        (Outcome(exit_code=1), "running", [], False),
+        (None, "running", [], False),
+    ],
+)
+def test_each_end_has_its_consequences(storage, outcome, state, deleted, stays_up):
+    """Status, fleet and machine after every exit code of the trainer."""
+    assert end(storage, outcome) == deleted
+    assert documents.read_status(storage, RUN).state == state
+    assert finish.STAY_UP.exists() == stays_up
+
+
+def test_a_fenced_machine_deletes_its_own_fleet_only_if_the_owner_is_of_another(storage):
+    """The fleet of the attempt that owns the run is never touched."""
+    outcome = Outcome(exit_code=3)
+    claim(storage, RUN, "sac", 1, owner=Owner(fleet_id=FLEET))
+    assert end(storage, outcome) == []
+    claim(storage, RUN, "sac", 2, owner=Owner(fleet_id="fleet-other"))
+    assert end(storage, outcome) == [FLEET]
+    assert documents.read_status(storage, RUN).state == "running"
+
+
+def test_an_end_that_was_reached_before_stays(storage):
+    """A machine that boots late and finds the run stopped does not turn it into done; its fleet goes all the same."""
+    documents.set_status(storage, RUN, "stopped")
+    assert end(storage, Outcome(exit_code=0)) == [FLEET]
+    assert documents.read_status(storage, RUN).state == "stopped"
+
+
+def test_a_fleet_that_cannot_be_deleted_is_tried_again_and_stops_nothing(storage):
+    """Errors are said; the third try succeeds."""
+    tries, said = [], []
+
+    def delete(fleet: str) -> None:
+        tries.append(fleet)
+        if len(tries) < 3:
+            raise ConnectionError("no route")
+
+    outcome = Outcome(exit_code=0)
+    finish.carry_out(finish.plan(outcome), outcome, storage, RUN, fleet=FLEET, delete=delete, say=said.append)
+    assert tries == [FLEET] * 3
+    assert sum("no route" in line for line in said) == 2
+
+
+def test_the_outcome_is_handed_over_by_a_file(tmp_path, monkeypatch):
+    """What the trainer leaves the finish unit finds; nothing, or rubbish, is a crash."""
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "outcome.json"))
+    assert find() is None
+    leave(Outcome(exit_code=75, cause="stopped", message="asked"))
+    assert find() == Outcome(exit_code=75, cause="stopped", message="asked")
+    (tmp_path / "outcome.json").write_text("{")
+    assert find() is None
+
+
+def attempt(number: int, cause: str, first: int = 0, last: int = 0) -> documents.Attempt:
+    return documents.Attempt(
+        number=number, boot_id=str(number), started_at=NOW, cause=cause, first_step=first, last_step=last
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "history", "verdict"),
+    [
+        ("running", [], "train"),
+        ("done", [], "over"),
+        ("stopped", [], "over"),
+        ("failed", [], "over"),
+        ("running", ["crashed", "crashed"], "train"),
+        ("running", ["crashed", "running", "terminated"], "failed"),
+        ("running", ["interrupted"] * 10, "train"),
+        ("running", ["crashed", "interrupted", "crashed", "interrupted", "crashed"], "failed"),
+        ("running", ["interrupted"] * 20, "failed"),
+    ],
+)
+def test_the_guard_at_boot_counts_fruitless_boots_and_no_interruptions(state, history, verdict):
+    """Three boots without a newer checkpoint end the run; interruptions are nobody's fault, but 20 boots are enough."""
+    rows = [attempt(i + 1, cause) for i, cause in enumerate([*history, "running"])]
+    assert boot.decide(state, rows).verdict == verdict
+
+
+def test_progress_makes_good_for_crashes():
+    """A crash after a newer checkpoint does not count, nor what was before it."""
+    rows = [attempt(1, "crashed"), attempt(2, "crashed"), attempt(3, "crashed", 0, 50_000)]
+    rows += [attempt(4, "crashed", 50_000, 50_000), attempt(5, "running")]
+    assert boot.decide("running", rows).verdict == "train"
+
+
+def test_a_machine_knows_itself_by_its_metadata():
+    """Instance, type, zone, fleet and purchase are read; what is not told is left out."""
+    with FakeImds() as server:
+        server.paths["meta-data/instance-id"] = "i-1"
+        server.paths["meta-data/placement/availability-zone"] = "us-east-2a"
+        server.paths["meta-data/tags/instance/aws:ec2:fleet-id"] = FLEET
+        server.paths["meta-data/instance-life-cycle"] = "spot"
+        known = identity(Imds(endpoint=server.url))
+    assert known == {
+        "instance_id": "i-1",
+        "availability_zone": "us-east-2a",
+        "fleet_id": FLEET,
+        "purchase": "spot",
+    }
+    assert identity(Imds(endpoint="http://127.0.0.1:9")) == {}
+
+
+def test_systemd_hears_from_us(tmp_path, monkeypatch):
+    """Assignments arrive in one datagram at NOTIFY_SOCKET; without one nothing is sent."""
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    assert not notify("READY=1")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        assert notify("READY=1", "STATUS=on the way")
+        assert listener.recv(100) == b"READY=1\nSTATUS=on the way"
+    assert not notify("READY=1")
+    assert os.environ["NOTIFY_SOCKET"]

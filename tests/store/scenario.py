@@ -1,0 +1,123 @@
+"""One life of a run, small enough to be broken at every store call, and what must hold after any break."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from tests.store.memory import Call
+from training import layout
+from training.errors import TrainingError
+from training.store.checkpoint import Contents, Lineage, claim, load
+from training.store.retry import RetryingStorage, RetryPolicy
+from training.store.segments import PendingSegment, Target
+from training.store.storage import Storage, StoreError
+
+RUN = "run-a"
+KIND = "sac"
+FIRST_STEP, LAST_STEP, RESUMED_STEP = 200, 400, 500
+
+
+def instant_policy() -> RetryPolicy:
+    """Return a policy whose clock moves only while it sleeps, so that outages end at once."""
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    return RetryPolicy(deadline_s=5.0, sleep=sleep, monotonic=lambda: now[0], jitter=lambda: 1.0)
+
+
+def contents_at(step: int, segments: list[PendingSegment]) -> Contents:
+    """Return what a checkpoint at a step holds: two members, the segments so far, JSON."""
+    members = {"policy": b"policy at %d" % step, "optimizer": b"optimizer at %d " % step * 50}
+    return Contents(members, segments=segments, meta={"step": step, "best": -0.5})
+
+
+def segment_at(lineage: Lineage, step: int) -> PendingSegment:
+    """Upload the replay rows that lead to a step, in the caller's thread."""
+    target = Target(lineage.storage, RUN, lineage.epoch)
+    pending = PendingSegment(target, "car", (step - 100, step - 1), lambda: b"rows to %d " % step * 100)
+    pending.upload()
+    return pending
+
+
+@dataclasses.dataclass
+class Told:
+    """What the writer was told: the steps whose commit returned, and the errors it went on after."""
+
+    committed: list[int] = dataclasses.field(default_factory=list)
+    errors: list[TrainingError] = dataclasses.field(default_factory=list)
+
+
+def begin(storage: Storage) -> None:
+    """Make a run with two checkpoints, by an attempt that nothing happens to."""
+    lineage = claim(storage, RUN, KIND, 1, workers=1)
+    segments = []
+    for step in (FIRST_STEP - 100, FIRST_STEP):
+        segments.append(segment_at(lineage, step))
+        lineage.commit(step, contents_at(step, segments))
+
+
+def live(storage: Storage, told: Told) -> None:
+    """Boot, resume, train, save twice: every phase in which a machine can be lost."""
+    lineage = claim(RetryingStorage(storage, instant_policy()), RUN, KIND, 2, workers=1)
+    checkpoint = lineage.load()
+    segments = list(checkpoint.manifest.segments)
+    for step in range(FIRST_STEP + 100, LAST_STEP + 1, 100):
+        segment = segment_at(lineage, step)
+        segments.append(segment)  # type: ignore[arg-type]
+        try:
+            lineage.commit(step, contents_at(step, segments))  # type: ignore[arg-type]
+        except StoreError as error:
+            told.errors.append(error)  # a save that failed stops no training
+        else:
+            told.committed.append(step)
+
+
+def check(storage: Storage, told: Told) -> int:
+    """Check what must hold whatever happened, resume and save; return the step resumed from.
+
+    The newest checkpoint is sound, no older than the last one whose commit returned, and holds what
+    that step's holds; a new attempt claims the run, continues it and commits.
+    """
+    sound = load(storage, RUN, KIND, workers=1)
+    assert not sound.skipped, f"the pointer names a damaged checkpoint: {sound.skipped}"
+    assert sound.step >= max([FIRST_STEP, *told.committed]), f"lost step {max(told.committed)}"
+    assert sound.meta["step"] == sound.step
+    assert sound.read("policy") == b"policy at %d" % sound.step
+    assert [ref.last + 1 for ref in sound.manifest.segments] == [*range(100, sound.step + 1, 100)]
+    for ref, rows in sound.read_segments("car", workers=1):
+        assert rows == b"rows to %d " % (ref.last + 1) * 100
+    lineage = claim(storage, RUN, KIND, 3, workers=1)
+    resumed = lineage.load()
+    assert resumed.ref == sound.ref
+    segments = [*resumed.manifest.segments, segment_at(lineage, RESUMED_STEP)]
+    lineage.commit(RESUMED_STEP, Contents({"policy": b"resumed"}, segments=segments))
+    assert load(storage, RUN, KIND, workers=1).read("policy") == b"resumed"
+    return sound.step
+
+
+def phases(run: Callable[[list[Call]], None]) -> list[tuple[str, Call]]:
+    """Name the phase of each call of an undisturbed life: boot claim, restore, segment, data, …"""
+    calls: list[Call] = []
+    run(calls)
+    claimed = False
+    named: list[tuple[str, Call]] = []
+    for call in calls:
+        phase = _phase(call, claimed=claimed)
+        named.append((phase, call))
+        claimed = claimed or (phase == "claim" and call.is_write)
+    return named
+
+
+def _phase(call: Call, *, claimed: bool) -> str:
+    if not claimed:
+        return "claim"
+    if call.operation != "put":
+        return "fence check" if call.key == layout.pointer_key(RUN, KIND) else "restore"
+    if "/replay/" in call.key:
+        return "segment"
+    if call.key.endswith("manifest.json"):
+        return "manifest"
+    return "pointer" if call.key.endswith("_latest_checkpoint.json") else "data"

@@ -1,0 +1,110 @@
+"""Every fault, at every store call of a run's life, once and for good: the run survives."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import random
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.servers import Bucket
+from tests.store.memory import FAULTS, Call, Crash, Fault, FaultyStorage, MemoryStorage
+from tests.store.scenario import Told, begin, check, live, phases
+from training.errors import TrainingError
+from training.store.directory import DirectoryStorage
+from training.store.opening import open_store
+from training.store.storage import Storage
+
+SAMPLE = 60
+ONCE, FROM_THEN_ON = "once", "from then on"
+
+
+def phases_of(storage: Storage) -> list[str]:
+    """Live once undisturbed and name the phase of every call."""
+    begin(storage)
+
+    def undisturbed(calls: list[Call]) -> None:
+        recorded = FaultyStorage(storage, lambda *_: None)
+        live(recorded, Told())
+        calls.extend(recorded.calls)
+
+    return [phase for phase, _ in phases(undisturbed)]
+
+
+def survive(storage: Storage, number: int, fault: Fault, lasting: str) -> int:
+    """Break call `number` (or it and all after it), then check; return the step resumed from."""
+    begin(storage)
+
+    def due(index: int, _: Call) -> Fault | None:
+        return fault if index == number or (lasting == FROM_THEN_ON and index > number) else None
+
+    told = Told()
+    with contextlib.suppress(TrainingError, Crash):  # the next attempt must not care how this one ends
+        live(FaultyStorage(storage, due), told)
+    return check(storage, told)
+
+
+def all_cases(calls: int) -> list[tuple[int, str, str]]:
+    return [
+        (number, name, lasting)
+        for number in range(calls)
+        for name in FAULTS
+        for lasting in (ONCE, FROM_THEN_ON)
+    ]
+
+
+def run_matrix(
+    title: str, make: Callable[[], Storage], cases: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Try all cases, or a sample of them, and print the table of what was tried and survived."""
+    named = phases_of(make())
+    chosen = all_cases(len(named))
+    if cases is not None:
+        chosen = random.Random(0).sample(chosen, cases)
+    tried: collections.Counter[tuple[str, str]] = collections.Counter()
+    for number, name, lasting in chosen:
+        try:
+            survive(make(), number, FAULTS[name], lasting)
+        except Exception as error:
+            case = f"{name}, {lasting}, at call {number} ({named[number]})"
+            raise AssertionError(f"not survived: {case}") from error
+        tried[named[number], name] += 1
+    with capsys.disabled():
+        print_table(f"{title}, {len(named)} calls", tried)
+
+
+def print_table(title: str, tried: collections.Counter[tuple[str, str]]) -> None:
+    """Print tried = survived per phase and fault (a case that is not survived ends the test)."""
+    rows = ["claim", "restore", "fence check", "segment", "data", "manifest", "pointer"]
+    columns = list(dict.fromkeys(name for _, name in tried))
+    width = max(map(len, columns))
+    lines = [f"{title}: tried {sum(tried.values())}, survived {sum(tried.values())}"]
+    lines += [
+        "  ".join([f"  {name:{width}}", *(f"{row} {tried[row, name]:3}" for row in rows)]) for name in columns
+    ]
+    sys.stdout.write("\n" + "\n".join(lines) + "\n")
+
+
+def test_every_fault_at_every_call_in_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    run_matrix("in memory", MemoryStorage, None, capsys)
+
+
+def test_faults_at_calls_of_a_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    numbers = iter(range(10_000))
+    run_matrix("directory", lambda: DirectoryStorage(tmp_path / str(next(numbers))), SAMPLE, capsys)
+
+
+@pytest.mark.torture
+def test_every_fault_at_every_call_of_a_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    numbers = iter(range(10_000))
+    run_matrix("directory", lambda: DirectoryStorage(tmp_path / str(next(numbers))), None, capsys)
+
+
+@pytest.mark.torture
+def test_every_fault_at_every_call_of_seaweedfs(weed_url: Bucket, capsys: pytest.CaptureFixture[str]) -> None:
+    numbers = iter(range(10_000))
+    run_matrix(lambda: open_store(f"{weed_url.url}/{next(numbers)}", weed_url.aws).inner, None, capsys)

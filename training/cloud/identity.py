@@ -1,0 +1,44 @@
+"""Who this machine is, for attempts.json and the claim: what the metadata service says of it."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from training.cloud.imds import Imds, ImdsError
+
+
+class Identity(TypedDict, total=False):
+    """Fields of an attempt that only an instance knows."""
+
+    instance_id: str
+    instance_type: str
+    availability_zone: str
+    fleet_id: str
+    purchase: str
+
+
+PATHS = {
+    "instance_id": "meta-data/instance-id",
+    "instance_type": "meta-data/instance-type",
+    "availability_zone": "meta-data/placement/availability-zone",
+    "fleet_id": "meta-data/tags/instance/aws:ec2:fleet-id",
+}
+
+
+def identity(imds: Imds) -> Identity:
+    """Return what the metadata service tells; what it does not tell is left out."""
+    found: Identity = {}
+    for field, path in PATHS.items():
+        text = _get(imds, path)
+        if text:
+            found[field] = text  # type: ignore[literal-required]
+    if found:
+        found["purchase"] = "spot" if _get(imds, "meta-data/instance-life-cycle") == "spot" else "on-demand"
+    return found
+
+
+def _get(imds: Imds, path: str) -> str:
+    try:
+        return (imds.get(path) or "").strip()[:300]
+    except ImdsError:
+        return ""

@@ -1,0 +1,215 @@
+"""What a person sees of a run: a calm live table on a terminal, one line every ten seconds anywhere else."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import NamedTuple
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+LIVE_INTERVAL_S = 0.5  # a picture costs 2 ms of the trainer's time
+PLAIN_INTERVAL_S = 10.0
+# A log has no width of its own; wide enough for the table of laps.
+PLAIN_WIDTH = 120
+NOTHING = "–"
+
+
+class Progress(NamedTuple):
+    """How far a run is; NaN where there is nothing to tell yet."""
+
+    step: int
+    total_steps: int
+    elapsed_s: float  # all attempts together
+    limit_s: float | None  # the run ends after this much time, whatever its steps
+    steps_per_s: float
+    reward: float  # mean of recent episodes
+    laps: int
+    best_lap_s: float
+    crash_rate: float  # share of recent episodes that ended in a crash
+    checkpoint_step: int | None
+    checkpoint_age_s: float
+    kept: str  # for example "58/60 laps, 4.3 m/s at step 41,000"
+
+    @property
+    def done(self) -> float:
+        """Return the share of the run that is over, 0 to 1, by steps or by time, whichever ends it first."""
+        by_time = 0.0 if self.limit_s is None else self.elapsed_s / self.limit_s
+        return min(1.0, max(self.step / max(self.total_steps, 1), by_time))
+
+    @property
+    def left_s(self) -> float | None:
+        """Return the time until the run ends; None as long as nobody can know."""
+        ends = [] if self.limit_s is None else [self.limit_s - self.elapsed_s]
+        if self.steps_per_s > 0:
+            ends.append((self.total_steps - self.step) / self.steps_per_s)
+        return max(0.0, min(ends)) if ends else None
+
+
+class Display:
+    """Show progress while its `with` block runs; `say` works before, in and after it, from any thread."""
+
+    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console or Console(highlight=False)
+        self._clock = clock
+        self._live: Live | None = None
+        self._shown_at = -math.inf
+        self._unseen: Progress | None = None
+
+    def __enter__(self) -> Display:  # noqa: PYI034 - Self came with Python 3.11
+        if self._console.is_interactive:
+            self._live = Live(console=self._console, auto_refresh=False, vertical_overflow="crop")
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._unseen is not None:
+            self._show(self._unseen)
+        if self._live is not None:
+            live, self._live = self._live, None
+            live.stop()
+
+    @property
+    def due(self) -> bool:
+        """Tell whether `update` would show anything now; before, there is no need to work out the figures."""
+        interval_s = PLAIN_INTERVAL_S if self._live is None else LIVE_INTERVAL_S
+        return self._clock() - self._shown_at >= interval_s
+
+    def update(self, progress: Progress) -> None:
+        """Show progress, if it is time for it; the last one is shown at the end in any case."""
+        self._unseen = progress
+        if self.due:
+            self._show(progress)
+
+    def say(self, text: str) -> None:
+        """Print lines that stay, above the live part."""
+        self._console.print(Text(text), soft_wrap=not self._console.is_terminal)
+
+    def _show(self, progress: Progress) -> None:
+        self._shown_at, self._unseen = self._clock(), None
+        if self._live is None:
+            self.say(plain_line(progress))
+        else:
+            self._live.update(live_table(progress), refresh=True)
+
+
+def live_table(progress: Progress) -> RenderableType:
+    """Return what a terminal shows of the progress."""
+    head = Table.grid(padding=(0, 2), expand=True)
+    head.add_column(ratio=1)
+    head.add_column(justify="right", no_wrap=True)
+    bar = ProgressBar(total=1.0, completed=progress.done, style="bright_black", complete_style="green")
+    head.add_row(bar, Text(f"{math.floor(100 * progress.done)} %", style="bold"))
+    body = Table.grid(padding=(0, 2))
+    # Columns that keep their places while the figures in them change.
+    for style, width in (("bright_black", 10), ("bold", 26), ("bright_black", 8), ("bold", 8)):
+        body.add_column(style=style, min_width=width, no_wrap=True, overflow="ellipsis")
+    for cells in _cells(progress):
+        body.add_row(*cells)
+    policy = Table.grid(padding=(0, 2))
+    policy.add_column(style="bright_black", min_width=10, no_wrap=True)
+    policy.add_column(style="bold", no_wrap=True, overflow="ellipsis")
+    policy.add_row("kept", Text(progress.kept, style="green" if progress.kept[:1].isdigit() else ""))
+    return Group(Text(), head, body, policy)
+
+
+def _cells(p: Progress) -> list[tuple[str, str, str, str]]:
+    """Return the rows of the table: two names, each with its value."""
+    speed = f"{p.steps_per_s:,.0f} steps/s" if p.steps_per_s > 0 else NOTHING
+    return [
+        ("step", f"{p.step:,} of {p.total_steps:,}", "reward", number(p.reward, ".1f")),
+        ("speed", speed, "laps", f"{p.laps:,}"),
+        ("time left", duration(p.left_s), "best lap", number(p.best_lap_s, ".2f", " s")),
+        ("saved", _checkpoint(p), "crashes", number(100 * p.crash_rate, ".0f", " %")),
+    ]
+
+
+def plain_line(progress: Progress) -> str:
+    """Return the progress as one line for logs."""
+    p = progress
+    parts = [
+        f"{duration(p.elapsed_s)} {math.floor(100 * p.done)} %",
+        f"step {p.step:,} of {p.total_steps:,}",
+        f"{p.steps_per_s:,.0f} steps/s",
+        f"left {duration(p.left_s)}",
+        f"reward {number(p.reward, '.1f')}",
+        f"laps {p.laps:,}",
+        f"best {number(p.best_lap_s, '.2f', ' s')}",
+        f"crashes {number(100 * p.crash_rate, '.0f', ' %')}",
+        f"saved {_checkpoint(p)}",
+        f"kept {p.kept}",
+    ]
+    return " | ".join(parts)
+
+
+def _checkpoint(progress: Progress) -> str:
+    if progress.checkpoint_step is None:
+        return "none yet"
+    return f"step {progress.checkpoint_step:,}, {duration(progress.checkpoint_age_s)} ago"
+
+
+def duration(seconds: float | None) -> str:
+    """Return a time span as m:ss or h:mm:ss."""
+    if seconds is None or not math.isfinite(seconds):
+        return NOTHING
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def number(value: float, form: str, unit: str = "") -> str:
+    """Return a formatted number with its unit, a dash where there is none."""
+    return f"{value:{form}}{unit}" if math.isfinite(value) else NOTHING
+
+
+class LapRow(NamedTuple):
+    """How one driver drove one track; NaN where no lap was completed."""
+
+    track: str
+    driver: str  # "policy", "pure pursuit", "follow-the-gap"
+    completed: int
+    starts: int
+    best_lap_s: float
+    mean_lap_s: float
+    mean_speed_mps: float
+    top_speed_mps: float
+    unseen: bool = False  # training never drove on this track
+
+
+def laps_table(title: str, rows: Sequence[LapRow], console: Console | None = None) -> None:
+    """Print the laps of every driver, the rows of one track together."""
+    if console is None:
+        console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    table.add_column("track", overflow="ellipsis", min_width=12)
+    table.add_column("driver", no_wrap=True, min_width=14)
+    for heading in ("laps", "best s", "mean s", "mean m/s", "top m/s"):
+        # On a narrow terminal names of tracks are broken, figures never.
+        table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
+    for before, row, after in zip((None, *rows), rows, (*rows[1:], None), strict=False):
+        first = before is None or before.track != row.track
+        name = f"{row.track} unseen" if row.unseen else row.track
+        table.add_row(
+            name if first else "",
+            row.driver,
+            f"{row.completed}/{row.starts}",
+            number(row.best_lap_s, ".2f"),
+            number(row.mean_lap_s, ".2f"),
+            number(row.mean_speed_mps, ".2f"),
+            number(row.top_speed_mps, ".2f"),
+            style="bold" if row.driver == "policy" else "",
+            end_section=after is not None and after.track != row.track,
+        )
+    console.print(table)

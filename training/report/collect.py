@@ -1,0 +1,152 @@
+"""The laps of a report: a policy and the yardsticks, on every track of a run, from the same starts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from training.envs.opponents import FollowTheGap, PurePursuit
+from training.report.evaluation import evaluate
+from training.report.record import Tape, best_lap
+from training.sim import Track
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from training.config import Config, EnvSettings
+    from training.envs.opponents import Driver
+    from training.envs.race import Race
+    from training.report.evaluation import Controller, Drive
+    from training.report.record import Trace
+
+# Starts that neither training nor the choice of the kept policy has seen.
+REPORT_SEED = 9_000_000
+POLICY, PURE_PURSUIT, FOLLOW_THE_GAP = "policy", "pure pursuit", "follow-the-gap"
+# Follow-the-gap needs to see this many beams, however few the policy has learnt with.
+FEWEST_GAP_BEAMS = 20
+
+
+class Course(NamedTuple):
+    """A track to drive on, and whether training has driven on it."""
+
+    track: Track
+    seen: bool
+
+    @property
+    def kind(self) -> str:
+        """Say in a word what the policy knows of it."""
+        return "training" if self.seen else "unseen"
+
+
+class Tally(NamedTuple):
+    """What the drives of one driver on one track come to; None where no lap was completed."""
+
+    track: str
+    starts: int
+    completed: int
+    collisions: int
+    lap_s: tuple[float, ...]
+    best_lap_s: float | None
+    mean_lap_s: float | None
+    mean_speed_mps: float | None  # of completed drives
+    top_speed_mps: float
+    mean_distance_m: float
+
+    @property
+    def completion_rate(self) -> float:
+        """Give the share of starts that ended as they should."""
+        return self.completed / max(self.starts, 1)
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {**self._asdict(), "lap_s": list(self.lap_s), "completion_rate": self.completion_rate}
+
+
+class Result(NamedTuple):
+    """One driver on one course: every drive, their sum, and the best lap in full where it is asked for."""
+
+    course: Course
+    driver: str
+    drives: list[Drive]
+    tally: Tally
+    trace: Trace | None
+
+
+class Driven:
+    """Let a driver that gives commands drive as a Controller."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    def __call__(self, race: Race, observations: NDArray[np.float32]) -> NDArray[Any]:  # noqa: ARG002
+        """Return the actions (E, N, 2) that stand for the driver's commands."""
+        return race.actions_of(self._driver.act(race.world))
+
+
+def courses_of(config: Config, names: Sequence[str] = ()) -> list[Course]:
+    """Load the named tracks, or else those a run learns on and those it is tested on. TrackError names a broken one."""
+    known = config.env.tracks
+    wanted = names or (*known, *(name for name in config.evaluation.tracks if name not in known))
+    return [Course(Track.load(name), name in known) for name in wanted]
+
+
+def tally(drives: Sequence[Drive]) -> Tally:
+    """Sum up the drives on one track."""
+    laps = tuple(lap_s for drive in drives for lap_s in drive.lap_s)
+    speeds = [drive.mean_speed_mps for drive in drives if drive.completed]
+    return Tally(
+        track=drives[0].track,
+        starts=len(drives),
+        completed=len(speeds),
+        collisions=sum(drive.collided for drive in drives),
+        lap_s=laps,
+        best_lap_s=min(laps, default=None),
+        mean_lap_s=float(np.mean(laps)) if laps else None,
+        mean_speed_mps=float(np.mean(speeds)) if speeds else None,
+        top_speed_mps=max(drive.top_speed_mps for drive in drives),
+        mean_distance_m=float(np.mean([drive.distance_m for drive in drives])),
+    )
+
+
+def drive(
+    controller: Controller, settings: EnvSettings, course: Course, *, starts: int, laps: int = 1
+) -> tuple[Tape, list[Drive]]:
+    """Drive one course from `starts` standing starts; the same ones whatever else is driven."""
+    tape = Tape(controller)
+    drives = evaluate(tape, settings, [course.track], starts=starts, laps=laps, seed=REPORT_SEED)
+    return tape, drives
+
+
+def yardsticks(settings: EnvSettings) -> dict[str, tuple[Controller, EnvSettings]]:
+    """Return the drivers to compare with, by name, and the settings they drive under."""
+    beams = max(settings.beams, FEWEST_GAP_BEAMS)
+    return {
+        PURE_PURSUIT: (Driven(PurePursuit()), settings),
+        FOLLOW_THE_GAP: (Driven(FollowTheGap()), settings.model_copy(update={"beams": beams})),
+    }
+
+
+def results(
+    policy: Controller,
+    config: Config,
+    courses: Sequence[Course],
+    say: Callable[[str], None] = lambda _: None,
+) -> list[Result]:
+    """Drive policy and yardsticks on every course as often as the settings say; the policy's best laps in full."""
+    drivers: Mapping[str, tuple[Controller, EnvSettings]] = {
+        POLICY: (policy, config.env),
+        **yardsticks(config.env),
+    }
+    found = []
+    for name, (controller, settings) in drivers.items():
+        say(f"driving {len(courses)} tracks: {name}")
+        for course in courses:
+            tape, drives = drive(
+                controller, settings, course, starts=config.evaluation.starts, laps=config.evaluation.laps
+            )
+            trace = best_lap(tape, drives, course.track, settings) if name == POLICY else None
+            found.append(Result(course, name, drives, tally(drives), trace))
+    return found
