@@ -9,14 +9,15 @@ from training import layout
 from training.cloud import look
 from training.cloud.api import Cloud
 from training.cloud.intent import Intent, read_intent
+from training.cloud.prices import describe_age
 from training.cloud.problems import CloudError
 from training.cloud.scope import Scope
 from training.store.documents import Attempt, Status, read_attempts, read_status
 from training.store.fencing import read_pointer
+from training.store.restore import history
 from training.store.storage import Storage
-from training.cloud.prices import describe_age
 
-REQUESTS_USD = 0.005 / 1000  # S3 standard, PUT and LIST
+PUT_USD = 0.005 / 1000  # S3 standard; reading costs a twelfth of it
 
 
 class Facts(NamedTuple):
@@ -40,18 +41,23 @@ class Facts(NamedTuple):
     @property
     def paid_s(self) -> float:
         """Return the seconds that machines were up, all attempts together."""
-        return sum(self._length_s(attempt) for attempt in self.attempts)
+        return sum(self.length_s(attempt) for attempt in self.attempts)
 
     @property
     def cost_usd(self) -> float:
         """Return what the machines have cost so far, by the prices of their attempts."""
-        return sum(self._length_s(one) * self._price(one) / 3600 for one in self.attempts)
+        return sum(self.length_s(one) * self._price(one) / 3600 for one in self.attempts)
 
     @property
     def steps(self) -> int:
         """Return the timesteps that are safe in a checkpoint."""
         recorded = max((attempt.last_step for attempt in self.attempts), default=0)
         return max(self.checkpoint_step or 0, recorded)
+
+    @property
+    def checkpointed(self) -> bool:
+        """Tell whether something durable exists."""
+        return self.checkpoint_at is not None
 
     @property
     def trained_steps(self) -> int:
@@ -62,9 +68,9 @@ class Facts(NamedTuple):
     def steps_per_s(self) -> float | None:
         """Return the speed of the newest attempt, None before its first checkpoint."""
         newest = self.attempts[-1] if self.attempts else None
-        if newest is None or self._length_s(newest) <= 0 or self._last(newest) <= newest.first_step:
+        if newest is None or self.length_s(newest) <= 0 or self._last(newest) <= newest.first_step:
             return None
-        return (self._last(newest) - newest.first_step) / self._length_s(newest)
+        return (self._last(newest) - newest.first_step) / self.length_s(newest)
 
     @property
     def hours_left(self) -> float | None:
@@ -77,7 +83,8 @@ class Facts(NamedTuple):
         newest = attempt is self.attempts[-1]
         return max(attempt.last_step, self.checkpoint_step or 0) if newest else attempt.last_step
 
-    def _length_s(self, attempt: Attempt) -> float:
+    def length_s(self, attempt: Attempt) -> float:
+        """Return how long an attempt's machine was up, in seconds."""
         end = attempt.ended_at
         if end is None:
             # An attempt that could not say when it ended, ended at the latest when the next one began.
@@ -88,8 +95,8 @@ class Facts(NamedTuple):
     @property
     def _open_end(self) -> datetime:
         ends = [self.now]
-        if self.intent is not None and self.attempts and self.intent.launch >= 1:
-            ends.append(max(self.intent.valid_until, self.attempts[-1].started_at))
+        if self.intent is not None:
+            ends.append(self.intent.valid_until)
         if self.status is not None and self.state in {"done", "stopped", "failed"}:
             ends.append(self.status.changed_at)
         return min(ends)
@@ -166,33 +173,43 @@ def _attempt_line(attempt: Attempt, facts: Facts) -> str:
     where = " ".join(
         part for part in (attempt.instance_type, attempt.availability_zone, attempt.instance_id) if part
     )
-    length = describe_age(facts._length_s(attempt))
+    length = describe_age(facts.length_s(attempt))
     return f"attempt {attempt.number:<3} {where or attempt.host}, {length}, {attempt.cause}, steps {attempt.first_step:,} to {attempt.last_step:,}"
 
 
-def cost_lines(facts: Facts, first_clean_lap_s: float | None, objects: int) -> dict[str, Any]:
+def cost_figures(storage: Storage, facts: Facts) -> dict[str, Any]:
     """Return the figures of `cost`; None where something has not happened yet."""
-    hours = facts.paid_s / 3600
-    per_million = facts.cost_usd / facts.trained_steps * 1e6 if facts.trained_steps else None
-    lap = (
-        facts.cost_usd * min(first_clean_lap_s / facts.paid_s, 1.0)
-        if first_clean_lap_s and facts.paid_s
-        else None
-    )
-    useful_s = facts.trained_steps / facts.steps_per_s if facts.steps_per_s else 0.0
+    lap_s = _first_clean_lap_s(storage, facts.run)
+    objects = sum(1 for _ in storage.list(f"{layout.run_prefix(facts.run)}/"))
+    useful_s = facts.trained_steps / facts.steps_per_s if facts.steps_per_s else None
+    paid_s = facts.paid_s
     return {
         "run": facts.run,
         "usd": round(facts.cost_usd, 4),
-        "paid_hours": round(hours, 3),
+        "paid_hours": round(paid_s / 3600, 3),
         "attempts": len(facts.attempts),
         "steps": facts.steps,
-        "usd_per_million_steps": per_million,
-        "usd_to_first_clean_lap": lap,
-        "goodput_steps_per_paid_s": facts.steps / facts.paid_s if facts.paid_s else None,
-        "useful_share": min(useful_s / facts.paid_s, 1.0) if facts.paid_s else None,
+        "usd_per_million_steps": facts.cost_usd / facts.steps * 1e6 if facts.steps else None,
+        "usd_to_first_clean_lap": facts.cost_usd * min(lap_s / paid_s, 1.0) if lap_s and paid_s else None,
+        "steps_per_paid_s": facts.steps / paid_s if paid_s else None,
+        "goodput": min(useful_s / paid_s, 1.0) if useful_s and paid_s else None,
         "s3_objects": objects,
-        "s3_requests_usd": round(objects * REQUESTS_USD, 4),
+        "s3_requests_usd": round(objects * PUT_USD, 4),
     }
+
+
+def _first_clean_lap_s(storage: Storage, run: str) -> float | None:
+    """Return the training time of the first checkpoint that knows of a lap."""
+    earliest: float | None = None
+    for kind in ("sac", "sac_multiagent"):
+        seen = read_pointer(storage, run, kind)
+        if seen is None:
+            continue
+        for _, manifest in history(storage, seen.pointer, []):
+            elapsed = manifest.meta.get("elapsed_s")
+            if manifest.meta.get("laps") and isinstance(elapsed, float):
+                earliest = elapsed if earliest is None else min(earliest, elapsed)
+    return earliest
 
 
 def why_waiting(cloud: Cloud, scope: Scope, run: str) -> str:

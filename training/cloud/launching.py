@@ -18,17 +18,17 @@ from training.cloud.intent import Intent, name_fleet, read_intent, write_intent
 from training.cloud.machine import Launch, Market
 from training.cloud.prices import Pool, Price, Prices, read_prices
 from training.cloud.problems import Absent, CloudError, Present, Unanswered
-from training.cloud.scope import Scope, tag
+from training.cloud.scope import Scope
 from training.config import Config
 from training.errors import UsageError
 from training.store.documents import read_status, set_status
-from training.store.manifest import utc_now
 from training.store.storage import IF_ABSENT, NotFound, PreconditionFailed, Storage
 
 # IAM takes some seconds to tell EC2 of a new role; a fleet that comes earlier fails once and waits a minute.
 IAM_SPREAD_S = 10.0
 # gp3 per GB and hour in us-east-1, the part of the bill that no price limit covers.
 VOLUME_USD_PER_GB_HOUR = 0.08 / 730
+LAUNCHING = "launching"  # the phase of a status that only the launcher has written
 ENDS = {"done", "stopped", "failed"}
 
 
@@ -52,6 +52,7 @@ class Plan(NamedTuple):
     zones: dict[str, str]  # subnet → zone
     expected: Price
     quota_vcpus: float | None
+    volume_size_gb: int
 
     @property
     def cap_usd(self) -> float:
@@ -95,7 +96,7 @@ def make_plan(
         image_id=image["ImageId"],
         security_group_id=group["GroupId"] if group else "",
         bundle_sha256=bundle.sha256,
-        subnet_ids=tuple(zones),
+        training_type=_training_type(storage, config, options.run),
         instance_types=kinds,
         pools=tuple(pools),
         valid_until=(cloud.clock.now() + timedelta(hours=hours)).replace(microsecond=0),
@@ -107,7 +108,7 @@ def make_plan(
         at_step=options.at_step,
     )
     expected = prices.expected([Pool(kind, zones[subnet]) for kind, subnet in pools], options.market)
-    return Plan(launch, bundle, prices, zones, expected, quota)
+    return Plan(launch, bundle, prices, zones, expected, quota, aws.volume_size_gb)
 
 
 def allowed_hours(max_hours: float, max_cost_usd: float, cap_usd_per_hour: float) -> float:
@@ -121,10 +122,10 @@ def allowed_hours(max_hours: float, max_cost_usd: float, cap_usd_per_hour: float
     return min(max_hours, hours)
 
 
-def describe(plan: Plan, scope: Scope) -> list[str]:
+def describe(plan: Plan) -> list[str]:
     """Return the plan for people: where, on what, at which price, until when, at most how much."""
     launch = plan.launch
-    storage_usd = launch.hours * VOLUME_USD_PER_GB_HOUR * 50
+    storage_usd = launch.hours * VOLUME_USD_PER_GB_HOUR * plan.volume_size_gb
     end = "replaced when interrupted" if launch.relaunch else "not replaced"
     return [
         f"run        {launch.run}" + (f", launch {launch.number}" if launch.number > 1 else ""),
@@ -289,6 +290,12 @@ def _next_launch(cloud: Cloud, scope: Scope, storage: Storage, options: Options)
     return 1
 
 
+def _training_type(storage: Storage, config: Config, run: str) -> str:
+    """Return the kind of a run: a run that is continued brings its own."""
+    known = config if read_status(storage, run) is None else config_of(storage, run)
+    return known.training.training_type
+
+
 def _pools(cloud: Cloud, kinds: tuple[str, ...], zones: dict[str, str]) -> list[tuple[str, str]]:
     have = set(look.offered(cloud, kinds, sorted(set(zones.values()))))
     pools = [(kind, subnet) for kind in kinds for subnet, zone in zones.items() if (kind, zone) in have]
@@ -337,7 +344,7 @@ def _write_run(storage: Storage, config: Config, launch: Launch) -> None:
         storage.put(layout.config_key(launch.run), settings, condition=IF_ABSENT)
     except PreconditionFailed:
         pass  # a run keeps the settings it began with
-    set_status(storage, launch.run, "pending", phase="launching", reason="")
+    set_status(storage, launch.run, "pending", phase=LAUNCHING, reason="")
 
 
 def config_of(storage: Storage, run: str) -> Config:
@@ -357,17 +364,3 @@ def _unless_present(cloud: Cloud, operation: str, request: dict[str, Any]) -> bo
     except Present:
         return False
     return True
-
-
-__all__ = [
-    "ENDS",
-    "Options",
-    "Plan",
-    "config_of",
-    "describe",
-    "make_plan",
-    "requests",
-    "start",
-    "tag",
-    "utc_now",
-]

@@ -30,7 +30,7 @@ class Launch(NamedTuple):
     image_id: str
     security_group_id: str
     bundle_sha256: str
-    subnet_ids: tuple[str, ...]
+    training_type: str
     instance_types: tuple[str, ...]
     pools: tuple[tuple[str, str], ...]  # (type, subnet) that AWS offers
     valid_until: datetime
@@ -125,7 +125,10 @@ def fleet_request(scope: Scope, launch: Launch, template_id: str, version: int) 
 
 def user_data(scope: Scope, aws: AwsSettings, launch: Launch) -> str:
     """Return the script that a machine runs at first boot: it names the run and hands over to the image."""
-    settings = json.dumps({"aws": _reaching(scope, aws)}, separators=(",", ":"))
+    settings = json.dumps(
+        {"training": {"training_type": launch.training_type}, "aws": _reaching(scope, aws)},
+        separators=(",", ":"),
+    )
     bundle = f"{scope.store}/{layout.script_bundle_key(launch.bundle_sha256)}"
     return "\n".join(
         [

@@ -138,6 +138,23 @@ def parse_on_demand(price_list: Sequence[str]) -> float | None:
     return None
 
 
+def compare(prices: Prices) -> list[dict[str, Any]]:
+    """Return one row for each type and zone, cheapest first, with what spot saves."""
+    rows = [
+        {
+            "type": pool.kind,
+            "zone": pool.zone,
+            "spot": spot.usd_per_hour,
+            "on_demand": prices.on_demand[pool.kind].usd_per_hour,
+            "saved": 1 - spot.usd_per_hour / prices.on_demand[pool.kind].usd_per_hour,
+            "source": f"{spot.source}, {describe_age(spot.age_s)} old; on demand: {prices.on_demand[pool.kind].source}, "
+            f"{describe_age(prices.on_demand[pool.kind].age_s)} old",
+        }
+        for pool, spot in prices.spot.items()
+    ]
+    return sorted(rows, key=lambda row: float(str(row["spot"])))
+
+
 # --- a cache of what hardly changes; losing it costs one request ---
 def _cache_file(region: str) -> Path:
     root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")

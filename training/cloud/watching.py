@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterator
 from training import layout
 from training.cloud import look
 from training.cloud.api import SILENCE_S, Cloud
-from training.cloud.facts import read_facts, why_waiting
-from training.cloud.launching import ENDS
+from training.cloud.facts import Facts, read_facts, why_waiting
+from training.cloud.launching import ENDS, LAUNCHING
 from training.cloud.scope import Scope
 from training.errors import UsageError
 from training.store.storage import Storage
 
 POLL_S = 5.0
 MAX_LOG_BYTES = 64 << 20
-PHASES = ("fleet", "machine", "boot", "training", "first steps")
 
 
 def follow(cloud: Cloud, scope: Scope, storage: Storage, run: str, say: Callable[[str], None]) -> str:
@@ -24,44 +23,43 @@ def follow(cloud: Cloud, scope: Scope, storage: Storage, run: str, say: Callable
     told: set[str] = set()
     while True:
         facts = read_facts(storage, run, cloud.clock.now())
-        for phase in _phases(
-            cloud,
-            scope,
-            run,
-            facts.state,
-            facts.status.phase if facts.status else "",
-            len(facts.attempts),
-            facts.status.step if facts.status else 0,
-        ):
+        for phase in _phases(look.machines(cloud, scope, run), facts):
             if phase not in told:
                 told.add(phase)
-                say(f"  {cloud.clock.monotonic() - start:6.0f} s  {phase}")
                 spoken = cloud.clock.monotonic()
-        if facts.state in ENDS or (facts.status is not None and facts.status.step > 0):
+                say(f"  {spoken - start:6.0f} s  {phase}")
+        if facts.state in ENDS or _has_stepped(facts):
             return facts.state
         if cloud.clock.monotonic() - spoken >= SILENCE_S:
-            say(f"  {cloud.clock.monotonic() - start:6.0f} s  {_explain(cloud, scope, run, told)}")
             spoken = cloud.clock.monotonic()
+            say(f"  {spoken - start:6.0f} s  {_explain(cloud, scope, run, told)}")
         cloud.clock.sleep(POLL_S)
 
 
-def _phases(
-    cloud: Cloud, scope: Scope, run: str, state: str, phase: str, attempts: int, step: int
-) -> Iterator[str]:  # noqa: PLR0913 - what is known
+def _phases(machines: list[look.Found], facts: Facts) -> Iterator[str]:
     yield "fleet accepted"
-    for one in look.machines(cloud, scope, run):
+    for one in machines:
         zone = one.get("Placement", {}).get("AvailabilityZone", "")
         yield f"machine {one['InstanceId']}, {one['InstanceType']} in {zone}"
         if one["State"]["Name"] == "running":
             yield f"machine {one['InstanceId']} is running"
-    if attempts:
-        yield f"the trainer is up, attempt {attempts}"
-    if phase and phase != "launching":
-        yield phase
-    if step:
-        yield f"first steps: {step:,}"
-    if state in ENDS:
-        yield f"the run is {state}"
+    if facts.attempts:
+        yield f"the trainer is up, attempt {len(facts.attempts)}"
+    if facts.status is not None and facts.status.phase not in {"", LAUNCHING}:
+        yield facts.status.phase
+    if _has_stepped(facts):
+        yield f"first steps: {_steps(facts):,}"
+    if facts.state in ENDS:
+        yield f"the run is {facts.state}"
+
+
+def _steps(facts: Facts) -> int:
+    return max(facts.status.step if facts.status else 0, facts.steps)
+
+
+def _has_stepped(facts: Facts) -> bool:
+    """Tell whether this launch has made steps: more than an earlier one left."""
+    return bool(facts.attempts) and _steps(facts) > facts.attempts[-1].first_step
 
 
 def _explain(cloud: Cloud, scope: Scope, run: str, told: set[str]) -> str:
