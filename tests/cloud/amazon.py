@@ -78,7 +78,13 @@ class Account(NamedTuple):
         }
         command = [sys.executable, str(ROOT / "launch.py"), *arguments]
         return subprocess.run(
-            command, cwd=self.folder, capture_output=True, text=True, check=False, env=environment, timeout=120
+            command,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+            timeout=120,
         )
 
     def launch_json(self, *arguments: str) -> Any:
@@ -91,6 +97,8 @@ class Account(NamedTuple):
         content = (ROOT / "requirements.txt").read_bytes() if requirements is None else requirements
         tags = self.scope.tags({"RequirementsSha256": hashlib.sha256(content).hexdigest()})
         cloud = self.cloud
-        image = cloud.call("ec2", "register_image", Name=f"{self.project}-{len(tags)}-{content[:4].hex()}")["ImageId"]
+        image = cloud.call("ec2", "register_image", Name=f"{self.project}-{len(tags)}-{content[:4].hex()}")[
+            "ImageId"
+        ]
         cloud.call("ec2", "create_tags", Resources=[image], Tags=tags)
         return str(image)

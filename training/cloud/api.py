@@ -39,7 +39,7 @@ class Cloud:
         self._clients: dict[str, Any] = {}
 
     def call(
-        self, service: str, operation: str, *, repeat_unknown: bool = True, **request: object
+        self, service: str, operation: str, *, repeat_unknown: bool = True, **request: Any
     ) -> dict[str, Any]:
         """Send one request until it is answered, at most a minute; raise a `CloudError` for any other answer.
 
@@ -56,14 +56,12 @@ class Cloud:
                 if (not repeat_unknown and not error.refused) or now + delay > start + DEADLINE_S:
                     raise
                 if now + delay > spoken + SILENCE_S:
-                    self.say(
-                        f"waiting for AWS, which answers {error.message}; asking on until {DEADLINE_S:.0f} s have passed"
-                    )
+                    self.say(f"AWS answers {error.message}; asking again, for {DEADLINE_S:.0f} s in all")
                     spoken = now
             self.clock.sleep(delay)
             delay = min(2 * delay, LONGEST_DELAY_S)
 
-    def pages(self, service: str, operation: str, key: str, **request: object) -> Iterator[Any]:
+    def pages(self, service: str, operation: str, key: str, **request: Any) -> Iterator[Any]:  # noqa: ANN401 - any request
         """Yield the items of a list that AWS answers in pages."""
         while True:
             reply = self.call(service, operation, **request)

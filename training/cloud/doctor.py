@@ -25,10 +25,14 @@ class Finding(NamedTuple):
     """One thing that was looked at."""
 
     what: str
-    ok: bool
     detail: str
-    next_step: str = ""
+    next_step: str = ""  # empty where all is well
     action: str = ""  # the missing permission
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether there is nothing to do."""
+        return not self.next_step
 
 
 def examine(cloud: Cloud, root: Path) -> Iterator[Finding]:
@@ -36,15 +40,15 @@ def examine(cloud: Cloud, root: Path) -> Iterator[Finding]:
     try:
         scope = read_scope(cloud)
     except TrainingError as error:
-        yield Finding("credentials", False, error.message, error.next_step)
+        yield Finding("credentials", error.message, error.next_step or "Try again: ./launch.py doctor")
         return
-    yield Finding("credentials", True, scope.caller)
+    yield Finding("credentials", scope.caller)
     yield _clock(cloud)
     checks: dict[str, Callable[[], Finding]] = {
         "region": lambda: _region(cloud),
         "types": lambda: _types(cloud),
         "network": lambda: Finding(
-            "network", True, f"{look.vpc_id(cloud)}, {len(look.subnets(cloud, look.vpc_id(cloud)))} zones"
+            "network", f"{look.vpc_id(cloud)}, {len(look.subnets(cloud, look.vpc_id(cloud)))} zones"
         ),
         "spot quota": lambda: _quota(cloud, scope, "spot"),
         "on-demand quota": lambda: _quota(cloud, scope, "on-demand"),
@@ -56,9 +60,9 @@ def examine(cloud: Cloud, root: Path) -> Iterator[Finding]:
         try:
             yield check()
         except Denied as error:
-            yield Finding(what, False, error.message, "Add the policy below to your user.", error.action)
+            yield Finding(what, error.message, "Add the policy below to your user.", error.action)
         except TrainingError as error:
-            yield Finding(what, False, error.message, error.next_step)
+            yield Finding(what, error.message, error.next_step or "Try again: ./launch.py doctor")
 
 
 def missing_policy(findings: list[Finding]) -> dict[str, object] | None:
@@ -72,42 +76,42 @@ def missing_policy(findings: list[Finding]) -> dict[str, object] | None:
 
 def _region(cloud: Cloud) -> Finding:
     zones = cloud.call("ec2", "describe_availability_zones")["AvailabilityZones"]
-    return Finding("region", True, f"{cloud.aws.aws_region}, {len(zones)} zones")
+    return Finding("region", f"{cloud.aws.aws_region}, {len(zones)} zones")
 
 
 def _types(cloud: Cloud) -> Finding:
     sizes = look.vcpus(cloud, cloud.aws.instance_types)
-    return Finding("types", True, ", ".join(f"{kind} ({count} vCPUs)" for kind, count in sizes.items()))
+    return Finding("types", ", ".join(f"{kind} ({count} vCPUs)" for kind, count in sizes.items()))
 
 
 def _quota(cloud: Cloud, scope: Scope, market: str) -> Finding:
     what = f"{market} quota"
     value = look.quota(cloud, market)
     if value is None:
-        return Finding(what, True, f"cannot be read here; see {look.quota_link(scope.region, market)}")
+        return Finding(what, f"cannot be read here; see {look.quota_link(scope.region, market)}")
     needed = min(look.vcpus(cloud, cloud.aws.instance_types).values())
     look.check_quota(value, needed, scope.region, market)
-    return Finding(what, True, f"{value:.0f} vCPUs of G and VT machines")
+    return Finding(what, f"{value:.0f} vCPUs of G and VT machines")
 
 
 def _service_roles(cloud: Cloud) -> Finding:
     missing = sorted(set(documents.SERVICE_ROLES) - setup.service_roles(cloud))
     if missing:
-        return Finding("service roles", False, f"missing: {', '.join(missing)}", "./launch.py up")
-    return Finding("service roles", True, "EC2 Fleet and spot")
+        return Finding("service roles", f"missing: {', '.join(missing)}", "./launch.py up")
+    return Finding("service roles", "EC2 Fleet and spot")
 
 
 def _set_up(cloud: Cloud, scope: Scope) -> Finding:
     missing = setup.is_up(cloud, scope)
     if missing:
-        return Finding("set-up", False, f"missing: {', '.join(missing)}", "./launch.py up")
-    return Finding("set-up", True, f"bucket {scope.bucket}, policy, security group")
+        return Finding("set-up", f"missing: {', '.join(missing)}", "./launch.py up")
+    return Finding("set-up", f"bucket {scope.bucket}, policy, security group")
 
 
 def _image(cloud: Cloud, scope: Scope, root: Path) -> Finding:
     digest = hashlib.sha256((root / "requirements.txt").read_bytes()).hexdigest()
     image = look.image_for(cloud, scope, digest)
-    return Finding("image", True, f"{image['ImageId']} fits {layout.TAG_REQUIREMENTS} {digest[:12]}")
+    return Finding("image", f"{image['ImageId']} fits {layout.TAG_REQUIREMENTS} {digest[:12]}")
 
 
 def _clock(cloud: Cloud) -> Finding:
@@ -116,16 +120,15 @@ def _clock(cloud: Cloud) -> Finding:
     try:
         there = _date_of(address)
     except (OSError, ValueError, CloudError) as error:
-        return Finding("clock", False, f"{address} does not tell the time: {error}", "Check the network.")
+        return Finding("clock", f"{address} does not tell the time: {error}", "Check the network.")
     skew_s = abs((cloud.clock.now() - there).total_seconds())
     if skew_s > MAX_SKEW_S:
         return Finding(
             "clock",
-            False,
             f"{skew_s:.0f} s off; AWS refuses requests from 300 s on",
             "Set this computer's clock.",
         )
-    return Finding("clock", True, f"{skew_s:.0f} s off")
+    return Finding("clock", f"{skew_s:.0f} s off")
 
 
 def _date_of(address: str) -> datetime:

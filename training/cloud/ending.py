@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 from training import layout
 from training.cloud import look
 from training.cloud.api import SILENCE_S, Cloud
-from training.cloud.intent import Intent, age_s, read_intent
-from training.cloud.launching import ENDS, delete_template
+from training.cloud.intent import Intent, read_intent
+from training.cloud.launching import ENDS, delete_template, owner
 from training.cloud.problems import Absent, CloudError, Denied
 from training.cloud.scope import Scope, tag
 from training.store.documents import read_status
 from training.store.storage import Storage
 
 WAIT_FOR_END_S = 300.0
-# A launch takes well under a minute from intent to fleet; a younger half-made one may be under way elsewhere.
+# A launch takes well under a minute from intent to fleet; somebody else's younger one may be under way.
 HALF_MADE_AFTER_S = 300.0
 
 
@@ -42,17 +42,18 @@ class Leak(NamedTuple):
 def find_leaks(cloud: Cloud, scope: Scope, storage: Storage | None) -> list[Leak]:
     """Return all of the project's that belongs to no living run; `storage` is None where there is no bucket."""
     fleets = look.fleets(cloud, scope)
-    living = {tag(fleet, layout.TAG_RUN) for fleet in fleets if _why_leaked(storage, fleet) is None}
+    living = {tag(fleet, layout.TAG_RUN) for fleet in fleets if _why_leaked(cloud, storage, fleet) is None}
     half = (
         [] if storage is None else _half_made(cloud, scope, storage, {tag(f, layout.TAG_RUN) for f in fleets})
     )
-    young = {intent.run for intent in half if age_s(intent) < HALF_MADE_AFTER_S}
+    young = {intent.run for intent in half if _under_way(cloud, intent)}
     keep = living | young
+    half = [intent for intent in half if intent.run not in young]
     return [
         *(
             Leak("fleet", fleet["FleetId"], tag(fleet, layout.TAG_RUN), why, costs=True)
             for fleet in fleets
-            if (why := _why_leaked(storage, fleet)) is not None
+            if (why := _why_leaked(cloud, storage, fleet)) is not None
         ),
         *_orphans(cloud, scope, living),
         *(
@@ -70,7 +71,7 @@ def find_leaks(cloud: Cloud, scope: Scope, storage: Storage | None) -> list[Leak
     ]
 
 
-def _why_leaked(storage: Storage | None, fleet: dict[str, Any]) -> str | None:
+def _why_leaked(cloud: Cloud, storage: Storage | None, fleet: dict[str, Any]) -> str | None:
     run = tag(fleet, layout.TAG_RUN)
     if storage is None:
         return "its bucket is gone"
@@ -79,10 +80,16 @@ def _why_leaked(storage: Storage | None, fleet: dict[str, Any]) -> str | None:
         return "no run has it"
     if intent.fleet_id and intent.fleet_id != fleet["FleetId"]:
         return f"the run has another, {intent.fleet_id}"
-    if not intent.fleet_id and age_s(intent) >= HALF_MADE_AFTER_S:
+    if not intent.fleet_id and not _under_way(cloud, intent):
         return "its launch was interrupted before it was written down"
     status = read_status(storage, run)
     return f"the run is {status.state}" if status is not None and status.state in ENDS else None
+
+
+def _under_way(cloud: Cloud, intent: Intent) -> bool:
+    """Tell whether somebody else may be launching this at the moment."""
+    age_s = (cloud.clock.now() - intent.created_at).total_seconds()
+    return intent.by != owner() and age_s < HALF_MADE_AFTER_S
 
 
 def _half_made(cloud: Cloud, scope: Scope, storage: Storage, with_fleet: set[str]) -> list[Intent]:
@@ -279,7 +286,7 @@ def down(cloud: Cloud, scope: Scope, *, data: bool, say: Callable[[str], None]) 
 def bucket_size(cloud: Cloud, scope: Scope) -> tuple[int, int]:
     """Return how many objects the bucket holds, and their bytes."""
     count = size = 0
-    token: dict[str, object] = {}
+    token: dict[str, Any] = {}
     while True:
         reply = cloud.call("s3", "list_objects_v2", Bucket=scope.bucket, **token)
         rows = reply.get("Contents", ())
@@ -340,7 +347,7 @@ def _delete_policy(cloud: Cloud, scope: Scope) -> None:
     _unless_absent(cloud, "iam", "delete_policy", PolicyArn=scope.policy_arn)
 
 
-def _unless_absent(cloud: Cloud, service: str, operation: str, **request: object) -> None:
+def _unless_absent(cloud: Cloud, service: str, operation: str, **request: Any) -> None:  # noqa: ANN401 - any request
     try:
         cloud.call(service, operation, **request)
     except Absent:

@@ -174,7 +174,8 @@ def _attempt_line(attempt: Attempt, facts: Facts) -> str:
         part for part in (attempt.instance_type, attempt.availability_zone, attempt.instance_id) if part
     )
     length = describe_age(facts.length_s(attempt))
-    return f"attempt {attempt.number:<3} {where or attempt.host}, {length}, {attempt.cause}, steps {attempt.first_step:,} to {attempt.last_step:,}"
+    steps = f"steps {attempt.first_step:,} to {attempt.last_step:,}"
+    return f"attempt {attempt.number:<3} {where or attempt.host}, {length}, {attempt.cause}, {steps}"
 
 
 def cost_figures(storage: Storage, facts: Facts) -> dict[str, Any]:
@@ -222,7 +223,9 @@ def why_waiting(cloud: Cloud, scope: Scope, run: str) -> str:
         since = fleet.get("CreateTime", cloud.clock.now())
         reply = cloud.call("ec2", "describe_fleet_history", FleetId=fleet["FleetId"], StartTime=since)
         reasons += [
-            f"{row['EventInformation'].get('EventSubType', '')} {row['EventInformation'].get('EventDescription', '')}".strip()
+            " ".join(
+                str(row["EventInformation"].get(key, "")) for key in ("EventSubType", "EventDescription")
+            ).strip()
             for row in reply.get("HistoryRecords", ())
             if row.get("EventType") in {"error", "information", "fleet-change"}
         ]

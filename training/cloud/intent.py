@@ -17,7 +17,7 @@ from training.cloud.machine import Market
 from training.errors import UsageError
 from training.store import documents
 from training.store.documents import NonNegative, Versioned
-from training.store.manifest import Count, RunName, Sha256, ShortText, utc_now
+from training.store.manifest import Count, RunName, Sha256, ShortText
 from training.store.storage import Storage
 
 FleetId = Literal[""] | Annotated[str, Field(pattern=r"^fleet-[0-9a-f-]{8,60}$")]
@@ -38,7 +38,9 @@ class Intent(Versioned):
     bundle_sha256: Sha256
     image_id: ShortText
     at_step: Count | None = None
-    prices_usd_per_hour: dict[str, NonNegative] = {}  # "g4dn.xlarge us-east-2a" → price at launch
+    prices_usd_per_hour: Annotated[
+        dict[str, NonNegative], Field(default_factory=dict)
+    ]  # "g4dn.xlarge us-east-2a" → price at launch
     price_source: ShortText = ""
     fleet_id: FleetId = ""
 
@@ -71,11 +73,6 @@ def name_fleet(storage: Storage, intent: Intent, fleet_id: str) -> Intent:
         return intent.model_copy(update={"fleet_id": fleet_id})
 
     return documents.update(storage, layout.fleet_key(intent.run), Intent, change)
-
-
-def age_s(intent: Intent) -> float:
-    """Return how long ago the launch was begun, in seconds."""
-    return (utc_now() - intent.created_at).total_seconds()
 
 
 def _same(one: Intent, other: Intent) -> bool:

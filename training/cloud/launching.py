@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 import platform
@@ -19,6 +20,7 @@ from training.cloud.machine import Launch, Market
 from training.cloud.prices import Pool, Price, Prices, read_prices
 from training.cloud.problems import Absent, CloudError, Present, Unanswered
 from training.cloud.scope import Scope
+from training.cloud.site import Site
 from training.config import Config
 from training.errors import UsageError
 from training.store.documents import read_status, set_status
@@ -65,10 +67,9 @@ def owner() -> str:
     return f"{getpass.getuser()}@{platform.node()}"[:250]
 
 
-def make_plan(
-    cloud: Cloud, scope: Scope, storage: Storage, config: Config, options: Options, root: Path
-) -> Plan:
+def make_plan(site: Site, storage: Storage, options: Options, root: Path) -> Plan:
     """Read what the launch depends on, and refuse what cannot work before anything is made."""
+    config, cloud, scope = site
     aws = config.aws
     kinds = aws.instance_types
     sizes = look.vcpus(cloud, kinds)
@@ -144,9 +145,11 @@ def describe(plan: Plan) -> list[str]:
     ]
 
 
-def requests(plan: Plan, scope: Scope, cloud: Cloud) -> dict[str, Any]:
+def requests(site: Site, plan: Plan) -> dict[str, Any]:
     """Return the exact requests of a launch, for --dry-run."""
+    _, cloud, scope = site
     template = machine.launch_template(scope, cloud.aws, plan.launch)
+    del template["LaunchTemplateData"]["UserData"]  # shown as lines below
     return {
         "create_role": documents.create_role(scope, plan.launch.run),
         "create_instance_profile": documents.create_instance_profile(scope, plan.launch.run),
@@ -156,14 +159,11 @@ def requests(plan: Plan, scope: Scope, cloud: Cloud) -> dict[str, Any]:
     }
 
 
-def start(
-    cloud: Cloud, scope: Scope, storage: Storage, config: Config, plan: Plan, say: Callable[[str], None]
-) -> str:
+def start(site: Site, storage: Storage, plan: Plan, say: Callable[[str], None]) -> str:
     """Make everything and return the fleet's id. What an interrupted start leaves, the next one or `gc` finds."""
+    config, cloud, scope = site
     launch = plan.launch
-    intent = write_intent(
-        storage, _intent(cloud, plan), lambda current: _may_replace(cloud, scope, storage, current)
-    )
+    intent = write_intent(storage, _intent(cloud, plan), lambda current: _may_replace(cloud, scope, current))
     say("  done   the run is ours: its intent is written")
     upload_bundle(storage, plan.bundle)
     say(f"  done   code uploaded, {len(plan.bundle.data) / 1e6:.1f} MB")
@@ -330,7 +330,7 @@ def _intent(cloud: Cloud, plan: Plan) -> Intent:
     )
 
 
-def _may_replace(cloud: Cloud, scope: Scope, storage: Storage, current: Intent) -> bool:
+def _may_replace(cloud: Cloud, scope: Scope, current: Intent) -> bool:
     """Tell whether an earlier launch of the run has ended, or was our own and never became a fleet."""
     if look.fleet_of(cloud, scope, current.run) is not None:
         return False
@@ -340,10 +340,8 @@ def _may_replace(cloud: Cloud, scope: Scope, storage: Storage, current: Intent) 
 def _write_run(storage: Storage, config: Config, launch: Launch) -> None:
     """Write the run's settings, if it is new, and its status: an ended one becomes pending again."""
     settings = json.dumps(config.to_json_dict(), indent=1).encode()
-    try:
+    with contextlib.suppress(PreconditionFailed):  # a run keeps the settings it began with
         storage.put(layout.config_key(launch.run), settings, condition=IF_ABSENT)
-    except PreconditionFailed:
-        pass  # a run keeps the settings it began with
     set_status(storage, launch.run, "pending", phase=LAUNCHING, reason="")
 
 

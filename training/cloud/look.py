@@ -63,9 +63,9 @@ def image_for(cloud: Cloud, scope: Scope, requirements_sha256: str) -> Found:
             f"no image of project {scope.project} in {scope.region}",
             next_step="Bake one, about 15 minutes: make ami",
         )
-    seen = tag(found[0], layout.TAG_REQUIREMENTS) or "none"
+    seen, wanted = tag(found[0], layout.TAG_REQUIREMENTS)[:12] or "none", requirements_sha256[:12]
     raise CloudError(
-        f"the newest image {found[0]['ImageId']} has requirements {seen[:12]}, this code has {requirements_sha256[:12]}",
+        f"the newest image, {found[0]['ImageId']}, has requirements {seen}, this code has {wanted}",
         next_step="Bake an image with these requirements: make ami",
     )
 
@@ -141,9 +141,13 @@ def offered(cloud: Cloud, kinds: Sequence[str], zones: Sequence[str]) -> list[tu
 
 def quota(cloud: Cloud, market: str) -> float | None:
     """Return the account's quota of G and VT machines in vCPUs, None where it cannot be read."""
-    request = {"ServiceCode": "ec2", "QuotaCode": QUOTA_CODES[market]}
+    code = QUOTA_CODES[market]
     try:
-        return float(cloud.call("service-quotas", "get_service_quota", **request)["Quota"]["Value"])
+        return float(
+            cloud.call("service-quotas", "get_service_quota", ServiceCode="ec2", QuotaCode=code)["Quota"][
+                "Value"
+            ]
+        )
     except (Absent, Unsupported):
         return None
 
@@ -197,7 +201,7 @@ def run_names(cloud: Cloud, scope: Scope) -> list[str]:
     """Return the runs in the bucket, oldest first where named by time; empty where there is no bucket."""
     if not bucket_exists(cloud, scope):
         return []
-    token: dict[str, object] = {}
+    token: dict[str, Any] = {}
     names: list[str] = []
     while True:
         reply = cloud.call(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import urllib.request
 from collections.abc import Callable
@@ -76,8 +78,8 @@ def _bucket_steps(cloud: Cloud, scope: Scope) -> list[Step]:
                 f"bucket's {what}",
                 "update",
                 setting,
-                lambda op=operation, doc=setting: cloud.call("s3", op, **_sent(doc)),
-            )  # type: ignore[misc]
+                functools.partial(cloud.call, "s3", operation, **_sent(setting)),
+            )
         )
     return steps
 
@@ -158,10 +160,8 @@ def _group_step(cloud: Cloud, scope: Scope) -> Step:
 
 
 def _make_group(cloud: Cloud, scope: Scope, vpc: str, wanted: list[dict[str, Any]]) -> None:
-    try:
+    with contextlib.suppress(Present):  # from an earlier `up`, or one of which the reply was lost
         cloud.call("ec2", "create_security_group", **documents.create_security_group(scope, vpc))
-    except Present:
-        pass  # from an earlier `up`, or one of which the reply was lost
     group = look.security_group(cloud, scope, vpc)
     if group is None:
         raise CloudError("the security group is not there yet", next_step="Run it again: ./launch.py up")
@@ -189,7 +189,7 @@ def allowed_address(cloud: Cloud) -> str | None:
     if setting != "my-ip":
         return setting
     try:
-        with urllib.request.urlopen(MY_IP_URL, timeout=10) as reply:  # noqa: S310 - a fixed https address
+        with urllib.request.urlopen(MY_IP_URL, timeout=10) as reply:
             return str(reply.read(64).decode("ascii").strip())
     except (OSError, UnicodeDecodeError) as error:
         raise CloudError(
@@ -208,10 +208,8 @@ def _log_group_step(cloud: Cloud, scope: Scope) -> Step:
     )
 
     def make() -> None:
-        try:
+        with contextlib.suppress(Present):  # its retention may still be missing
             cloud.call("logs", "create_log_group", **request)
-        except Present:
-            pass  # its retention may still be missing
         cloud.call("logs", "put_retention_policy", logGroupName=name, retentionInDays=documents.LOG_DAYS)
 
     return Step(f"log group {name}, {documents.LOG_DAYS} days", "keep" if exists else "make", request, make)
@@ -224,8 +222,8 @@ def _service_role_steps(cloud: Cloud) -> list[Step]:
             f"service role of {service}",
             "keep" if service in service_roles(cloud) else "make",
             {"AWSServiceName": service},
-            lambda service=service: make_service_role(cloud, service),
-        )  # type: ignore[misc]
+            functools.partial(make_service_role, cloud, service),
+        )
         for service in documents.SERVICE_ROLES
     ]
 

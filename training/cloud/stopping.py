@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from training import layout
 from training.cloud import look
 from training.cloud.api import SILENCE_S, Cloud
 from training.cloud.ending import delete_fleet, end_traces, wait_until_ended
-from training.cloud.facts import read_facts
 from training.cloud.launching import ENDS, owner
 from training.cloud.problems import CloudError
 from training.cloud.scope import Scope, tag
-from training.errors import UsageError
+from training.cloud.site import Site
 from training.store.documents import read_status, request, set_status
 from training.store.storage import Storage
 
@@ -22,11 +20,9 @@ STOP_WITHIN_S = 600.0
 MAX_FILE_BYTES = 4 << 30
 
 
-def stop(cloud: Cloud, scope: Scope, storage: Storage, run: str, *, now: bool, wait: bool) -> str:
+def stop(site: Site, storage: Storage, run: str, *, now: bool, wait: bool) -> str:
     """End a run and return its state: by its own last checkpoint, or `now`, by taking its machine away."""
-    facts = read_facts(storage, run, cloud.clock.now())
-    if facts.state == "unknown":
-        raise UsageError(f"there is no run {run} in {scope.store}", next_step="List them: ./launch.py list")
+    _, cloud, scope = site
     fleet = look.fleet_of(cloud, scope, run)
     if fleet is None or now or not look.machines(cloud, scope, run):
         # Nobody is there to hear of it, or nobody shall be asked.
@@ -34,7 +30,7 @@ def stop(cloud: Cloud, scope: Scope, storage: Storage, run: str, *, now: bool, w
         return end_run(cloud, scope, storage, run)
     request(storage, run, "stop_now", by=owner())
     cloud.say("  asked   the run saves a checkpoint and ends; --now takes the machine away instead")
-    return _wait_for_end(cloud, scope, storage, run) if wait else facts.state
+    return _wait_for_end(cloud, scope, storage, run) if wait else "stopping"
 
 
 def end_run(cloud: Cloud, scope: Scope, storage: Storage, run: str) -> str:
@@ -72,7 +68,7 @@ def _wait_for_end(cloud: Cloud, scope: Scope, storage: Storage, run: str) -> str
         cloud.clock.sleep(POLL_S)
 
 
-def fetch(storage: Storage, run: str, out: Path, *, latest: bool, say: Callable[[str], None]) -> list[Path]:
+def fetch(storage: Storage, run: str, out: Path, *, latest: bool) -> list[Path]:
     """Copy the model and the report of a run to this computer and return the files.
 
     The trainer writes a model of the best policy so far; `latest` takes the one of the newest step.
@@ -93,6 +89,5 @@ def fetch(storage: Storage, run: str, out: Path, *, latest: bool, say: Callable[
         path = out / key
         path.parent.mkdir(parents=True, exist_ok=True)
         storage.get_to_file(key, path, max_bytes=MAX_FILE_BYTES)
-        say(f"  {path}")
         files.append(path)
     return files
