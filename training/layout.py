@@ -5,6 +5,7 @@ Keys are the same in a directory and in S3. A key never starts with a slash and 
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from datetime import datetime, timezone
@@ -40,6 +41,8 @@ TAG_FLEET_ID = "aws:ec2:fleet-id"  # AWS writes it on an instance of a fleet; se
 # --- paths on the instance ---
 IMAGE_JSON = PurePosixPath("/etc/f1tenth-image.json")
 RUN_ENV = PurePosixPath("/run/f1tenth/run.env")
+RUN_CONFIG = PurePosixPath("/run/f1tenth/config.yaml")  # the settings that reach the store: region, endpoints
+FETCH = PurePosixPath("/usr/local/bin/f1tenth-fetch")  # what user data hands over to
 OUTCOME_JSON = PurePosixPath("/run/f1tenth/outcome.json")  # how the trainer ended; the finish unit reads it
 
 
@@ -204,6 +207,32 @@ def default_bucket_name(project: str, account_id: str, region: str) -> str:
 def wandb_parameter_name(project: str) -> str:
     """Return the SSM parameter (SecureString) that holds the Weights & Biases key."""
     return f"/{project}/wandb-api-key"
+
+
+def instance_policy_name(project: str) -> str:
+    """Return the IAM policy that says what an instance may do."""
+    return f"{project}-instance"
+
+
+def run_role_name(project: str, run: str) -> str:
+    """Return the IAM role, and instance profile, of one run; IAM allows 64 characters."""
+    name = f"{project}-{check_run_name(run)}"
+    return name if len(name) <= 64 else f"{name[:55]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def template_name(project: str, run: str, launch: int) -> str:
+    """Return the launch template of one launch of a run."""
+    return f"{project}-{check_run_name(run)}-{launch}"
+
+
+def security_group_name(project: str) -> str:
+    """Return the security group of the project's instances."""
+    return f"{project}-training"
+
+
+def log_group_name(project: str) -> str:
+    """Return the CloudWatch log group, used where CloudWatch is switched on."""
+    return f"/{project}/training"
 
 
 # --- reading names back ---

@@ -1,0 +1,317 @@
+#!/usr/bin/env python3
+"""Train on AWS spot capacity: the command line. What the commands do is in training/cloud/commands.py."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+if __name__ == "__main__" and "F1TENTH_LAUNCHER" not in os.environ:
+    # ./launch.py works without activating anything: it goes on in the project's own environment.
+    _python = ROOT / ".venv" / "bin" / "python"
+    if _python.exists() and Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():
+        os.execve(_python, [str(_python), *sys.argv], {**os.environ, "F1TENTH_LAUNCHER": "1"})  # noqa: S606 - ourselves
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from training.errors import ConfigurationError, TrainingError, UsageError
+
+if TYPE_CHECKING:
+    from training.cloud.site import Site
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Train on AWS spot capacity: one command, a budget that holds, and nothing left behind.",
+    epilog="Every command may be repeated. Exit codes: 0 done, 1 AWS or the run says no, 2 a wrong word or setting.",
+)
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run, as `train` and `list` print it.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Settings; without it config.yaml, where there is one.")
+]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the exact requests and do nothing.")]
+Print = Annotated[bool, typer.Option("--print", help="Print the command instead of running it.")]
+Delete = Annotated[bool, typer.Option("--delete", help="Do it; without it only said what would go.")]
+
+
+def site_of(config: Path | None, sets: list[str] | None, preset: Literal["cloud"] | None = None) -> Site:
+    """Read the settings and find out who we are."""
+    from training.cloud.commands import say
+    from training.cloud.site import open_site
+
+    return open_site(config, sets or (), say, preset)
+
+
+# --- setting up ---
+@app.command()
+def doctor(
+    *,
+    policy: Annotated[
+        bool, typer.Option("--policy", help="Print the policies for your IAM user and end.")
+    ] = False,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    json: Json = False,
+) -> None:
+    """Look at credentials, quota, network, image; each line says ok or the next command."""
+    from training.cloud import commands
+    from training.cloud.api import Cloud
+    from training.cloud.site import read_settings
+
+    if policy:
+        commands.show_policies(site_of(config, sets))
+        return
+    cloud = Cloud(read_settings(config, sets or ()).aws, commands.say)
+    raise typer.Exit(commands.examine(cloud, ROOT, commands.Manner(json=json)))
+
+
+@app.command()
+def up(*, config: ConfigFile = None, sets: Sets = None, dry_run: DryRun = False, yes: Yes = False) -> None:
+    """Make what training needs: bucket, policy, security group, log group; free of charge while empty."""
+    from training.cloud import commands
+
+    commands.up(site_of(config, sets), commands.Manner(yes=yes, dry_run=dry_run))
+
+
+@app.command()
+def down(
+    *,
+    data: Annotated[
+        bool, typer.Option("--data", help="Delete the bucket too, with every run in it.")
+    ] = False,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    yes: Yes = False,
+) -> None:
+    """Remove all that `up` and `train` made. Images stay: `make ami` made them."""
+    from training.cloud import commands
+
+    commands.down(site_of(config, sets), commands.Manner(yes=yes), data=data)
+
+
+@app.command()
+def gc(
+    *,
+    delete: Delete = False,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Find leaked and half-made things of the project, and say how to end them."""
+    from training.cloud import commands
+
+    commands.gc(site_of(config, sets), commands.Manner(json=json, yes=yes), delete=delete)
+
+
+# --- runs ---
+@app.command()
+def train(
+    *,
+    name: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Name of the run; made from the time.")
+    ] = None,
+    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Continue this run.")] = None,
+    at: Annotated[
+        int | None, typer.Option(metavar="STEP", min=0, help="With --resume: its checkpoint.")
+    ] = None,
+    market: Annotated[Literal["spot", "on-demand"], typer.Option(help="Which capacity; same cap.")] = "spot",
+    no_relaunch: Annotated[
+        bool, typer.Option("--no-relaunch", help="Do not replace a lost machine.")
+    ] = False,
+    max_hours: Annotated[float | None, typer.Option(metavar="H", help="The fleet ends after this.")] = None,
+    max_cost_usd: Annotated[
+        float | None, typer.Option(metavar="USD", help="Or before it can cost more.")
+    ] = None,
+    keep_on_failure: Annotated[
+        str, typer.Option(metavar="TIME", help="Keep a failed machine up for this long: 30m, 2h.")
+    ] = "0m",
+    detach: Annotated[bool, typer.Option("--detach", help="Do not follow the start.")] = False,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Launch a run: show price and hard cap, ask, start, follow it to its first steps."""
+    from training.cloud import commands
+    from training.cloud.launching import Options
+
+    if at is not None and resume is None:
+        raise UsageError("--at needs --resume RUN")
+    if resume is not None and name is not None:
+        raise UsageError("--resume RUN has a name already: leave --name out")
+    limits = {"max_hours": max_hours, "max_cost_usd": max_cost_usd}
+    given = [f"aws.{key}={value}" for key, value in limits.items() if value is not None]
+    keep_s = commands.seconds(keep_on_failure)
+    site = site_of(config, [*(sets or ()), *given], "cloud")
+    run = commands.run_name(resume, name, site.config.training.run_name)
+    options = Options(run, resume is not None, at, market, not no_relaunch, keep_s)
+    manner = commands.Manner(json=json, yes=yes, dry_run=dry_run)
+    raise typer.Exit(commands.train(site, options, ROOT, manner, detach=detach))
+
+
+@app.command()
+def status(
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="One run in detail; all without it.")
+    ] = None,
+    *,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    json: Json = False,
+) -> None:
+    """Tell how runs are: phase, attempts, speed, last checkpoint, cost, time left."""
+    from training.cloud import commands
+
+    site, manner = site_of(config, sets), commands.Manner(json=json)
+    if run is None:
+        commands.statuses(site, manner)
+    else:
+        commands.status(site, run, manner)
+
+
+@app.command(name="list")
+def list_runs(*, config: ConfigFile = None, sets: Sets = None, json: Json = False) -> None:
+    """List the runs of the project, newest first."""
+    from training.cloud import commands
+
+    commands.statuses(site_of(config, sets), commands.Manner(json=json))
+
+
+@app.command()
+def logs(
+    run: Run,
+    *,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the run ends.")] = False,
+    config: ConfigFile = None,
+    sets: Sets = None,
+) -> None:
+    """Print a run's log, through relaunches."""
+    from training.cloud import commands
+
+    commands.logs(site_of(config, sets), run, follow=follow)
+
+
+@app.command()
+def stop(
+    run: Run,
+    *,
+    now: Annotated[
+        bool, typer.Option("--now", help="End the fleet at once, without a last checkpoint.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it has ended.")] = True,
+    config: ConfigFile = None,
+    sets: Sets = None,
+) -> None:
+    """Stop a run: it saves a checkpoint, then ends; `train --resume` continues it."""
+    from training.cloud import commands
+
+    commands.stop(site_of(config, sets), run, now=now, wait=wait)
+
+
+@app.command()
+def fetch(
+    run: Run,
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where to put it, below runs/.")] = Path(),
+    latest: Annotated[bool, typer.Option("--latest", help="The newest model instead of the best.")] = False,
+    config: ConfigFile = None,
+    sets: Sets = None,
+) -> None:
+    """Copy a run's model and report to this computer."""
+    from training.cloud import commands
+
+    commands.fetch(site_of(config, sets), run, out, latest=latest)
+
+
+@app.command()
+def prune(
+    run: Run,
+    *,
+    keep: Annotated[int, typer.Option(min=2, max=1000, help="Newest checkpoints to keep.")] = 2,
+    delete: Delete = False,
+    config: ConfigFile = None,
+    sets: Sets = None,
+) -> None:
+    """Remove from the store what no kept checkpoint of a run needs."""
+    from training.cloud import commands
+
+    raise typer.Exit(commands.prune(site_of(config, sets), run, keep=keep, delete=delete))
+
+
+# --- reaching a machine ---
+@app.command()
+def ssh(run: Run, *, only_print: Print = False, config: ConfigFile = None, sets: Sets = None) -> None:
+    """Open a shell on a run's machine, through Session Manager."""
+    from training.cloud import commands
+
+    raise typer.Exit(commands.ssh(site_of(config, sets), run, only_print=only_print))
+
+
+@app.command()
+def tensorboard(
+    run: Run,
+    *,
+    port: Annotated[int, typer.Option(min=1024, max=65535, help="Port on this computer.")] = 6006,
+    only_print: Print = False,
+    config: ConfigFile = None,
+    sets: Sets = None,
+) -> None:
+    """Bring a run's TensorBoard to this computer, through Session Manager."""
+    from training.cloud import commands
+
+    raise typer.Exit(commands.tensorboard(site_of(config, sets), run, port, only_print=only_print))
+
+
+# --- money ---
+@app.command()
+def prices(*, config: ConfigFile = None, sets: Sets = None, json: Json = False) -> None:
+    """Compare live prices by type and zone, with what spot saves."""
+    from training.cloud import commands
+
+    commands.compare_prices(site_of(config, sets), commands.Manner(json=json))
+
+
+@app.command()
+def cost(run: Run, *, config: ConfigFile = None, sets: Sets = None, json: Json = False) -> None:
+    """Tell what a run has cost: per million steps, to its first clean lap, goodput."""
+    from training.cloud import commands
+
+    commands.cost(site_of(config, sets), run, commands.Manner(json=json))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command and return the exit code: 0 done, 1 the world's answer, 2 the user's words."""
+    try:
+        app(sys.argv[1:] if arguments is None else arguments, prog_name="./launch.py")
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+    except KeyboardInterrupt:
+        print("\nstopped here. What is half-made now: ./launch.py gc", file=sys.stderr)
+        return 1
+    except TrainingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if _is_the_users(error) else 1
+    return 0
+
+
+def _is_the_users(error: TrainingError) -> bool:
+    from training.store.storage import StoreError
+
+    return isinstance(error, (UsageError, ConfigurationError)) and not isinstance(error, StoreError)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""An account on moto that knows a project's image, and the launcher run against it as a user runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from tests.servers import CREDENTIALS
+from training.cloud.api import Clock, Cloud
+from training.cloud.scope import Scope, read_scope
+from training.config import AwsSettings, EndpointSettings
+from training.store.opening import open_store
+from training.store.retry import RetryingStorage
+
+ROOT = Path(__file__).parents[2]
+REGION = "us-east-1"
+SERVICES = tuple(EndpointSettings.model_fields)
+
+
+class Account(NamedTuple):
+    """An AWS account for one test: a project of its own in moto, a folder to type commands in."""
+
+    endpoint: str
+    project: str
+    folder: Path
+
+    @property
+    def aws(self) -> AwsSettings:
+        return AwsSettings.model_validate(self.settings["aws"])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {
+            "aws": {
+                "aws_region": REGION,
+                "project_name": self.project,
+                "availability_zones": ["us-east-1a", "us-east-1b"],
+                "instance_types": ["g4dn.xlarge", "g5.xlarge"],
+                "endpoints": dict.fromkeys(SERVICES, self.endpoint),
+            }
+        }
+
+    @property
+    def cloud(self) -> Cloud:
+        return Cloud(self.aws, lambda _: None, Clock(sleep=lambda _: None))
+
+    @property
+    def scope(self) -> Scope:
+        return read_scope(self.cloud)
+
+    @property
+    def storage(self) -> RetryingStorage:
+        return open_store(self.scope.store, self.aws)
+
+    def write_config(self, **aws: object) -> Path:
+        settings = self.settings
+        settings["aws"].update(aws)
+        path = self.folder / "config.yaml"
+        path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+        return path
+
+    def launch(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """Run ./launch.py with these arguments, as a user in the project's folder would."""
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+            **CREDENTIALS,
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
+            "F1TENTH_LAUNCHER": "1",
+            "COLUMNS": "120",
+            **(env or {}),
+        }
+        command = [sys.executable, str(ROOT / "launch.py"), *arguments]
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+            timeout=120,
+        )
+
+    def launch_json(self, *arguments: str) -> Any:
+        done = self.launch(*arguments, "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+    def bake(self, requirements: bytes | None = None) -> str:
+        """Do what `make ami` does as far as the launcher can see: an image with its tags."""
+        content = (ROOT / "requirements.txt").read_bytes() if requirements is None else requirements
+        tags = self.scope.tags({"RequirementsSha256": hashlib.sha256(content).hexdigest()})
+        cloud = self.cloud
+        image = cloud.call("ec2", "register_image", Name=f"{self.project}-{len(tags)}-{content[:4].hex()}")[
+            "ImageId"
+        ]
+        cloud.call("ec2", "create_tags", Resources=[image], Tags=tags)
+        return str(image)

@@ -1,0 +1,73 @@
+"""The documents that are sent to AWS, as texts to look at: `python -m tests.cloud.golden` writes them anew."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import NamedTuple
+
+from training.cloud import documents, machine, policies
+from training.cloud.machine import Launch
+from training.cloud.scope import Scope
+from training.config import AwsSettings
+
+FOLDER = Path(__file__).with_name("golden")
+SCOPE = Scope("f1tenth", "123456789012", "us-east-2", "f1tenth-123456789012-us-east-2")
+AWS = AwsSettings(volume_size_gb=60, key_pair_name="laptop")
+LAUNCH = Launch(
+    run="lap-record",
+    number=1,
+    owner="kim@laptop",
+    image_id="ami-0123456789abcdef0",
+    security_group_id="sg-0123456789abcdef0",
+    bundle_sha256="ab" * 32,
+    training_type="sac",
+    instance_types=("g4dn.xlarge", "g5.xlarge"),
+    pools=(("g4dn.xlarge", "subnet-a"), ("g4dn.xlarge", "subnet-b"), ("g5.xlarge", "subnet-b")),
+    valid_until=datetime(2026, 12, 1, 18, 0, tzinfo=timezone.utc),
+    hours=4.97,
+    price_cap_usd_per_hour=1.006,
+    keep_on_failure_s=1800,
+)
+
+
+class Golden(NamedTuple):
+    """A file's name and the text it should hold."""
+
+    name: str
+    text: str
+
+
+def everything() -> list[Golden]:
+    """Return every document that the launcher sends for one project and one run."""
+    template = machine.launch_template(SCOPE, AWS, LAUNCH)
+    by_name: dict[str, object] = {
+        "instance_trust": policies.instance_trust(),
+        "instance_policy": policies.instance_policy(SCOPE),
+        "daily_policy": policies.daily_policy(SCOPE),
+        "setup_policy": policies.setup_policy(SCOPE),
+        "create_bucket": documents.create_bucket(SCOPE),
+        "bucket_settings": documents.bucket_settings(SCOPE, accelerate=True),
+        "create_policy": documents.create_policy(SCOPE),
+        "create_security_group": documents.create_security_group(SCOPE, "vpc-0123456789abcdef0"),
+        "ingress": documents.ingress("203.0.113.7"),
+        "create_log_group": documents.create_log_group(SCOPE),
+        "create_role": documents.create_role(SCOPE, LAUNCH.run),
+        "create_instance_profile": documents.create_instance_profile(SCOPE, LAUNCH.run),
+        "launch_template": template,
+        "fleet_spot": machine.fleet_request(SCOPE, LAUNCH, "lt-0123456789abcdef0", 1),
+        "fleet_on_demand_once": machine.fleet_request(
+            SCOPE, LAUNCH._replace(market="on-demand", relaunch=False), "lt-0123456789abcdef0", 1
+        ),
+    }
+    texts = [
+        Golden(f"{name}.json", json.dumps(data, indent=1, default=str) + "\n") for name, data in by_name.items()
+    ]
+    return [*texts, Golden("user_data.sh", machine.user_data(SCOPE, AWS, LAUNCH))]
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for document in everything():
+        (FOLDER / document.name).write_text(document.text, encoding="utf-8")

@@ -1,0 +1,164 @@
+"""Send requests to AWS: one place for endpoints, time-outs, retries, errors and saying what is waited for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from typing import Any, NamedTuple
+
+from training.cloud.problems import LOGIN, CloudError, NoAccess, Unanswered, from_reply
+from training.config import AwsSettings
+from training.errors import ConfigurationError
+
+DEADLINE_S = 60.0
+FIRST_DELAY_S = 0.5
+LONGEST_DELAY_S = 8.0
+# A wait longer than this is explained to whoever waits.
+SILENCE_S = 30.0
+# The Pricing API has few homes; this one serves all regions.
+PRICING_REGION = "us-east-1"
+_ENDPOINT_NAMES = {"service-quotas": "quotas"}
+
+
+class Clock(NamedTuple):
+    """Time, which tests replace."""
+
+    now: Callable[[], datetime] = lambda: datetime.now(timezone.utc)
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+class Cloud:
+    """AWS of one account and region, as the settings say."""
+
+    def __init__(
+        self, aws: AwsSettings, say: Callable[[str], None] = print, clock: Clock | None = None
+    ) -> None:
+        self.aws, self.say, self.clock = aws, say, clock or Clock()
+        self._clients: dict[str, Any] = {}
+
+    def call(
+        self, service: str, operation: str, *, repeat_unknown: bool = True, **request: Any
+    ) -> dict[str, Any]:
+        """Send one request until it is answered, at most a minute; raise a `CloudError` for any other answer.
+
+        Nearly every creation here has a name of its own, so a repetition after a lost reply is answered by
+        `Present`. Where that is not so, `repeat_unknown=False` raises `Unanswered` at once if the outcome is unknown.
+        """
+        start = spoken = self.clock.monotonic()
+        delay = FIRST_DELAY_S
+        while True:
+            try:
+                return self.send(service, operation, request)
+            except Unanswered as error:
+                now = self.clock.monotonic()
+                if (not repeat_unknown and not error.refused) or now + delay > start + DEADLINE_S:
+                    raise
+                if now + delay > spoken + SILENCE_S:
+                    self.say(f"AWS answers {error.message}; asking again, for {DEADLINE_S:.0f} s in all")
+                    spoken = now
+            self.clock.sleep(delay)
+            delay = min(2 * delay, LONGEST_DELAY_S)
+
+    def pages(self, service: str, operation: str, key: str, **request: Any) -> Iterator[Any]:  # noqa: ANN401 - any request
+        """Yield the items of a list that AWS answers in pages."""
+        while True:
+            reply = self.call(service, operation, **request)
+            yield from reply.get(key, ())
+            token = reply.get("NextToken") or reply.get("nextToken")
+            if token:
+                request = {**request, ("NextToken" if "NextToken" in reply else "nextToken"): token}
+            elif reply.get("IsTruncated") and reply.get("Marker"):
+                request = {**request, "Marker": reply["Marker"]}
+            else:
+                return
+
+    def send(self, service: str, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Send one request once; tests put their faults here."""
+        from botocore.exceptions import (  # noqa: PLC0415 - half a second that --help need not pay
+            BotoCoreError,
+            ClientError,
+            ParamValidationError,
+        )
+
+        action = permission(service, operation)
+        try:
+            reply: dict[str, Any] = getattr(self.client(service), operation)(**request)
+        except ClientError as error:
+            raise from_reply(error.response, action) from error
+        except ParamValidationError as error:
+            raise ConfigurationError(f"{action}: {error}") from error
+        except BotoCoreError as error:
+            raise _unsent(error, action, self.aws) from error
+        return reply
+
+    def client(self, service: str) -> Any:  # noqa: ANN401 - boto3 makes its classes at run time
+        """Return the client of a service, made once."""
+        if service not in self._clients:
+            self._clients[service] = _client(service, self.aws)
+        return self._clients[service]
+
+
+def permission(service: str, operation: str) -> str:
+    """Return the IAM action that an operation needs, for people: create_fleet of ec2 is ec2:CreateFleet."""
+    prefix = {"service-quotas": "servicequotas"}.get(service, service)
+    special = {
+        "list_objects_v2": "ListBucket",
+        "head_bucket": "ListBucket",
+        "head_object": "GetObject",
+        "list_object_versions": "ListBucketVersions",
+        "delete_objects": "DeleteObject",
+        "get_bucket_encryption": "GetEncryptionConfiguration",
+        "put_bucket_encryption": "PutEncryptionConfiguration",
+        "put_public_access_block": "PutBucketPublicAccessBlock",
+        "put_bucket_lifecycle_configuration": "PutLifecycleConfiguration",
+    }
+    name = special.get(operation) or "".join(part.capitalize() for part in operation.split("_"))
+    return f"{prefix}:{name}"
+
+
+def _client(service: str, aws: AwsSettings) -> Any:  # noqa: ANN401 - boto3 makes its classes at run time
+    import boto3  # noqa: PLC0415 - half a second that --help need not pay
+    from botocore.config import Config  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+
+    endpoint: str | None = getattr(aws.endpoints, _ENDPOINT_NAMES.get(service, service))
+    config = Config(
+        connect_timeout=5,
+        read_timeout=30,
+        retries={"total_max_attempts": 1, "mode": "standard"},  # `call` repeats, and says so
+        s3={"addressing_style": "path"} if endpoint else {},
+    )
+    region = aws.aws_region if service != "pricing" or endpoint else PRICING_REGION
+    try:
+        session: Any = boto3.session.Session()
+        return session.client(service, region_name=region, endpoint_url=endpoint, config=config)
+    except BotoCoreError as error:
+        raise _unsent(error, service, aws) from error
+
+
+def _unsent(error: Exception, action: str, aws: AwsSettings) -> CloudError | ConfigurationError:
+    names = {ancestor.__name__ for ancestor in type(error).__mro__}
+    if names & {
+        "NoCredentialsError",
+        "PartialCredentialsError",
+        "TokenRetrievalError",
+        "SSOError",
+        "CredentialRetrievalError",
+        "UnauthorizedSSOTokenError",
+        "LoginError",
+    }:
+        return NoAccess(f"{action}: {error}", next_step=LOGIN)
+    if "ProfileNotFound" in names:
+        return ConfigurationError(
+            f"{error}", next_step="Correct AWS_PROFILE; `aws configure list-profiles` has the names."
+        )
+    if "EndpointConnectionError" in names:
+        return Unanswered(
+            f"{action}: {error}",
+            next_step=f"Check the network, and that aws.aws_region = {aws.aws_region} is a region of AWS.",
+        )
+    if names & {"ConnectionError", "HTTPClientError", "IncompleteReadError", "ResponseParserError"}:
+        return Unanswered(f"{action}: {error}", next_step="Check the network and try again.")
+    return CloudError(f"{action}: {error}")

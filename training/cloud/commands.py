@@ -1,0 +1,332 @@
+"""What the launcher's commands do and print; launch.py holds their options. Answers go to stdout, news to stderr."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from training import layout
+from training.cloud import (
+    doctor,
+    ending,
+    facts,
+    launching,
+    look,
+    policies,
+    prices,
+    reaching,
+    setup,
+    stopping,
+    watching,
+)
+from training.cloud.api import Cloud
+from training.cloud.site import Site
+from training.errors import UsageError
+from training.store.documents import set_status
+from training.store.opening import open_store
+from training.store.prune import prune as prune_run
+
+MAX_KEEP_S = 4 * 3600
+
+
+class Manner(NamedTuple):
+    """How a command talks."""
+
+    json: bool = False
+    yes: bool = False
+    dry_run: bool = False
+
+
+def say(line: str) -> None:
+    """Tell a person something, past what a script reads."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def show(data: object) -> None:
+    """Print data as JSON."""
+    print(json.dumps(data, indent=2, default=str))
+
+
+def ask(question: str, manner: Manner) -> None:
+    """Go on only if the user agrees."""
+    if manner.yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} Nobody is here to answer", next_step="Add --yes.")
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise UsageError("nothing was done")
+
+
+def table(title: str, heads: list[str], rows: list[list[str]]) -> None:
+    """Print a table that fits the terminal."""
+    from rich.console import Console  # noqa: PLC0415 - drawing takes time to load
+    from rich.table import Table  # noqa: PLC0415
+
+    drawn = Table(*heads, title=title, title_justify="left", box=None, pad_edge=False)
+    for row in rows:
+        drawn.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 120).print(drawn)
+
+
+# --- setting up ---
+def examine(cloud: Cloud, root: Path, manner: Manner) -> int:
+    """Print what `doctor` finds."""
+    findings = []
+    for finding in doctor.examine(cloud, root):
+        findings.append(finding)
+        if not manner.json:
+            print(f"{'ok' if finding.ok else 'NO'}  {finding.what:16} {finding.detail}", flush=True)
+            if not finding.ok:
+                print(f"    → {finding.next_step}")
+    missing = doctor.missing_policy(findings)
+    if manner.json:
+        show({"findings": [{"ok": one.ok, **one._asdict()} for one in findings], "missing_policy": missing})
+    elif missing:
+        print("\nPaste this in the IAM console: Users → you → Add permissions → Create inline policy → JSON:")
+        show(missing)
+    return 0 if all(finding.ok for finding in findings) else 1
+
+
+def show_policies(site: Site) -> None:
+    """Print the policies that a person needs."""
+    show(
+        {
+            "train": policies.daily_policy(site.scope),
+            "up and down": policies.setup_policy(site.scope),
+        }
+    )
+
+
+def up(site: Site, manner: Manner) -> None:
+    """Make what is missing, after asking."""
+    steps = setup.plan(site.cloud, site.scope)
+    if manner.dry_run:
+        show([{"what": step.what, "action": step.action, "request": step.request} for step in steps])
+        return
+    new = [step for step in steps if step.action == "make"]
+    for step in new:
+        say(f"  make    {step.what}")
+    if new:
+        ask("Make these? They cost nothing while they are empty.", manner)
+    setup.apply(steps, say)
+    print(f"up: {site.scope.store} in {site.scope.region}. Next: make ami, then ./launch.py train")
+
+
+def down(site: Site, manner: Manner, *, data: bool) -> None:
+    """Remove everything, after asking; data only if told to."""
+    cloud, scope = site.cloud, site.scope
+    exists = look.bucket_exists(cloud, scope)
+    for fleet in look.fleets(cloud, scope):
+        say(f"  running {fleet['FleetId']}: its machine will be terminated without a last checkpoint")
+    if exists:
+        count, size = ending.bucket_size(cloud, scope)
+        fate = "will be DELETED" if data else "stays (--data deletes it)"
+        say(f"  bucket  {scope.bucket}, {count} objects, {size / 1e9:.3f} GB: {fate}")
+    ask(f"Remove project {scope.project} from {scope.region}?", manner)
+    ending.down(cloud, scope, data=data, say=say)
+    rest = f" but its bucket {scope.bucket}" if exists and not data else ""
+    print(f"down: nothing of the project is left{rest}")
+
+
+def gc(site: Site, manner: Manner, *, delete: bool) -> None:
+    """Print what is left over, and end it if told to."""
+    exists = look.bucket_exists(site.cloud, site.scope)
+    storage = open_store(site.scope.store, site.config.aws) if exists else None
+    leaks = ending.find_leaks(site.cloud, site.scope, storage)
+    if manner.json:
+        show([leak._asdict() for leak in leaks])
+    else:
+        for leak in leaks:
+            print(leak.line)
+        print(f"{len(leaks)} found" + (". End them: ./launch.py gc --delete" if leaks and not delete else ""))
+    if not delete or not leaks:
+        return
+    ask(f"End these {len(leaks)}?", manner)
+
+    def end_run(run: str) -> None:
+        if storage is not None:
+            set_status(storage, run, "stopped", only_from={"pending"}, reason="its launch was interrupted")
+
+    for leak in leaks:
+        ending.end_leak(site.cloud, site.scope, leak, end_run)
+        say(f"  gone    {leak.kind} {leak.id}")
+
+
+# --- runs ---
+def train(site: Site, options: launching.Options, root: Path, manner: Manner, *, detach: bool) -> int:
+    """Plan, ask, start, follow."""
+    storage = site.storage
+    plan = launching.make_plan(site, storage, options, root)
+    lines = launching.describe(plan)
+    if manner.dry_run:
+        show({"plan": lines, **launching.requests(site, plan)})
+        return 0
+    for line in lines:
+        say(line)
+    ask("Launch?", manner)
+    fleet = launching.start(site, storage, plan, say)
+    state = "pending" if detach else watching.follow(site.cloud, site.scope, storage, options.run, say)
+    if manner.json:
+        until = plan.launch.valid_until.isoformat()
+        show(
+            {
+                "run": options.run,
+                "fleet_id": fleet,
+                "cap_usd": plan.cap_usd,
+                "valid_until": until,
+                "state": state,
+            }
+        )
+    else:
+        print(
+            f"run {options.run} is {state}. "
+            f"Watch: ./launch.py logs -f {options.run}. Stop: ./launch.py stop {options.run}"
+        )
+    return 1 if state == "failed" else 0
+
+
+def statuses(site: Site, manner: Manner) -> None:
+    """Print all runs, newest first."""
+    storage, now = site.storage, site.cloud.clock.now()
+    found = [facts.read_facts(storage, run, now) for run in look.run_names(site.cloud, site.scope)]
+    if manner.json:
+        show([one.to_json_dict() for one in found])
+        return
+    rows = [
+        [
+            one.run,
+            one.state,
+            f"{one.steps:,}",
+            str(len(one.attempts)),
+            f"${one.cost_usd:.2f}",
+            "" if one.hours_left is None else f"{one.hours_left:.1f} h",
+        ]
+        for one in reversed(found)
+    ]
+    table(f"{len(found)} runs", ["run", "state", "steps", "attempts", "cost", "time left"], rows)
+
+
+def status(site: Site, run: str, manner: Manner) -> None:
+    """Print one run in detail, and why it waits if it has no machine."""
+    one = _known(site, run)
+    machines = look.machines(site.cloud, site.scope, run)
+    if manner.json:
+        show({**one.to_json_dict(), "machines": [machine["InstanceId"] for machine in machines]})
+        return
+    for line in facts.describe(one):
+        print(line)
+    for machine in machines:
+        print(f"machine     {machine['InstanceId']}, {machine['InstanceType']}, {machine['State']['Name']}")
+    if one.state in {"pending", "running"} and not machines:
+        print(f"waiting     {facts.why_waiting(site.cloud, site.scope, run)}")
+
+
+def logs(site: Site, run: str, *, follow: bool) -> None:
+    """Print a run's log."""
+    _known(site, run)
+    watching.follow_log(site.cloud, site.storage, run, sys.stdout.write, until_end=follow)
+
+
+def stop(site: Site, run: str, *, now: bool, wait: bool) -> None:
+    """Stop a run."""
+    _known(site, run)
+    state = stopping.stop(site, site.storage, run, now=now, wait=wait)
+    again = "" if state == "done" else f". Continue: ./launch.py train --resume {run}"
+    print(f"run {run} is {state}{again}")
+
+
+def fetch(site: Site, run: str, out: Path, *, latest: bool) -> None:
+    """Copy a run's model and report here, and print the files."""
+    _known(site, run)
+    for path in stopping.fetch(site.storage, run, out, latest=latest):
+        print(path)
+
+
+def prune(site: Site, run: str, *, keep: int, delete: bool) -> int:
+    """Prune a run's store."""
+    _known(site, run)
+    return prune_run(run, store=site.scope.store, keep=keep, dry_run=not delete, aws=site.config.aws)
+
+
+# --- reaching a machine ---
+def ssh(site: Site, run: str, *, only_print: bool) -> int:
+    """Open a shell on a run's machine."""
+    machine = reaching.machine_of(site.cloud, site.scope, run)
+    return _reach(reaching.shell_command(site.cloud, machine), only_print=only_print)
+
+
+def tensorboard(site: Site, run: str, port: int, *, only_print: bool) -> int:
+    """Bring a run's TensorBoard to this computer."""
+    machine = reaching.machine_of(site.cloud, site.scope, run)
+    say(f"TensorBoard: http://127.0.0.1:{port} (Ctrl-C ends the connection, not the run)")
+    return _reach(reaching.tensorboard_command(site.cloud, machine, port), only_print=only_print)
+
+
+def _reach(command: list[str], *, only_print: bool) -> int:
+    if only_print:
+        print(shlex.join(command))
+        return 0
+    reaching.check_tools(command)
+    return subprocess.call(command)  # noqa: S603 - a command of ours
+
+
+# --- money ---
+def compare_prices(site: Site, manner: Manner) -> None:
+    """Print prices by type and zone."""
+    rows = prices.compare(prices.read_prices(site.cloud, site.config.aws.instance_types))
+    if manner.json:
+        show(rows)
+        return
+    heads = ["type", "zone", "spot $/h", "on demand $/h", "saved", "source"]
+    cells = [
+        [
+            row["type"],
+            row["zone"],
+            f"{row['spot']:.3f}",
+            f"{row['on_demand']:.3f}",
+            f"{row['saved']:.0%}",
+            row["source"],
+        ]
+        for row in rows
+    ]
+    table(f"{site.scope.region}, cheapest first", heads, cells)
+
+
+def cost(site: Site, run: str, manner: Manner) -> None:
+    """Print what a run has cost."""
+    figures = facts.cost_figures(site.storage, _known(site, run))
+    if manner.json:
+        show(figures)
+        return
+    for key, value in figures.items():
+        text = "not yet" if value is None else f"{value:.4g}" if isinstance(value, float) else value
+        print(f"{key.replace('_', ' '):26} {text}")
+
+
+# --- the user's words ---
+def run_name(*names: str | None) -> str:
+    """Return the first name that is given, checked, or a new one."""
+    return layout.check_run_name(next((name for name in names if name), None) or layout.new_run_id())
+
+
+def seconds(text: str) -> int:
+    """Return a time like 30m or 2h in seconds; UsageError for anything else or more than four hours."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    if text[-1:] not in units or not text[:-1].isdigit() or int(text[:-1]) * units[text[-1]] > MAX_KEEP_S:
+        raise UsageError(f"--keep-on-failure {text!r} is no time of at most 4h", next_step="Write 30m or 2h.")
+    return int(text[:-1]) * units[text[-1]]
+
+
+def _known(site: Site, run: str) -> facts.Facts:
+    """Return what is known of a run. UsageError if there is none of that name."""
+    one = facts.read_facts(site.storage, layout.check_run_name(run), site.cloud.clock.now())
+    if one.status is None and one.intent is None:
+        raise UsageError(
+            f"there is no run {run} in {site.scope.store}", next_step="List them: ./launch.py list"
+        )
+    return one

@@ -1,0 +1,150 @@
+"""What the project consists of on AWS, as the requests that make it. Pure; `up --dry-run` prints them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from training import layout
+from training.cloud import policies
+from training.cloud.scope import Scope
+from training.errors import UsageError
+
+Request = dict[str, Any]
+LOG_DAYS = 30
+# Old versions outlive an accident by a month; parts of uploads that broke off, by two days.
+OLD_VERSION_DAYS = 30
+BROKEN_UPLOAD_DAYS = 2
+SSH_PORT, TENSORBOARD_PORT = 22, 6006
+SERVICE_ROLES = ("ec2fleet.amazonaws.com", "spot.amazonaws.com")
+
+
+def create_bucket(scope: Scope) -> Request:
+    """Return the request that makes the bucket; us-east-1 must not be named in it."""
+    request: Request = {"Bucket": scope.bucket, "ObjectOwnership": "BucketOwnerEnforced"}
+    if scope.region != "us-east-1":
+        request["CreateBucketConfiguration"] = {"LocationConstraint": scope.region}
+    return request
+
+
+def bucket_settings(scope: Scope, *, accelerate: bool) -> dict[str, Request]:
+    """Return operation → request for all that is set on the bucket; each may be sent again."""
+    name = {"Bucket": scope.bucket}
+    settings: dict[str, Request] = {
+        "put_public_access_block": {
+            **name,
+            "PublicAccessBlockConfiguration": dict.fromkeys(
+                ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True
+            ),
+        },
+        "put_bucket_ownership_controls": {
+            **name,
+            "OwnershipControls": {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]},
+        },
+        "put_bucket_versioning": {**name, "VersioningConfiguration": {"Status": "Enabled"}},
+        "put_bucket_encryption": {
+            **name,
+            "ServerSideEncryptionConfiguration": {
+                "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+            },
+        },
+        "put_bucket_lifecycle_configuration": {**name, "LifecycleConfiguration": lifecycle()},
+        "put_bucket_tagging": {**name, "Tagging": {"TagSet": scope.tags()}},
+    }
+    if accelerate:
+        settings["put_bucket_accelerate_configuration"] = {
+            **name,
+            "AccelerateConfiguration": {"Status": "Enabled"},
+        }
+    if not scope.plain_http:
+        settings["put_bucket_policy"] = {**name, "Policy": policies.bucket_policy(scope)}
+    return settings
+
+
+def lifecycle() -> Request:
+    """Return the rules: only what nobody reads any more goes. An age rule would take live replay segments."""
+    return {
+        "Rules": [
+            {
+                "ID": "old-versions-and-broken-uploads",
+                "Status": "Enabled",
+                "Filter": {"Prefix": ""},
+                "NoncurrentVersionExpiration": {"NoncurrentDays": OLD_VERSION_DAYS},
+                "Expiration": {"ExpiredObjectDeleteMarker": True},
+                "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": BROKEN_UPLOAD_DAYS},
+            }
+        ]
+    }
+
+
+def create_policy(scope: Scope) -> Request:
+    """Return the request that makes the policy of the instances."""
+    return {
+        "PolicyName": layout.instance_policy_name(scope.project),
+        "Path": scope.iam_path,
+        "Description": "What a training machine of the project may do",
+        "PolicyDocument": policies.instance_policy(scope),
+        "Tags": scope.tags(),
+    }
+
+
+def create_security_group(scope: Scope, vpc_id: str) -> Request:
+    """Return the request that makes the security group, closed."""
+    return {
+        "GroupName": layout.security_group_name(scope.project),
+        "Description": "Training machines: nothing comes in unless open_ports_to says so",
+        "VpcId": vpc_id,
+        "TagSpecifications": [{"ResourceType": "security-group", "Tags": scope.tags()}],
+    }
+
+
+def ingress(address: str | None) -> list[Request]:
+    """Return the rules that let one IPv4 address reach SSH and TensorBoard; none for None.
+
+    Raises UsageError for anything but one address: never the whole world.
+    """
+    if address is None:
+        return []
+    parts = address.split(".")
+    if (
+        len(parts) != 4
+        or not all(part.isdigit() and int(part) < 256 for part in parts)
+        or address.startswith("0.")
+    ):
+        raise UsageError(
+            f"aws.open_ports_to = {address!r} is not one IPv4 address",
+            next_step="Write none, my-ip or e.g. 203.0.113.7",
+        )
+    return [
+        {
+            "IpProtocol": "tcp",
+            "FromPort": port,
+            "ToPort": port,
+            "IpRanges": [{"CidrIp": f"{address}/32", "Description": what}],
+        }
+        for port, what in ((SSH_PORT, "SSH"), (TENSORBOARD_PORT, "TensorBoard"))
+    ]
+
+
+def create_log_group(scope: Scope) -> Request:
+    """Return the request that makes the log group; it costs nothing while it is empty."""
+    return {"logGroupName": layout.log_group_name(scope.project), "tags": {layout.TAG_PROJECT: scope.project}}
+
+
+def create_role(scope: Scope, run: str) -> Request:
+    """Return the request that makes a run's role; the tag Run is what the policy goes by."""
+    return {
+        "RoleName": layout.run_role_name(scope.project, run),
+        "Path": scope.iam_path,
+        "Description": f"Machines of the run {run}",
+        "AssumeRolePolicyDocument": policies.instance_trust(),
+        "Tags": scope.tags({layout.TAG_RUN: run}),
+    }
+
+
+def create_instance_profile(scope: Scope, run: str) -> Request:
+    """Return the request that makes the instance profile around a run's role."""
+    return {
+        "InstanceProfileName": layout.run_role_name(scope.project, run),
+        "Path": scope.iam_path,
+        "Tags": scope.tags({layout.TAG_RUN: run}),
+    }

@@ -1,0 +1,354 @@
+"""Ends: a run's fleet, its traces, leaks of the project, and all of it (`down`). What is gone already is no error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from training import layout
+from training.cloud import look
+from training.cloud.api import SILENCE_S, Cloud
+from training.cloud.intent import Intent, read_intent
+from training.cloud.launching import ENDS, delete_template, owner
+from training.cloud.problems import Absent, CloudError, Denied
+from training.cloud.scope import Scope, tag
+from training.store.documents import read_status
+from training.store.storage import Storage
+
+WAIT_FOR_END_S = 300.0
+# A launch takes well under a minute from intent to fleet; somebody else's younger one may be under way.
+HALF_MADE_AFTER_S = 300.0
+
+
+class Leak(NamedTuple):
+    """Something that is left over: what, why, and the command that ends it."""
+
+    kind: str  # fleet | machine | volume | half-made run | launch template | role | instance profile
+    id: str
+    run: str
+    why: str
+    costs: bool
+
+    @property
+    def line(self) -> str:
+        """Return the finding for people."""
+        money = "costs money" if self.costs else "free"
+        return (
+            f"{self.kind} {self.id}" + (f" of run {self.run}" if self.run else "") + f": {self.why} ({money})"
+        )
+
+
+# --- finding ---
+def find_leaks(cloud: Cloud, scope: Scope, storage: Storage | None) -> list[Leak]:
+    """Return all of the project's that belongs to no living run; `storage` is None where there is no bucket."""
+    fleets = look.fleets(cloud, scope)
+    living = {tag(fleet, layout.TAG_RUN) for fleet in fleets if _why_leaked(cloud, storage, fleet) is None}
+    half = (
+        [] if storage is None else _half_made(cloud, scope, storage, {tag(f, layout.TAG_RUN) for f in fleets})
+    )
+    young = {intent.run for intent in half if _under_way(cloud, intent)}
+    keep = living | young
+    half = [intent for intent in half if intent.run not in young]
+    return [
+        *(
+            Leak("fleet", fleet["FleetId"], tag(fleet, layout.TAG_RUN), why, costs=True)
+            for fleet in fleets
+            if (why := _why_leaked(cloud, storage, fleet)) is not None
+        ),
+        *_orphans(cloud, scope, living),
+        *(
+            Leak(
+                "half-made run",
+                intent.run,
+                intent.run,
+                f"begun by {intent.by}, never became a fleet",
+                costs=False,
+            )
+            for intent in half
+        ),
+        *_templates(cloud, scope, keep),
+        *_identities(cloud, scope, keep),
+    ]
+
+
+def _why_leaked(cloud: Cloud, storage: Storage | None, fleet: dict[str, Any]) -> str | None:
+    run = tag(fleet, layout.TAG_RUN)
+    if storage is None:
+        return "its bucket is gone"
+    intent = read_intent(storage, run) if run else None
+    if intent is None:
+        return "no run has it"
+    if intent.fleet_id and intent.fleet_id != fleet["FleetId"]:
+        return f"the run has another, {intent.fleet_id}"
+    if not intent.fleet_id and not _under_way(cloud, intent):
+        return "its launch was interrupted before it was written down"
+    status = read_status(storage, run)
+    return f"the run is {status.state}" if status is not None and status.state in ENDS else None
+
+
+def _under_way(cloud: Cloud, intent: Intent) -> bool:
+    """Tell whether somebody else may be launching this at the moment."""
+    age_s = (cloud.clock.now() - intent.created_at).total_seconds()
+    return intent.by != owner() and age_s < HALF_MADE_AFTER_S
+
+
+def _half_made(cloud: Cloud, scope: Scope, storage: Storage, with_fleet: set[str]) -> list[Intent]:
+    found = []
+    for run in look.run_names(cloud, scope):
+        intent = read_intent(storage, run)
+        status = read_status(storage, run)
+        ended = status is not None and status.state in ENDS
+        if intent is not None and not intent.fleet_id and run not in with_fleet and not ended:
+            found.append(intent)
+    return found
+
+
+def _orphans(cloud: Cloud, scope: Scope, living: set[str]) -> list[Leak]:
+    """Return machines and volumes that no living fleet's run explains."""
+    found = [
+        Leak(
+            "machine",
+            one["InstanceId"],
+            tag(one, layout.TAG_RUN),
+            f"{one['State']['Name']}, its run has no fleet",
+            costs=True,
+        )
+        for one in look.machines(cloud, scope)
+        # Without the tag Run it is the builder of an image: Packer's, for as long as a bake lasts.
+        if tag(one, layout.TAG_RUN)
+        and tag(one, layout.TAG_RUN) not in living
+        and one["State"]["Name"] != "shutting-down"
+    ]
+    filters = [*scope.filters, {"Name": "status", "Values": ["available"]}]
+    volumes = cloud.pages("ec2", "describe_volumes", "Volumes", Filters=filters)
+    return found + [
+        Leak("volume", one["VolumeId"], tag(one, layout.TAG_RUN), "attached to nothing", costs=True)
+        for one in volumes
+    ]
+
+
+def _templates(cloud: Cloud, scope: Scope, keep: set[str]) -> list[Leak]:
+    found = cloud.pages("ec2", "describe_launch_templates", "LaunchTemplates", Filters=scope.filters)
+    return [
+        Leak(
+            "launch template",
+            one["LaunchTemplateName"],
+            tag(one, layout.TAG_RUN),
+            "its run has no fleet",
+            costs=False,
+        )
+        for one in found
+        if tag(one, layout.TAG_PROJECT) == scope.project and tag(one, layout.TAG_RUN) not in keep
+    ]
+
+
+def _identities(cloud: Cloud, scope: Scope, keep: set[str]) -> list[Leak]:
+    kept = {layout.run_role_name(scope.project, run) for run in keep if run}
+    why = "its run has no fleet"
+    profiles = cloud.pages("iam", "list_instance_profiles", "InstanceProfiles", PathPrefix=scope.iam_path)
+    roles = cloud.pages("iam", "list_roles", "Roles", PathPrefix=scope.iam_path)
+    return [
+        *(
+            Leak("instance profile", row["InstanceProfileName"], "", why, costs=False)
+            for row in profiles
+            if row["InstanceProfileName"] not in kept
+        ),
+        *(
+            Leak("role", row["RoleName"], "", why, costs=False)
+            for row in roles
+            if row["RoleName"] not in kept
+        ),
+    ]
+
+
+# --- ending ---
+def end_leak(cloud: Cloud, scope: Scope, leak: Leak, end_run: Callable[[str], object]) -> None:
+    """End one leak; `end_run` marks a half-made run as stopped."""
+    if leak.kind == "fleet":
+        delete_fleet(cloud, leak.id)
+    elif leak.kind == "machine":
+        _unless_absent(cloud, "ec2", "terminate_instances", InstanceIds=[leak.id])
+    elif leak.kind == "volume":
+        _unless_absent(cloud, "ec2", "delete_volume", VolumeId=leak.id)
+    elif leak.kind == "launch template":
+        delete_template(cloud, leak.id)
+    elif leak.kind == "instance profile":
+        delete_profile(cloud, leak.id)
+    elif leak.kind == "role":
+        delete_role(cloud, scope, leak.id)
+    else:
+        end_run(leak.run)
+
+
+def delete_fleet(cloud: Cloud, fleet_id: str) -> None:
+    """Delete a fleet with its machines; a 403 may mean that it is gone, so look before believing it."""
+    try:
+        reply = cloud.call("ec2", "delete_fleets", FleetIds=[fleet_id], TerminateInstances=True)
+    except (Absent, Denied) as error:
+        if _fleet_lives(cloud, fleet_id):
+            raise
+        if isinstance(error, Denied):
+            cloud.say(f"  {fleet_id} was gone already")
+        return
+    for failed in reply.get("UnsuccessfulFleetDeletions", ()):
+        if _fleet_lives(cloud, fleet_id):
+            detail = failed.get("Error", {})
+            raise CloudError(
+                f"{fleet_id} was not deleted: {detail.get('Code', '')} {detail.get('Message', '')}",
+                next_step="Try again: ./launch.py gc --delete",
+            )
+
+
+def _fleet_lives(cloud: Cloud, fleet_id: str) -> bool:
+    return any(
+        fleet["FleetId"] == fleet_id and fleet["FleetState"] in look.LIVE_FLEETS
+        for fleet in cloud.pages("ec2", "describe_fleets", "Fleets")
+    )
+
+
+def end_traces(cloud: Cloud, scope: Scope, run: str) -> None:
+    """Remove a run's launch templates, profile and role; its data stays."""
+    found = cloud.pages("ec2", "describe_launch_templates", "LaunchTemplates", Filters=scope.filters)
+    for template in list(found):
+        if tag(template, layout.TAG_RUN) == run:
+            delete_template(cloud, template["LaunchTemplateName"])
+    name = layout.run_role_name(scope.project, run)
+    delete_profile(cloud, name)
+    delete_role(cloud, scope, name)
+
+
+def delete_profile(cloud: Cloud, name: str) -> None:
+    """Delete an instance profile, emptied first."""
+    try:
+        held = cloud.call("iam", "get_instance_profile", InstanceProfileName=name)["InstanceProfile"]["Roles"]
+    except Absent:
+        return
+    for role in held:
+        _unless_absent(
+            cloud,
+            "iam",
+            "remove_role_from_instance_profile",
+            InstanceProfileName=name,
+            RoleName=role["RoleName"],
+        )
+    _unless_absent(cloud, "iam", "delete_instance_profile", InstanceProfileName=name)
+
+
+def delete_role(cloud: Cloud, scope: Scope, name: str) -> None:
+    """Delete a run's role, its policy detached first."""
+    _unless_absent(cloud, "iam", "detach_role_policy", RoleName=name, PolicyArn=scope.policy_arn)
+    _unless_absent(cloud, "iam", "delete_role", RoleName=name)
+
+
+def wait_until_ended(cloud: Cloud, scope: Scope, run: str | None = None) -> None:
+    """Wait until the machines are terminated, saying which are not; CloudError after five minutes."""
+    start = spoken = cloud.clock.monotonic()
+    while True:
+        left = [one for one in look.machines(cloud, scope, run) if tag(one, layout.TAG_RUN)]
+        if not left:
+            return
+        names = ", ".join(f"{one['InstanceId']} {one['State']['Name']}" for one in left)
+        now = cloud.clock.monotonic()
+        if now > start + WAIT_FOR_END_S:
+            raise CloudError(
+                f"still there after {WAIT_FOR_END_S:.0f} s: {names}", next_step="Look again: ./launch.py gc"
+            )
+        if now >= spoken + SILENCE_S:
+            cloud.say(f"  waiting for AWS to terminate {names}; a machine takes about a minute")
+            spoken = now
+        cloud.clock.sleep(3.0)
+
+
+# --- down ---
+def down(cloud: Cloud, scope: Scope, *, data: bool, say: Callable[[str], None]) -> None:
+    """Remove all that the project has made; with `data`, its bucket and every run in it too."""
+    for fleet in look.fleets(cloud, scope):
+        delete_fleet(cloud, fleet["FleetId"])
+        say(f"  gone   fleet {fleet['FleetId']}")
+    for one in look.machines(cloud, scope):
+        if tag(one, layout.TAG_RUN):
+            _unless_absent(cloud, "ec2", "terminate_instances", InstanceIds=[one["InstanceId"]])
+    wait_until_ended(cloud, scope)
+    for leak in find_leaks(cloud, scope, None):
+        end_leak(cloud, scope, leak, lambda _: None)
+        say(f"  gone   {leak.kind} {leak.id}")
+    _delete_groups(cloud, scope, say)
+    _delete_policy(cloud, scope)
+    say(f"  gone   policy {layout.instance_policy_name(scope.project)}")
+    _unless_absent(cloud, "logs", "delete_log_group", logGroupName=layout.log_group_name(scope.project))
+    say(f"  gone   log group {layout.log_group_name(scope.project)}")
+    if data and look.bucket_exists(cloud, scope):
+        empty_bucket(cloud, scope)
+        _unless_absent(cloud, "s3", "delete_bucket", Bucket=scope.bucket)
+        say(f"  gone   bucket {scope.bucket}")
+
+
+def bucket_size(cloud: Cloud, scope: Scope) -> tuple[int, int]:
+    """Return how many objects the bucket holds, and their bytes."""
+    count = size = 0
+    token: dict[str, Any] = {}
+    while True:
+        reply = cloud.call("s3", "list_objects_v2", Bucket=scope.bucket, **token)
+        rows = reply.get("Contents", ())
+        count, size = count + len(rows), size + sum(row["Size"] for row in rows)
+        if not reply.get("IsTruncated"):
+            return count, size
+        token = {"ContinuationToken": reply["NextContinuationToken"]}
+
+
+def empty_bucket(cloud: Cloud, scope: Scope) -> None:
+    """Delete every version of every object: only so does a versioned bucket become empty."""
+    while True:
+        reply = cloud.call("s3", "list_object_versions", Bucket=scope.bucket, MaxKeys=1000)
+        rows = [*reply.get("Versions", ()), *reply.get("DeleteMarkers", ())]
+        if not rows:
+            break
+        objects = [{"Key": row["Key"], "VersionId": row["VersionId"]} for row in rows]
+        answer = cloud.call(
+            "s3", "delete_objects", Bucket=scope.bucket, Delete={"Objects": objects, "Quiet": True}
+        )
+        for failed in answer.get("Errors", ()):
+            raise CloudError(
+                f"{failed['Key']} was not deleted: {failed['Code']}",
+                next_step="Again: ./launch.py down --data",
+            )
+    for upload in cloud.call("s3", "list_multipart_uploads", Bucket=scope.bucket).get("Uploads", ()):
+        _unless_absent(
+            cloud,
+            "s3",
+            "abort_multipart_upload",
+            Bucket=scope.bucket,
+            Key=upload["Key"],
+            UploadId=upload["UploadId"],
+        )
+
+
+def _delete_groups(cloud: Cloud, scope: Scope, say: Callable[[str], None]) -> None:
+    filters = [*scope.filters, {"Name": "group-name", "Values": [layout.security_group_name(scope.project)]}]
+    for group in list(cloud.pages("ec2", "describe_security_groups", "SecurityGroups", Filters=filters)):
+        _unless_absent(cloud, "ec2", "delete_security_group", GroupId=group["GroupId"])
+        say(f"  gone   security group {group['GroupId']}")
+
+
+def _delete_policy(cloud: Cloud, scope: Scope) -> None:
+    try:
+        versions = list(cloud.pages("iam", "list_policy_versions", "Versions", PolicyArn=scope.policy_arn))
+    except Absent:
+        return
+    for version in versions:
+        if not version["IsDefaultVersion"]:
+            _unless_absent(
+                cloud,
+                "iam",
+                "delete_policy_version",
+                PolicyArn=scope.policy_arn,
+                VersionId=version["VersionId"],
+            )
+    _unless_absent(cloud, "iam", "delete_policy", PolicyArn=scope.policy_arn)
+
+
+def _unless_absent(cloud: Cloud, service: str, operation: str, **request: Any) -> None:  # noqa: ANN401 - any request
+    try:
+        cloud.call(service, operation, **request)
+    except Absent:
+        return

@@ -1,0 +1,79 @@
+"""What a launcher means to start, in the store before AWS is asked: nothing half-made can be overlooked.
+
+`runs/<run>/fleet.json` is written with If-None-Match, so of two laptops that launch one run the second is refused;
+the instance reads it where its tag with the fleet's id is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from training import layout
+from training.cloud.machine import Market
+from training.errors import UsageError
+from training.store import documents
+from training.store.documents import NonNegative, Versioned
+from training.store.manifest import Count, RunName, Sha256, ShortText
+from training.store.storage import Storage
+
+FleetId = Literal[""] | Annotated[str, Field(pattern=r"^fleet-[0-9a-f-]{8,60}$")]
+
+
+class Intent(Versioned):
+    """One launch of a run, and the fleet that came of it; `fleet_id` is empty until AWS has answered."""
+
+    run: RunName
+    launch: Annotated[int, Field(ge=1, le=10_000)]
+    by: ShortText
+    created_at: datetime
+    valid_until: datetime
+    market: Market
+    relaunch: bool = True
+    price_cap_usd_per_hour: NonNegative
+    cap_usd: NonNegative
+    bundle_sha256: Sha256
+    image_id: ShortText
+    at_step: Count | None = None
+    prices_usd_per_hour: Annotated[
+        dict[str, NonNegative], Field(default_factory=dict)
+    ]  # "g4dn.xlarge us-east-2a" → price at launch
+    price_source: ShortText = ""
+    fleet_id: FleetId = ""
+
+
+def read_intent(storage: Storage, run: str) -> Intent | None:
+    """Read what was last meant to be started for a run; None if nothing was."""
+    return documents.read(storage, layout.fleet_key(run), Intent)
+
+
+def write_intent(storage: Storage, intent: Intent, may_replace: Callable[[Intent], bool]) -> Intent:
+    """Take the run for this launch, or raise UsageError if another launch of it came first."""
+
+    def change(current: Intent | None) -> Intent:
+        if current is not None and not _same(current, intent) and not may_replace(current):
+            raise UsageError(
+                f"run {intent.run} was launched by {current.by} at {current.created_at:%H:%M:%S} UTC",
+                next_step=f"Watch it: ./launch.py status {intent.run}. Or choose another --name.",
+            )
+        return intent
+
+    return documents.update(storage, layout.fleet_key(intent.run), Intent, change)
+
+
+def name_fleet(storage: Storage, intent: Intent, fleet_id: str) -> Intent:
+    """Write down which fleet a launch has become."""
+
+    def change(current: Intent | None) -> Intent:
+        if current is not None and current.launch > intent.launch:
+            return current
+        return intent.model_copy(update={"fleet_id": fleet_id})
+
+    return documents.update(storage, layout.fleet_key(intent.run), Intent, change)
+
+
+def _same(one: Intent, other: Intent) -> bool:
+    return (one.launch, one.by, one.created_at) == (other.launch, other.by, other.created_at)

@@ -1,0 +1,364 @@
+"""`train`: read everything that a launch depends on, then make it step by step so that nothing is half-made unseen."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import platform
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from training import layout
+from training.cloud import documents, look, machine, setup
+from training.cloud.api import Cloud
+from training.cloud.bundle import Bundle, make_bundle
+from training.cloud.intent import Intent, name_fleet, read_intent, write_intent
+from training.cloud.machine import Launch, Market
+from training.cloud.prices import Pool, Price, Prices, read_prices
+from training.cloud.problems import Absent, CloudError, Present, Unanswered
+from training.cloud.scope import Scope
+from training.cloud.site import Site
+from training.config import Config
+from training.errors import UsageError
+from training.store.documents import read_status, set_status
+from training.store.storage import IF_ABSENT, NotFound, PreconditionFailed, Storage
+
+# IAM takes some seconds to tell EC2 of a new role; a fleet that comes earlier fails once and waits a minute.
+IAM_SPREAD_S = 10.0
+# gp3 per GB and hour in us-east-1, the part of the bill that no price limit covers.
+VOLUME_USD_PER_GB_HOUR = 0.08 / 730
+LAUNCHING = "launching"  # the phase of a status that only the launcher has written
+ENDS = {"done", "stopped", "failed"}
+
+
+class Options(NamedTuple):
+    """What the command line says beside the settings."""
+
+    run: str
+    resume: bool = False
+    at_step: int | None = None
+    market: Market = "spot"
+    relaunch: bool = True
+    keep_on_failure_s: int = 0
+
+
+class Plan(NamedTuple):
+    """A launch, ready to be confirmed."""
+
+    launch: Launch
+    bundle: Bundle
+    prices: Prices
+    zones: dict[str, str]  # subnet → zone
+    expected: Price
+    quota_vcpus: float | None
+    volume_size_gb: int
+
+    @property
+    def cap_usd(self) -> float:
+        """Return what the machines cannot exceed."""
+        return self.launch.hours * self.launch.price_cap_usd_per_hour
+
+
+def owner() -> str:
+    """Return who launches, for tags and refusals."""
+    return f"{getpass.getuser()}@{platform.node()}"[:250]
+
+
+def make_plan(site: Site, storage: Storage, options: Options, root: Path) -> Plan:
+    """Read what the launch depends on, and refuse what cannot work before anything is made."""
+    config, cloud, scope = site
+    aws = config.aws
+    kinds = aws.instance_types
+    sizes = look.vcpus(cloud, kinds)
+    prices = read_prices(cloud, kinds)
+    cap = prices.cap(kinds)
+    hours = allowed_hours(aws.max_hours, aws.max_cost_usd, cap)
+    missing = setup.is_up(cloud, scope)
+    if missing:
+        raise CloudError(
+            f"not set up yet: {', '.join(missing)}", next_step="Set up, free of charge: ./launch.py up"
+        )
+    number = _next_launch(cloud, scope, storage, options)
+    bundle = make_bundle(root)
+    image = look.image_for(cloud, scope, bundle.requirements_sha256)
+    vpc = look.vpc_id(cloud)
+    zones = {subnet["SubnetId"]: subnet["AvailabilityZone"] for subnet in look.subnets(cloud, vpc)}
+    pools = _pools(cloud, kinds, zones)
+    quota = look.quota(cloud, options.market)
+    look.check_quota(quota, min(sizes.values()), scope.region, options.market)
+    group = look.security_group(cloud, scope, vpc)
+    launch = Launch(
+        run=options.run,
+        number=number,
+        owner=owner(),
+        image_id=image["ImageId"],
+        security_group_id=group["GroupId"] if group else "",
+        bundle_sha256=bundle.sha256,
+        training_type=_training_type(storage, config, options.run),
+        instance_types=kinds,
+        pools=tuple(pools),
+        valid_until=(cloud.clock.now() + timedelta(hours=hours)).replace(microsecond=0),
+        hours=hours,
+        price_cap_usd_per_hour=cap,
+        market=options.market,
+        relaunch=options.relaunch,
+        keep_on_failure_s=options.keep_on_failure_s,
+        at_step=options.at_step,
+    )
+    expected = prices.expected([Pool(kind, zones[subnet]) for kind, subnet in pools], options.market)
+    return Plan(launch, bundle, prices, zones, expected, quota, aws.volume_size_gb)
+
+
+def allowed_hours(max_hours: float, max_cost_usd: float, cap_usd_per_hour: float) -> float:
+    """Return how long the fleet may live; UsageError if the money does not last an hour, or all of a shorter run."""
+    hours = max_cost_usd / cap_usd_per_hour
+    if hours < min(1.0, max_hours):
+        raise UsageError(
+            f"aws.max_cost_usd = {max_cost_usd:g} does not buy an hour: it may cost ${cap_usd_per_hour:.3f}",
+            next_step="Raise aws.max_cost_usd, or take the dearest type out of aws.instance_types.",
+        )
+    return min(max_hours, hours)
+
+
+def describe(plan: Plan) -> list[str]:
+    """Return the plan for people: where, on what, at which price, until when, at most how much."""
+    launch = plan.launch
+    storage_usd = launch.hours * VOLUME_USD_PER_GB_HOUR * plan.volume_size_gb
+    end = "replaced when interrupted" if launch.relaunch else "not replaced"
+    return [
+        f"run        {launch.run}" + (f", launch {launch.number}" if launch.number > 1 else ""),
+        f"machine    one of {', '.join(launch.instance_types)} ({launch.market}, {end})",
+        f"zones      {', '.join(sorted(set(plan.zones.values())))}: {len(launch.pools)} pools to choose from",
+        f"image      {launch.image_id}, code {launch.bundle_sha256[:12]}",
+        f"price      about {plan.expected}",
+        f"ends       by {launch.valid_until:%Y-%m-%d %H:%M} UTC ({launch.hours:.2f} h), whatever happens",
+        f"cannot cost more than ${plan.cap_usd:.2f}, plus storage (about ${storage_usd:.2f} for the disk)",
+        "quota      "
+        + (
+            "could not be read"
+            if plan.quota_vcpus is None
+            else f"{plan.quota_vcpus:.0f} vCPUs of G and VT machines"
+        ),
+    ]
+
+
+def requests(site: Site, plan: Plan) -> dict[str, Any]:
+    """Return the exact requests of a launch, for --dry-run."""
+    _, cloud, scope = site
+    template = machine.launch_template(scope, cloud.aws, plan.launch)
+    del template["LaunchTemplateData"]["UserData"]  # shown as lines below
+    return {
+        "create_role": documents.create_role(scope, plan.launch.run),
+        "create_instance_profile": documents.create_instance_profile(scope, plan.launch.run),
+        "create_launch_template": template,
+        "user_data": machine.user_data(scope, cloud.aws, plan.launch).splitlines(),
+        "create_fleet": machine.fleet_request(scope, plan.launch, "lt-…", 1),
+    }
+
+
+def start(site: Site, storage: Storage, plan: Plan, say: Callable[[str], None]) -> str:
+    """Make everything and return the fleet's id. What an interrupted start leaves, the next one or `gc` finds."""
+    config, cloud, scope = site
+    launch = plan.launch
+    intent = write_intent(storage, _intent(cloud, plan), lambda current: _may_replace(cloud, scope, current))
+    say("  done   the run is ours: its intent is written")
+    upload_bundle(storage, plan.bundle)
+    say(f"  done   code uploaded, {len(plan.bundle.data) / 1e6:.1f} MB")
+    _write_run(storage, config, launch)
+    made = make_role(cloud, scope, launch.run)
+    say("  done   role of the run")
+    template_id, version = make_template(cloud, scope, launch)
+    say("  done   launch template")
+    if made and cloud.aws.endpoints.iam is None:
+        cloud.clock.sleep(IAM_SPREAD_S)
+    fleet_id = make_fleet(cloud, scope, launch, template_id, version)
+    name_fleet(storage, intent, fleet_id)
+    say(f"  done   fleet {fleet_id}")
+    return fleet_id
+
+
+# --- the steps ---
+def upload_bundle(storage: Storage, bundle: Bundle) -> None:
+    """Upload the code, unless code of that name is there."""
+    try:
+        storage.put(
+            layout.script_bundle_key(bundle.sha256), bundle.data, condition=IF_ABSENT, sha256=bundle.sha256
+        )
+    except PreconditionFailed:
+        return
+
+
+def make_role(cloud: Cloud, scope: Scope, run: str) -> bool:
+    """Make the run's role and instance profile, as far as they are missing; tell whether something was made."""
+    role = documents.create_role(scope, run)
+    profile = documents.create_instance_profile(scope, run)
+    name = role["RoleName"]
+    made = _unless_present(
+        cloud,
+        "create_role",
+        {**role, "AssumeRolePolicyDocument": json.dumps(role["AssumeRolePolicyDocument"])},
+    )
+    cloud.call("iam", "attach_role_policy", RoleName=name, PolicyArn=scope.policy_arn)
+    made |= _unless_present(cloud, "create_instance_profile", profile)
+    try:
+        cloud.call("iam", "add_role_to_instance_profile", InstanceProfileName=name, RoleName=name)
+    except CloudError:
+        held = cloud.call("iam", "get_instance_profile", InstanceProfileName=name)["InstanceProfile"]["Roles"]
+        if [row["RoleName"] for row in held] != [name]:
+            raise
+    return made
+
+
+def make_template(cloud: Cloud, scope: Scope, launch: Launch) -> tuple[str, int]:
+    """Make the launch template of a launch and return its id and version; one of an interrupted start is made anew."""
+    request = machine.launch_template(scope, cloud.aws, launch)
+    name = request["LaunchTemplateName"]
+    try:
+        made = cloud.call("ec2", "create_launch_template", **request)["LaunchTemplate"]
+    except Present:
+        # No fleet uses it: it may carry an older end date.
+        delete_template(cloud, name)
+        made = cloud.call(
+            "ec2",
+            "create_launch_template",
+            **{
+                **request,
+                "ClientToken": f"{request['ClientToken'][:32]}-{int(launch.valid_until.timestamp())}",
+            },
+        )["LaunchTemplate"]
+    return made["LaunchTemplateId"], int(made["LatestVersionNumber"])
+
+
+def delete_template(cloud: Cloud, name: str) -> None:
+    """Delete a launch template, if it is there."""
+    try:
+        cloud.call("ec2", "delete_launch_template", LaunchTemplateName=name)
+    except Absent:
+        return
+
+
+def make_fleet(cloud: Cloud, scope: Scope, launch: Launch, template_id: str, version: int) -> str:
+    """Make the fleet and return its id. After a lost reply it looks before it asks again: one run, one fleet."""
+    request = machine.fleet_request(scope, launch, template_id, version)
+    for _ in range(4):
+        try:
+            reply = cloud.call("ec2", "create_fleet", repeat_unknown=False, **request)
+        except Unanswered as error:
+            if error.refused:
+                raise
+            last = error
+            found = look.fleet_of(cloud, scope, launch.run)
+            if found is not None:
+                return str(found["FleetId"])
+            cloud.clock.sleep(2.0)
+            continue
+        return str(reply["FleetId"])
+    raise last
+
+
+def _next_launch(cloud: Cloud, scope: Scope, storage: Storage, options: Options) -> int:
+    """Return the number of this launch; UsageError for a run that exists, does not exist, or is running."""
+    intent = read_intent(storage, options.run)
+    status = read_status(storage, options.run)
+    if look.fleet_of(cloud, scope, options.run) is not None:
+        raise UsageError(
+            f"run {options.run} is running",
+            next_step=f"Watch it: ./launch.py status {options.run}. End it: ./launch.py stop {options.run}",
+        )
+    if options.resume:
+        if status is None and intent is None:
+            raise UsageError(
+                f"there is no run {options.run} in {scope.store}", next_step="List them: ./launch.py list"
+            )
+        if status is not None and status.state == "done":
+            raise UsageError(
+                f"run {options.run} is done", next_step=f"Get its model: ./launch.py fetch {options.run}"
+            )
+        if intent is None:
+            return 1
+        return intent.launch + (1 if intent.fleet_id else 0)
+    if intent is not None and not intent.fleet_id and intent.by == owner():
+        return intent.launch  # our own start, interrupted
+    if intent is not None or status is not None:
+        raise UsageError(
+            f"a run named {options.run} exists in {scope.store}",
+            next_step=f"Continue it: ./launch.py train --resume {options.run}. Or choose another --name.",
+        )
+    return 1
+
+
+def _training_type(storage: Storage, config: Config, run: str) -> str:
+    """Return the kind of a run: a run that is continued brings its own."""
+    known = config if read_status(storage, run) is None else config_of(storage, run)
+    return known.training.training_type
+
+
+def _pools(cloud: Cloud, kinds: tuple[str, ...], zones: dict[str, str]) -> list[tuple[str, str]]:
+    have = set(look.offered(cloud, kinds, sorted(set(zones.values()))))
+    pools = [(kind, subnet) for kind in kinds for subnet, zone in zones.items() if (kind, zone) in have]
+    if not pools:
+        raise UsageError(
+            f"none of {', '.join(kinds)} is offered in {', '.join(sorted(set(zones.values())))}",
+            next_step="Compare: ./launch.py prices. Then change aws.instance_types, availability_zones or aws_region.",
+        )
+    return pools
+
+
+def _intent(cloud: Cloud, plan: Plan) -> Intent:
+    launch = plan.launch
+    prices = {f"{pool.kind} {pool.zone}": price.usd_per_hour for pool, price in plan.prices.spot.items()}
+    if launch.market == "on-demand" or not prices:
+        prices = {kind: price.usd_per_hour for kind, price in plan.prices.on_demand.items()}
+    return Intent(
+        run=launch.run,
+        launch=launch.number,
+        by=owner(),
+        created_at=cloud.clock.now(),
+        valid_until=launch.valid_until,
+        market=launch.market,
+        relaunch=launch.relaunch,
+        price_cap_usd_per_hour=launch.price_cap_usd_per_hour,
+        cap_usd=plan.cap_usd,
+        bundle_sha256=launch.bundle_sha256,
+        image_id=launch.image_id,
+        at_step=launch.at_step,
+        prices_usd_per_hour=prices,
+        price_source=plan.expected.source,
+    )
+
+
+def _may_replace(cloud: Cloud, scope: Scope, current: Intent) -> bool:
+    """Tell whether an earlier launch of the run has ended, or was our own and never became a fleet."""
+    if look.fleet_of(cloud, scope, current.run) is not None:
+        return False
+    return bool(current.fleet_id) or current.by == owner()
+
+
+def _write_run(storage: Storage, config: Config, launch: Launch) -> None:
+    """Write the run's settings, if it is new, and its status: an ended one becomes pending again."""
+    settings = json.dumps(config.to_json_dict(), indent=1).encode()
+    with contextlib.suppress(PreconditionFailed):  # a run keeps the settings it began with
+        storage.put(layout.config_key(launch.run), settings, condition=IF_ABSENT)
+    set_status(storage, launch.run, "pending", phase=LAUNCHING, reason="")
+
+
+def config_of(storage: Storage, run: str) -> Config:
+    """Return the settings of a run. UsageError if there is none."""
+    try:
+        data = json.loads(storage.get(layout.config_key(run), max_bytes=1 << 20).data)
+    except NotFound:
+        raise UsageError(
+            f"there is no run {run} in {storage.url}", next_step="List them: ./launch.py list"
+        ) from None
+    return Config.from_json_dict(data, layout.config_key(run))
+
+
+def _unless_present(cloud: Cloud, operation: str, request: dict[str, Any]) -> bool:
+    try:
+        cloud.call("iam", operation, **request)
+    except Present:
+        return False
+    return True

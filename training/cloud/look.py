@@ -1,0 +1,213 @@
+"""Find what exists: images, subnets, fleets, machines of the project. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from training import layout
+from training.cloud.api import Cloud
+from training.cloud.problems import Absent, CloudError, QuotaTooLow, Unsupported
+from training.cloud.scope import Scope, tag
+from training.errors import UsageError
+
+Found = dict[str, Any]
+LIVE_FLEETS = {"submitted", "active", "modifying"}
+LIVE_MACHINES = ("pending", "running", "stopping", "stopped", "shutting-down")
+# Quotas of running G and VT machines, in vCPUs.
+QUOTA_CODES = {"spot": "L-3819A6DF", "on-demand": "L-DB2E81BA"}
+
+
+def fleets(cloud: Cloud, scope: Scope) -> list[Found]:
+    """Return the project's fleets that can still cost money; AWS filters fleets by no tag, so we do."""
+    found = cloud.pages("ec2", "describe_fleets", "Fleets")
+    return [
+        fleet
+        for fleet in found
+        if fleet["FleetState"] in LIVE_FLEETS and tag(fleet, layout.TAG_PROJECT) == scope.project
+    ]
+
+
+def fleet_of(cloud: Cloud, scope: Scope, run: str) -> Found | None:
+    """Return the run's live fleet, the newest if there were several."""
+    found = [fleet for fleet in fleets(cloud, scope) if tag(fleet, layout.TAG_RUN) == run]
+    return max(found, key=lambda fleet: str(fleet.get("CreateTime", "")), default=None)
+
+
+def machines(cloud: Cloud, scope: Scope, run: str | None = None) -> list[Found]:
+    """Return the project's machines, or one run's, that are not terminated."""
+    filters = [*scope.filters, {"Name": "instance-state-name", "Values": list(LIVE_MACHINES)}]
+    if run is not None:
+        filters.append({"Name": f"tag:{layout.TAG_RUN}", "Values": [run]})
+    reservations = cloud.pages("ec2", "describe_instances", "Reservations", Filters=filters)
+    return [machine for reservation in reservations for machine in reservation["Instances"]]
+
+
+def images(cloud: Cloud, scope: Scope) -> list[Found]:
+    """Return the project's images, newest first."""
+    reply = cloud.call("ec2", "describe_images", Owners=["self"], Filters=scope.filters)
+    return sorted(reply["Images"], key=lambda image: str(image.get("CreationDate", "")), reverse=True)
+
+
+def image_for(cloud: Cloud, scope: Scope, requirements_sha256: str) -> Found:
+    """Return the newest image that was baked with these requirements.
+
+    Raises CloudError if there is none.
+    """
+    found = images(cloud, scope)
+    fitting = [image for image in found if tag(image, layout.TAG_REQUIREMENTS) == requirements_sha256]
+    if fitting:
+        return fitting[0]
+    if not found:
+        raise CloudError(
+            f"no image of project {scope.project} in {scope.region}",
+            next_step="Bake one, about 15 minutes: make ami",
+        )
+    seen, wanted = tag(found[0], layout.TAG_REQUIREMENTS)[:12] or "none", requirements_sha256[:12]
+    raise CloudError(
+        f"the newest image, {found[0]['ImageId']}, has requirements {seen}, this code has {wanted}",
+        next_step="Bake an image with these requirements: make ami",
+    )
+
+
+def vpc_id(cloud: Cloud) -> str:
+    """Return the network of the settings, or the default one."""
+    if cloud.aws.vpc_id:
+        return cloud.aws.vpc_id
+    found = cloud.call("ec2", "describe_vpcs", Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
+    if not found:
+        raise CloudError(
+            f"{cloud.aws.aws_region} has no default VPC",
+            next_step="Make one with `aws ec2 create-default-vpc`, or set aws.vpc_id and aws.subnet_ids.",
+        )
+    return str(found[0]["VpcId"])
+
+
+def subnets(cloud: Cloud, vpc: str) -> list[Found]:
+    """Return one subnet of each zone to use, or those of the settings."""
+    aws = cloud.aws
+    if aws.subnet_ids:
+        try:
+            return list(cloud.pages("ec2", "describe_subnets", "Subnets", SubnetIds=list(aws.subnet_ids)))
+        except Absent as error:
+            raise UsageError(f"aws.subnet_ids: {error.message}") from error
+    found = cloud.pages("ec2", "describe_subnets", "Subnets", Filters=[{"Name": "vpc-id", "Values": [vpc]}])
+    by_zone: dict[str, Found] = {}
+    for subnet in sorted(found, key=lambda one: (not one.get("DefaultForAz", False), one["SubnetId"])):
+        by_zone.setdefault(subnet["AvailabilityZone"], subnet)
+    unknown = sorted(set(aws.availability_zones) - set(by_zone))
+    if unknown:
+        raise UsageError(
+            f"aws.availability_zones: {', '.join(unknown)} not in {vpc}; there are {', '.join(sorted(by_zone))}"
+        )
+    wanted = aws.availability_zones or sorted(by_zone)
+    if not wanted:
+        raise CloudError(f"{vpc} has no subnet", next_step="Set aws.subnet_ids, or another aws.vpc_id.")
+    return [by_zone[zone] for zone in wanted]
+
+
+def vcpus(cloud: Cloud, kinds: Sequence[str]) -> dict[str, int]:
+    """Return the vCPUs of each type; UsageError for a type that does not exist."""
+    counts = {}
+    for kind in kinds:
+        try:
+            reply = cloud.call("ec2", "describe_instance_types", InstanceTypes=[kind])
+        except CloudError as error:
+            if error.code != "InvalidInstanceType":
+                raise
+            reply = {"InstanceTypes": []}
+        if not reply["InstanceTypes"]:
+            raise UsageError(
+                f"aws.instance_types: {kind!r} is no instance type of {cloud.aws.aws_region}",
+                next_step="Types with a GPU: g4dn.xlarge, g5.xlarge, g6.xlarge and larger ones.",
+            )
+        counts[kind] = int(reply["InstanceTypes"][0]["VCpuInfo"]["DefaultVCpus"])
+    return counts
+
+
+def offered(cloud: Cloud, kinds: Sequence[str], zones: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the (type, zone) that AWS offers, of those asked about."""
+    filters = [{"Name": "instance-type", "Values": list(kinds)}, {"Name": "location", "Values": list(zones)}]
+    rows = cloud.pages(
+        "ec2",
+        "describe_instance_type_offerings",
+        "InstanceTypeOfferings",
+        LocationType="availability-zone",
+        Filters=filters,
+    )
+    have = {(row["InstanceType"], row["Location"]) for row in rows}
+    return [(kind, zone) for kind in kinds for zone in zones if (kind, zone) in have]
+
+
+def quota(cloud: Cloud, market: str) -> float | None:
+    """Return the account's quota of G and VT machines in vCPUs, None where it cannot be read."""
+    code = QUOTA_CODES[market]
+    try:
+        return float(
+            cloud.call("service-quotas", "get_service_quota", ServiceCode="ec2", QuotaCode=code)["Quota"][
+                "Value"
+            ]
+        )
+    except (Absent, Unsupported):
+        return None
+
+
+def quota_link(region: str, market: str) -> str:
+    """Return where a higher quota is asked for."""
+    return f"https://{region}.console.aws.amazon.com/servicequotas/home/services/ec2/quotas/{QUOTA_CODES[market]}"
+
+
+def check_quota(value: float | None, needed: int, region: str, market: str) -> None:
+    """Raise QuotaTooLow, with the link, where not even the smallest allowed type fits."""
+    if value is not None and value < needed:
+        raise QuotaTooLow(
+            f"the quota of {market} G and VT machines in {region} is {value:.0f} vCPUs, {needed} are needed",
+            next_step=f"Ask for more, usually granted within a day: {quota_link(region, market)}",
+        )
+
+
+def security_group(cloud: Cloud, scope: Scope, vpc: str) -> Found | None:
+    """Return the project's security group in a network."""
+    filters = [
+        {"Name": "group-name", "Values": [layout.security_group_name(scope.project)]},
+        {"Name": "vpc-id", "Values": [vpc]},
+    ]
+    found = cloud.call("ec2", "describe_security_groups", Filters=filters)["SecurityGroups"]
+    return found[0] if found else None
+
+
+def bucket_exists(cloud: Cloud, scope: Scope) -> bool:
+    """Tell whether the bucket is there and ours. UsageError if the name is somebody else's."""
+    try:
+        cloud.call("s3", "head_bucket", Bucket=scope.bucket, ExpectedBucketOwner=scope.account)
+    except Absent:
+        return False
+    except CloudError as error:
+        if error.code in {"403", "Forbidden", "AccessDenied"}:
+            raise UsageError(
+                f"bucket {scope.bucket} belongs to another account, or you may not use it",
+                next_step="Choose another aws.s3_bucket_name; bucket names are shared by the whole world.",
+            ) from error
+        if error.code in {"301", "PermanentRedirect"}:
+            raise UsageError(
+                f"bucket {scope.bucket} is in another region than {scope.region}",
+                next_step="Correct aws.aws_region.",
+            ) from error
+        raise
+    return True
+
+
+def run_names(cloud: Cloud, scope: Scope) -> list[str]:
+    """Return the runs in the bucket, oldest first where named by time; empty where there is no bucket."""
+    if not bucket_exists(cloud, scope):
+        return []
+    token: dict[str, Any] = {}
+    names: list[str] = []
+    while True:
+        reply = cloud.call(
+            "s3", "list_objects_v2", Bucket=scope.bucket, Prefix=f"{layout.RUNS}/", Delimiter="/", **token
+        )
+        names += [layout.parse_run(row["Prefix"] + "x") for row in reply.get("CommonPrefixes", ())]
+        if not reply.get("IsTruncated"):
+            return sorted(names)
+        token = {"ContinuationToken": reply["NextContinuationToken"]}

@@ -1,0 +1,39 @@
+"""Prices of last resort, by hand and dated; used, and said so, only where AWS gives none."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+AS_OF = "2026-08"
+
+
+class Row(NamedTuple):
+    """One type: size, and US dollars per hour."""
+
+    vcpus: int
+    on_demand: float
+    spot: dict[str, float]  # region → typical
+
+
+# On demand: us-east-1 and us-east-2 cost the same; other regions are up to a third dearer.
+TABLE: dict[str, Row] = {
+    "g4dn.xlarge": Row(4, 0.526, {}),
+    "g4dn.2xlarge": Row(8, 0.752, {"us-east-1": 0.315, "us-east-2": 0.204}),
+    "g4dn.4xlarge": Row(16, 1.204, {}),
+    "g5.xlarge": Row(4, 1.006, {}),
+    "g5.2xlarge": Row(8, 1.212, {}),
+    "g5.4xlarge": Row(16, 1.624, {}),
+    "g6.xlarge": Row(4, 0.805, {}),
+    "g6.2xlarge": Row(8, 0.978, {"us-east-1": 0.897, "us-east-2": 0.257}),
+    "g6.4xlarge": Row(16, 1.323, {}),
+}
+ELSEWHERE_FACTOR = 1.35
+CHEAP_REGIONS = ("us-east-1", "us-east-2", "us-west-2")
+
+
+def on_demand(kind: str, region: str) -> float | None:
+    """Return the table's on-demand price, rounded up for regions it does not know; None for other types."""
+    row = TABLE.get(kind)
+    if row is None:
+        return None
+    return row.on_demand if region in CHEAP_REGIONS else row.on_demand * ELSEWHERE_FACTOR

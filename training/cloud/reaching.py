@@ -1,0 +1,71 @@
+"""`ssh` and `tensorboard`: reach a run's machine, through Session Manager unless a port is open to us."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import Any
+
+from training.cloud import look
+from training.cloud.api import Cloud
+from training.cloud.documents import TENSORBOARD_PORT
+from training.cloud.problems import CloudError
+from training.cloud.scope import Scope
+
+PLUGIN_PAGE = "https://docs.aws.amazon.com/systems-manager/latest/userguide/session-manager-working-with-install-plugin.html"
+
+
+def machine_of(cloud: Cloud, scope: Scope, run: str) -> dict[str, Any]:
+    """Return the run's running machine. CloudError if it has none at the moment."""
+    for one in look.machines(cloud, scope, run):
+        if one["State"]["Name"] == "running":
+            return one
+    raise CloudError(
+        f"run {run} has no running machine at the moment", next_step=f"Why: ./launch.py status {run}"
+    )
+
+
+def shell_command(cloud: Cloud, machine: dict[str, Any]) -> list[str]:
+    """Return the command that opens a shell on a machine."""
+    if cloud.aws.open_ports_to != "none" and machine.get("PublicIpAddress"):
+        return ["ssh", f"ubuntu@{machine['PublicIpAddress']}"]
+    return [*_session(cloud, machine)]
+
+
+def tensorboard_command(cloud: Cloud, machine: dict[str, Any], local_port: int) -> list[str]:
+    """Return the command that forwards TensorBoard's port of a machine to this computer."""
+    if cloud.aws.open_ports_to != "none" and machine.get("PublicIpAddress"):
+        forward = f"{local_port}:127.0.0.1:{TENSORBOARD_PORT}"
+        return ["ssh", "-N", "-L", forward, f"ubuntu@{machine['PublicIpAddress']}"]
+    ports = json.dumps({"portNumber": [str(TENSORBOARD_PORT)], "localPortNumber": [str(local_port)]})
+    return [
+        *_session(cloud, machine),
+        "--document-name",
+        "AWS-StartPortForwardingSession",
+        "--parameters",
+        ports,
+    ]
+
+
+def check_tools(command: list[str]) -> None:
+    """Raise CloudError where the programs that the command needs are not installed."""
+    if command[0] == "ssh":
+        return
+    for program, page in (("aws", "https://aws.amazon.com/cli/"), ("session-manager-plugin", PLUGIN_PAGE)):
+        if shutil.which(program) is None:
+            raise CloudError(
+                f"{program} is not installed here",
+                next_step=f"Install it: {page}. Or open ports to this address: aws.open_ports_to=my-ip",
+            )
+
+
+def _session(cloud: Cloud, machine: dict[str, Any]) -> list[str]:
+    return [
+        "aws",
+        "ssm",
+        "start-session",
+        "--region",
+        cloud.aws.aws_region,
+        "--target",
+        machine["InstanceId"],
+    ]

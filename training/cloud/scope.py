@@ -1,0 +1,84 @@
+"""Where a project lives on AWS: account, region, bucket; and the names and tags of all that is made there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+from training import layout
+from training.cloud.api import Cloud
+from training.config import AwsSettings
+
+
+class Scope(NamedTuple):
+    """One project in one account and region."""
+
+    project: str
+    account: str
+    region: str
+    bucket: str
+    partition: str = "aws"
+    plain_http: bool = False  # an emulator: a TLS-only bucket policy would shut us out
+    caller: str = ""  # ARN of who asks
+
+    @property
+    def iam_path(self) -> str:
+        """Return the path of everything the project has in IAM, so that permissions can name it."""
+        return f"/{self.project}/"
+
+    @property
+    def policy_arn(self) -> str:
+        """Return the ARN of the policy that all instances of the project share."""
+        name = layout.instance_policy_name(self.project)
+        return f"arn:{self.partition}:iam::{self.account}:policy{self.iam_path}{name}"
+
+    @property
+    def store(self) -> str:
+        """Return the store's name as a user types it."""
+        return f"s3://{self.bucket}"
+
+    def ec2(self, kind: str) -> str:
+        """Return the ARN pattern of one kind of thing in EC2."""
+        return f"arn:{self.partition}:ec2:{self.region}:{self.account}:{kind}/*"
+
+    def tags(self, more: Mapping[str, str] | None = None) -> list[dict[str, str]]:
+        """Return the tags of something of the project."""
+        tags = {layout.TAG_PROJECT: self.project, **(more or {})}
+        return [{"Key": key, "Value": value} for key, value in tags.items()]
+
+    def run_tags(self, run: str, owner: str, expires_at: datetime) -> list[dict[str, str]]:
+        """Return the tags of something that belongs to one run."""
+        return self.tags(
+            {
+                "Name": f"{self.project} {run}",
+                layout.TAG_RUN: run,
+                layout.TAG_OWNER: owner[:250],
+                layout.TAG_EXPIRES_AT: f"{expires_at:%Y-%m-%dT%H:%M:%SZ}",
+            }
+        )
+
+    @property
+    def filters(self) -> list[dict[str, object]]:
+        """Return the filter by which EC2 finds what belongs to the project."""
+        return [{"Name": f"tag:{layout.TAG_PROJECT}", "Values": [self.project]}]
+
+
+def read_scope(cloud: Cloud) -> Scope:
+    """Ask who we are, and return the scope. NoAccess where there are no credentials."""
+    identity = cloud.call("sts", "get_caller_identity")
+    return make_scope(cloud.aws, identity["Account"], identity["Arn"])
+
+
+def make_scope(aws: AwsSettings, account: str, caller: str = "") -> Scope:
+    """Return the scope of the settings in an account."""
+    partition = caller.split(":")[1] if caller.count(":") >= 5 else "aws"
+    bucket = aws.s3_bucket_name or layout.default_bucket_name(aws.project_name, account, aws.aws_region)
+    plain = (aws.endpoints.s3 or "").startswith("http://")
+    return Scope(aws.project_name, account, aws.aws_region, bucket, partition, plain, caller)
+
+
+def tag(item: dict[str, object], key: str) -> str:
+    """Return a tag of something that AWS described, empty where it has none."""
+    found = item.get("Tags") or ()
+    return next((str(pair["Value"]) for pair in found if pair["Key"] == key), "")  # type: ignore[attr-defined]

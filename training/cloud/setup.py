@@ -1,0 +1,254 @@
+"""`up`: plan what a project needs on AWS, then make what is missing. Every step may be repeated."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import urllib.request
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from training import layout
+from training.cloud import documents, look, policies
+from training.cloud.api import Cloud
+from training.cloud.problems import Absent, CloudError, Present
+from training.cloud.scope import Scope
+from training.errors import UsageError
+
+MY_IP_URL = "https://checkip.amazonaws.com"
+
+
+class Step(NamedTuple):
+    """One thing: what it is, what will be done about it, the exact request, and the doing."""
+
+    what: str
+    action: str  # make | update | keep
+    request: dict[str, Any]
+    apply: Callable[[], object]
+
+
+def plan(cloud: Cloud, scope: Scope) -> list[Step]:
+    """Return the steps of `up`, in order; reads only."""
+    return [
+        *_bucket_steps(cloud, scope),
+        _policy_step(cloud, scope),
+        _group_step(cloud, scope),
+        _log_group_step(cloud, scope),
+        *_service_role_steps(cloud),
+    ]
+
+
+def apply(steps: list[Step], say: Callable[[str], None]) -> None:
+    """Do what is to be done, saying each step."""
+    for step in steps:
+        if step.action != "keep":
+            step.apply()
+        say(f"  {'there' if step.action == 'keep' else 'done '}  {step.what}")
+
+
+def is_up(cloud: Cloud, scope: Scope) -> list[str]:
+    """Return what a launch needs and is not there, in words."""
+    missing = [] if look.bucket_exists(cloud, scope) else [f"bucket {scope.bucket}"]
+    if _get_policy(cloud, scope) is None:
+        missing.append(f"policy {layout.instance_policy_name(scope.project)}")
+    if look.security_group(cloud, scope, look.vpc_id(cloud)) is None:
+        missing.append(f"security group {layout.security_group_name(scope.project)}")
+    return missing
+
+
+# --- bucket ---
+def _bucket_steps(cloud: Cloud, scope: Scope) -> list[Step]:
+    request = documents.create_bucket(scope)
+    exists = look.bucket_exists(cloud, scope)
+    steps = [
+        Step(
+            f"bucket {scope.bucket}",
+            "keep" if exists else "make",
+            request,
+            lambda: _make_bucket(cloud, request),
+        )
+    ]
+    for operation, setting in documents.bucket_settings(
+        scope, accelerate=cloud.aws.s3_transfer_acceleration
+    ).items():
+        what = operation.removeprefix("put_").removeprefix("bucket_").replace("_", " ")
+        steps.append(
+            Step(
+                f"bucket's {what}",
+                "update",
+                setting,
+                functools.partial(cloud.call, "s3", operation, **_sent(setting)),
+            )
+        )
+    return steps
+
+
+def _make_bucket(cloud: Cloud, request: dict[str, Any]) -> None:
+    try:
+        cloud.call("s3", "create_bucket", **request)
+    except Present:
+        return
+    except CloudError as error:
+        if error.code == "BucketAlreadyExists":
+            raise UsageError(
+                f"the bucket name {request['Bucket']} is taken by somebody else",
+                next_step="Choose another aws.s3_bucket_name; bucket names are shared by the whole world.",
+            ) from error
+        raise
+
+
+# --- the policy of the instances ---
+def _policy_step(cloud: Cloud, scope: Scope) -> Step:
+    request = documents.create_policy(scope)
+    what = f"policy {request['PolicyName']}"
+    current = _get_policy(cloud, scope)
+    if current is None:
+        return Step(what, "make", request, lambda: _make_policy(cloud, request))
+    version = cloud.call(
+        "iam", "get_policy_version", PolicyArn=scope.policy_arn, VersionId=current["DefaultVersionId"]
+    )["PolicyVersion"]
+    action = "keep" if version["Document"] == request["PolicyDocument"] else "update"
+    return Step(what, action, request, lambda: _update_policy(cloud, scope))
+
+
+def _get_policy(cloud: Cloud, scope: Scope) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = cloud.call("iam", "get_policy", PolicyArn=scope.policy_arn)["Policy"]
+    except Absent:
+        return None
+    return found
+
+
+def _make_policy(cloud: Cloud, request: dict[str, Any]) -> None:
+    try:
+        cloud.call("iam", "create_policy", **_sent(request))
+    except Present:
+        cloud.say("  the policy was made meanwhile; `up` again compares it")
+
+
+def _update_policy(cloud: Cloud, scope: Scope) -> None:
+    """Make the document the default version; IAM keeps five, so the oldest makes room."""
+    versions = list(cloud.pages("iam", "list_policy_versions", "Versions", PolicyArn=scope.policy_arn))
+    old = sorted((v for v in versions if not v["IsDefaultVersion"]), key=lambda v: int(v["VersionId"][1:]))
+    if len(versions) >= 5:
+        cloud.call("iam", "delete_policy_version", PolicyArn=scope.policy_arn, VersionId=old[0]["VersionId"])
+    document = json.dumps(policies.instance_policy(scope))
+    cloud.call(
+        "iam", "create_policy_version", PolicyArn=scope.policy_arn, PolicyDocument=document, SetAsDefault=True
+    )
+
+
+# --- network ---
+def _group_step(cloud: Cloud, scope: Scope) -> Step:
+    vpc = look.vpc_id(cloud)
+    wanted = documents.ingress(allowed_address(cloud))
+    request = {**documents.create_security_group(scope, vpc), "IpPermissions": wanted}
+    found = look.security_group(cloud, scope, vpc)
+    action = (
+        "make"
+        if found is None
+        else "keep"
+        if _open_to(found["IpPermissions"]) == _open_to(wanted)
+        else "update"
+    )
+    opened = (
+        f", ports 22 and 6006 open to {wanted[0]['IpRanges'][0]['CidrIp']}" if wanted else ", nothing open"
+    )
+    what = f"security group {layout.security_group_name(scope.project)} in {vpc}{opened}"
+    return Step(what, action, request, lambda: _make_group(cloud, scope, vpc, wanted))
+
+
+def _make_group(cloud: Cloud, scope: Scope, vpc: str, wanted: list[dict[str, Any]]) -> None:
+    with contextlib.suppress(Present):  # from an earlier `up`, or one of which the reply was lost
+        cloud.call("ec2", "create_security_group", **documents.create_security_group(scope, vpc))
+    group = look.security_group(cloud, scope, vpc)
+    if group is None:
+        raise CloudError("the security group is not there yet", next_step="Run it again: ./launch.py up")
+    if _open_to(group["IpPermissions"]) == _open_to(wanted):
+        return
+    if group["IpPermissions"]:
+        rules = [
+            {key: rule[key] for key in ("IpProtocol", "FromPort", "ToPort", "IpRanges")}
+            for rule in group["IpPermissions"]
+        ]
+        cloud.call("ec2", "revoke_security_group_ingress", GroupId=group["GroupId"], IpPermissions=rules)
+    if wanted:
+        cloud.call("ec2", "authorize_security_group_ingress", GroupId=group["GroupId"], IpPermissions=wanted)
+
+
+def _open_to(rules: list[dict[str, Any]]) -> set[tuple[int, str]]:
+    return {(rule.get("FromPort", -1), span["CidrIp"]) for rule in rules for span in rule.get("IpRanges", ())}
+
+
+def allowed_address(cloud: Cloud) -> str | None:
+    """Return the one address that may reach the ports, None for none."""
+    setting = cloud.aws.open_ports_to
+    if setting == "none":
+        return None
+    if setting != "my-ip":
+        return setting
+    try:
+        with urllib.request.urlopen(MY_IP_URL, timeout=10) as reply:
+            return str(reply.read(64).decode("ascii").strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise CloudError(
+            f"{MY_IP_URL} does not tell this computer's address: {error}",
+            next_step="Write the address itself into aws.open_ports_to.",
+        ) from error
+
+
+# --- logs, service roles ---
+def _log_group_step(cloud: Cloud, scope: Scope) -> Step:
+    request = documents.create_log_group(scope)
+    name = request["logGroupName"]
+    found = cloud.call("logs", "describe_log_groups", logGroupNamePrefix=name)["logGroups"]
+    exists = any(
+        row["logGroupName"] == name and row.get("retentionInDays") == documents.LOG_DAYS for row in found
+    )
+
+    def make() -> None:
+        with contextlib.suppress(Present):  # its retention may still be missing
+            cloud.call("logs", "create_log_group", **request)
+        cloud.call("logs", "put_retention_policy", logGroupName=name, retentionInDays=documents.LOG_DAYS)
+
+    return Step(f"log group {name}, {documents.LOG_DAYS} days", "keep" if exists else "make", request, make)
+
+
+def _service_role_steps(cloud: Cloud) -> list[Step]:
+    """Return the steps for the roles that EC2 itself works with; AWS's console makes them, its API does not."""
+    return [
+        Step(
+            f"service role of {service}",
+            "keep" if service in service_roles(cloud) else "make",
+            {"AWSServiceName": service},
+            functools.partial(make_service_role, cloud, service),
+        )
+        for service in documents.SERVICE_ROLES
+    ]
+
+
+def service_roles(cloud: Cloud) -> set[str]:
+    """Return the services, of those needed, whose service-linked role exists."""
+    return {
+        service
+        for service in documents.SERVICE_ROLES
+        if any(cloud.pages("iam", "list_roles", "Roles", PathPrefix=f"/aws-service-role/{service}/"))
+    }
+
+
+def make_service_role(cloud: Cloud, service: str) -> None:
+    """Make a service-linked role, unless the account has it."""
+    try:
+        cloud.call("iam", "create_service_linked_role", AWSServiceName=service)
+    except CloudError as error:
+        if error.code != "InvalidInput" and not isinstance(error, Present):
+            raise  # InvalidInput: "has been taken in this account", it exists
+
+
+def _sent(request: dict[str, Any]) -> dict[str, Any]:
+    """Return a request as the API takes it: policies are text there."""
+    return {
+        key: json.dumps(value) if key in {"Policy", "PolicyDocument", "AssumeRolePolicyDocument"} else value
+        for key, value in request.items()
+    }

@@ -1,0 +1,65 @@
+"""What every command works with: the settings, AWS, who we are there, and the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from training.cloud import look
+from training.cloud.api import Cloud
+from training.cloud.problems import CloudError
+from training.cloud.scope import Scope, read_scope
+from training.config import Config, load_config
+from training.config_text import read_settings_file
+from training.store.opening import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from training.store.storage import Storage
+
+DEFAULT_CONFIG = Path("config.yaml")
+
+
+class Site(NamedTuple):
+    """One project in one account, with the settings of the user."""
+
+    config: Config
+    cloud: Cloud
+    scope: Scope
+
+    @property
+    def storage(self) -> Storage:
+        """Open the store; CloudError where there is no bucket yet."""
+        if not look.bucket_exists(self.cloud, self.scope):
+            raise CloudError(
+                f"there is no bucket {self.scope.bucket}", next_step="Set up, free of charge: ./launch.py up"
+            )
+        return open_store(self.scope.store, self.config.aws)
+
+
+def read_settings(
+    path: Path | None, overrides: Sequence[str], preset: Literal["cloud"] | None = None
+) -> Config:
+    """Read the settings as the trainer does; a `preset` counts only where the user names none."""
+    if path is None and DEFAULT_CONFIG.exists():
+        path = DEFAULT_CONFIG
+    return load_config(path, overrides, None if _names_preset(path, overrides) else preset)
+
+
+def open_site(
+    path: Path | None,
+    overrides: Sequence[str],
+    say: Callable[[str], None],
+    preset: Literal["cloud"] | None = None,
+) -> Site:
+    """Read the settings and find out who we are. NoAccess where AWS does not know us."""
+    config = read_settings(path, overrides, preset)
+    cloud = Cloud(config.aws, say)
+    return Site(config, cloud, read_scope(cloud))
+
+
+def _names_preset(path: Path | None, overrides: Sequence[str]) -> bool:
+    group = read_settings_file(path).get("training") if path else None
+    in_file = isinstance(group, dict) and "preset" in group
+    return in_file or any(one.startswith("training.preset=") for one in overrides)
