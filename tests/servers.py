@@ -92,7 +92,7 @@ def running(command: list[str], url: str, folder: Path, env: dict[str, str] | No
     with log.open("wb") as output:
         process = subprocess.Popen(
             # A test run that is killed takes its servers with it.
-            ["setpriv", "--pdeathsig", "TERM", *command],
+            ["setpriv", "--pdeathsig", "KILL", *command],
             cwd=folder,
             stdout=output,
             stderr=subprocess.STDOUT,
