@@ -74,6 +74,8 @@ clean: ## Remove caches; .venv and runs/ stay
 	rm -rf .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find training tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
+include ansible/image.mk
+
 # --- the virtual environment ---
 .venv/.stamp-venv:
 	@test -n '$(PYTHON)' || { echo "No Python 3.10 to 3.13 found. Install one, or: make setup PYTHON=/path/to/python3.11"; exit 1; }

@@ -69,7 +69,7 @@ def test_the_road_is_as_wide_as_the_track_says_even_where_the_map_lies_turned(tr
     )
     middle = Scenery(turned).edge_at(*turned.centerline.T)
     narrower = np.minimum(turned.width_right_m, turned.width_left_m)
-    np.testing.assert_allclose(middle, narrower, atol=1.5 * track.resolution_m)
+    np.testing.assert_allclose(middle, narrower, atol=2.0 * track.resolution_m)
 
 
 def test_beyond_the_map_there_is_less_road_the_further_one_goes(track: Track) -> None:
@@ -155,6 +155,7 @@ def test_every_frame_has_the_car_somewhere_near_its_middle(track: Track, trace: 
         assert np.abs(offset).max() < 200, f"row {row}"
 
 
+@pytest.mark.slow
 def test_a_film_is_an_mp4_of_the_whole_lap_below_its_size_limit(
     track: Track, trace: Trace, tmp_path: Path
 ) -> None:
@@ -167,8 +168,9 @@ def test_a_film_is_an_mp4_of_the_whole_lap_below_its_size_limit(
     assert trace.lap_s < made.seconds < trace.lap_s + 3.0
 
 
+@pytest.mark.slow
 def test_a_long_lap_is_shown_faster(track: Track, trace: Trace, tmp_path: Path) -> None:
-    times = 1 + math.ceil(40.0 / trace.time_s[-1])
+    times = math.ceil(33.0 / trace.time_s[-1])
     longer = trace._replace(
         time_s=np.arange(times * len(trace.states)) * trace.step_s,
         states=np.tile(trace.states, (times, 1)),
