@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from training.display import LapRow, laps_table
+from training.errors import TrainingError
 from training.report.collect import POLICY, loadable_courses, results
 from training.report.page import write_report
 
@@ -50,8 +51,8 @@ def report(
     """Write the report; a disk that takes no more costs the report, not the run."""
     try:
         return write_report(loaded, storage, directory, say, driven=driven)
-    except OSError as error:
-        say(f"the report cannot be written: {error}; make room, then: make report RUN={loaded.run}")
+    except TrainingError as error:
+        say(f"{error}; make room, then: make report RUN={loaded.run}")
         return None
 
 
