@@ -149,6 +149,18 @@ def test_a_terminal_shows_a_table_with_every_figure_and_what_was_said_stays_abov
     assert text.rindex("the run is over") > text.rindex("50 %")
 
 
+def test_once_settled_the_table_is_not_drawn_again_below_what_follows() -> None:
+    file = io.StringIO()
+    display = Display(Console(file=file, force_terminal=True, force_interactive=True, width=100), Clock())
+    with display:
+        display.update(HALF)
+        display.settle()
+        drawn = file.getvalue().count("150,000 of 300,000")
+        display.say("now the laps")
+    assert file.getvalue().count("150,000 of 300,000") == drawn
+    assert without_escapes(file.getvalue()).endswith("now the laps\n")
+
+
 def test_a_terminal_gets_its_cursor_back() -> None:
     output = in_a_terminal()
     assert output.rindex("\x1b[?25h") > output.rindex("\x1b[?25l")
