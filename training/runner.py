@@ -96,6 +96,7 @@ def prepare(run: Run, display: Display, device: Any) -> Setup:  # noqa: ANN401 -
         config, run.name, run.local / "metrics", resumed_step=learner.num_timesteps,
         wandb_id=meta.get("wandb_id"), say=display.say,
     )  # fmt: skip
+    metrics.record_graph(learner.actor, learner.critic, learner.observation_space.shape[0])
     saver.after_commit = lambda: run.publish(metrics.event_file, layout.metrics_prefix(run.name))
     episodes, stop = Episodes(), StopRequest()
     episodes.laps, episodes.best_lap_s = meta.get("laps", 0), meta.get("best_lap_s") or float("nan")
@@ -144,6 +145,7 @@ def learn(setup: Setup) -> None:
     parts.saver.finish(_meta(parts, boundary), not_after=parts.stop.deadline)
     parts.saver.close()
     boundary.show()
+    parts.display.settle()
     if not ended:
         parts.metrics.close()
         run.end_attempt(parts.stop.cause, Interrupted.exit_code, learner.num_timesteps)
