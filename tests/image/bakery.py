@@ -151,7 +151,7 @@ def leftovers(address: str) -> dict[str, list[str]]:
     return {kind: names for kind, names in found.items() if names}
 
 
-def client(address: str) -> Any:  # noqa: ANN401 - boto3 makes its clients' classes at run time
+def client(address: str) -> Any:
     """Return an EC2 client of the emulator."""
     return boto3.client(
         "ec2",

@@ -50,15 +50,17 @@ class Laps:
 
     def summary(self) -> str:
         """Say in a sentence how the policy drives."""
+        things = " drives" if self._loaded.config.evaluation.laps > 1 else " laps"
         parts = []
-        for (seen, _), words in zip(_KINDS, ("it never saw", "it learnt on"), strict=True):
+        for (seen, _), known in zip(_KINDS, ("it never saw", "it learnt on"), strict=True):
             count = sum(course.seen == seen for course in self.courses)
             if count:
-                parts.append(f"{self._completed(seen=seen)} on {count} track{'s' * (count > 1)} {words}")
-        drives = "drives" if self._loaded.config.evaluation.laps > 1 else "laps"
-        return (
-            f"The policy of timestep {self._loaded.kept_step:,} completes, in {drives}: {'; '.join(parts)}."
-        )
+                parts.append(
+                    f"{self._completed(seen=seen)}{things} on {count} track{'s' * (count > 1)} {known}"
+                )
+                things = ""
+        done = " and ".join(parts) or "nothing, for no track could be driven"
+        return f"The policy of timestep {self._loaded.kept_step:,} completes {done}."
 
     def tiles(self) -> list[dict[str, str]]:
         """Return the figures to see first."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from training.errors import TrainingError
 from training.report import facts, plots
 from training.report.collect import loadable_courses, results
 from training.report.curves import read_curves
@@ -49,8 +50,25 @@ def write_report(
     """Write the report of a run into a directory: index.html, and its film beside it; return the page's path.
 
     driven: the laps, where `collect.results` has driven them already. A track, curves or a film that cannot be had
-    are missed on the page in words. OSError if the directory takes no files.
+    are missed on the page in words. TrainingError if the directory takes no files.
     """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        text = _rendered(loaded, storage, directory, say, driven)
+        path = directory / PAGE
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise TrainingError(f"the report cannot be written to {directory}: {error}") from error
+    return path
+
+
+def _rendered(
+    loaded: LoadedRun,
+    storage: Storage,
+    directory: Path,
+    say: Callable[[str], None],
+    driven: Sequence[Result] | None,
+) -> str:
     clock = _Clock(say)
     missing: list[str] = []
     if driven is None:
@@ -64,11 +82,10 @@ def write_report(
     curves = read_curves(storage, loaded.run)
     charts = plots.learning_curves(curves, loaded.kept_step)
     clock.said(f"drew {len(charts)} curves")
-    directory.mkdir(parents=True, exist_ok=True)
     shown = _film(laps.traces(), sceneries, directory)
     clock.said("made the film")
     changed, unchanged = facts.settings_of(loaded.config)
-    text = _template().render(
+    return _template().render(
         run=loaded.run,
         written=f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
         laps=laps,
@@ -85,9 +102,6 @@ def write_report(
         reproduce_note=facts.repeating_note(loaded),
         facts=facts.facts_of(loaded),
     )
-    path = directory / PAGE
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 class _Clock:

@@ -69,6 +69,7 @@ class Chart(NamedTuple):
     log: bool = False
     lowest: float | None = None
     highest: float | None = None
+    smooth: bool = True  # noisy: draw the mean of neighbours over the points
 
 
 CHARTS = (
@@ -77,8 +78,8 @@ CHARTS = (
     Chart("Reward of an episode", "", "rollout/reward"),
     Chart("Reward by its terms", "", "rollout/terms/"),
     Chart("Episodes that end in a crash", "%", "rollout/crash_rate", 100.0, lowest=0.0),
-    Chart("Laps driven while learning", "", "rollout/laps", lowest=0.0),
-    Chart("Best lap while learning", "s", "rollout/best_lap_s"),
+    Chart("Laps driven while learning", "", "rollout/laps", lowest=0.0, smooth=False),
+    Chart("Best lap while learning", "s", "rollout/best_lap_s", smooth=False),
     Chart("Loss of the critics", "", "train/critic_loss", log=True),
     Chart("Loss of the actor", "", "train/actor_loss"),
     Chart("Weight of the entropy", "", "train/ent_coef", log=True),
@@ -114,7 +115,7 @@ def _curve_figure(chart: Chart, series: Mapping[str, Series], kept_step: int) ->
     last = max(one.steps[-1] for one in series.values())
     for colour, (name, one) in zip(LINES * len(series), series.items(), strict=False):
         values = one.values * chart.scale
-        if len(values) > 24:  # noisy: the mean of neighbours, over the points themselves
+        if chart.smooth and len(values) > 24:
             ax.plot(one.steps, values, color=colour, linewidth=0.8, alpha=0.3)
             values = _smoothed(values)
         ax.plot(one.steps, values, color=colour, linewidth=1.6, label=name.replace("_", " "))

@@ -16,7 +16,7 @@ TRACES = {
     "/etc/machine-id": "0123456789abcdef0123456789abcdef",
     "/var/lib/cloud/instances/i-0/user-data.txt": "#!/bin/sh",
     "/opt/f1tenth/src/credentials": "AKIAABCDEFGHIJKLMNOP",
-    "/tmp/left": "by the builder",  # noqa: S108
+    "/tmp/left": "by the builder",
 }
 
 
