@@ -14,6 +14,7 @@ import pytest
 from tests.cloud.amazon import ROOT
 from tests.cloud.golden import SCOPE
 from training.cloud import policies
+from training.cloud.scope import Scope
 
 SIMULATOR = "@cloud-copilot/iam-simulate@0.1.173"
 LINTER = ("parliament==1.6.4", "setuptools==80.9.0")
@@ -220,10 +221,30 @@ def parliament() -> Path:
     return folder / "bin" / "parliament"
 
 
+# A request to start a machine touches many kinds of things; only new ones can be asked to carry the project's tag.
+# So the right is split into two statements, and the linter, which looks at one at a time, finds each incomplete.
+SPLIT = {"ec2:CreateFleet", "ec2:RunInstances", "ec2:CreateSecurityGroup"}
+
+
+def everyday_and_setup(scope: Scope) -> policies.Document:
+    """Return both policies of a person as one: who sets up may train, too."""
+    parts = [policies.daily_policy(scope), policies.setup_policy(scope)]
+    return {**parts[0], "Statement": [statement for part in parts for statement in part["Statement"]]}
+
+
 @pytest.mark.parametrize(
-    "policy", [policies.instance_policy, policies.daily_policy, policies.setup_policy, policies.bucket_policy]
+    "policy", [policies.instance_policy, policies.daily_policy, everyday_and_setup, policies.bucket_policy]
 )
 def test_parliament_finds_nothing_in_a_policy(parliament: Path, policy) -> None:
     text = json.dumps(policy(SCOPE))
-    done = subprocess.run([str(parliament)], input=text, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stdout + done.stderr
+    done = subprocess.run(
+        [str(parliament), "--json"], input=text, capture_output=True, text=True, check=False
+    )
+    findings = [json.loads(line) for line in done.stdout.splitlines()]
+    assert "error" not in done.stderr, done.stderr
+    assert [finding for finding in findings if not _is_of_a_split_right(finding)] == []
+
+
+def _is_of_a_split_right(finding) -> bool:
+    detail = finding["detail"]
+    return finding["issue"] == "RESOURCE_MISMATCH" and {row["action"] for row in detail} <= SPLIT
