@@ -6,6 +6,7 @@ A scenario: one call of the flow, one kind of failure. `make torture` tries them
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import secrets
 import urllib.request
@@ -21,7 +22,7 @@ from tests.cloud.amazon import ROOT, Account
 from training import layout
 from training.cloud import ending, launching, look, setup
 from training.cloud.intent import read_intent
-from training.cloud.scope import tag
+from training.cloud.scope import read_scope, tag
 from training.cloud.site import Site
 from training.config import Config
 from training.errors import TrainingError, UsageError
@@ -39,6 +40,7 @@ KINDS = (*CODES, "timeout", "lost reply", "Ctrl-C before", "Ctrl-C after")
 ONCE = {"throttling", "timeout", "lost reply", "Ctrl-C before", "Ctrl-C after"}
 MOST_CALLS = 120
 RUN = "race"
+CLIENTS: dict[str, dict[str, Any]] = {}  # by endpoint
 send: Callable[..., Any] = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
 
 
@@ -87,11 +89,15 @@ class World:
     def __init__(self, account: Account) -> None:
         with urllib.request.urlopen(f"{account.endpoint}/moto-api/reset", data=b""):  # noqa: S310 - our own server
             self.account = account._replace(project=f"p{secrets.token_hex(4)}")
-        self.site = Site(Config(aws=self.account.aws), self.account.cloud, self.account.scope)
+        cloud = self.account.cloud
+        cloud._clients = CLIENTS.setdefault(
+            account.endpoint, {}
+        )  # they know no project, and take long to make
+        self.site = Site(Config(aws=self.account.aws), cloud, read_scope(cloud))
         setup.apply(setup.plan(self.site.cloud, self.site.scope), lambda _: None)
-        self.account.bake()
+        self.account.bake(cloud=cloud)
 
-    @property
+    @functools.cached_property
     def storage(self) -> RetryingStorage:
         return open_store(
             self.site.scope.store, self.site.config.aws, policy=RetryPolicy(sleep=lambda _: None)
