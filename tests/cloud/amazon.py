@@ -92,11 +92,11 @@ class Account(NamedTuple):
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout)
 
-    def bake(self, requirements: bytes | None = None) -> str:
+    def bake(self, requirements: bytes | None = None, cloud: Cloud | None = None) -> str:
         """Do what `make ami` does as far as the launcher can see: an image with its tags."""
         content = (ROOT / "requirements.txt").read_bytes() if requirements is None else requirements
-        tags = self.scope.tags({"RequirementsSha256": hashlib.sha256(content).hexdigest()})
-        cloud = self.cloud
+        cloud = cloud or self.cloud
+        tags = read_scope(cloud).tags({"RequirementsSha256": hashlib.sha256(content).hexdigest()})
         image = cloud.call("ec2", "register_image", Name=f"{self.project}-{len(tags)}-{content[:4].hex()}")[
             "ImageId"
         ]

@@ -62,7 +62,8 @@ def everything() -> list[Golden]:
         ),
     }
     texts = [
-        Golden(f"{name}.json", json.dumps(data, indent=1, default=str) + "\n") for name, data in by_name.items()
+        Golden(f"{name}.json", json.dumps(data, indent=1, default=str) + "\n")
+        for name, data in by_name.items()
     ]
     return [*texts, Golden("user_data.sh", machine.user_data(SCOPE, AWS, LAUNCH))]
 

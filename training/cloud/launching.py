@@ -263,7 +263,10 @@ def _next_launch(cloud: Cloud, scope: Scope, storage: Storage, options: Options)
     """Return the number of this launch; UsageError for a run that exists, does not exist, or is running."""
     intent = read_intent(storage, options.run)
     status = read_status(storage, options.run)
-    if look.fleet_of(cloud, scope, options.run) is not None:
+    fleet = look.fleet_of(cloud, scope, options.run)
+    if fleet is not None:
+        if intent is not None and not intent.fleet_id and intent.by == owner():
+            name_fleet(storage, intent, fleet["FleetId"])  # our own start, interrupted at the very last step
         raise UsageError(
             f"run {options.run} is running",
             next_step=f"Watch it: ./launch.py status {options.run}. End it: ./launch.py stop {options.run}",

@@ -15,8 +15,7 @@ from training.cloud.scope import Scope
 Document = dict[str, Any]
 _OWN_RUN = f"${{aws:PrincipalTag/{layout.TAG_RUN}}}"
 _DESCRIBE = (
-    "FleetHistory",
-    "FleetInstances",
+    "AvailabilityZones",
     "Fleets",
     "Images",
     "InstanceTypeOfferings",
@@ -191,6 +190,9 @@ def bucket_policy(scope: Scope) -> Document:
 def _looking(scope: Scope) -> list[Document]:
     return [
         _allow("LookAround", [f"ec2:Describe{what}" for what in _DESCRIBE], "*"),
+        _allow(
+            "LookAtFleets", ["ec2:DescribeFleetHistory", "ec2:DescribeFleetInstances"], scope.ec2("fleet")
+        ),
         _allow("LookAtQuotasAndPrices", ["servicequotas:GetServiceQuota", "pricing:GetProducts"], "*"),
         _allow("LookAtLogs", ["logs:DescribeLogGroups"], "*"),
         _allow("ReadLogs", ["logs:FilterLogEvents"], f"{_log_group(scope)}:*"),
@@ -262,8 +264,8 @@ def _run_roles(scope: Scope) -> list[Document]:
             ],
             profiles,
         ),
-        _allow("FindProfiles", ["iam:ListInstanceProfiles"], f"{iam}:instance-profile{scope.iam_path}"),
-        _allow("FindRoles", ["iam:ListRoles"], f"{iam}:role{scope.iam_path}"),
+        # Neither list can be limited to a path.
+        _allow("FindRolesAndProfiles", ["iam:ListInstanceProfiles", "iam:ListRoles"], "*"),
         _allow("SeePolicy", ["iam:GetPolicy"], scope.policy_arn),
         _allow(
             "HandOverRunRole",

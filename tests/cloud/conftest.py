@@ -1,0 +1,18 @@
+"""An AWS account for each test."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+import pytest
+
+from tests.cloud.amazon import Account
+
+
+@pytest.fixture
+def account(moto_server: str, credentials: None, tmp_path: Path) -> Account:  # noqa: ARG001 - for its effect
+    """Give a project of its own on moto, with a config.yaml that points there."""
+    account = Account(moto_server, f"p{secrets.token_hex(4)}", tmp_path)
+    account.write_config()
+    return account

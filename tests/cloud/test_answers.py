@@ -1,0 +1,290 @@
+"""Answers that moto does not give: quotas, prices, fleet history, faults; and what people are told of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.stub import ANY, Stubber
+
+from tests.cloud.golden import SCOPE
+from training import layout
+from training.cloud import facts, launching, look, policies, price_table, prices, problems, watching
+from training.cloud.api import Clock, Cloud, permission
+from training.cloud.facts import Facts
+from training.cloud.prices import Pool, Price, Prices
+from training.config import AwsSettings
+from training.errors import UsageError
+from training.store.directory import DirectoryStorage
+from training.store.documents import Attempt, set_status
+
+NOW = datetime(2026, 12, 1, 12, 0, tzinfo=timezone.utc)
+
+
+class Watch:
+    """A clock whose time passes by sleeping."""
+
+    def __init__(self) -> None:
+        self.s = 0.0
+
+    def sleep(self, s: float) -> None:
+        self.s += s
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(now=lambda: NOW + timedelta(seconds=self.s), monotonic=lambda: self.s, sleep=self.sleep)
+
+
+class Stage:
+    """A cloud whose services answer from a script."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.watch = Watch()
+        self.cloud = Cloud(AwsSettings(), self.said.append, self.watch.clock)
+        self.stubbers: list[Stubber] = []
+
+    def script(self, service: str) -> Stubber:
+        stubber = Stubber(self.cloud.client(service))
+        stubber.activate()
+        self.stubbers.append(stubber)
+        return stubber
+
+
+@pytest.fixture
+def stage(credentials: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:  # noqa: ARG001
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    stage = Stage()
+    yield stage
+    for stubber in stage.stubbers:
+        stubber.assert_no_pending_responses()
+
+
+# --- quotas ---
+@pytest.mark.parametrize(("market", "code"), [("spot", "L-3819A6DF"), ("on-demand", "L-DB2E81BA")])
+def test_a_quota_of_zero_names_the_page_where_more_is_asked_for(stage: Stage, market: str, code: str) -> None:
+    quotas = stage.script("service-quotas")
+    quotas.add_response(
+        "get_service_quota", {"Quota": {"Value": 0.0}}, {"ServiceCode": "ec2", "QuotaCode": code}
+    )
+    value = look.quota(stage.cloud, market)
+    with pytest.raises(problems.QuotaTooLow, match="is 0 vCPUs, 4 are needed") as caught:
+        look.check_quota(value, 4, "us-east-2", market)
+    assert f"quotas/{code}" in caught.value.next_step
+
+
+def test_a_quota_that_cannot_be_read_stops_nobody(stage: Stage) -> None:
+    stage.script("service-quotas").add_client_error(
+        "get_service_quota", "NoSuchResourceException", http_status_code=400
+    )
+    look.check_quota(look.quota(stage.cloud, "spot"), 4, "us-east-2", "spot")
+
+
+# --- prices ---
+def offer(usd: str) -> str:
+    dimension = {"unit": "Hrs", "pricePerUnit": {"USD": usd}}
+    return json.dumps({"terms": {"OnDemand": {"x": {"priceDimensions": {"y": dimension}}}}})
+
+
+def test_prices_are_live_and_on_demand_ones_are_kept_for_a_day(stage: Stage) -> None:
+    ec2, pricing = stage.script("ec2"), stage.script("pricing")
+    row = {
+        "InstanceType": "g5.xlarge",
+        "AvailabilityZone": "us-east-2a",
+        "SpotPrice": "0.41",
+        "Timestamp": NOW,
+    }
+    older = {**row, "SpotPrice": "0.99", "Timestamp": NOW - timedelta(hours=2)}
+    for _ in range(2):
+        ec2.add_response("describe_spot_price_history", {"SpotPriceHistory": [older, row]}, None)
+    pricing.add_response(
+        "get_products", {"PriceList": [offer("1.006")]}, {"ServiceCode": "AmazonEC2", "Filters": ANY}
+    )
+    first = prices.read_prices(stage.cloud, ["g5.xlarge"])
+    second = prices.read_prices(stage.cloud, ["g5.xlarge"])
+    assert first.spot[Pool("g5.xlarge", "us-east-2a")].usd_per_hour == 0.41
+    assert (first.on_demand["g5.xlarge"].usd_per_hour, second.on_demand["g5.xlarge"].source) == (
+        1.006,
+        "Pricing API",
+    )
+    (compared,) = prices.compare(first)
+    assert compared["saved"] == pytest.approx(1 - 0.41 / 1.006)
+
+
+def test_a_price_that_nobody_gives_comes_from_the_table_and_says_so(stage: Stage) -> None:
+    stage.script("ec2").add_response("describe_spot_price_history", {"SpotPriceHistory": []}, None)
+    stage.script("pricing").add_client_error("get_products", "AccessDeniedException", http_status_code=400)
+    found = prices.read_prices(stage.cloud, ["g6.xlarge"])
+    assert found.on_demand["g6.xlarge"].usd_per_hour == price_table.TABLE["g6.xlarge"].on_demand
+    assert f"table of {price_table.AS_OF}" in str(found.on_demand["g6.xlarge"])
+    assert found.expected([Pool("g6.xlarge", "us-east-2a")], "spot") == found.on_demand["g6.xlarge"]
+
+
+def test_a_type_without_any_price_is_refused_because_no_budget_could_be_kept(stage: Stage) -> None:
+    stage.script("ec2").add_response("describe_spot_price_history", {"SpotPriceHistory": []}, None)
+    stage.script("pricing").add_response("get_products", {"PriceList": []}, None)
+    with pytest.raises(problems.CloudError, match="no budget can be kept"):
+        prices.read_prices(stage.cloud, ["p5.48xlarge"])
+
+
+def test_the_cap_is_the_dearest_on_demand_price() -> None:
+    known = Prices({}, {"a": Price(0.5, "x"), "b": Price(1.0, "x")})
+    assert known.cap(["a", "b"]) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("max_hours", "max_cost", "cap", "hours"),
+    [(6, 5, 1.0, 5.0), (3, 5, 1.0, 3.0), (0.5, 0.6, 1.0, 0.5), (6, 1, 1.0, 1)],
+)
+def test_the_end_is_what_time_and_money_allow(max_hours, max_cost, cap, hours) -> None:
+    allowed = launching.allowed_hours(max_hours, max_cost, cap)
+    assert allowed == hours
+    assert allowed * cap <= max_cost
+
+
+def test_a_budget_below_an_hour_is_refused() -> None:
+    with pytest.raises(UsageError, match="does not buy an hour"):
+        launching.allowed_hours(6, 0.99, 1.0)
+
+
+# --- waiting ---
+def test_a_stalled_fleet_is_explained_in_aws_own_words_after_30_s(stage: Stage, tmp_path: Path) -> None:
+    ec2 = stage.script("ec2")
+    fleet = {
+        "FleetId": "fleet-1", "FleetState": "active", "CreateTime": NOW,
+        "Tags": [{"Key": "Project", "Value": "f1tenth"}, {"Key": "Run", "Value": "race"}],
+    }  # fmt: skip
+    words = {
+        "EventSubType": "launchSpecTemporarilyBlacklisted",
+        "EventDescription": "no Spot capacity in us-east-2a",
+    }
+    record = {"EventType": "error", "Timestamp": NOW, "EventInformation": words}
+    store = DirectoryStorage(tmp_path)
+    set_status(store, "race", "pending")
+
+    def answer(times: int) -> None:
+        for _ in range(times):
+            ec2.add_response("describe_instances", {"Reservations": []}, None)
+
+    answer(7)
+    ec2.add_response("describe_fleets", {"Fleets": [fleet]}, None)
+    ec2.add_response(
+        "describe_fleet_history", {"HistoryRecords": [record]}, {"FleetId": "fleet-1", "StartTime": NOW}
+    )
+    answer(1)
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if "AWS says" in line:
+            set_status(store, "race", "stopped")
+
+    assert watching.follow(stage.cloud, SCOPE, store, "race", say) == "stopped"
+    assert any("no Spot capacity in us-east-2a" in line and "goes on asking" in line for line in said), said
+    assert stage.watch.s <= 40
+
+
+def test_a_throttled_call_is_repeated_and_the_wait_is_told(stage: Stage) -> None:
+    sts = stage.script("sts")
+    for _ in range(8):
+        sts.add_client_error("get_caller_identity", "Throttling", "Rate exceeded", http_status_code=400)
+    sts.add_response("get_caller_identity", {"Account": "1"}, {})
+    assert stage.cloud.call("sts", "get_caller_identity")["Account"] == "1"
+    assert ["Rate exceeded" in line for line in stage.said] == [True]
+
+
+def test_after_a_minute_of_throttling_it_gives_up(stage: Stage) -> None:
+    sts = stage.script("sts")
+    for _ in range(11):
+        sts.add_client_error("get_caller_identity", "Throttling", http_status_code=400)
+    with pytest.raises(problems.Unanswered):
+        for _ in range(40):
+            stage.cloud.call("sts", "get_caller_identity")
+    assert 50 < stage.watch.s <= 60
+
+
+# --- errors ---
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [
+        ("UnauthorizedOperation", 403, problems.Denied),
+        ("AccessDenied", 403, problems.Denied),
+        ("ExpiredToken", 400, problems.NoAccess),
+        ("InvalidClientTokenId", 403, problems.NoAccess),
+        ("RequestLimitExceeded", 503, problems.Unanswered),
+        ("InsufficientInstanceCapacity", 500, problems.NoCapacity),
+        ("VcpuLimitExceeded", 400, problems.QuotaTooLow),
+        ("LimitExceeded", 409, problems.QuotaTooLow),
+        ("EntityAlreadyExists", 409, problems.Present),
+        ("InvalidLaunchTemplateName.NotFoundException", 400, problems.Absent),
+        ("InternalError", 500, problems.Unanswered),
+        ("RequestTimeTooSkewed", 403, problems.CloudError),
+        ("SomethingNew", 400, problems.CloudError),
+    ],
+)
+def test_an_answer_becomes_the_named_error(code: str, status: int, kind: type[problems.CloudError]) -> None:
+    reply: dict[str, Any] = {
+        "Error": {"Code": code, "Message": "m"},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
+    error = problems.from_reply(reply, "ec2:CreateFleet")
+    assert type(error) is kind
+    assert code in error.message
+    assert error.exit_code == 1
+
+
+def test_a_bucket_of_another_account_is_the_users_word(stage: Stage) -> None:
+    stage.script("s3").add_client_error("head_bucket", "403", "Forbidden", http_status_code=403)
+    with pytest.raises(UsageError, match="another account"):
+        look.bucket_exists(stage.cloud, SCOPE)
+
+
+def test_every_call_of_the_launcher_is_in_a_persons_policy() -> None:
+    """Which operation needs which permission is read from the source, so a new call cannot be forgotten."""
+    import re
+
+    from tests.cloud.amazon import ROOT
+
+    sources = [path.read_text() for path in (ROOT / "training" / "cloud").glob("*.py")]
+    pattern = r'(?:call|pages|send|_unless_absent)\(\s*(?:cloud,\s*)?"([a-z0-9-]+)",\s*"([a-z_0-9]+)"'
+    used = {permission(*found) for source in sources for found in re.findall(pattern, source)}
+    used |= {permission("iam", name) for name in ("create_role", "create_instance_profile")}
+    granted = {
+        action
+        for policy in (policies.daily_policy(SCOPE), policies.setup_policy(SCOPE))
+        for statement in policy["Statement"]
+        for action in statement["Action"]
+    }
+    assert len(used) > 40
+    assert used - granted - {"sts:GetCallerIdentity", "s3:ListMultipartUploads"} == set()
+
+
+# --- money ---
+def attempt(number: int, hours: float, **fields: Any) -> Attempt:
+    return Attempt(
+        number=number, boot_id=f"b{number}", instance_type="g5.xlarge", availability_zone="us-east-2a", purchase="spot",
+        price_usd_per_hour=0.4, started_at=NOW - timedelta(hours=hours), **fields,
+    )  # fmt: skip
+
+
+def test_the_cost_is_the_sum_over_attempts_and_an_attempt_ends_where_the_next_begins() -> None:
+    lost = attempt(1, 3.0, first_step=0, last_step=1_000_000)
+    last = attempt(2, 1.0, first_step=1_000_000, last_step=1_500_000)
+    known = Facts("race", None, None, (lost, last), 1_500_000, NOW, NOW)
+    assert known.cost_usd == pytest.approx(0.4 * 3)
+    assert known.steps_per_s == pytest.approx(500_000 / 3600)
+
+
+def test_figures_of_a_run_that_has_done_nothing_are_not_yet_there(tmp_path: Path) -> None:
+    figures = facts.cost_figures(DirectoryStorage(tmp_path), Facts("race", None, None, (), None, None, NOW))
+    assert (figures["usd"], figures["usd_per_million_steps"], figures["goodput"]) == (0.0, None, None)
+
+
+def test_names_fit_what_iam_allows() -> None:
+    longest = layout.run_role_name("a" * 20, "b" * 48)
+    assert len(longest) == 64
+    assert longest != layout.run_role_name("a" * 20, "b" * 47 + "c")

@@ -1,0 +1,166 @@
+"""What is sent to AWS is what was looked at: golden texts, and the rules that no change may break."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import re
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cloud.amazon import ROOT
+from tests.cloud.golden import AWS, FOLDER, LAUNCH, SCOPE, everything
+from training.cloud import documents, machine, policies
+from training.cloud.bundle import SOURCE_EPOCH_S, make_bundle
+from training.config import AwsSettings, EndpointSettings, load_config
+from training.errors import DataError, UsageError
+
+REGENERATE = "if the change is meant: python -m tests.cloud.golden"
+
+
+@pytest.mark.parametrize("document", everything(), ids=lambda document: document.name)
+def test_a_document_reads_as_it_did(document) -> None:
+    assert document.text == (FOLDER / document.name).read_text(encoding="utf-8"), REGENERATE
+
+
+def test_no_golden_text_is_left_over() -> None:
+    assert {path.name for path in FOLDER.iterdir()} == {document.name for document in everything()}
+
+
+# --- policies ---
+@pytest.mark.parametrize("policy", [policies.instance_policy, policies.daily_policy, policies.setup_policy])
+def test_a_policy_fits_into_what_iam_takes(policy) -> None:
+    assert len(re.sub(r"\s", "", json.dumps(policy(SCOPE)))) <= 6_144
+
+
+def test_a_machine_may_neither_delete_data_nor_make_or_end_machines() -> None:
+    actions = {a for statement in policies.instance_policy(SCOPE)["Statement"] for a in statement["Action"]}
+    assert not [
+        a
+        for a in actions
+        if re.search(r"s3:Delete|Terminate|Create(?!LogStream|Control|Data)|Run|PassRole|\*", a)
+    ]
+
+
+def test_plain_http_leaves_the_tls_only_policy_out() -> None:
+    settings = documents.bucket_settings(SCOPE._replace(plain_http=True), accelerate=False)
+    assert "put_bucket_policy" not in settings
+
+
+def test_no_lifecycle_rule_deletes_live_data_by_age() -> None:
+    for rule in documents.lifecycle()["Rules"]:
+        assert set(rule["Expiration"]) == {"ExpiredObjectDeleteMarker"}
+        assert "Transitions" not in rule
+
+
+# --- network ---
+@pytest.mark.parametrize("address", ["0.0.0.0", "1.2.3", "300.1.1.1", "10.0.0.0/8", "::1", "my-ip"])
+def test_ports_open_to_one_address_or_not_at_all(address: str) -> None:
+    with pytest.raises(UsageError, match="one IPv4 address"):
+        documents.ingress(address)
+
+
+def test_nothing_is_open_by_default() -> None:
+    assert documents.ingress(None) == []
+
+
+# --- machine ---
+def test_user_data_is_a_short_script_that_bash_reads(tmp_path: Path) -> None:
+    endpoints = EndpointSettings(s3="http://10.0.0.1:1", ec2="http://10.0.0.1:2", ssm="http://10.0.0.1:3")
+    script = machine.user_data(SCOPE, AwsSettings(endpoints=endpoints), LAUNCH._replace(at_step=5))
+    assert len(script.splitlines()) <= machine.USER_DATA_LINES
+    (tmp_path / "user_data").write_text(script, encoding="utf-8")
+    subprocess.run(["bash", "-n", str(tmp_path / "user_data")], check=True)
+    assert "F1TENTH_TRAIN_ARGS=--resume lap-record --at 5" in script
+
+
+def test_user_data_run_on_a_machine_leaves_settings_and_environment_that_read_back(tmp_path: Path) -> None:
+    (tmp_path / "fetch").write_text("#!/bin/sh\necho fetched $1\n")
+    (tmp_path / "fetch").chmod(0o755)
+    script = machine.user_data(SCOPE, AWS, LAUNCH)
+    for place, stand_in in (
+        ("/run/f1tenth", str(tmp_path)),
+        ("/usr/local/bin/f1tenth-fetch", str(tmp_path / "fetch")),
+    ):
+        script = script.replace(place, stand_in)
+    done = subprocess.run(["bash", "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout == f"fetched s3://{SCOPE.bucket}/scripts/{'ab' * 32}.tar.gz\n"
+    assert load_config(tmp_path / "config.yaml").aws.aws_region == "us-east-2"
+    env = dict(line.split("=", 1) for line in (tmp_path / "run.env").read_text().splitlines())
+    assert float(env["F1TENTH_MAX_HOURS"]) == LAUNCH.hours
+    assert env["F1TENTH_STORE"] == SCOPE.store
+
+
+def test_user_data_and_template_hold_no_secret() -> None:
+    template = json.dumps(machine.launch_template(SCOPE, AWS, LAUNCH)["LaunchTemplateData"])
+    assert not re.search(r"(?i)aws_secret|password|api[_-]?key\"?:|AKIA", template)
+
+
+def test_the_template_carries_the_user_data_and_the_end_date() -> None:
+    data = machine.launch_template(SCOPE, AWS, LAUNCH)["LaunchTemplateData"]
+    assert base64.b64decode(data["UserData"]).decode() == machine.user_data(SCOPE, AWS, LAUNCH)
+    tags = {tag["Key"]: tag["Value"] for tag in data["TagSpecifications"][0]["Tags"]}
+    assert tags["ExpiresAt"] == "2026-12-01T18:00:00Z"
+
+
+@pytest.mark.parametrize("relaunch", [True, False])
+@pytest.mark.parametrize("market", ["spot", "on-demand"])
+def test_every_fleet_carries_its_own_end_and_price_limit(market, relaunch: bool) -> None:
+    request = machine.fleet_request(SCOPE, LAUNCH._replace(market=market, relaunch=relaunch), "lt-1", 1)
+    assert request["ValidUntil"] == LAUNCH.valid_until
+    assert request["TerminateInstancesWithExpiration"] is True
+    assert request["Type"] != "instant", "an instant fleet ignores ValidUntil"
+    options = request["SpotOptions" if market == "spot" else "OnDemandOptions"]
+    assert options["MaxTotalPrice"] == "1.0060"
+
+
+def test_the_client_token_changes_with_run_and_launch_only() -> None:
+    tokens = {
+        LAUNCH.client_token,
+        LAUNCH._replace(number=2).client_token,
+        LAUNCH._replace(run="other").client_token,
+    }
+    assert len(tokens) == 3
+    assert LAUNCH._replace(owner="somebody").client_token == LAUNCH.client_token
+    assert max(map(len, tokens)) <= 64
+
+
+# --- bundle ---
+def test_the_bundle_is_named_by_its_bytes_and_the_same_each_time() -> None:
+    one, other = make_bundle(ROOT), make_bundle(ROOT)
+    assert one == other
+    assert one.sha256 == hashlib.sha256(one.data).hexdigest()
+    assert one.requirements_sha256 == hashlib.sha256((ROOT / "requirements.txt").read_bytes()).hexdigest()
+
+
+def test_the_bundle_holds_the_code_at_one_file_time_and_nothing_else() -> None:
+    with tarfile.open(fileobj=io.BytesIO(make_bundle(ROOT).data)) as archive:
+        members = archive.getmembers()
+    assert {member.mtime for member in members} == {SOURCE_EPOCH_S}
+    tracked = subprocess.run(
+        ["git", "ls-files", "training", "requirements.txt"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert {member.name for member in members} >= set(tracked.stdout.split())
+    assert not [member.name for member in members if "__pycache__" in member.name]
+
+
+def test_the_image_bakes_with_the_same_file_time() -> None:
+    defaults = ROOT / "ansible" / "roles" / "python_env" / "defaults" / "main.yml"
+    if not defaults.exists():
+        pytest.skip("the image's role is not part of this tree")
+    assert yaml.safe_load(defaults.read_text(encoding="utf-8"))["python_env_source_epoch_s"] == SOURCE_EPOCH_S
+
+
+def test_a_folder_without_the_project_makes_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"lacks training/"):
+        make_bundle(tmp_path)

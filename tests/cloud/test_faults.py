@@ -1,0 +1,230 @@
+"""Every AWS call of a launch and of `down` fails in every way; then `gc` sees what exists, and the next try converges.
+
+A scenario: one call of the flow, one kind of failure. `make torture` tries them all, `make test` every sixteenth.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import secrets
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import botocore.client
+import pytest
+from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
+
+from tests.cloud.amazon import ROOT, Account
+from training import layout
+from training.cloud import ending, launching, look, setup
+from training.cloud.intent import read_intent
+from training.cloud.scope import read_scope, tag
+from training.cloud.site import Site
+from training.config import Config
+from training.errors import TrainingError, UsageError
+from training.store.opening import open_store
+from training.store.retry import RetryingStorage, RetryPolicy
+
+CODES = {
+    "throttling": ("Throttling", 400),
+    "unauthorized": ("UnauthorizedOperation", 403),
+    "capacity": ("InsufficientInstanceCapacity", 500),
+    "quota": ("VcpuLimitExceeded", 400),
+    "limit exceeded": ("LimitExceeded", 409),
+}
+KINDS = (*CODES, "timeout", "lost reply", "Ctrl-C before", "Ctrl-C after")
+ONCE = {"throttling", "timeout", "lost reply", "Ctrl-C before", "Ctrl-C after"}
+MOST_CALLS = 120
+RUN = "race"
+CLIENTS: dict[str, dict[str, Any]] = {}  # by endpoint
+send: Callable[..., Any] = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
+
+
+class Faults:
+    """Fail the n-th AWS call of this process; what is no passing trouble fails for that operation from then on."""
+
+    def __init__(self, number: int, kind: str) -> None:
+        self.number, self.kind, self.count, self.operation = number, kind, 0, ""
+
+    def __call__(self, client: Any, operation: str, request: dict[str, Any]) -> Any:
+        self.count += 1
+        if self.count - 1 == self.number:
+            self.operation = operation
+        elif self.kind in ONCE or operation != self.operation:
+            return send(client, operation, request)
+        return self.fail(client, operation, request)
+
+    def fail(self, client: Any, operation: str, request: dict[str, Any]) -> Any:
+        if self.kind in CODES:
+            code, status = CODES[self.kind]
+            reply = {
+                "Error": {"Code": code, "Message": "planted"},
+                "ResponseMetadata": {"HTTPStatusCode": status},
+            }
+            raise ClientError(reply, operation)  # type: ignore[arg-type]
+        if self.kind == "Ctrl-C before":
+            raise KeyboardInterrupt
+        if self.kind == "timeout":
+            raise ReadTimeoutError(endpoint_url="planted")
+        send(client, operation, request)
+        if self.kind == "Ctrl-C after":
+            raise KeyboardInterrupt
+        raise ConnectionClosedError(endpoint_url="planted")
+
+
+@contextlib.contextmanager
+def planted(faults: Faults) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.client.BaseClient, "_make_api_call", lambda *args: faults(*args))
+        yield
+
+
+class World:
+    """A fresh account with a project set up and an image baked."""
+
+    def __init__(self, account: Account) -> None:
+        with urllib.request.urlopen(f"{account.endpoint}/moto-api/reset", data=b""):  # noqa: S310 - our own server
+            self.account = account._replace(project=f"p{secrets.token_hex(4)}")
+        cloud = self.account.cloud
+        cloud._clients = CLIENTS.setdefault(
+            account.endpoint, {}
+        )  # they know no project, and take long to make
+        self.site = Site(Config(aws=self.account.aws), cloud, read_scope(cloud))
+        setup.apply(setup.plan(self.site.cloud, self.site.scope), lambda _: None)
+        self.account.bake(cloud=cloud)
+
+    @functools.cached_property
+    def storage(self) -> RetryingStorage:
+        return open_store(
+            self.site.scope.store, self.site.config.aws, policy=RetryPolicy(sleep=lambda _: None)
+        )
+
+    def train(self) -> None:
+        storage = self.storage
+        plan = launching.make_plan(self.site, storage, launching.Options(RUN), ROOT)
+        launching.start(self.site, storage, plan, lambda _: None)
+
+    def down(self) -> None:
+        ending.down(self.site.cloud, self.site.scope, data=True, say=lambda _: None)
+
+    def leaks(self) -> set[tuple[str, str]]:
+        cloud, scope = self.site.cloud, self.site.scope
+        storage = self.storage if look.bucket_exists(cloud, scope) else None
+        return {(leak.kind, leak.id) for leak in ending.find_leaks(cloud, scope, storage)}
+
+    def exists(self) -> set[tuple[str, str]]:
+        """Return what the run has on AWS, asked past the code under test's own idea of it."""
+        ec2, iam = self.site.cloud.client("ec2"), self.site.cloud.client("iam")
+        project, path = self.account.project, self.site.scope.iam_path
+        fleets = [
+            one["FleetId"]
+            for one in ec2.describe_fleets()["Fleets"]
+            if one["FleetState"] == "active" and tag(one, layout.TAG_PROJECT) == project
+        ]
+        machines = [
+            one["InstanceId"]
+            for reservation in ec2.describe_instances()["Reservations"]
+            for one in reservation["Instances"]
+            if one["State"]["Name"] == "running" and tag(one, layout.TAG_PROJECT) == project
+        ]
+        templates = ec2.describe_launch_templates()["LaunchTemplates"]
+        found = {
+            *(("fleet", name) for name in fleets),
+            *(("machine", name) for name in machines),
+            *(("launch template", one["LaunchTemplateName"]) for one in templates),
+            *(("role", one["RoleName"]) for one in iam.list_roles(PathPrefix=path)["Roles"]),
+            *(
+                ("instance profile", one["InstanceProfileName"])
+                for one in iam.list_instance_profiles(PathPrefix=path)["InstanceProfiles"]
+            ),
+        }
+        if look.bucket_exists(self.site.cloud, self.site.scope):
+            intent = read_intent(self.storage, RUN)
+            if intent is not None and not intent.fleet_id and not fleets:
+                found.add(("half-made run", RUN))
+        return found
+
+
+def try_train(account: Account, number: int, kind: str) -> str | None:
+    """Break one call of a launch, check what must hold, and return the operation; None when there is no such call."""
+    world, faults = World(account), Faults(number, kind)
+    failed = None
+    with planted(faults):
+        try:
+            world.train()
+        except (TrainingError, KeyboardInterrupt) as error:
+            failed = error
+    if not faults.operation:
+        return None
+    assert world.leaks() == (world.exists() if failed else set()), "gc reports exactly what exists"
+    with contextlib.suppress(UsageError):  # "it is running": the first try had made it
+        world.train()
+    fleets = look.fleets(world.site.cloud, world.site.scope)
+    intent = read_intent(world.storage, RUN)
+    assert intent is not None
+    assert [fleet["FleetId"] for fleet in fleets] == [intent.fleet_id], "one run, one fleet, written down"
+    assert world.leaks() == set()
+    world.down()
+    assert world.exists() == set()
+    return faults.operation
+
+
+def try_down(account: Account, number: int, kind: str) -> str | None:
+    """Break one call of `down`, then see it converge."""
+    world, faults = World(account), Faults(number, kind)
+    world.train()
+    with planted(faults), contextlib.suppress(TrainingError, KeyboardInterrupt):
+        world.down()
+    if not faults.operation:
+        return None
+    alive = bool(look.fleets(world.site.cloud, world.site.scope))
+    if not alive:
+        assert world.leaks() == world.exists()
+    world.down()
+    assert world.exists() == set()
+    assert not look.bucket_exists(world.site.cloud, world.site.scope)
+    assert look.security_group(world.site.cloud, world.site.scope, look.vpc_id(world.site.cloud)) is None
+    return faults.operation
+
+
+FLOWS = {"train": try_train, "down": try_down}
+
+
+def survive(flow: str, account: Account, every: int) -> tuple[int, set[str]]:
+    """Run every n-th scenario of a flow; return how many, and the operations that were broken."""
+    tried, operations = 0, set()
+    for index, (number, kind) in enumerate(itertools.product(range(MOST_CALLS), KINDS)):
+        if index % every:
+            continue
+        try:
+            operation = FLOWS[flow](account, number, kind)
+        except BaseException as error:
+            error.add_note(f"{flow}: call {number}, {kind}") if hasattr(error, "add_note") else None
+            raise
+        if operation is None:
+            break
+        tried, operations = tried + 1, operations | {operation}
+    return tried, operations
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flow", FLOWS)
+def test_some_faults_leave_nothing_unseen_and_the_next_try_converges(flow: str, account: Account) -> None:
+    tried, operations = survive(flow, account, every=16)
+    assert tried >= 12
+    assert len(operations) >= 8
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("flow", FLOWS)
+def test_all_faults_leave_nothing_unseen_and_the_next_try_converges(
+    flow: str, account: Account, tmp_path: Path
+) -> None:
+    tried, operations = survive(flow, account, every=1)
+    print(f"{flow}: {tried} faults tried and survived, at {len(operations)} operations")
+    assert tried >= 100
+    assert "CreateFleet" in operations if flow == "train" else "DeleteFleets" in operations

@@ -1,0 +1,202 @@
+"""Every command as a user runs it, in a process of its own, against moto over HTTP, in the README's order."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from tests.cloud.amazon import ROOT, Account
+from training import layout
+from training.cloud import ending, look
+from training.cloud.intent import read_intent
+from training.store import documents
+from training.store.manifest import fresh_nonce
+
+HALF_AN_HOUR = timedelta(minutes=30)
+
+
+def boot(account: Account, run: str, *, steps: int, state: documents.State = "running") -> None:
+    """Do what the trainer on a machine does, as far as the launcher can see."""
+    store, now = account.storage, datetime.now(timezone.utc)
+    row = documents.Attempt(
+        number=1,
+        boot_id=fresh_nonce(),
+        instance_type="g4dn.xlarge",
+        availability_zone="us-east-1a",
+        purchase="spot",
+        price_usd_per_hour=0.2,
+        started_at=now - HALF_AN_HOUR,
+    )
+    documents.begin_attempt(store, run, row)
+    documents.change_attempt(store, run, row.boot_id, last_step=steps, ended_at=now, cause="done")
+    documents.set_status(store, run, state, step=steps)
+    store.put(layout.log_chunk_key(run, 1, 1), b"first line\n")
+    store.put(layout.log_chunk_key(run, 1, 2), b"second line\n")
+    store.put(layout.model_key(run, "sac", steps), b"model")
+    store.put(f"{layout.report_prefix(run)}/index.html", b"report")
+
+
+def test_a_session_in_order_from_nothing_to_nothing(account: Account) -> None:
+    looked = account.launch("doctor")
+    assert looked.returncode == 1
+    assert "NO  set-up" in looked.stdout
+    assert "→ ./launch.py up" in looked.stdout
+
+    made = account.launch("up", "--yes")
+    assert made.returncode == 0, made.stderr
+    assert "make    bucket" in made.stderr
+    again = account.launch("up")
+    assert again.returncode == 0, "nothing to make, nothing to ask"
+
+    account.bake()
+    assert account.launch("doctor").returncode == 0
+
+    started = account.launch("train", "--name", "race", "--yes", "--detach")
+    assert started.returncode == 0, started.stderr
+    assert "cannot cost more than $5.00, plus storage" in started.stderr
+    assert [leak.line for leak in ending.find_leaks(account.cloud, account.scope, account.storage)] == []
+
+    boot(account, "race", steps=1_000_000)
+    (row,) = account.launch_json("status")
+    assert (row["run"], row["state"], row["steps"]) == ("race", "running", 1_000_000)
+    told = account.launch("status", "race").stdout
+    assert "cost        $0.10 of at most $5.00" in told
+    assert "attempt 1   g4dn.xlarge us-east-1a" in told
+    assert account.launch("logs", "race").stdout == "first line\nsecond line\n"
+    figures = account.launch_json("cost", "race")
+    assert figures["usd_per_million_steps"] == pytest.approx(0.1, rel=0.05)
+    fetched = account.launch("fetch", "race").stdout.split()
+    assert [(account.folder / name).read_bytes() for name in fetched] == [b"model", b"report"]
+
+    stopped = account.launch("stop", "race", "--now")
+    assert "run race is stopped" in stopped.stdout
+    assert look.machines(account.cloud, account.scope) == []
+    assert account.launch("gc").stdout == "0 found\n"
+
+    assert account.launch("down", "--yes", "--data").returncode == 0
+    assert not look.bucket_exists(account.cloud, account.scope)
+    assert account.launch_json("gc") == []
+
+
+def test_a_dry_run_prints_the_requests_and_makes_nothing(account: Account) -> None:
+    steps = json.loads(account.launch("up", "--dry-run").stdout)
+    assert "iam:" not in json.dumps(steps[0])
+    assert not look.bucket_exists(account.cloud, account.scope)
+    account.launch("up", "--yes")
+    account.bake()
+    planned = json.loads(account.launch("train", "--dry-run", "--name", "race").stdout)
+    assert planned["create_fleet"]["TerminateInstancesWithExpiration"] is True
+    assert planned["user_data"][0] == "#!/bin/bash"
+    assert look.run_names(account.cloud, account.scope) == []
+    assert look.fleets(account.cloud, account.scope) == []
+
+
+def test_a_stopped_run_goes_on_as_a_second_launch(account: Account) -> None:
+    account.launch("up", "--yes")
+    account.bake()
+    assert account.launch("train", "--name", "race", "--yes", "--detach").returncode == 0
+    assert account.launch("stop", "race", "--now").returncode == 0
+    again = account.launch(
+        "train", "--resume", "race", "--market", "on-demand", "--no-relaunch", "--yes", "--detach"
+    )
+    assert again.returncode == 0, again.stderr
+    intent = read_intent(account.storage, "race")
+    assert intent is not None
+    assert (intent.launch, intent.market, intent.relaunch) == (2, "on-demand", False)
+    (fleet,) = look.fleets(account.cloud, account.scope)
+    assert fleet["FleetId"] == intent.fleet_id
+
+
+def test_prices_and_ways_to_a_machine_are_shown(account: Account) -> None:
+    account.launch("up", "--yes")
+    account.bake()
+    account.launch("train", "--name", "race", "--yes", "--detach")
+    rows = account.launch_json("prices")
+    assert {row["type"] for row in rows} == {"g4dn.xlarge", "g5.xlarge"}
+    assert all("table of" in row["source"] for row in rows), "moto has no Pricing API"
+    shell = account.launch("ssh", "race", "--print").stdout
+    assert shell.startswith("aws ssm start-session --region us-east-1 --target i-")
+    board = account.launch("tensorboard", "race", "--print", "--port", "7007").stdout
+    assert "AWS-StartPortForwardingSession" in board
+    assert "7007" in board
+
+
+def test_help_answers_without_loading_aws_or_torch() -> None:
+    import subprocess
+    import sys
+
+    script = "import sys, launch; launch.main(['--help']); print([m for m in ('torch', 'boto3', 'pydantic') if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_no_command_loads_torch(account: Account) -> None:
+    import subprocess
+    import sys
+
+    script = "import sys, launch; launch.main(['status']); print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=account.folder, capture_output=True, text=True, check=True,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "HOME": str(account.folder)},
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+# --- bad input ---
+def refused(
+    account: Account, code: int, what: str, *arguments: str, env: dict[str, str] | None = None
+) -> None:
+    done = account.launch(*arguments, env=env)
+    assert (done.returncode, what in done.stderr) == (code, True), (
+        f"{done.returncode}\n{done.stdout}{done.stderr}"
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_before_anything_is_set_up_each_command_says_what_comes_first(account: Account) -> None:
+    refused(account, 1, "./launch.py up", "train", "--yes")
+    refused(account, 1, "./launch.py up", "status")
+    refused(account, 2, "Add --yes", "up")
+
+
+def test_the_users_words_end_with_2_and_make_nothing(account: Account) -> None:
+    account.launch("up", "--yes")
+    account.bake()
+    refused(account, 2, "does not buy an hour", "train", "--yes", "--max-cost-usd", "0.5")
+    refused(account, 2, "no instance type", "train", "--yes", "--set", "aws.instance_types=[g9.huge]")
+    refused(account, 2, "Did you mean aws.max_hours", "train", "--yes", "--set", "aws.max_hour=3")
+    refused(account, 2, "run name 'Bad_Name'", "train", "--yes", "--name", "Bad_Name")
+    refused(account, 2, "--at needs --resume", "train", "--at", "5")
+    refused(account, 2, "not in vpc", "train", "--yes", "--set", "aws.availability_zones=[us-east-1z]")
+    refused(account, 2, "no run race", "train", "--resume", "race", "--yes")
+    refused(account, 2, "there is no run nobody", "status", "nobody")
+    refused(account, 2, "no time", "train", "--keep-on-failure", "forever")
+    refused(account, 2, "No such option", "train", "--frobnicate")
+    (account.folder / "broken.yaml").write_text("aws: [")
+    refused(account, 2, "not valid YAML", "train", "--yes", "--config", "broken.yaml")
+    assert look.run_names(account.cloud, account.scope) == []
+    assert look.fleets(account.cloud, account.scope) == []
+
+
+def test_a_run_name_is_taken_once(account: Account) -> None:
+    account.launch("up", "--yes")
+    account.bake()
+    assert account.launch("train", "--name", "race", "--yes", "--detach").returncode == 0
+    refused(account, 2, "run race is running", "train", "--name", "race", "--yes")
+    account.launch("stop", "race", "--now")
+    refused(account, 2, "a run named race exists", "train", "--name", "race", "--yes")
+    assert len(look.fleets(account.cloud, account.scope)) == 0
+
+
+def test_the_worlds_answers_end_with_1(account: Account) -> None:
+    no_credentials = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "HOME": str(account.folder)}
+    refused(account, 1, "aws configure", "status", env=no_credentials)
+    account.launch("up", "--yes")
+    refused(account, 1, "make ami", "train", "--yes")
+    account.bake(b"other requirements")
+    refused(account, 1, "has requirements", "train", "--yes")
+    refused(account, 2, "AWS_PROFILE", "status", env={"AWS_PROFILE": "nobody"})
