@@ -25,19 +25,24 @@ _OBSTACLES = 120
 
 
 class GapSettings(NamedTuple):
-    """Tune the driver. With the defaults it completes its laps at 10 Hz with 20 beams; quicker ones lose some."""
+    """Tune the driver.
 
-    max_speed_mps: float = 5.6
+    The defaults complete every lap of 30 generated tracks that they were not searched on, from three starts
+    each, at 10, 25, 50 and 100 Hz, with 20, 108 and 1080 beams: 7.1 to 7.2 m/s from standing, at the cap of 8.
+    Later braking reaches 7.8 m/s there and fails on narrow tracks.
+    """
+
+    max_speed_mps: float = 8.0
     min_speed_mps: float = 1.0
     half_width_m: float = 0.155  # of the car
-    margin_m: float = 0.3  # beside it, on both sides
-    horizon_m: float = 8.0  # what is free further ahead does not count
-    gap_share: float = 0.8  # headings free this share of the best one's way are of one gap
-    lookahead_m: float = 1.2  # steer along the arc to a point this far in the gap
-    lateral_mps2: float = 8.0
+    margin_m: float = 0.23  # beside it, on both sides
+    horizon_m: float = 4.5  # what is free further ahead does not count
+    gap_share: float = 0.73  # headings free this share of the best one's way are of one gap
+    lookahead_m: float = 1.4  # steer along the arc to a point this far in the gap
+    lateral_mps2: float = 18.0
     braking_mps2: float = 6.0  # be able to stop within the free way
     headings: int = 61
-    half_view_rad: float = 1.3  # headings looked at, on both sides
+    half_view_rad: float = 0.85  # headings looked at, on both sides
     fov_rad: float = 4.7  # of the lidar
 
 

@@ -47,8 +47,7 @@ def make_driver(name: str, max_speed_mps: float = 8.0) -> Driver:
 
     """
     if name == "follow_the_gap":
-        gap = GapSettings()
-        return FollowTheGap(gap._replace(max_speed_mps=min(max_speed_mps, gap.max_speed_mps)))
+        return FollowTheGap(GapSettings(max_speed_mps=max_speed_mps))
     pursuit = PursuitSettings(limits=SpeedLimits(max_speed_mps=max_speed_mps))
     if name == "pure_pursuit":
         return PurePursuit(pursuit)

@@ -96,9 +96,9 @@ def courses_of(config: Config, names: Sequence[str] = ()) -> list[Course]:
 
 
 def loadable_courses(config: Config) -> tuple[list[Course], list[str]]:
-    """Return the tracks that a report shows, some of training and all unseen ones, as far as they are to be had here.
+    """Return the tracks that a report shows, the first of training and all unseen ones, as far as they load.
 
-    Also returns what is wrong with the others, in words.
+    Also returns what is wrong with those that do not, in words.
     """
     courses, problems = [], []
     for name in dict.fromkeys((*config.env.tracks[:SHOWN_TRAINING_TRACKS], *config.evaluation.tracks)):

@@ -45,7 +45,7 @@ class Laps:
             f"Mean lap in seconds, best lap, and how many drives were completed: {evaluation.starts} standing "
             f"starts on each track, {each} from each, for every driver the same starts; who touches a wall is out. "
             "Green: the fastest of those who completed all. Pure pursuit knows the map, the others only what "
-            "they see."
+            f"they see.{self._left_out()}"
         )
 
     def summary(self) -> str:
@@ -102,6 +102,12 @@ class Laps:
             }
             for driver, one in tallies
         ]
+
+    def _left_out(self) -> str:
+        """Say how many training tracks are not shown, if any."""
+        there = len(set(self._loaded.config.env.tracks))
+        shown = sum(course.seen for course in self.courses)
+        return f" Of {there} training tracks {shown} are shown." if shown < there else ""
 
     def _completed(self, *, seen: bool) -> str:
         tallies = [self.of(course, POLICY).tally for course in self.courses if course.seen == seen]
