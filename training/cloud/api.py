@@ -39,7 +39,12 @@ class Cloud:
         self._clients: dict[str, Any] = {}
 
     def call(
-        self, service: str, operation: str, *, repeat_unknown: bool = True, **request: Any
+        self,
+        service: str,
+        operation: str,
+        *,
+        repeat_unknown: bool = True,
+        **request: Any,  # noqa: ANN401 - what the operation takes
     ) -> dict[str, Any]:
         """Send one request until it is answered, at most a minute; raise a `CloudError` for any other answer.
 
