@@ -66,13 +66,15 @@ bench: $(TEST_STAMP) ## Measure speeds beside their peers; keep the machine quie
 	$(PY) -m pytest tests/bench -m bench -s $(ARGS)
 
 .PHONY: torture
-torture: $(TEST_STAMP) ## Break a run at every store call and system call, thousands of times: an hour
+torture: $(TEST_STAMP) ## Break a run at every store call and system call, thousands of times: half an hour
 	$(PY) -m pytest tests -m torture -s $(ARGS)
 
 .PHONY: clean
 clean: ## Remove caches; .venv and runs/ stay
 	rm -rf .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find training tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+include ansible/image.mk
 
 # --- the virtual environment ---
 .venv/.stamp-venv:

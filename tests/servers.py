@@ -92,7 +92,7 @@ def running(command: list[str], url: str, folder: Path, env: dict[str, str] | No
     with log.open("wb") as output:
         process = subprocess.Popen(
             # A test run that is killed takes its servers with it.
-            ["setpriv", "--pdeathsig", "TERM", *command],
+            ["setpriv", "--pdeathsig", "KILL", *command],
             cwd=folder,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -114,7 +114,7 @@ def fresh_bucket(endpoint: str) -> Bucket:
 
 
 @functools.lru_cache
-def raw_client(endpoint: str):  # noqa: ANN201 - boto3 makes its classes at run time
+def raw_client(endpoint: str):
     """Return a plain boto3 client, to look at a bucket past our own code."""
     import boto3  # half a second that most tests need not pay
     from botocore.config import Config

@@ -33,6 +33,7 @@ QUICK = (
     "evaluation.starts=1",
     "evaluation.tracks=[]",
     "training.save_frequency=1000",
+    "training.report=false",
 )
 
 

@@ -84,6 +84,7 @@ class TrainingSettings(Section):
     device: Literal["auto", "cpu", "cuda"] = setting(
         "auto", "auto takes CUDA where there is an NVIDIA device"
     )
+    report: bool = setting(True, "write the report with pictures and a film at the end, about 30 s")
     mixed_precision: bool = setting(
         False, "compute in bfloat16 where that is safe; for GPUs, unmeasured there"
     )
@@ -369,6 +370,7 @@ CHANGEABLE = (
     "training.save_interval_s",
     "training.keep_checkpoints",
     "training.device",
+    "training.report",
     "evaluation.",
     "wandb.",
     "tensorboard.",

@@ -73,11 +73,7 @@ class Display:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._unseen is not None:
-            self._show(self._unseen)
-        if self._live is not None:
-            live, self._live = self._live, None
-            live.stop()
+        self.settle()
 
     @property
     def due(self) -> bool:
@@ -90,6 +86,14 @@ class Display:
         self._unseen = progress
         if self.due:
             self._show(progress)
+
+    def settle(self) -> None:
+        """Leave the last state on the screen and go on below it: what is printed now is no longer progress."""
+        if self._unseen is not None:
+            self._show(self._unseen)
+        if self._live is not None:
+            live, self._live = self._live, None
+            live.stop()
 
     def say(self, text: str) -> None:
         """Print lines that stay, above the live part."""
@@ -190,9 +194,7 @@ def laps_table(title: str, rows: Sequence[LapRow], console: Console | None = Non
     """Print the laps of every driver, the rows of one track together."""
     if console is None:
         console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("track", overflow="ellipsis", min_width=12)
     table.add_column("driver", no_wrap=True, min_width=14)
     for heading in ("laps", "best s", "mean s", "mean m/s", "top m/s"):
@@ -212,4 +214,6 @@ def laps_table(title: str, rows: Sequence[LapRow], console: Console | None = Non
             style="bold" if row.driver == "policy" else "",
             end_section=after is not None and after.track != row.track,
         )
+    console.print()
+    console.print(Text(title, style="bold"))
     console.print(table)

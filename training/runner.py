@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import platform
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from training import layout, rng
 from training.agents.export import model_zip
 from training.agents.sac import FastSAC
 from training.callbacks import Boundary, Episodes, Parts
 from training.display import Display
+from training.envs.race import Race
 from training.envs.vec_env import RaceVecEnv
 from training.errors import Interrupted
 from training.interruption import StopRequest, watch
@@ -17,16 +21,22 @@ from training.keeper import Keeper, figures
 from training.metrics import Metrics
 from training.notify import notify
 from training.report import closing
+from training.report.loading import policy_of
 from training.runs import Run, open_run
 from training.saver import Parts as SavedParts
 from training.saver import Saver
 from training.sim import Track
+from training.sim.world import PARALLEL_FROM
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from training.agents.policy import Kept
-    from training.config import Config
+    from training.config import Config, EnvSettings
+
+
+# A warm cache answers in a second or two.
+SLOW_WARM_UP_S = 5.0
 
 
 class Setup(NamedTuple):
@@ -70,6 +80,7 @@ def prepare(run: Run, display: Display, device: Any) -> Setup:  # noqa: ANN401 -
     config = run.config
     rng.seed_everything(config.training.seed)
     tracks = [Track.load(name) for name in config.env.tracks]
+    warm_up(config.env, tracks[0], display.say)
     env = RaceVecEnv(config.env, tracks, config.training.seed)
     learner = FastSAC(
         env,
@@ -85,7 +96,8 @@ def prepare(run: Run, display: Display, device: Any) -> Setup:  # noqa: ANN401 -
         config, run.name, run.local / "metrics", resumed_step=learner.num_timesteps,
         wandb_id=meta.get("wandb_id"), say=display.say,
     )  # fmt: skip
-    saver.after_commit = lambda: run.publish(metrics.event_file)
+    metrics.record_graph(learner.actor, learner.critic, learner.observation_space.shape[0])
+    saver.after_commit = lambda: run.publish(metrics.event_file, layout.metrics_prefix(run.name))
     episodes, stop = Episodes(), StopRequest()
     episodes.laps, episodes.best_lap_s = meta.get("laps", 0), meta.get("best_lap_s") or float("nan")
     parts = Parts(learner, keeper, saver, metrics, display, episodes, stop)
@@ -93,6 +105,19 @@ def prepare(run: Run, display: Display, device: Any) -> Setup:  # noqa: ANN401 -
         parts, config, elapsed_s=meta.get("elapsed_s", 0.0), meta=lambda: _meta(parts, boundary)
     )
     return Setup(run, parts, boundary)
+
+
+def warm_up(settings: EnvSettings, track: Track, say: Callable[[str], None]) -> None:
+    """Step a throw-away race, so that compiling the simulator is not counted, or shown, as training."""
+    if settings.backend != "native":
+        return
+    began = time.monotonic()
+    race = Race(settings, [track], max(settings.num_envs, PARALLEL_FROM))
+    race.reset()
+    race.step(np.zeros((race.num_envs, 1, 2)))
+    took_s = time.monotonic() - began
+    if took_s > SLOW_WARM_UP_S:
+        say(f"compiled the simulator in {took_s:.0f} s; the next run finds it in the cache")
 
 
 def learn(setup: Setup) -> None:
@@ -120,6 +145,7 @@ def learn(setup: Setup) -> None:
     parts.saver.finish(_meta(parts, boundary), not_after=parts.stop.deadline)
     parts.saver.close()
     boundary.show()
+    parts.display.settle()
     if not ended:
         parts.metrics.close()
         run.end_attempt(parts.stop.cause, Interrupted.exit_code, learner.num_timesteps)
@@ -130,16 +156,25 @@ def learn(setup: Setup) -> None:
 def close(setup: Setup) -> int:
     """Mark the run done, export its model, drive its laps, write the report; return the exit code."""
     run, parts, _ = setup
-    best = parts.keeper.best
-    if best is not None:
-        key = layout.model_key(run.name, run.config.training.training_type, best.step)
-        run.storage.put(key, model_zip(parts.learner, best.policy))
+    say, best = parts.display.say, parts.keeper.best
     run.end_attempt("done", 0, parts.learner.num_timesteps)
-    laps = closing.drive_laps(run.config, best)
-    parts.metrics.record_hyperparameters(run.config.to_json_dict(), figures(laps.policy))
+    if best is None:
+        say("no policy was kept: the run ended before its first evaluation")
+        parts.metrics.close()
+        return 0
+    key = layout.model_key(run.name, run.config.training.training_type, best.step)
+    run.storage.put(key, model_zip(parts.learner, best.policy))
+    loaded = policy_of(run.storage, run.name)
+    driven = closing.drive_laps(loaded, say)
+    parts.metrics.record_hyperparameters(run.config.to_json_dict(), figures(closing.policy_drives(driven)))
     parts.metrics.close()
-    closing.show(run.config, laps, best)
-    run.publish(parts.metrics.event_file)
+    run.publish(parts.metrics.event_file, layout.metrics_prefix(run.name))
+    closing.show(loaded, driven)
+    if run.config.training.report:
+        page = closing.report(loaded, run.storage, run.local / "report", driven, say)
+        if page is not None:
+            run.publish(page, layout.report_prefix(run.name))
+            say(f"The report is in {page}; watch the curves with: .venv/bin/tensorboard --logdir {run.local}")
     return 0
 
 

@@ -66,10 +66,10 @@ class Run(NamedTuple):
         again = "`make train` again, or " if not store else ""
         return f"Continue with: {again}.venv/bin/python -m training train --resume {self.name}{store}"
 
-    def publish(self, file: Path) -> None:
-        """Copy a file of metrics into the store, where that is another place than this computer's run folder."""
+    def publish(self, file: Path, prefix: str) -> None:
+        """Copy a file into the store, where that is another place than this computer's run folder."""
         if self.lock is None and file.exists():
-            self.storage.put(f"{layout.metrics_prefix(self.name)}/{file.name}", file)
+            self.storage.put(f"{prefix}/{file.name}", file)
 
     def end_attempt(self, cause: documents.Cause, exit_code: int, step: int) -> None:
         """Write down how this attempt ended, in attempts.json and, where that ends the run, in status.json."""

@@ -11,7 +11,7 @@ from tests.cloud.amazon import Account
 
 
 @pytest.fixture
-def account(moto_server: str, credentials: None, tmp_path: Path) -> Account:  # noqa: ARG001 - for its effect
+def account(moto_server: str, credentials: None, tmp_path: Path) -> Account:
     """Give a project of its own on moto, with a config.yaml that points there."""
     account = Account(moto_server, f"p{secrets.token_hex(4)}", tmp_path)
     account.write_config()

@@ -56,7 +56,7 @@ class Stage:
 
 
 @pytest.fixture
-def stage(credentials: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:  # noqa: ARG001
+def stage(credentials: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     stage = Stage()
     yield stage

@@ -86,7 +86,7 @@ def through_nothing(bucket: Bucket, prefix: str = "") -> RetryingStorage:
     return open_store(f"{bucket.url}/{prefix}".rstrip("/"), bucket.aws)
 
 
-def wire_matrix(bucket: Bucket, cases: int | None, capsys: pytest.CaptureFixture[str]) -> None:
+def wire_matrix(server: str, bucket: Bucket, cases: int | None, capsys: pytest.CaptureFixture[str]) -> None:
     """Spoil each request of a run's life in each way, on the wire, and print what was survived."""
     begin(through_nothing(bucket, "undisturbed"))
     with fault_proxy(bucket.endpoint, lambda _: None) as proxy:
@@ -115,7 +115,7 @@ def wire_matrix(bucket: Bucket, cases: int | None, capsys: pytest.CaptureFixture
             raise AssertionError(f"not survived: {fault} at request {number} ({named[number]})") from error
         tried[named[number], fault] += 1
     with capsys.disabled():
-        print_table(f"seaweedfs, on the wire: {len(requests)} requests", tried)
+        print_table(f"{server}, on the wire, {len(requests)} requests", tried)
 
 
 def _as_call(request: Request) -> Call:
@@ -124,18 +124,18 @@ def _as_call(request: Request) -> Call:
 
 
 def test_faults_on_the_wire_to_seaweedfs(weed_url: Bucket, capsys: pytest.CaptureFixture[str]) -> None:
-    wire_matrix(weed_url, SAMPLE, capsys)
+    wire_matrix("seaweedfs", weed_url, SAMPLE, capsys)
 
 
 @pytest.mark.torture
 def test_every_fault_at_every_request_on_the_wire_to_seaweedfs(
     weed_url: Bucket, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wire_matrix(weed_url, None, capsys)
+    wire_matrix("seaweedfs", weed_url, None, capsys)
 
 
 @pytest.mark.torture
 def test_every_fault_at_every_request_on_the_wire_to_moto(
     moto_url: Bucket, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wire_matrix(moto_url, None, capsys)
+    wire_matrix("moto", moto_url, None, capsys)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from stable_baselines3 import SAC
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.type_aliases import RolloutReturn
 
 from training.agents.policy import Policy
@@ -61,6 +62,8 @@ class FastSAC(SAC):
             seed=seed,
             device=device,
         )
+        # Ours are written by training.metrics; the default logger would leave a folder in /tmp for every run.
+        self.set_logger(Logger(None, []))
         self.at_boundary: Callable[[], bool] = lambda: True
         # Batches, exploration noise and warm-up actions each have a generator of their own that a checkpoint keeps.
         self.rng = np.random.default_rng([seed, 1])

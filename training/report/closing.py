@@ -1,82 +1,71 @@
-"""The end of a run: its laps beside the yardsticks', the report, and where everything lies."""
+"""The end of a run: its laps beside the yardsticks', and the report."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
+import math
+from typing import TYPE_CHECKING
 
 from training.display import LapRow, laps_table
-from training.envs.drivers_gap import FollowTheGap
-from training.envs.drivers_pursuit import PurePursuit
-from training.report.evaluation import Drive, evaluate
-from training.sim import Track
+from training.errors import TrainingError
+from training.report.collect import POLICY, loadable_courses, results
+from training.report.page import write_report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
-    from numpy.typing import NDArray
-
-    from training.agents.policy import Kept
-    from training.config import Config
-    from training.envs.opponents import Driver
-    from training.envs.race import Race
-
-CLOSING_SEED = 9_000_000
+    from training.report.collect import Course, Result, Tally
+    from training.report.evaluation import Drive
+    from training.report.loading import LoadedRun
+    from training.store.storage import Storage
 
 
-class Laps(NamedTuple):
-    """Drives of the kept policy and of the yardsticks, on the same tracks from the same starts."""
-
-    policy: list[Drive]
-    pure_pursuit: list[Drive]
-    follow_the_gap: list[Drive]
-
-
-class Driven:
-    """Let a driver that gives commands drive as a Controller."""
-
-    def __init__(self, driver: Driver) -> None:
-        self._driver = driver
-
-    def __call__(self, race: Race, observations: NDArray[np.float32]) -> NDArray[Any]:  # noqa: ARG002 - Controller
-        """Return the actions (E, N, 2) that stand for the driver's commands."""
-        return race.actions_of(self._driver.act(race.world))
+def drive_laps(loaded: LoadedRun, say: Callable[[str], None]) -> list[Result]:
+    """Drive the tracks that the report shows: the kept policy, pure pursuit, follow-the-gap."""
+    courses, missing = loadable_courses(loaded.config)
+    for problem in missing:
+        say(problem)
+    return results(loaded.policy, loaded.config, courses)
 
 
-def drive_laps(config: Config, best: Kept | None) -> Laps:
-    """Drive the first training track and the unseen ones: the kept policy, pure pursuit, follow-the-gap."""
-    tracks = [Track.load(name) for name in (config.env.tracks[0], *config.evaluation.tracks)]
-    drivers = (best.policy if best else None, Driven(PurePursuit()), Driven(FollowTheGap()))
-    how = {"starts": config.evaluation.starts, "laps": config.evaluation.laps, "seed": CLOSING_SEED}
-    return Laps(*([] if driver is None else evaluate(driver, config.env, tracks, **how) for driver in drivers))
+def policy_drives(driven: Sequence[Result]) -> list[Drive]:
+    """Return the drives of the kept policy alone."""
+    return [drive for result in driven if result.driver == POLICY for drive in result.drives]
 
 
-def show(config: Config, laps: Laps, best: Kept | None) -> None:
-    """Print the table of laps."""
-    named = (("policy", laps.policy), ("pure pursuit", laps.pure_pursuit), ("follow the gap", laps.follow_the_gap))
+def show(loaded: LoadedRun, driven: Sequence[Result]) -> None:
+    """Print the table of laps, a track's drivers together."""
+    courses = list(dict.fromkeys(result.course for result in driven))
     rows = [
-        lap_row(driver, [d for d in drives if d.track == track], unseen=track in config.evaluation.tracks)
-        for track in dict.fromkeys(d.track for d in laps.pure_pursuit)
-        for driver, drives in named
-        if drives
+        lap_row(result.course, result.driver, result.tally)
+        for course in courses
+        for result in driven
+        if result.course == course
     ]
-    chosen = "no policy was kept" if best is None else f"the kept policy is that of step {best.step:,}"
-    laps_table(f"Laps from standing starts; {chosen}", rows)
+    laps_table(f"Laps from standing starts; the kept policy is that of step {loaded.kept_step:,}", rows)
 
 
-def lap_row(driver: str, drives: list[Drive], *, unseen: bool) -> LapRow:
-    """Sum up a driver's starts on one track; nan where no lap was completed."""
-    laps = [lap for drive in drives for lap in drive.lap_s] or [float("nan")]
-    completed = [drive for drive in drives if drive.completed]
+def report(
+    loaded: LoadedRun, storage: Storage, directory: Path, driven: Sequence[Result], say: Callable[[str], None]
+) -> Path | None:
+    """Write the report; a disk that takes no more costs the report, not the run."""
+    try:
+        return write_report(loaded, storage, directory, say, driven=driven)
+    except TrainingError as error:
+        say(f"{error}; make room, then: make report RUN={loaded.run}")
+        return None
+
+
+def lap_row(course: Course, driver: str, one: Tally) -> LapRow:
+    """Return a row of the table; nan where no lap was completed."""
     return LapRow(
-        track=drives[0].track,
+        track=one.track,
         driver=driver,
-        completed=len(completed),
-        starts=len(drives),
-        best_lap_s=min(laps),
-        mean_lap_s=float(np.mean(laps)),
-        mean_speed_mps=float(np.mean([d.mean_speed_mps for d in completed])) if completed else float("nan"),
-        top_speed_mps=max(d.top_speed_mps for d in drives),
-        unseen=unseen,
+        completed=one.completed,
+        starts=one.starts,
+        best_lap_s=math.nan if one.best_lap_s is None else one.best_lap_s,
+        mean_lap_s=math.nan if one.mean_lap_s is None else one.mean_lap_s,
+        mean_speed_mps=math.nan if one.mean_speed_mps is None else one.mean_speed_mps,
+        top_speed_mps=one.top_speed_mps,
+        unseen=not course.seen,
     )

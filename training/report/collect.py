@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from training.envs.opponents import FollowTheGap, PurePursuit
+from training.envs.drivers_gap import FEWEST_BEAMS
+from training.envs.opponents import make_driver
 from training.report.evaluation import evaluate
 from training.report.record import Tape, best_lap
-from training.sim import Track
+from training.sim import Track, TrackError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 # Starts that neither training nor the choice of the kept policy has seen.
 REPORT_SEED = 9_000_000
 POLICY, PURE_PURSUIT, FOLLOW_THE_GAP = "policy", "pure pursuit", "follow-the-gap"
-# Follow-the-gap needs to see this many beams, however few the policy has learnt with.
-FEWEST_GAP_BEAMS = 20
+
+
+# A run may learn on many tracks; their laps look alike.
+SHOWN_TRAINING_TRACKS = 2
 
 
 class Course(NamedTuple):
@@ -87,10 +90,27 @@ class Driven:
 
 
 def courses_of(config: Config, names: Sequence[str] = ()) -> list[Course]:
-    """Load the named tracks, or else those a run learns on and those it is tested on. TrackError names a broken one."""
+    """Load the named tracks, or else those a run learns on and is tested on. TrackError names a broken one."""
     known = config.env.tracks
-    wanted = names or (*known, *(name for name in config.evaluation.tracks if name not in known))
-    return [Course(Track.load(name), name in known) for name in wanted]
+    return [Course(Track.load(name), name in known) for name in names or _all_names(config)]
+
+
+def loadable_courses(config: Config) -> tuple[list[Course], list[str]]:
+    """Return the tracks that a report shows, the first of training and all unseen ones, as far as they load.
+
+    Also returns what is wrong with those that do not, in words.
+    """
+    courses, problems = [], []
+    for name in dict.fromkeys((*config.env.tracks[:SHOWN_TRAINING_TRACKS], *config.evaluation.tracks)):
+        try:
+            courses += courses_of(config, [name])
+        except TrackError as error:
+            problems.append(f"Track {name} is missing from this report: {error}")
+    return courses, problems
+
+
+def _all_names(config: Config) -> list[str]:
+    return list(dict.fromkeys((*config.env.tracks, *config.evaluation.tracks)))
 
 
 def tally(drives: Sequence[Drive]) -> Tally:
@@ -122,27 +142,25 @@ def drive(
 
 def yardsticks(settings: EnvSettings) -> dict[str, tuple[Controller, EnvSettings]]:
     """Return the drivers to compare with, by name, and the settings they drive under."""
-    beams = max(settings.beams, FEWEST_GAP_BEAMS)
+    cap_mps = settings.speed_cap_mps
+    seeing = settings.model_copy(update={"beams": max(settings.beams, FEWEST_BEAMS)})
     return {
-        PURE_PURSUIT: (Driven(PurePursuit()), settings),
-        FOLLOW_THE_GAP: (Driven(FollowTheGap()), settings.model_copy(update={"beams": beams})),
+        PURE_PURSUIT: (Driven(make_driver("pure_pursuit", cap_mps)), settings),
+        FOLLOW_THE_GAP: (Driven(make_driver("follow_the_gap", cap_mps)), seeing),
     }
 
 
-def results(
-    policy: Controller,
-    config: Config,
-    courses: Sequence[Course],
-    say: Callable[[str], None] = lambda _: None,
-) -> list[Result]:
-    """Drive policy and yardsticks on every course as often as the settings say; the policy's best laps in full."""
+def results(policy: Controller, config: Config, courses: Sequence[Course]) -> list[Result]:
+    """Drive policy and yardsticks on every course, as often as the settings say.
+
+    The policy's best laps are recorded in full.
+    """
     drivers: Mapping[str, tuple[Controller, EnvSettings]] = {
         POLICY: (policy, config.env),
         **yardsticks(config.env),
     }
     found = []
     for name, (controller, settings) in drivers.items():
-        say(f"driving {len(courses)} tracks: {name}")
         for course in courses:
             tape, drives = drive(
                 controller, settings, course, starts=config.evaluation.starts, laps=config.evaluation.laps

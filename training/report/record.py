@@ -1,4 +1,4 @@
-"""A lap in full: every physics step of a drive that evaluation timed, replayed from its start and its actions."""
+"""A lap in full: every physics step of a drive that was timed, replayed from its start and its actions."""
 
 from __future__ import annotations
 
@@ -50,6 +50,11 @@ class Trace(NamedTuple):
     collided: bool
 
     @property
+    def step_s(self) -> float:
+        """Give the time between two rows, s."""
+        return float(self.time_s[1] - self.time_s[0])
+
+    @property
     def xy(self) -> NDArray[np.float64]:
         """Give the places (n, 2) m."""
         return self.states[:, [X, Y]]
@@ -82,6 +87,8 @@ def _replay(tape: Tape, e: int, track: Track, settings: EnvSettings, span_s: tup
         command = commands[tick // settings.action_repeat]
         world.step(command)
         rows.append((world.states[0, 0].copy(), command[0, 0], world.scans[0, 0].astype(np.float32)))
+        if world.collisions[0, 0]:
+            break
     states, told, scans = (np.array(column) for column in zip(*rows[begin:], strict=True))
     time_s = np.arange(len(states)) * world.timestep_s
     return Trace(track, settings, time_s, states, told, scans, None, collided=False)

@@ -10,6 +10,7 @@ from numba import njit
 from training.sim.lidar import Beams, View, to_cells
 
 TIME_TO_COLLISION_S = 0.005
+SAMPLES_PER_CELL = math.sqrt(2.0)
 
 
 @njit(cache=True)
@@ -17,7 +18,7 @@ def fill_corners(x: float, y: float, yaw: float, length: float, width: float, co
     """Write the box's corners (4, 2), m: rear left, rear right, front right, front left."""
     c, s = math.cos(yaw), math.sin(yaw)
     for i in range(4):
-        along = -length / 2 if i < 2 else length / 2  # noqa: PLR2004
+        along = -length / 2 if i < 2 else length / 2
         across = width / 2 if i in (0, 3) else -width / 2
         corners[i, 0] = c * along - s * across + x
         corners[i, 1] = s * along + c * across + y
@@ -60,8 +61,8 @@ def scan_contact(ranges: np.ndarray, speed: float, beams: Beams) -> bool:
 
 
 @njit(cache=True)
-def _occupied(x: float, y: float, field: np.ndarray, view: View) -> bool:
-    u, v = to_cells(x, y, view)
+def _occupied(u: float, v: float, field: np.ndarray, view: View) -> bool:
+    """Tell whether a point, in cells, lies in an occupied cell or off the map."""
     if not (u >= 0 and v >= 0 and u < view.width and v < view.height):
         return True
     return field[view.first + np.int64(v) * view.width + np.int64(u)] <= 0.0
@@ -69,23 +70,28 @@ def _occupied(x: float, y: float, field: np.ndarray, view: View) -> bool:
 
 @njit(cache=True)
 def footprint_contact(x: float, y: float, corners: np.ndarray, field: np.ndarray, view: View) -> bool:
-    """Tell whether the body's outline (corners (4, 2), m) meets an occupied cell or leaves the map.
+    """Tell whether the body (corners (4, 2), m, centred on x, y) covers an occupied cell or leaves the map.
 
-    The outline is sampled at most one cell apart. Far from walls one look at the field answers.
+    The body is sampled on a lattice whose squares' diagonal is at most one cell, so that no whole cell fits between
+    the points; inside too, since a fast car steps over a lone cell with its bumper. Far from walls one look at the
+    field answers.
     """
     u, v = to_cells(x, y, view)
-    if not (u >= 0 and v >= 0 and u < view.width and v < view.height):
+    if _occupied(u, v, field, view):
         return True
     clear = field[view.first + np.int64(v) * view.width + np.int64(u)]
-    reach = math.hypot(corners[0, 0] - x, corners[0, 1] - y) / view.resolution_m
-    if clear > reach + 1.5:  # noqa: PLR2004 - the field is between cell centres: two half diagonals, rounded up
+    u0, v0 = to_cells(corners[0, 0], corners[0, 1], view)
+    if clear > math.hypot(u - u0, v - v0) + 1.5:
         return False
-    for i in range(4):
-        ax, ay = corners[i, 0], corners[i, 1]
-        bx, by = corners[(i + 1) % 4, 0], corners[(i + 1) % 4, 1]
-        samples = int(math.hypot(bx - ax, by - ay) / view.resolution_m) + 1
-        for k in range(samples):
-            part = k / samples
-            if _occupied(ax + part * (bx - ax), ay + part * (by - ay), field, view):
+    u1, v1 = to_cells(corners[1, 0], corners[1, 1], view)
+    u3, v3 = to_cells(corners[3, 0], corners[3, 1], view)
+    rows = int(math.hypot(u1 - u0, v1 - v0) * SAMPLES_PER_CELL) + 1
+    columns = int(math.hypot(u3 - u0, v3 - v0) * SAMPLES_PER_CELL) + 1
+    for i in range(rows + 1):
+        across = i / rows
+        row_u, row_v = u0 + across * (u1 - u0), v0 + across * (v1 - v0)
+        for k in range(columns + 1):
+            along = k / columns
+            if _occupied(row_u + along * (u3 - u0), row_v + along * (v3 - v0), field, view):
                 return True
     return False

@@ -14,7 +14,6 @@ from numba import njit
 from training.sim.params import Vehicle
 
 GRAVITY_MPS2 = 9.81
-KINEMATIC_BELOW_MPS = 0.5
 STEERING_DEADBAND_RAD = 1e-4
 
 State = tuple[float, float, float, float, float, float, float]
@@ -83,24 +82,44 @@ def _kinematic(state: State, sv: float, acc: float, car: Vehicle) -> State:
 
 
 @njit(cache=True)
-def _dynamic(state: State, sv: float, acc: float, car: Vehicle, saturate: bool) -> State:
-    _, _, delta, v, psi, psi_rate, beta = state
-    g = GRAVITY_MPS2
+def _linear_tyres(state: State, acc: float, car: Vehicle) -> tuple[float, float]:
+    """Return yaw acceleration, rad/s^2, and slip rate, rad/s: forces linear in the slip angles, without a limit.
+
+    The sums stand in the order in which f1tenth_gym adds them, so that the last bit agrees too.
+    """
+    _, _, delta, v, _, psi_rate, beta = state
+    lf, lr, stiff_f, stiff_r = car.lf, car.lr, car.C_Sf, car.C_Sr
     # Axle loads (times wheelbase / mass) under longitudinal load transfer.
-    load_front = g * car.lr - acc * car.h
-    load_rear = g * car.lf + acc * car.h
-    # Lateral forces in units of mu times the axle load: linear in the slip angles.
-    front = car.C_Sf * (delta - beta - car.lf * psi_rate / v)
-    rear = car.C_Sr * (-beta + car.lr * psi_rate / v)
-    if saturate:
-        used = acc / (car.mu * g)
-        left = math.sqrt(max(0.0, 1.0 - used * used))
-        front = min(max(front, -left), left)
-        rear = min(max(rear, -left), left)
+    load_f = GRAVITY_MPS2 * lr - acc * car.h
+    load_r = GRAVITY_MPS2 * lf + acc * car.h
+    yaw_acc = ((car.mu * car.m) / (car.I * (lf + lr))) * (
+        lf * stiff_f * load_f * delta
+        + (lr * stiff_r * load_r - lf * stiff_f * load_f) * beta
+        - (lf * lf * stiff_f * load_f + lr * lr * stiff_r * load_r) * (psi_rate / v)
+    )
+    slip_rate = (car.mu / (v * (lr + lf))) * (
+        stiff_f * load_f * delta
+        - (stiff_r * load_r + stiff_f * load_f) * beta
+        + (stiff_r * load_r * lr - stiff_f * load_f * lf) * (psi_rate / v)
+    ) - psi_rate
+    return yaw_acc, slip_rate
+
+
+@njit(cache=True)
+def _saturating_tyres(state: State, acc: float, car: Vehicle) -> tuple[float, float]:
+    """Return the same, each axle's lateral force cut to what the friction circle leaves beside the acceleration."""
+    _, _, delta, v, _, psi_rate, beta = state
+    load_f = GRAVITY_MPS2 * car.lr - acc * car.h
+    load_r = GRAVITY_MPS2 * car.lf + acc * car.h
+    used = acc / (car.mu * GRAVITY_MPS2)
+    left = math.sqrt(max(0.0, 1.0 - used * used))
+    # In units of mu times the axle's load.
+    front = min(max(car.C_Sf * (delta - beta - car.lf * psi_rate / v), -left), left)
+    rear = min(max(car.C_Sr * (-beta + car.lr * psi_rate / v), -left), left)
     wheelbase = car.lf + car.lr
-    yaw_acc = car.mu * car.m / (car.I * wheelbase) * (car.lf * load_front * front - car.lr * load_rear * rear)
-    beta_rate = car.mu / (v * wheelbase) * (load_front * front + load_rear * rear) - psi_rate
-    return (v * math.cos(psi + beta), v * math.sin(psi + beta), sv, acc, psi_rate, yaw_acc, beta_rate)
+    yaw_acc = car.mu * car.m / (car.I * wheelbase) * (car.lf * load_f * front - car.lr * load_r * rear)
+    slip_rate = car.mu / (v * wheelbase) * (load_f * front + load_r * rear) - psi_rate
+    return yaw_acc, slip_rate
 
 
 @njit(cache=True)
@@ -115,9 +134,11 @@ def derivative(
     """
     sv = limit_steering_velocity(state[2], sv_wanted, car)
     acc = limit_acceleration(state[3], acc_wanted, car)
-    if state[3] < KINEMATIC_BELOW_MPS:
+    if state[3] < car.v_kinematic:
         return _kinematic(state, sv, acc, car)
-    return _dynamic(state, sv, acc, car, saturate)
+    yaw_acc, slip_rate = _saturating_tyres(state, acc, car) if saturate else _linear_tyres(state, acc, car)
+    _, _, _, v, psi, psi_rate, beta = state
+    return (v * math.cos(psi + beta), v * math.sin(psi + beta), sv, acc, psi_rate, yaw_acc, slip_rate)
 
 
 @njit(cache=True)
@@ -142,8 +163,6 @@ def integrate(
     k2 = derivative(_add(state, k1, timestep_s / 2), sv, acc, car, saturate)
     k3 = derivative(_add(state, k2, timestep_s / 2), sv, acc, car, saturate)
     k4 = derivative(_add(state, k3, timestep_s), sv, acc, car, saturate)
-    sixth = timestep_s * (1 / 6)
-    x, y, steering, speed, yaw, yaw_rate, slip = _add(
-        _add(_add(_add(state, k1, sixth), k2, 2 * sixth), k3, 2 * sixth), k4, sixth
-    )
+    slope = _add(_add(_add(k1, k2, 2.0), k3, 2.0), k4, 1.0)
+    x, y, steering, speed, yaw, yaw_rate, slip = _add(state, slope, timestep_s * (1 / 6))
     return (x, y, steering, speed, yaw % (2 * math.pi), yaw_rate, slip)

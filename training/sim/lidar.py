@@ -21,6 +21,8 @@ LANES = 12
 # f1tenth_gym ends a ray where the field is at most 0.1 mm; a free cell's value is never below one resolution.
 HIT_CELLS = 1e-3
 TABLE_SIZE = 2000
+# f1tenth_gym's measure of a point in line with an edge: twice the area of the triangle that they make.
+IN_LINE_M2 = 1e-8
 _TWO_PI = 2.0 * math.pi
 
 
@@ -115,7 +117,7 @@ def exact_directions(yaw: float, beams: Beams, view: View, du: np.ndarray, dv: n
 
 
 @njit(cache=True, error_model="numpy")
-def cast(  # noqa: PLR0913 - the kernel's arrays; a tuple of them would hide which one it writes
+def cast(
     start: tuple[float, float],
     du: np.ndarray,
     dv: np.ndarray,
@@ -135,15 +137,20 @@ def cast(  # noqa: PLR0913 - the kernel's arrays; a tuple of them would hide whi
     u, v, total = np.empty(LANES), np.empty(LANES), np.empty(LANES)
     cu, cv = np.empty(LANES), np.empty(LANES)
     limit = max_range_m / view.resolution_m
+    # All beams begin in the same cell, so their first step is as long.
+    here = (start[0] >= 0) & (start[1] >= 0) & (start[0] < width) & (start[1] < height)
+    opening = np.float64(
+        field[view.first + np.int64(start[1]) * width + np.int64(start[0]) if here else last]
+    )
     for begin in range(0, n, LANES):
         lanes = min(LANES, n - begin)
         for k in range(LANES):
             beam = begin + min(k, lanes - 1)
-            u[k], v[k], total[k] = start[0], start[1], 0.0
             cu[k], cv[k] = du[beam], dv[beam]
+            u[k], v[k], total[k] = start[0] + opening * cu[k], start[1] + opening * cv[k], opening
         marching = True
         while marching:
-            longest, nearest = 0.0, limit
+            longest = 0.0
             for k in range(LANES):
                 a, b = u[k], v[k]
                 inside = (a >= 0) & (b >= 0) & (a < width) & (b < height)
@@ -166,7 +173,7 @@ def _nearest_beam(angle: float, beams: Beams) -> int:
     if n == 1:
         return 0
     increment = beams.fov_rad / (n - 1)
-    guess = int(math.floor((angle - beams.angle[0]) / increment))
+    guess = math.floor((angle - beams.angle[0]) / increment)
     best = min(max(guess - 1, 0), n - 1)
     for i in range(best + 1, min(guess + 3, n)):
         if abs(beams.angle[i] - angle) < abs(beams.angle[best] - angle):
@@ -175,34 +182,15 @@ def _nearest_beam(angle: float, beams: Beams) -> int:
 
 
 @njit(cache=True)
-def _edge_range(ox: float, oy: float, cos_beam: float, sin_beam: float, edge: np.ndarray) -> float:
-    """Return the distance, m, along a beam to an edge (ax, ay, bx, by), infinite where it misses."""
-    ax, ay, bx, by = edge[0], edge[1], edge[2], edge[3]
-    v1x, v1y = ox - ax, oy - ay
-    v2x, v2y = bx - ax, by - ay
-    # The beam's normal, cos and sin of the beam's angle + pi/2.
-    denominator = -v2x * sin_beam + v2y * cos_beam
-    if abs(denominator) > 0.0:
-        along = (v2x * v1y - v2y * v1x) / denominator
-        across = (-v1x * sin_beam + v1y * cos_beam) / denominator
-        if along >= 0.0 and 0.0 <= across <= 1.0:
-            return along
-        return np.inf
-    if abs(v2x * (ay - oy) - v2y * (ax - ox)) < 1e-8:  # noqa: PLR2004 - f1tenth_gym's tolerance
-        return min(math.hypot(ax - ox, ay - oy), math.hypot(bx - ox, by - oy))
-    return np.inf
+def _blocked_beams(pose: tuple[float, float, float], corners: np.ndarray, beams: Beams) -> tuple[int, int]:
+    """Return the span (first, stop) of beams in which f1tenth_gym looks for a car with these corners (4, 2).
 
-
-@njit(cache=True)
-def draw_car(pose: tuple[float, float, float], corners: np.ndarray, beams: Beams, ranges: np.ndarray) -> None:
-    """Shorten the ranges of a scanner at a pose (x m, y m, yaw rad) that meet a car's box (4, 2).
-
-    Only beams between the smallest and the largest that a corner blocks are looked at, as in f1tenth_gym.
+    They are the smallest and the largest of the beams nearest to a corner. For a car across the blind spot behind the
+    scanner that is the whole scan.
     """
     x, y, yaw = pose
-    # Wrapped as f1tenth_gym's arctan2 of the heading does.
-    heading = math.atan2(math.sin(yaw), math.cos(yaw))
-    low, high = ranges.size, -1
+    heading = math.atan2(math.sin(yaw), math.cos(yaw))  # in -pi..pi
+    low, high = beams.angle.size, -1
     for i in range(4):
         angle = heading - math.atan2(corners[i, 1] - y, corners[i, 0] - x)
         if angle > math.pi:
@@ -211,10 +199,48 @@ def draw_car(pose: tuple[float, float, float], corners: np.ndarray, beams: Beams
             angle += _TWO_PI
         beam = _nearest_beam(-angle, beams)
         low, high = min(low, beam), max(high, beam)
-    edge = np.empty(4)
-    for beam in range(low, high + 1):
-        cos_beam, sin_beam = math.cos(yaw + beams.angle[beam]), math.sin(yaw + beams.angle[beam])
-        for j in range(4):
-            edge[0], edge[1] = corners[j, 0], corners[j, 1]
-            edge[2], edge[3] = corners[(j + 1) % 4, 0], corners[(j + 1) % 4, 1]
-            ranges[beam] = min(ranges[beam], _edge_range(x, y, cos_beam, sin_beam, edge))
+    return low, high + 1
+
+
+@njit(cache=True, error_model="numpy")
+def _draw_edge(
+    pose: tuple[float, float, float],
+    edge: tuple[float, float, float, float],
+    span: tuple[int, int],
+    beams: Beams,
+    ranges: np.ndarray,
+) -> None:
+    """Shorten the ranges of the beams in a span (first, stop) that meet an edge (ax, ay, bx, by).
+
+    The loop has no branch, so beams are looked at eight abreast. A beam parallel to the edge divides by zero: numpy's
+    rules give infinities and NaN there, and no comparison with those holds.
+    """
+    x, y, yaw = pose
+    ax, ay, bx, by = edge
+    cos_yaw, sin_yaw = math.cos(yaw), math.sin(yaw)
+    v1x, v1y = x - ax, y - ay
+    v2x, v2y = bx - ax, by - ay
+    cross = v2x * v1y - v2y * v1x
+    # Seen along its own line an edge is as far as its nearer end.
+    end = min(math.hypot(ax - x, ay - y), math.hypot(bx - x, by - y)) if abs(cross) < IN_LINE_M2 else np.inf
+    # Slices, so that the loop counts from 0: an index that might be negative cannot be vectorised.
+    first, stop = span
+    cosine, sine, seen = beams.cosine[first:stop], beams.sine[first:stop], ranges[first:stop]
+    for i in range(seen.size):
+        c = cos_yaw * cosine[i] - sin_yaw * sine[i]
+        s = sin_yaw * cosine[i] + cos_yaw * sine[i]
+        denominator = v2y * c - v2x * s
+        along = cross / denominator
+        across = (v1y * c - v1x * s) / denominator
+        met = (along >= 0.0) & (across >= 0.0) & (across <= 1.0)
+        seen[i] = min(seen[i], along if met else (end if denominator == 0.0 else np.inf))
+
+
+@njit(cache=True)
+def draw_car(pose: tuple[float, float, float], corners: np.ndarray, beams: Beams, ranges: np.ndarray) -> None:
+    """Shorten the ranges of a scanner at a pose (x m, y m, yaw rad) that meet a car's box (4, 2)."""
+    span = _blocked_beams(pose, corners, beams)
+    for i in range(4):
+        j = (i + 1) % 4
+        edge = (corners[i, 0], corners[i, 1], corners[j, 0], corners[j, 1])
+        _draw_edge(pose, edge, span, beams, ranges)

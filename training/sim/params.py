@@ -36,6 +36,7 @@ class Vehicle(NamedTuple):
     v_max: float = 20.0
     width: float = 0.31  # body, m
     length: float = 0.58
+    v_kinematic: float = 0.5  # speed below which, and in reverse, the kinematic model holds, m/s
 
 
 class Lidar(NamedTuple):

@@ -57,7 +57,7 @@ class World:
 
     """
 
-    def __init__(  # noqa: PLR0913 - the public surface; all but the first two have defaults
+    def __init__(
         self,
         track: Track | Sequence[Track],
         num_envs: int,
@@ -72,15 +72,16 @@ class World:
         vehicle: Vehicle | None = None,
         switches: Switches | None = None,
         randomisation: Randomisation | None = None,
-        timestep_s: float = 0.01,
+        timestep_s: float = kernels.TIMESTEP_S,
     ) -> None:
         if profile not in PROFILES:
             msg = f"profile={profile!r} is unknown; choose one of {', '.join(map(repr, PROFILES))}"
             raise ValueError(msg)
-        for name, value in (("num_envs", num_envs), ("num_cars", num_cars), ("beams", beams)):
-            if value < 1:
-                msg = f"{name}={value} must be at least 1"
-                raise ValueError(msg)
+        _check_numbers(
+            {"num_envs": num_envs, "num_cars": num_cars, "beams": beams},
+            {"fov_rad": fov_rad, "max_range_m": max_range_m, "timestep_s": timestep_s},
+            {"scan_noise_m": scan_noise_m},
+        )
         self.num_envs, self.num_cars, self.beams = num_envs, num_cars, beams
         self.profile, self.timestep_s = profile, timestep_s
         self.tracks = _one_per_environment(track, num_envs)
@@ -163,7 +164,7 @@ class World:
             raise ValueError(msg)
         placed = self._checked(poses, 3, "poses", chosen)
         if self._rules.switches.footprint_contact:
-            blocked = kernels.first_blocked(self._cars, self._atlas, self._rules, placed, chosen)
+            blocked = kernels.first_blocked(self._atlas, self._rules.vehicle, placed, chosen)
             if blocked >= 0:
                 e, n = divmod(blocked, self.num_cars)
                 msg = (
@@ -182,9 +183,10 @@ class World:
                 profile a car that touches a wall stands for the rest of them.
 
         Raises:
-            ValueError: wrong shape, or a number that is not finite.
+            ValueError: wrong shape, a number that is not finite, or repeat below 1.
 
         """
+        _check_numbers({"repeat": repeat})
         commands = self._checked(actions, 2, "actions", self._everywhere)
         if self.num_envs >= PARALLEL_FROM:
             kernels.step_parallel(self._cars, self._atlas, *self._rules, commands, repeat)
@@ -231,6 +233,26 @@ class World:
 def set_threads(count: int) -> None:
     """Use this many threads for the steps of large worlds (at most the machine's cores)."""
     numba.set_num_threads(max(1, min(count, numba.config.NUMBA_NUM_THREADS)))
+
+
+def _check_numbers(
+    counts: Mapping[str, float],
+    sizes: Mapping[str, float] | None = None,
+    amounts: Mapping[str, float] | None = None,
+) -> None:
+    """Refuse counts below 1, sizes that are not positive and amounts that are negative, NaN and infinity among them."""
+    for name, value in counts.items():
+        if not (value >= 1 and value == int(value)):
+            msg = f"{name}={value} must be a whole number, at least 1"
+            raise ValueError(msg)
+    for name, value in (sizes or {}).items():
+        if not 0.0 < value < np.inf:
+            msg = f"{name}={value} must be more than 0"
+            raise ValueError(msg)
+    for name, value in (amounts or {}).items():
+        if not 0.0 <= value < np.inf:
+            msg = f"{name}={value} must be 0 or more"
+            raise ValueError(msg)
 
 
 def _one_per_environment(track: Track | Sequence[Track], num_envs: int) -> tuple[Track, ...]:
@@ -305,10 +327,10 @@ def _make_atlas(tracks: tuple[Track, ...], closed_border: bool, kind: type) -> A
         width=np.array([f.shape[1] for f in fields]),
         height=np.array([f.shape[0] for f in fields]),
         origin_x=np.array(
-            [t.origin[0] + o * (np.cos(a) - np.sin(a)) for t, o, a in zip(distinct, out, yaws)]
+            [t.origin[0] + o * (np.cos(a) - np.sin(a)) for t, o, a in zip(distinct, out, yaws, strict=True)]
         ),
         origin_y=np.array(
-            [t.origin[1] + o * (np.sin(a) + np.cos(a)) for t, o, a in zip(distinct, out, yaws)]
+            [t.origin[1] + o * (np.sin(a) + np.cos(a)) for t, o, a in zip(distinct, out, yaws, strict=True)]
         ),
         cosine=np.cos(yaws),
         sine=np.sin(yaws),

@@ -1,0 +1,209 @@
+"""`make ami`: validate, say what it costs, bake with Packer, prune old images.
+
+``python packer/ami.py plan|build|prune [--region R] [--on-demand] [--keep N] [-- packer options]``
+Exit status: 0 done, 1 failed, 2 wrong usage or settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+ADDRESS_URL = "https://checkip.amazonaws.com"
+# us-east-1, 2026-11: on-demand price of the builder and of a GB-month of snapshot, in dollars.
+FALLBACK_PRICE_USD_PER_H = {"c6i.xlarge": 0.17}
+SNAPSHOT_USD_PER_GB_MONTH = 0.05
+SNAPSHOT_GB = 17
+BAKE_H = 0.5
+IN_USE_STATES = ("pending", "running", "stopping", "stopped")
+
+
+class AmiError(Exception):
+    """A bake that cannot begin or did not end well; the message names the next step."""
+
+
+class Settings(NamedTuple):
+    """What one bake is made with."""
+
+    project: str
+    region: str
+    instance_type: str
+    on_demand: bool
+    keep: int
+    packer_options: Sequence[str]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command and return the exit status."""
+    command, settings = parse(arguments)
+    try:
+        if command == "prune":
+            prune(settings)
+            return 0
+        variables = bake_variables(settings)
+        validate(settings, variables)
+        print(cost_line(settings))
+        if command == "build":
+            packer("build", settings, variables)
+            prune(settings)
+    except (AmiError, BotoCoreError, ClientError) as error:
+        print(f"make ami: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parse(arguments: Sequence[str]) -> tuple[str, Settings]:
+    """Return the command and its settings; the options after -- are Packer's."""
+    parser = argparse.ArgumentParser(prog="ami.py", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("command", choices=["plan", "build", "prune"])
+    parser.add_argument("--project", default=os.environ.get("F1TENTH_PROJECT", "f1tenth"))
+    parser.add_argument("--region", default=os.environ.get("AWS_REGION", "us-east-1"))
+    parser.add_argument("--instance-type", default="c6i.xlarge")
+    parser.add_argument("--on-demand", action="store_true", help="where spot capacity does not come")
+    parser.add_argument("--keep", type=int, default=2, help="newest images that prune leaves")
+    parser.add_argument("packer_options", nargs="*")
+    chosen = parser.parse_args(arguments)
+    known = boto3.session.Session().get_available_regions("ec2")
+    if chosen.region not in known:
+        parser.error(f"region {chosen.region!r} is none of AWS's: {', '.join(known)}")
+    if chosen.keep < 1:
+        parser.error(f"--keep is {chosen.keep}; at least the image just baked stays")
+    values = vars(chosen)
+    return values.pop("command"), Settings(**values)
+
+
+def bake_variables(settings: Settings) -> dict[str, str]:
+    """Return the Packer variables that are read from the repository and this computer."""
+    requirements = (REPOSITORY / "requirements.txt").read_bytes()
+    return {
+        "project": settings.project,
+        "region": settings.region,
+        "instance_type": settings.instance_type,
+        "build_capacity": "on-demand" if settings.on_demand else "spot",
+        "git_sha": git_sha(),
+        "requirements_sha256": hashlib.sha256(requirements).hexdigest(),
+        "torch_version": found(r"^torch==([^\s;]+)", requirements.decode(), "torch in requirements.txt"),
+        "driver_branch": driver_branch(),
+        "builder_cidr": f"{own_address()}/32",
+    }
+
+
+def git_sha() -> str:
+    """Return the commit, with -dirty when files differ from it."""
+    command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=40", "--match="]
+    return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
+
+
+def driver_branch() -> str:
+    """Return the driver branch that the site installs."""
+    text = (REPOSITORY / "ansible" / "group_vars" / "all.yml").read_text(encoding="utf-8")
+    return found(r'^nvidia_driver_branch: "(\d+)"', text, "nvidia_driver_branch in group_vars/all.yml")
+
+
+def found(pattern: str, text: str, what: str) -> str:
+    """Return the first group of a pattern; AmiError names what is missing."""
+    match = re.search(pattern, text, re.MULTILINE)
+    if match is None:
+        raise AmiError(f"{what} is missing or not pinned: write it there")
+    return match.group(1)
+
+
+def own_address() -> str:
+    """Return the public address of this computer, which alone may reach the builder."""
+    try:
+        with urllib.request.urlopen(ADDRESS_URL, timeout=10) as answer:
+            return str(answer.read().decode().strip())
+    except OSError as error:
+        raise AmiError(f"{ADDRESS_URL} does not answer ({error}): is this computer online?") from error
+
+
+def validate(settings: Settings, variables: dict[str, str]) -> None:
+    """Let Packer look at everything before anything is paid for."""
+    for tool in ("packer", "ansible-playbook"):
+        if shutil.which(tool) is None:
+            raise AmiError(f"{tool} is not installed: see docs/image.md")
+    subprocess.run(["packer", "init", str(REPOSITORY / "packer")], check=False)
+    packer("validate", settings, variables)
+
+
+def packer(command: str, settings: Settings, variables: dict[str, str]) -> None:
+    """Run a Packer command on the project's files; AmiError when it fails."""
+    options = [f"-var={name}={value}" for name, value in variables.items()]
+    ended = subprocess.run(
+        ["packer", command, *options, *settings.packer_options, "."], cwd=REPOSITORY / "packer", check=False
+    )
+    if ended.returncode != 0:
+        raise AmiError(
+            f"packer {command} ended with {ended.returncode}: the cause is above, the builder is gone"
+        )
+
+
+def cost_line(settings: Settings) -> str:
+    """Return what the bake and the image will cost, with the source of the price."""
+    price_usd, source = builder_price(settings)
+    month_usd = SNAPSHOT_GB * SNAPSHOT_USD_PER_GB_MONTH
+    return (
+        f"The bake costs about ${price_usd * BAKE_H:.2f} ({settings.instance_type} at ${price_usd:.3f}/h "
+        f"for about {BAKE_H * 60:.0f} minutes, {source}); each image kept about ${month_usd:.2f} a month."
+    )
+
+
+def builder_price(settings: Settings) -> tuple[float, str]:
+    """Return the builder's price per hour and where it is from."""
+    fallback = FALLBACK_PRICE_USD_PER_H.get(settings.instance_type, 0.2)
+    if settings.on_demand:
+        return fallback, "on-demand, us-east-1, November 2026"
+    ec2 = boto3.client("ec2", region_name=settings.region)
+    history = ec2.describe_spot_price_history(
+        InstanceTypes=[settings.instance_type], ProductDescriptions=["Linux/UNIX"], MaxResults=20
+    )["SpotPriceHistory"]
+    if not history:
+        return fallback, "no spot price known: the on-demand one"
+    return max(float(row["SpotPrice"]) for row in history), "dearest zone's spot price now"
+
+
+def prune(settings: Settings) -> None:
+    """Deregister the project's images but the newest and those in use, with their snapshots."""
+    ec2 = boto3.client("ec2", region_name=settings.region)
+    mine = [{"Name": "tag:Project", "Values": [settings.project]}]
+    images = ec2.describe_images(Owners=["self"], Filters=mine)["Images"]
+    for image in superfluous(images, images_in_use(ec2, mine), settings.keep):
+        print(f"removing {image['ImageId']} ({image['Name']})")
+        ec2.deregister_image(ImageId=image["ImageId"])
+        for mapping in image["BlockDeviceMappings"]:
+            if "SnapshotId" in mapping.get("Ebs", {}):
+                ec2.delete_snapshot(SnapshotId=mapping["Ebs"]["SnapshotId"])
+
+
+def superfluous(images: Iterable[dict[str, Any]], in_use: set[str], keep: int) -> list[dict[str, Any]]:
+    """Return the images to remove: all but the newest `keep` and those in use."""
+    newest_first = sorted(images, key=lambda image: str(image["CreationDate"]), reverse=True)
+    return [image for image in newest_first[keep:] if image["ImageId"] not in in_use]
+
+
+def images_in_use(ec2: Any, mine: list[dict[str, Any]]) -> set[str]:  # noqa: ANN401 - boto3's own type
+    """Return the ids of images that an instance or a launch template of the project refers to."""
+    states = {"Name": "instance-state-name", "Values": list(IN_USE_STATES)}
+    pages = ec2.get_paginator("describe_instances").paginate(Filters=[*mine, states])
+    used = {i["ImageId"] for page in pages for r in page["Reservations"] for i in r["Instances"]}
+    for template in ec2.describe_launch_templates(Filters=mine)["LaunchTemplates"]:
+        versions = ec2.describe_launch_template_versions(LaunchTemplateId=template["LaunchTemplateId"])
+        used |= {v["LaunchTemplateData"].get("ImageId", "") for v in versions["LaunchTemplateVersions"]}
+    return used
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

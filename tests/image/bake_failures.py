@@ -1,0 +1,83 @@
+"""A bake that cannot succeed stops with its cause and leaves nothing that costs.
+
+Run by `make ami-rehearsal`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import bakery
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+WITHOUT_GIT = {"python_env_f1tenth_gym_source": "none", "python_env_maps_source": "none"}
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("failures")
+
+
+@pytest.fixture(scope="module")
+def address(directory: Path) -> Iterator[str]:
+    with bakery.emulator(directory) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def machine(directory: Path) -> Iterator[bakery.Builder]:
+    # A disk of 24 MB where the virtual environment goes: python's own files fit, torch does not.
+    with bakery.builder("f1tenth-bake-failures", directory, "--tmpfs=/opt:size=24m,exec") as started:
+        yield started
+
+
+def test_a_region_that_is_none_is_refused_before_any_request(
+    machine: bakery.Builder, address: str, directory: Path
+) -> None:
+    built = bakery.packer_build(machine, address, directory, "-var=region=nowhere")
+    assert built.status != 0
+    assert "must look like us-east-1" in built.output
+    assert bakery.leftovers(address) == {}
+
+
+def test_a_missing_base_image_stops_the_bake(machine: bakery.Builder, address: str, directory: Path) -> None:
+    built = bakery.packer_build(machine, address, directory, "-var=source_ami_name=no-such-image-*")
+    assert built.status != 0
+    assert "No AMI was found" in built.output
+    assert bakery.leftovers(address) == {}
+
+
+def test_a_driver_that_cannot_be_installed_stops_the_bake(
+    machine: bakery.Builder, address: str, directory: Path
+) -> None:
+    built = bakery.packer_build(
+        machine, address, directory, bakery.ansible(directory, {"nvidia_enabled": True}, "nvidia")
+    )
+    assert built.status != 0
+    assert "nvidia-smi" in built.output
+    assert bakery.leftovers(address) == {}
+
+
+def test_requirements_that_do_not_resolve_stop_the_bake(
+    machine: bakery.Builder, address: str, directory: Path
+) -> None:
+    wanted = directory / "requirements.txt"
+    wanted.write_text("numpy==0.0.1\n", encoding="utf-8")
+    option = bakery.ansible(directory, {**WITHOUT_GIT, "python_env_requirements": str(wanted)}, "python_env")
+    built = bakery.packer_build(machine, address, directory, option)
+    assert built.status != 0
+    assert "No matching distribution found for numpy==0.0.1" in built.output
+    assert bakery.leftovers(address) == {}
+
+
+def test_a_full_disk_stops_the_bake(machine: bakery.Builder, address: str, directory: Path) -> None:
+    built = bakery.packer_build(
+        machine, address, directory, bakery.ansible(directory, WITHOUT_GIT, "python_env")
+    )
+    assert built.status != 0
+    assert "No space left on device" in built.output
+    assert bakery.leftovers(address) == {}

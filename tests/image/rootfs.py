@@ -1,0 +1,79 @@
+"""Build the Debian 12 root that boots systemd in a container, once, and import it into podman.
+
+``python tests/image/rootfs.py`` prints the name of the image. The root is cached by a hash of its
+package list and suite, because building it takes half a minute and importing it ten seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[1]
+CACHE = Path(os.environ.get("F1TENTH_IMAGE_CACHE", REPOSITORY / ".cache" / "image"))
+SUITE = "bookworm"
+PACKAGES = HERE / "rootfs-packages.txt"
+
+
+def main() -> None:
+    """Print the name of an image that boots systemd, building it when it is missing."""
+    # A registry's image, say of Ubuntu 22.04 with systemd, may stand in for the one built here.
+    named = os.environ.get("F1TENTH_TEST_IMAGE")
+    print(named or ensure_image())
+
+
+def ensure_image() -> str:
+    """Return the name of the podman image, building and importing the root first if need be."""
+    image = f"localhost/f1tenth-{SUITE}:{root_hash()}"
+    if podman("image", "exists", image, check=False).returncode != 0:
+        podman("import", "--change", 'CMD ["/sbin/init"]', str(ensure_root()), image)
+    return image
+
+
+def ensure_root() -> Path:
+    """Return the tar file of the root, bootstrapping it when no root of this package list is cached."""
+    root = CACHE / f"{SUITE}-{root_hash()}.tar"
+    if root.exists():
+        return root
+    CACHE.mkdir(parents=True, exist_ok=True)
+    # mmdebstrap picks the format by the name, so the unfinished file ends in .tar too.
+    partial = root.with_name(f"{root.stem}.partial.tar")
+    command = [
+        "mmdebstrap",
+        "--quiet",
+        "--variant=minbase",
+        '--aptopt=Acquire::Check-Valid-Until "false"',
+        f"--include={','.join(package_names())}",
+        SUITE,
+        str(partial),
+    ]
+    print(f"building {root.name}: about a minute", file=sys.stderr)
+    subprocess.run(command, check=True, stdout=sys.stderr)
+    return partial.rename(root)
+
+
+def package_names() -> list[str]:
+    """Return the packages of the root, in the order of the file."""
+    lines = PACKAGES.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def root_hash() -> str:
+    """Return twelve hex digits that change with the suite or the package list."""
+    return hashlib.sha256(" ".join([SUITE, *package_names()]).encode()).hexdigest()[:12]
+
+
+def podman(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run podman under the test configuration and return what it printed."""
+    environment = {**os.environ, "CONTAINERS_CONF": str(HERE / "containers.conf")}
+    return subprocess.run(
+        ["podman", *arguments], check=check, env=environment, text=True, stdout=subprocess.PIPE
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""`make ami` around Packer: refusals before anything is paid for, and which old images go."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import boto3
+import pytest
+from moto import mock_aws
+
+SOURCE = Path(__file__).parents[2] / "packer" / "ami.py"
+
+
+@pytest.fixture(scope="module")
+def ami() -> ModuleType:
+    """Load the script as a module; packer/ is no package."""
+    spec = importlib.util.spec_from_file_location("ami", SOURCE)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    "arguments", [["build", "--region", "us-nowhere-9"], ["prune", "--keep", "0"], ["bake"]]
+)
+def test_wrong_usage_ends_with_2_before_any_request(ami: ModuleType, arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        ami.main(arguments)
+    assert ended.value.code == 2
+
+
+def test_the_bake_is_described_by_the_repository_itself(
+    ami: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ami, "own_address", lambda: "203.0.113.7")
+    _, settings = ami.parse(["plan", "--on-demand"])
+    variables = ami.bake_variables(settings)
+    assert variables["builder_cidr"] == "203.0.113.7/32"
+    assert variables["build_capacity"] == "on-demand"
+    assert f"torch=={variables['torch_version']}" in (SOURCE.parents[1] / "requirements.txt").read_text()
+    assert len(variables["requirements_sha256"]) == 64
+
+
+def test_the_newest_and_the_used_images_stay(ami: ModuleType) -> None:
+    images = [
+        {"ImageId": f"ami-{day}", "CreationDate": f"2026-11-0{day}T00:00:00Z"} for day in (1, 2, 3, 4, 5)
+    ]
+    gone = ami.superfluous(images, {"ami-2"}, keep=2)
+    assert [image["ImageId"] for image in gone] == ["ami-3", "ami-1"]
+
+
+@mock_aws
+def test_prune_removes_the_snapshot_with_the_image(ami: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two images of the project and one of another: the older of the two goes, its snapshot too."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    ec2 = boto3.client("ec2", region_name="us-east-1")
+    launched = ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+    made = [ec2.create_image(InstanceId=launched, Name=name)["ImageId"] for name in ("old", "new", "foreign")]
+    ec2.create_tags(Resources=made[:2], Tags=[{"Key": "Project", "Value": "f1tenth"}])
+    before = len(ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"])
+    assert ami.main(["prune", "--keep", "1"]) == 0
+    left = {image["Name"] for image in ec2.describe_images(Owners=["self"])["Images"]}
+    assert "foreign" in left
+    assert len(left & {"old", "new"}) == 1
+    assert len(ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]) == before - 1

@@ -1,0 +1,145 @@
+"""The script that user data calls, against an emulated S3: limits first, then bundle, then the unit."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.machinery
+import importlib.util
+import io
+import json
+import tarfile
+from pathlib import Path
+from types import ModuleType
+
+import boto3
+import pytest
+from moto import mock_aws
+
+SOURCE = Path(__file__).parents[2] / "ansible/roles/trainer/files/usr/local/bin/f1tenth-fetch"
+REQUIREMENTS = b"numpy==2.2.6\n"
+EPOCH_S = 1577836800
+
+
+class Machine:
+    """Places of the instance below a temporary directory, and what systemctl was asked."""
+
+    def __init__(self, fetch: ModuleType, root: Path) -> None:
+        self.fetch = fetch
+        self.asked: list[str] = []
+        self.fleet_deleted = False
+        self.places = fetch.Places(root / "run", root / "home", root / "units", root / "image.json")
+        for place in (self.places.run, self.places.home):
+            place.mkdir()
+        facts = {"requirements_sha256": hashlib.sha256(REQUIREMENTS).hexdigest()}
+        self.places.image_facts.write_text(json.dumps(facts))
+        self.run_env("F1TENTH_MAX_HOURS=3\nF1TENTH_KEEP_ON_FAILURE_S=1800\nAWS_DEFAULT_REGION=us-east-1\n")
+
+    def run_env(self, text: str) -> None:
+        (self.places.run / "run.env").write_text(text)
+
+    def drop_in(self, unit: str) -> str:
+        return (self.places.units / f"{unit}.d" / "50-run.conf").read_text()
+
+    def fetch_bundle(self, url: str) -> int:
+        return int(self.fetch.main([url]))
+
+    def delete_fleet(self) -> None:
+        self.fleet_deleted = True
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    loader = importlib.machinery.SourceFileLoader("f1tenth_fetch", str(SOURCE))
+    fetch = importlib.util.module_from_spec(importlib.util.spec_from_loader("f1tenth_fetch", loader))  # type: ignore[arg-type]
+    loader.exec_module(fetch)
+    made = Machine(fetch, tmp_path)
+    monkeypatch.setattr(fetch, "Places", lambda: made.places)
+    monkeypatch.setattr(fetch, "systemctl", lambda *words: made.asked.append(" ".join(words)))
+    monkeypatch.setattr(fetch, "delete_own_fleet", made.delete_fleet)
+    monkeypatch.setattr(fetch, "RETRY_DELAY_S", 0)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    for name in ("F1TENTH_MAX_HOURS", "F1TENTH_KEEP_ON_FAILURE_S", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, "")  # so that what the script sets is taken back
+    return made
+
+
+def bundle(files: dict[str, bytes]) -> bytes:
+    """Return a tar.gz of the files, with the times of a code bundle."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mtime = len(content), EPOCH_S
+            archive.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def upload(content: bytes, name: str | None = None) -> str:
+    """Put a bundle into the emulated bucket and return its address."""
+    s3 = boto3.client("s3", region_name="us-east-1")
+    s3.create_bucket(Bucket="bucket")
+    key = f"scripts/{name or hashlib.sha256(content).hexdigest()}.tar.gz"
+    s3.put_object(Bucket="bucket", Key=key, Body=content)
+    return f"s3://bucket/{key}"
+
+
+@mock_aws
+def test_a_good_bundle_is_unpacked_with_its_times_and_started(machine: Machine) -> None:
+    url = upload(bundle({"requirements.txt": REQUIREMENTS, "training/__init__.py": b""}))
+    (machine.places.home / "app").mkdir()
+    (machine.places.home / "app" / "stale.py").touch()
+    assert machine.fetch_bundle(url) == 0
+    app = machine.places.home / "app"
+    assert (app / "training/__init__.py").stat().st_mtime == EPOCH_S
+    assert not (app / "stale.py").exists()
+    assert machine.asked[-1] == "start --no-block f1tenth-training.service"
+
+
+@mock_aws
+def test_the_limits_hold_even_when_the_bundle_never_comes(machine: Machine) -> None:
+    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="bucket")
+    assert machine.fetch_bundle("s3://bucket/scripts/missing.tar.gz") == 65
+    assert "OnBootSec=14400" in machine.drop_in("f1tenth-deadman.timer")
+    assert "TimeoutStartSec=2400" in machine.drop_in("f1tenth-finish.service")
+    assert machine.asked == ["daemon-reload", "restart f1tenth-deadman.timer"]
+    assert machine.fleet_deleted
+
+
+@mock_aws
+@pytest.mark.parametrize(
+    ("files", "name", "status"),
+    [
+        ({"requirements.txt": REQUIREMENTS}, "0" * 64, 65),
+        ({"requirements.txt": b"numpy==1.0.0\n"}, None, 78),
+        ({"requirements.txt": REQUIREMENTS, "../outside": b"x"}, None, 65),
+    ],
+    ids=["another digest", "another image", "a path that leads out"],
+)
+def test_a_bundle_that_can_never_work_ends_the_fleet(
+    machine: Machine, files: dict[str, bytes], name: str | None, status: int
+) -> None:
+    assert machine.fetch_bundle(upload(bundle(files), name)) == status
+    assert machine.fleet_deleted
+    assert "start --no-block f1tenth-training.service" not in machine.asked
+
+
+def test_an_unreachable_s3_ends_in_time_and_keeps_the_fleet(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network may come back for the next machine, so only this one goes."""
+    monkeypatch.setattr(machine.fetch, "S3_PATIENCE_S", 0)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    assert machine.fetch_bundle("s3://bucket/scripts/x.tar.gz") == 75
+    assert not machine.fleet_deleted
+
+
+@pytest.mark.parametrize("text", ["", "F1TENTH_MAX_HOURS=soon\n", "F1TENTH_MAX_HOURS=0\n"])
+def test_a_run_without_a_limit_is_refused(machine: Machine, text: str) -> None:
+    machine.run_env(text)
+    assert machine.fetch_bundle("s3://bucket/scripts/x.tar.gz") == 78
+
+
+@pytest.mark.parametrize("arguments", [[], ["bundle.tar.gz"]])
+def test_wrong_usage_ends_with_64(machine: Machine, arguments: list[str]) -> None:
+    assert machine.fetch.main(arguments) == 64

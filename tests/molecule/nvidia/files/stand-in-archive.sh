@@ -1,0 +1,34 @@
+#!/bin/sh
+# Build packages with the driver's names, a few bytes each, and the index of a local archive.
+set -eu
+version=580.95.05-1
+mkdir -p /srv/archive
+cd /srv/archive
+
+build() { # name, path of its program, what that prints or does
+    root=$(mktemp -d)
+    mkdir -p "$root/DEBIAN" "$root$(dirname "$2")"
+    printf '#!/bin/sh\n%s\n' "$3" >"$root$2"
+    chmod 755 "$root" "$root$2"
+    if [ "$1" = nvidia-persistenced ]; then
+        mkdir -p "$root/lib/systemd/system"
+        printf '[Service]\nExecStart=%s\n[Install]\nWantedBy=multi-user.target\n' "$2" \
+            >"$root/lib/systemd/system/nvidia-persistenced.service"
+    fi
+    printf 'Package: %s\nVersion: %s\nArchitecture: amd64\nMaintainer: nobody <nobody@localhost>\nDescription: stand-in\n' \
+        "$1" "$version" >"$root/DEBIAN/control"
+    dpkg-deb --build "$root" "$1.deb" >/dev/null
+    rm -r "$root"
+}
+
+build nvidia-smi /usr/bin/nvidia-smi 'echo 580.95.05'
+build nvidia-persistenced /usr/bin/nvidia-persistenced 'exec sleep infinity'
+build nvidia-modprobe /usr/bin/nvidia-modprobe 'exit 0'
+build libcuda1 /usr/share/libcuda1/marker 'exit 0'
+build nvidia-cuda-toolkit /usr/bin/nvcc 'echo "nvcc: NVIDIA (R) Cuda compiler driver"'
+
+for deb in *.deb; do
+    dpkg-deb --field "$deb"
+    printf 'Filename: ./%s\nSize: %s\nSHA256: %s\n\n' "$deb" "$(stat --format=%s "$deb")" "$(sha256sum "$deb" | cut -d' ' -f1)"
+done >Packages.new
+mv Packages.new Packages

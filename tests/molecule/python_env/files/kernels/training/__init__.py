@@ -1,0 +1,1 @@
+"""One kernel in the place of the simulator's."""

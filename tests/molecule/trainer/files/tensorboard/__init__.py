@@ -1,0 +1,1 @@
+"""A web server in the place of TensorBoard."""

@@ -1,0 +1,82 @@
+"""The commands that look at a run: evaluate, report, race."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from training import layout
+from training.display import laps_table
+from training.errors import UsageError
+from training.report.closing import lap_row
+from training.report.collect import POLICY, courses_of, drive, tally
+from training.report.loading import newest_run, policy_of
+from training.store.opening import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from training.config import AwsSettings
+    from training.report.collect import Tally
+
+
+def evaluate(  # noqa: PLR0913 - the command line's options
+    run: str, *, store: str, aws: AwsSettings, tracks: Sequence[str], laps: int, as_json: bool
+) -> int:
+    """Drive `laps` laps on each track, each from a standing start of its own; print how they went.
+
+    tracks: names or paths; those of the run if there are none. Raises UsageError for an unknown run, TrackError for a
+    broken track.
+    """
+    loaded = policy_of(open_store(store, aws), run)
+    courses = courses_of(loaded.config, tracks)
+    driven = [
+        (course, tally(drive(loaded.policy, loaded.config.env, course, starts=laps)[1])) for course in courses
+    ]
+    if as_json:
+        tables = [{**one.to_json_dict(), "seen_in_training": course.seen} for course, one in driven]
+        typer.echo(json.dumps({"run": run, "kept_step": loaded.kept_step, "laps": laps, "tracks": tables}))
+        return 0
+    laps_table(
+        f"{run}: the policy of step {loaded.kept_step:,}",
+        [lap_row(course, POLICY, one) for course, one in driven],
+    )
+    for _, one in driven:
+        typer.echo(_in_words(one))
+    return 0
+
+
+def report(run: str | None, *, store: str, aws: AwsSettings) -> int:
+    """Write the report of a run, the newest if none is named, and say where it lies."""
+    from training.report.page import write_report  # noqa: PLC0415 - matplotlib takes a second
+
+    storage = open_store(store, aws)
+    loaded = policy_of(storage, run or newest_run(storage))
+    # A run in a bucket is reported on here: whoever reads may not be allowed to write there.
+    root = Path() if "://" in storage.url else Path(storage.url)
+    page = write_report(loaded, storage, root / layout.report_prefix(loaded.run), typer.echo)
+    typer.echo(f"The report of run {loaded.run} is in {page}")
+    return 0
+
+
+def race(  # noqa: PLR0913 - the command line's options
+    run_a: str, run_b: str, *, store: str, aws: AwsSettings, track: str | None, races: int, as_json: bool
+) -> int:
+    """Refuse: races between runs come with training of several cars."""
+    del store, aws, track, races, as_json
+    raise UsageError(
+        f"this version cannot race {run_a} against {run_b} yet",
+        next_step=f"Compare their laps: python -m training evaluate {run_a}, then {run_b}.",
+    )
+
+
+def _in_words(one: Tally) -> str:
+    """Say what the table has no room for: collisions, and every lap's time."""
+    collisions = f"{one.collisions} collision{'' if one.collisions == 1 else 's'}"
+    if one.completed < one.starts:
+        collisions += f", {one.mean_distance_m:.0f} m driven on average"
+    times = " ".join(f"{lap_s:.2f}" for lap_s in one.lap_s) or "none"
+    return f"{one.track}: {collisions}; laps, s: {times}"

@@ -1,0 +1,161 @@
+"""The report: one HTML page with everything in it, readable without a network and on a phone."""
+
+from __future__ import annotations
+
+import base64
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from training.errors import TrainingError
+from training.report import facts, plots
+from training.report.collect import loadable_courses, results
+from training.report.curves import read_curves
+from training.report.laps import Laps, described
+from training.report.scenery import Scenery
+from training.report.video import film
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from training.report.collect import Course, Result
+    from training.report.loading import LoadedRun
+    from training.report.record import Trace
+    from training.store.storage import Storage
+
+PAGE, TEMPLATE = "index.html", "page.html.j2"
+
+
+class ShownFilm(NamedTuple):
+    """A film as the page shows it; without data the caption says why there is none."""
+
+    heading: str
+    caption: str
+    data: str = ""
+    media_type: str = ""
+
+
+def write_report(
+    loaded: LoadedRun,
+    storage: Storage,
+    directory: Path,
+    say: Callable[[str], None],
+    *,
+    driven: Sequence[Result] | None = None,
+) -> Path:
+    """Write the report of a run into a directory: index.html, and its film beside it; return the page's path.
+
+    driven: the laps, where `collect.results` has driven them already. A track, curves or a film that cannot be had
+    are missed on the page in words. TrainingError if the directory takes no files.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        text = _rendered(loaded, storage, directory, say, driven)
+        path = directory / PAGE
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise TrainingError(f"the report cannot be written to {directory}: {error}") from error
+    return path
+
+
+def _rendered(
+    loaded: LoadedRun,
+    storage: Storage,
+    directory: Path,
+    say: Callable[[str], None],
+    driven: Sequence[Result] | None,
+) -> str:
+    clock = _Clock(say)
+    missing: list[str] = []
+    if driven is None:
+        courses, missing = loadable_courses(loaded.config)
+        driven = results(loaded.policy, loaded.config, courses)
+    laps = Laps(loaded, driven)
+    clock.said(f"drove {len(laps.courses)} tracks, {len(laps.drivers)} drivers")
+    sceneries = {course: Scenery(course.track) for course, _ in laps.traces()}
+    cards = [_card(laps, course, trace, sceneries[course]) for course, trace in laps.traces()]
+    clock.said(f"drew {len(cards)} tracks")
+    curves = read_curves(storage, loaded.run)
+    charts = plots.learning_curves(curves, loaded.kept_step)
+    clock.said(f"drew {len(charts)} curves")
+    shown = _film(laps.traces(), sceneries, directory)
+    clock.said("made the film")
+    changed, unchanged = facts.settings_of(loaded.config)
+    return _template().render(
+        run=loaded.run,
+        written=f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
+        laps=laps,
+        film=shown,
+        gradient=plots.speed_gradient(),
+        fastest=f"{loaded.config.env.speed_cap_mps:g}",
+        cards=cards,
+        missing=missing,
+        charts=[{**chart._asdict(), "picture": Markup(svg)} for chart, svg in charts],  # noqa: S704 - our own SVG
+        curve_problem=curves.problem,
+        changed=changed,
+        unchanged=unchanged,
+        reproduce=facts.repeating_commands(loaded),
+        reproduce_note=facts.repeating_note(loaded),
+        facts=facts.facts_of(loaded),
+    )
+
+
+class _Clock:
+    """Say what was done and how long it took."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say, self._before = say, time.monotonic()
+
+    def said(self, text: str) -> None:
+        now = time.monotonic()
+        self._say(f"report: {text} ({now - self._before:.1f} s)")
+        self._before = now
+
+
+def _card(laps: Laps, course: Course, trace: Trace, scenery: Scenery) -> dict[str, Any]:
+    """Return one track's picture, what it shows, and how every driver did there."""
+    picture = plots.track_picture(scenery, trace, (0.0, trace.settings.speed_cap_mps))
+    return {
+        "track": course.track.name,
+        "kind": course.kind,
+        "length": f"{course.track.length_m:.0f} m",
+        "picture": Markup(picture),  # noqa: S704 - our own SVG
+        "caption": described(trace),
+        "figures": laps.figures(course),
+    }
+
+
+def _film(
+    traces: Sequence[tuple[Course, Trace]], sceneries: dict[Course, Scenery], directory: Path
+) -> ShownFilm:
+    """Film the best lap of the first track that has one; unseen tracks come first."""
+    if not traces:
+        return ShownFilm("A lap", "There is no film: no track could be driven.")
+    course, trace = next((pair for pair in traces if pair[1].lap_s is not None), traces[0])
+    heading = f"The best lap on {course.track.name}"
+    if trace.lap_s is None:
+        heading = f"The longest drive on {course.track.name}"
+    try:
+        made = film(trace, sceneries[course], directory, course.track.name)
+    except OSError as error:
+        return ShownFilm(heading, f"There is no film: {error}")
+    pace = f", shown {made.playback} times as fast" if made.playback > 1 else ""
+    known = "a training track" if course.seen else "a track that training never saw"
+    caption = (
+        f"{described(trace)} on {known}{pace}. The car's box, its lidar beams and where they end, its trace coloured "
+        f"by speed; the mark above the steering bar is the policy's command. Also in {made.path.name} beside this page."
+    )
+    encoded = base64.b64encode(made.path.read_bytes()).decode("ascii")
+    return ShownFilm(heading, caption, f"data:{made.media_type};base64,{encoded}", made.media_type)
+
+
+def _template() -> Template:
+    folder = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(
+        loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template(TEMPLATE)
