@@ -113,7 +113,7 @@ def test_the_template_carries_the_user_data_and_the_end_date() -> None:
 
 @pytest.mark.parametrize("relaunch", [True, False])
 @pytest.mark.parametrize("market", ["spot", "on-demand"])
-def test_every_fleet_carries_its_own_end_and_price_limit(market, relaunch: bool) -> None:
+def test_every_fleet_carries_its_own_end_and_price_limit(market, relaunch) -> None:
     request = machine.fleet_request(SCOPE, LAUNCH._replace(market=market, relaunch=relaunch), "lt-1", 1)
     assert request["ValidUntil"] == LAUNCH.valid_until
     assert request["TerminateInstancesWithExpiration"] is True
