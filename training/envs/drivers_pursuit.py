@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 # Points of the line searched behind and ahead of the car's place along the centreline: indices are the same.
 _BEHIND, _AHEAD = 8, 16
 _WHEELBASE_M, _STEERING_RAD = Vehicle().lf + Vehicle().lr, Vehicle().s_max
-_CREEP_MPS = 1.0
 # Steering that linear tyres need beyond the wheelbase's, per curvature and speed²: the single-track model's
 # steady cornering.
 _UNDERSTEER_S2PM = (1.0 / Vehicle().C_Sf - 1.0 / Vehicle().C_Sr) / (Vehicle().mu * 9.81)
@@ -34,12 +33,11 @@ class PursuitSettings(NamedTuple):
     """Tune the driver. The defaults were searched for at 10 Hz and at 25 Hz on generated tracks (8 m/s)."""
 
     limits: SpeedLimits = SpeedLimits()
-    lookahead_m: float = 0.6  # at rest
-    lookahead_s: float = 0.2  # more, times the speed
-    latency_s: float = 0.06  # aim from where the car will be by then: servo, delay and half a decision
+    lookahead_m: float = 0.5  # at rest
+    lookahead_s: float = 0.193  # more, times the speed
+    latency_s: float = 0.097  # aim from where the car will be by then: servo, delay and half a decision
     speed_ahead_s: float = 0.1  # ask for the speed of the place that will be reached by then
-    yaw_damping_s: float = 0.03  # steering, rad, per rad/s of missing yaw rate
-    near_m: float = 0.6  # further off the line than this, slower in proportion
+    yaw_damping_s: float = 0.028  # steering, rad, per rad/s of missing yaw rate
 
 
 class PurePursuit:
@@ -127,11 +125,7 @@ def _pursue(states: Array, arc_m: Array, course: _Course, settings: PursuitSetti
             steering += settings.yaw_damping_s * (curvature * s[SPEED] - s[YAW_RATE])
             commands[e, n, 0] = min(max(steering, -_STEERING_RAD), _STEERING_RAD)
             i, _ = _further(course, track, nearest, settings.speed_ahead_s * forward)
-            here = course.first[track] + nearest
-            off_m = math.hypot(course.points[here, 0] - x, course.points[here, 1] - y)
-            # The profile is for the line; a car that is off it gets back at a lower speed.
-            share = settings.near_m / max(off_m, settings.near_m)
-            commands[e, n, 1] = max(share * course.speed_mps[course.first[track] + i], _CREEP_MPS)
+            commands[e, n, 1] = course.speed_mps[course.first[track] + i]
 
 
 @njit(cache=True)

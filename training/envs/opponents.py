@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DRIVERS",
+    "ON_THE_RACING_LINE",
     "Driver",
     "FollowTheGap",
     "GapSettings",
@@ -26,6 +27,16 @@ __all__ = [
     "make_driver",
 ]
 
+# Found on the racing line, which is smoother than a centreline: there the car can do without braking, which upsets
+# it in bends. At 10, 25 and 50 Hz all laps of 31 tracks, 8.1 m/s from standing (along the centreline).
+ON_THE_RACING_LINE = PursuitSettings(
+    limits=SpeedLimits(lateral_mps2=45.0),
+    lookahead_m=0.59,
+    lookahead_s=0.207,
+    latency_s=0.058,
+    speed_ahead_s=0.09,
+    yaw_damping_s=0.048,
+)
 DRIVERS = ("follow_the_gap", "pure_pursuit", "racing_line")
 
 
@@ -48,9 +59,12 @@ def make_driver(name: str, max_speed_mps: float = 8.0) -> Driver:
     """
     if name == "follow_the_gap":
         return FollowTheGap(GapSettings(max_speed_mps=max_speed_mps))
-    pursuit = PursuitSettings(limits=SpeedLimits(max_speed_mps=max_speed_mps))
     if name == "pure_pursuit":
-        return PurePursuit(pursuit)
+        return PurePursuit(_capped(PursuitSettings(), max_speed_mps))
     if name == "racing_line":
-        return PurePursuit(pursuit, LineSettings())
+        return PurePursuit(_capped(ON_THE_RACING_LINE, max_speed_mps), LineSettings())
     raise ValueError(f"driver {name!r} is unknown; choose one of {', '.join(DRIVERS)}")
+
+
+def _capped(settings: PursuitSettings, max_speed_mps: float) -> PursuitSettings:
+    return settings._replace(limits=settings.limits._replace(max_speed_mps=max_speed_mps))

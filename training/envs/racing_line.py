@@ -32,15 +32,15 @@ class LineSettings(NamedTuple):
     is quicker is a matter of grip: with linear tyres and a capped speed, the short one.
     """
 
-    margin_m: float = 0.65  # kept between the car's middle and the walls
-    stiffness_m2: float = 3.0
+    margin_m: float = 0.5  # kept between the car's middle and the walls
+    stiffness_m2: float = 20.0
 
 
 class SpeedLimits(NamedTuple):
     """Bound the speed along a line."""
 
     max_speed_mps: float = 8.0
-    lateral_mps2: float = 30.0  # in bends
+    lateral_mps2: float = 28.0  # in bends
     braking_mps2: float = 8.0  # before them; the motor controller's limit is 9.51
 
 
