@@ -8,6 +8,7 @@ import io
 import json
 import re
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import yaml
 
 from tests.cloud.amazon import ROOT
 from tests.cloud.golden import AWS, FOLDER, LAUNCH, SCOPE, everything
+from tests.cloud.pages import DOCS, PAGES
 from training.cloud import documents, machine, policies
 from training.cloud.bundle import SOURCE_EPOCH_S, make_bundle
 from training.config import AwsSettings, EndpointSettings, load_config
@@ -111,7 +113,7 @@ def test_the_template_carries_the_user_data_and_the_end_date() -> None:
 
 @pytest.mark.parametrize("relaunch", [True, False])
 @pytest.mark.parametrize("market", ["spot", "on-demand"])
-def test_every_fleet_carries_its_own_end_and_price_limit(market, relaunch: bool) -> None:
+def test_every_fleet_carries_its_own_end_and_price_limit(market, relaunch) -> None:
     request = machine.fleet_request(SCOPE, LAUNCH._replace(market=market, relaunch=relaunch), "lt-1", 1)
     assert request["ValidUntil"] == LAUNCH.valid_until
     assert request["TerminateInstancesWithExpiration"] is True
@@ -164,3 +166,25 @@ def test_the_image_bakes_with_the_same_file_time() -> None:
 def test_a_folder_without_the_project_makes_no_bundle(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"lacks training/"):
         make_bundle(tmp_path)
+
+
+# --- documentation ---
+@pytest.mark.parametrize("page", PAGES)
+def test_a_generated_page_says_what_the_code_says(page: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"from tests.cloud.pages import PAGES; print(PAGES[{page!r}](), end='')"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == (DOCS / page).read_text(encoding="utf-8"), "run: python -m tests.cloud.pages"
+
+
+def test_the_handbook_names_every_command_and_no_other() -> None:
+    text = "".join(
+        (DOCS / name).read_text(encoding="utf-8") for name in ("operations.md", "troubleshooting.md")
+    )
+    known = set(
+        re.findall(r"^## ([a-z]+)$", (DOCS / "commands.md").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    used = set(re.findall(r"\./launch\.py ([a-z]+)", text)) | set(re.findall(r"`([a-z]+)`", text)) & known
+    assert used <= known
+    assert known - used <= {"list", "prune"}

@@ -11,7 +11,6 @@ import itertools
 import secrets
 import urllib.request
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import botocore.client
@@ -79,6 +78,7 @@ class Faults:
 @contextlib.contextmanager
 def planted(faults: Faults) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
+        # A function, because only a function becomes a method.
         patch.setattr(botocore.client.BaseClient, "_make_api_call", lambda *args: faults(*args))
         yield
 
@@ -221,9 +221,7 @@ def test_some_faults_leave_nothing_unseen_and_the_next_try_converges(flow: str, 
 
 @pytest.mark.torture
 @pytest.mark.parametrize("flow", FLOWS)
-def test_all_faults_leave_nothing_unseen_and_the_next_try_converges(
-    flow: str, account: Account, tmp_path: Path
-) -> None:
+def test_all_faults_leave_nothing_unseen_and_the_next_try_converges(flow: str, account: Account) -> None:
     tried, operations = survive(flow, account, every=1)
     print(f"{flow}: {tried} faults tried and survived, at {len(operations)} operations")
     assert tried >= 100

@@ -39,15 +39,16 @@ class Case(NamedTuple):
     context: dict[str, str] = {}  # noqa: RUF012 - never changed
 
     def __str__(self) -> str:
-        return f"{'allow' if self.allowed else 'deny'} {self.action} {self.resource[-40:]} {'/'.join(self.context.values())}"
+        verb = "allow" if self.allowed else "deny"
+        return f"{verb} {self.action} {self.resource[-40:]} {'/'.join(self.context.values())}"
 
 
 def yes(action: str, resource: str, context: dict[str, str] | None = None) -> Case:
-    return Case(True, action, resource, context or {})
+    return Case(allowed=True, action=action, resource=resource, context=context or {})
 
 
 def no(action: str, resource: str, context: dict[str, str] | None = None) -> Case:
-    return Case(False, action, resource, context or {})
+    return Case(allowed=False, action=action, resource=resource, context=context or {})
 
 
 OF_MACHINE = [

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import datetime, timedelta, timezone
 
 import pytest
 
 from tests.cloud.amazon import ROOT, Account
+from tests.servers import CREDENTIALS
 from training import layout
 from training.cloud import ending, look
 from training.cloud.intent import read_intent
@@ -124,10 +127,8 @@ def test_prices_and_ways_to_a_machine_are_shown(account: Account) -> None:
 
 
 def test_help_answers_without_loading_aws_or_torch() -> None:
-    import subprocess
-    import sys
-
-    script = "import sys, launch; launch.main(['--help']); print([m for m in ('torch', 'boto3', 'pydantic') if m in sys.modules])"
+    loaded = "[m for m in ('torch', 'boto3', 'pydantic') if m in sys.modules]"
+    script = f"import sys, launch; launch.main(['--help']); print({loaded})"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -135,14 +136,10 @@ def test_help_answers_without_loading_aws_or_torch() -> None:
 
 
 def test_no_command_loads_torch(account: Account) -> None:
-    import subprocess
-    import sys
-
     script = "import sys, launch; launch.main(['status']); print('torch' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=account.folder, capture_output=True, text=True, check=True,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "HOME": str(account.folder)},
-    )  # fmt: skip
+    env = {**CREDENTIALS, "PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(account.folder)}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=account.folder, capture_output=True, text=True, check=True, env=env)
     assert done.stdout.splitlines()[-1] == "False"
 
 

@@ -44,7 +44,7 @@ class Cloud:
         operation: str,
         *,
         repeat_unknown: bool = True,
-        **request: Any,  # noqa: ANN401 - whatever AWS takes
+        **request: Any,  # noqa: ANN401 - what the operation takes
     ) -> dict[str, Any]:
         """Send one request until it is answered, at most a minute; raise a `CloudError` for any other answer.
 

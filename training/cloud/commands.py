@@ -208,7 +208,11 @@ def statuses(site: Site, manner: Manner) -> None:
         ]
         for one in reversed(found)
     ]
-    table(f"{len(found)} runs", ["run", "state", "steps", "attempts", "cost", "time left"], rows)
+    table(
+        f"{len(found)} run{'' if len(found) == 1 else 's'}",
+        ["run", "state", "steps", "attempts", "cost", "time left"],
+        rows,
+    )
 
 
 def status(site: Site, run: str, manner: Manner) -> None:

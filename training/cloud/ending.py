@@ -264,23 +264,23 @@ def down(cloud: Cloud, scope: Scope, *, data: bool, say: Callable[[str], None]) 
     """Remove all that the project has made; with `data`, its bucket and every run in it too."""
     for fleet in look.fleets(cloud, scope):
         delete_fleet(cloud, fleet["FleetId"])
-        say(f"  gone   fleet {fleet['FleetId']}")
+        say(f"  gone    fleet {fleet['FleetId']}")
     for one in look.machines(cloud, scope):
         if tag(one, layout.TAG_RUN):
             _unless_absent(cloud, "ec2", "terminate_instances", InstanceIds=[one["InstanceId"]])
     wait_until_ended(cloud, scope)
     for leak in find_leaks(cloud, scope, None):
         end_leak(cloud, scope, leak, lambda _: None)
-        say(f"  gone   {leak.kind} {leak.id}")
+        say(f"  gone    {leak.kind} {leak.id}")
     _delete_groups(cloud, scope, say)
     _delete_policy(cloud, scope)
-    say(f"  gone   policy {layout.instance_policy_name(scope.project)}")
+    say(f"  gone    policy {layout.instance_policy_name(scope.project)}")
     _unless_absent(cloud, "logs", "delete_log_group", logGroupName=layout.log_group_name(scope.project))
-    say(f"  gone   log group {layout.log_group_name(scope.project)}")
+    say(f"  gone    log group {layout.log_group_name(scope.project)}")
     if data and look.bucket_exists(cloud, scope):
         empty_bucket(cloud, scope)
         _unless_absent(cloud, "s3", "delete_bucket", Bucket=scope.bucket)
-        say(f"  gone   bucket {scope.bucket}")
+        say(f"  gone    bucket {scope.bucket}")
 
 
 def bucket_size(cloud: Cloud, scope: Scope) -> tuple[int, int]:
@@ -327,7 +327,7 @@ def _delete_groups(cloud: Cloud, scope: Scope, say: Callable[[str], None]) -> No
     filters = [*scope.filters, {"Name": "group-name", "Values": [layout.security_group_name(scope.project)]}]
     for group in list(cloud.pages("ec2", "describe_security_groups", "SecurityGroups", Filters=filters)):
         _unless_absent(cloud, "ec2", "delete_security_group", GroupId=group["GroupId"])
-        say(f"  gone   security group {group['GroupId']}")
+        say(f"  gone    security group {group['GroupId']}")
 
 
 def _delete_policy(cloud: Cloud, scope: Scope) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from training import layout
 from training.cloud import look
 from training.cloud.api import Cloud
-from training.cloud.intent import Intent, read_intent
+from training.cloud.intent import LAUNCHING, Intent, read_intent
 from training.cloud.prices import describe_age
 from training.cloud.problems import CloudError
 from training.cloud.scope import Scope
@@ -154,7 +154,9 @@ def describe(facts: Facts) -> list[str]:
         if facts.checkpoint_at is None
         else f"{describe_age((facts.now - facts.checkpoint_at).total_seconds())} old"
     )
-    phase = f", {status.phase}" if status and status.phase else ""
+    # The launcher's own phase outlives it: the trainer changes the state only.
+    told = status is not None and status.phase not in {"", LAUNCHING}
+    phase = f", {status.phase}" if status and (told or status.state == "pending") else ""
     lines = [
         f"run         {facts.run}: {facts.state}{phase}"
         + (f" ({status.reason})" if status and status.reason else ""),

@@ -20,6 +20,7 @@ from training.store.documents import NonNegative, Versioned
 from training.store.manifest import Count, RunName, Sha256, ShortText
 from training.store.storage import Storage
 
+LAUNCHING = "launching"  # the phase of a status that only the launcher has written
 FleetId = Literal[""] | Annotated[str, Field(pattern=r"^fleet-[0-9a-f-]{8,60}$")]
 
 
@@ -38,9 +39,8 @@ class Intent(Versioned):
     bundle_sha256: Sha256
     image_id: ShortText
     at_step: Count | None = None
-    prices_usd_per_hour: Annotated[
-        dict[str, NonNegative], Field(default_factory=dict)
-    ]  # "g4dn.xlarge us-east-2a" → price at launch
+    # "g4dn.xlarge us-east-2a" → price at launch
+    prices_usd_per_hour: Annotated[dict[str, NonNegative], Field(default_factory=dict)]
     price_source: ShortText = ""
     fleet_id: FleetId = ""
 

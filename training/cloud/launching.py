@@ -15,7 +15,7 @@ from training import layout
 from training.cloud import documents, look, machine, setup
 from training.cloud.api import Cloud
 from training.cloud.bundle import Bundle, make_bundle
-from training.cloud.intent import Intent, name_fleet, read_intent, write_intent
+from training.cloud.intent import LAUNCHING, Intent, name_fleet, read_intent, write_intent
 from training.cloud.machine import Launch, Market
 from training.cloud.prices import Pool, Price, Prices, read_prices
 from training.cloud.problems import Absent, CloudError, Present, Unanswered
@@ -30,7 +30,6 @@ from training.store.storage import IF_ABSENT, NotFound, PreconditionFailed, Stor
 IAM_SPREAD_S = 10.0
 # gp3 per GB and hour in us-east-1, the part of the bill that no price limit covers.
 VOLUME_USD_PER_GB_HOUR = 0.08 / 730
-LAUNCHING = "launching"  # the phase of a status that only the launcher has written
 ENDS = {"done", "stopped", "failed"}
 
 
@@ -164,19 +163,19 @@ def start(site: Site, storage: Storage, plan: Plan, say: Callable[[str], None]) 
     config, cloud, scope = site
     launch = plan.launch
     intent = write_intent(storage, _intent(cloud, plan), lambda current: _may_replace(cloud, scope, current))
-    say("  done   the run is ours: its intent is written")
+    say("  done    the run is ours: its intent is written")
     upload_bundle(storage, plan.bundle)
-    say(f"  done   code uploaded, {len(plan.bundle.data) / 1e6:.1f} MB")
+    say(f"  done    code uploaded, {len(plan.bundle.data) / 1e6:.1f} MB")
     _write_run(storage, config, launch)
     made = make_role(cloud, scope, launch.run)
-    say("  done   role of the run")
+    say("  done    role of the run")
     template_id, version = make_template(cloud, scope, launch)
-    say("  done   launch template")
+    say("  done    launch template")
     if made and cloud.aws.endpoints.iam is None:
         cloud.clock.sleep(IAM_SPREAD_S)
     fleet_id = make_fleet(cloud, scope, launch, template_id, version)
     name_fleet(storage, intent, fleet_id)
-    say(f"  done   fleet {fleet_id}")
+    say(f"  done    fleet {fleet_id}")
     return fleet_id
 
 

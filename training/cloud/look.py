@@ -154,7 +154,8 @@ def quota(cloud: Cloud, market: str) -> float | None:
 
 def quota_link(region: str, market: str) -> str:
     """Return where a higher quota is asked for."""
-    return f"https://{region}.console.aws.amazon.com/servicequotas/home/services/ec2/quotas/{QUOTA_CODES[market]}"
+    page = f"https://{region}.console.aws.amazon.com/servicequotas/home?region={region}"
+    return f"{page}#!/services/ec2/quotas/{QUOTA_CODES[market]}"
 
 
 def check_quota(value: float | None, needed: int, region: str, market: str) -> None:

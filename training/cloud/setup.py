@@ -44,7 +44,7 @@ def apply(steps: list[Step], say: Callable[[str], None]) -> None:
     for step in steps:
         if step.action != "keep":
             step.apply()
-        say(f"  {'there' if step.action == 'keep' else 'done '}  {step.what}")
+        say(f"  {'there' if step.action == 'keep' else 'done':6}  {step.what}")
 
 
 def is_up(cloud: Cloud, scope: Scope) -> list[str]:

@@ -8,7 +8,8 @@ from training import layout
 from training.cloud import look
 from training.cloud.api import SILENCE_S, Cloud
 from training.cloud.facts import Facts, read_facts, why_waiting
-from training.cloud.launching import ENDS, LAUNCHING
+from training.cloud.intent import LAUNCHING
+from training.cloud.launching import ENDS
 from training.cloud.scope import Scope
 from training.errors import UsageError
 from training.store.storage import Storage

@@ -1,0 +1,74 @@
+"""docs/permissions.md and docs/commands.md, written from the code: `python -m tests.cloud.pages`."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from training.cloud import policies
+from training.cloud.scope import Scope
+
+DOCS = Path(__file__).parents[2] / "docs"
+# Stand-ins that a reader replaces.
+SCOPE = Scope("f1tenth", "111122223333", "us-east-2", "f1tenth-111122223333-us-east-2")
+
+PERMISSIONS = """\
+# Permissions
+
+Written from `training/cloud/policies.py` by `python -m tests.cloud.pages`; `./launch.py doctor --policy` prints the
+policies of people with your own account, region and bucket in them. Here stand account 111122223333, region
+us-east-2, project f1tenth.
+
+To give them: IAM console → Policies → Create policy → JSON, then attach it to your user (they are too long for an
+inline policy). Who only trains needs the first; who runs `up` and `down`, both.
+
+Machines get a role of their own for each run, made by `train`, tagged with the run's name, under the path `/f1tenth/`.
+All these roles carry one policy, the third, which speaks of that tag: a machine reaches its own run and no other's,
+deletes nothing, starts nothing, and can end only its own fleet.
+"""
+PARTS = {
+    "To train, watch, stop and fetch": policies.daily_policy,
+    "To set up and take down, beside the first": policies.setup_policy,
+    "What a machine may do": policies.instance_policy,
+    "Who comes to the bucket without TLS is refused": policies.bucket_policy,
+}
+COMMANDS = """\
+# Commands of the launcher
+
+Written from `launch.py` by `python -m tests.cloud.pages`. Every command may be repeated. Exit codes: 0 done, 1 AWS or
+the run says no, 2 a wrong word or setting. Settings: `config.example.yaml`.
+"""
+
+
+def permissions() -> str:
+    """Return the text of docs/permissions.md."""
+    parts = [
+        f"## {title}\n\n```json\n{json.dumps(policy(SCOPE), indent=2)}\n```\n"
+        for title, policy in PARTS.items()
+    ]
+    return "\n".join([PERMISSIONS, *parts])
+
+
+def commands() -> str:
+    """Return the text of docs/commands.md: every command's own help."""
+    launch = importlib.import_module("launch")
+    runner = CliRunner()
+    names = [command.name or command.callback.__name__ for command in launch.app.registered_commands]
+    os.environ.update(COLUMNS="110", TERMINAL_WIDTH="110", NO_COLOR="1", TERM="dumb")
+    parts = []
+    for name in names:
+        text = runner.invoke(launch.app, [name, "--help"], prog_name="./launch.py").output
+        body = "\n".join(line.rstrip() for line in text.strip("\n").splitlines())
+        parts.append(f"## {name}\n\n```\n{body}\n```\n")
+    return "\n".join([COMMANDS, *parts])
+
+
+PAGES = {"permissions.md": permissions, "commands.md": commands}
+
+if __name__ == "__main__":
+    for page, text in PAGES.items():
+        (DOCS / page).write_text(text(), encoding="utf-8")
