@@ -179,6 +179,19 @@ def test_the_kept_root_holds_no_key_and_no_id(bake: Bake) -> None:
     assert subprocess.run(read, check=True, capture_output=True).stdout == b""
 
 
+def test_a_second_bake_changes_nothing(machine: testinfra.host.Host, tmp_path: Path) -> None:
+    """The site applied again to the booted image: every role finds what it left, after its first boot too."""
+    assert machine.service("f1tenth-deadman.timer").is_enabled
+    again = play("site.yml", tmp_path)
+    assert "changed=0" in again
+    assert "failed=0" in again
+
+
+def test_the_verify_play_passes_on_the_booted_image(machine: testinfra.host.Host, tmp_path: Path) -> None:
+    assert machine.file("/etc/f1tenth-image.json").exists
+    assert "failed=0" in play("verify.yml", tmp_path)
+
+
 def test_a_boot_reaches_the_active_unit_in_time(machine: testinfra.host.Host) -> None:
     """A real boot, from systemd's first moment to READY=1 of a stand-in that imports torch."""
     app = "/opt/f1tenth/app/training"
@@ -229,19 +242,6 @@ while True:
     time.sleep(5)
     to_systemd.sendto(b"WATCHDOG=1", os.environ["NOTIFY_SOCKET"].replace("@", chr(0), 1))
 """
-
-
-def test_a_second_bake_changes_nothing(machine: testinfra.host.Host, tmp_path: Path) -> None:
-    """The site applied again to the booted image: every role finds what it left, after its first boot too."""
-    assert machine.service("f1tenth-deadman.timer").is_enabled
-    again = play("site.yml", tmp_path)
-    assert "changed=0" in again
-    assert "failed=0" in again
-
-
-def test_the_verify_play_passes_on_the_booted_image(machine: testinfra.host.Host, tmp_path: Path) -> None:
-    assert machine.file("/etc/f1tenth-image.json").exists
-    assert "failed=0" in play("verify.yml", tmp_path)
 
 
 def play(playbook: str, directory: Path) -> str:
