@@ -1,6 +1,7 @@
 """`env.backend: f1tenth_gym`: the real package behind our surface means the same as our own simulator."""
 
 import importlib.util
+import subprocess
 import sys
 from typing import Any
 
@@ -12,7 +13,9 @@ from training.config import EnvSettings
 from training.envs.f1tenth_gym import F1TenthGymWorld
 from training.envs.race import Race
 from training.errors import ConfigurationError
+from training.report.loading import policy_of, runs_in
 from training.sim import Randomisation, Track, World
+from training.store.opening import open_store
 
 Array = NDArray[np.float64]
 
@@ -230,6 +233,39 @@ def test_wrong_shapes_and_numbers_are_refused(tracks: list[Track]) -> None:
         world.reset(np.array([[[0.0, 0.0, 0.0]], [[0.0, np.nan, 0.0]]]))
     with pytest.raises(ValueError, match=r"where has shape \(3,\)"):
         world.reset(grid(tracks, 1), where=[True, False, True])
+
+
+@needs_package
+@pytest.mark.slow
+def test_two_thousand_steps_of_training_run_on_the_package_and_are_kept(tmp_path):
+    """The same command with one setting changed: it trains, evaluates, saves; the settings say on what."""
+    settings = (
+        "env.backend=f1tenth_gym",
+        "env.tracks=[generated-1, generated-2]",
+        "env.num_envs=8",
+        "env.max_episode_s=5.0",
+        "sac.net_arch=[16, 16]",
+        "sac.learning_starts=200",
+        "evaluation.frequency=0",
+        "evaluation.starts=1",
+        "evaluation.tracks=[]",
+        "training.total_timesteps=2000",
+        "training.report=false",
+    )
+    flags = [part for setting in settings for part in ("--set", setting)]
+    ended = subprocess.run(
+        [sys.executable, "-m", "training", "train", "--store", str(tmp_path), *flags],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    storage = open_store(str(tmp_path))
+    (name,) = runs_in(storage)
+    kept = policy_of(storage, name)
+    assert kept.config.env.backend == "f1tenth_gym"
+    assert kept.kept_step == 2000
 
 
 def test_a_missing_package_is_a_configuration_error_that_says_how_to_install_it(
