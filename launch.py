@@ -137,6 +137,7 @@ def train(
     keep_on_failure: Annotated[
         str, typer.Option(metavar="TIME", help="Keep a failed machine up for this long: 30m, 2h.")
     ] = "0m",
+    up_first: Annotated[bool, typer.Option("--up", help="Set up first, as `up` does.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Do not follow the start.")] = False,
     config: ConfigFile = None,
     sets: Sets = None,
@@ -157,9 +158,9 @@ def train(
     keep_s = commands.seconds(keep_on_failure)
     site = site_of(config, [*(sets or ()), *given], "cloud")
     run = commands.run_name(resume, name, site.config.training.run_name)
-    options = Options(run, resume is not None, at, market, not no_relaunch, keep_s)
+    options = Options(run, resume is not None, at, market, not no_relaunch, keep_s, tuple(sets or ()))
     manner = commands.Manner(json=json, yes=yes, dry_run=dry_run)
-    raise typer.Exit(commands.train(site, options, ROOT, manner, detach=detach))
+    raise typer.Exit(commands.train(site, options, ROOT, manner, up_first=up_first, detach=detach))
 
 
 @app.command()

@@ -105,7 +105,8 @@ class World:
 
     def train(self) -> None:
         storage = self.storage
-        plan = launching.make_plan(self.site, storage, launching.Options(RUN), ROOT)
+        basis = launching.read_basis(self.site, "spot", ROOT)
+        plan = launching.make_plan(self.site, storage, launching.Options(RUN), basis)
         launching.start(self.site, storage, plan, lambda _: None)
 
     def down(self) -> None:

@@ -106,15 +106,26 @@ def up(site: Site, manner: Manner) -> None:
     """Make what is missing, after asking."""
     steps = setup.plan(site.cloud, site.scope)
     if manner.dry_run:
-        show([{"what": step.what, "action": step.action, "request": step.request} for step in steps])
+        show(_requests(steps))
         return
+    _apply(steps, manner)
+    if manner.json:
+        show({"store": site.scope.store, "region": site.scope.region, "steps": _requests(steps)})
+    else:
+        print(f"up: {site.scope.store} in {site.scope.region}. Next: make ami, then ./launch.py train")
+
+
+def _requests(steps: list[setup.Step]) -> list[dict[str, object]]:
+    return [{"what": step.what, "action": step.action, "request": step.request} for step in steps]
+
+
+def _apply(steps: list[setup.Step], manner: Manner) -> None:
     new = [step for step in steps if step.action == "make"]
     for step in new:
         say(f"  make    {step.what}")
     if new:
         ask("Make these? They cost nothing while they are empty.", manner)
     setup.apply(steps, say)
-    print(f"up: {site.scope.store} in {site.scope.region}. Next: make ami, then ./launch.py train")
 
 
 def down(site: Site, manner: Manner, *, data: bool) -> None:
@@ -158,10 +169,22 @@ def gc(site: Site, manner: Manner, *, delete: bool) -> None:
 
 
 # --- runs ---
-def train(site: Site, options: launching.Options, root: Path, manner: Manner, *, detach: bool) -> int:
-    """Plan, ask, start, follow."""
+def train(  # noqa: PLR0913 - the options of the command
+    site: Site, options: launching.Options, root: Path, manner: Manner, *, up_first: bool, detach: bool
+) -> int:
+    """Plan, ask, start, follow; what cannot work is refused before `up_first` makes anything."""
+    if not up_first:
+        site.storage  # noqa: B018 - "set up first" comes before "bake an image"
+    basis = launching.read_basis(site, options.market, root)
+    if up_first:
+        steps = setup.plan(site.cloud, site.scope)
+        if manner.dry_run and any(step.action == "make" for step in steps):
+            show({"up": _requests(steps), "plan": ["The launch is planned when that is there."]})
+            return 0
+        if not manner.dry_run:
+            _apply(steps, manner)
     storage = site.storage
-    plan = launching.make_plan(site, storage, options, root)
+    plan = launching.make_plan(site, storage, options, basis)
     lines = launching.describe(plan)
     if manner.dry_run:
         show({"plan": lines, **launching.requests(site, plan)})
@@ -233,7 +256,7 @@ def status(site: Site, run: str, manner: Manner) -> None:
 def logs(site: Site, run: str, *, follow: bool) -> None:
     """Print a run's log."""
     _known(site, run)
-    watching.follow_log(site.cloud, site.storage, run, sys.stdout.write, until_end=follow)
+    watching.follow_log(site, site.storage, run, sys.stdout.write, until_end=follow)
 
 
 def stop(site: Site, run: str, *, now: bool, wait: bool) -> None:
@@ -247,7 +270,7 @@ def stop(site: Site, run: str, *, now: bool, wait: bool) -> None:
 def fetch(site: Site, run: str, out: Path, *, latest: bool) -> None:
     """Copy a run's model and report here, and print the files."""
     _known(site, run)
-    for path in stopping.fetch(site.storage, run, out, latest=latest):
+    for path in stopping.fetch(site.storage, run, out, say, latest=latest):
         print(path)
 
 
@@ -303,7 +326,7 @@ def compare_prices(site: Site, manner: Manner) -> None:
 
 def cost(site: Site, run: str, manner: Manner) -> None:
     """Print what a run has cost."""
-    figures = facts.cost_figures(site.storage, _known(site, run))
+    figures = facts.cost_figures(site.cloud, site.scope, site.storage, _known(site, run))
     if manner.json:
         show(figures)
         return

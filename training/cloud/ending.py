@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from training import layout
 from training.cloud import look
-from training.cloud.api import SILENCE_S, Cloud
-from training.cloud.intent import Intent, read_intent
-from training.cloud.launching import ENDS, delete_template, owner
+from training.cloud.api import Cloud
+from training.cloud.intent import ENDS, Intent, read_intent
+from training.cloud.launching import delete_template, owner
+from training.cloud.patience import Patience
 from training.cloud.problems import Absent, CloudError, Denied
 from training.cloud.scope import Scope, tag
 from training.store.documents import read_status
@@ -242,20 +243,17 @@ def delete_role(cloud: Cloud, scope: Scope, name: str) -> None:
 
 def wait_until_ended(cloud: Cloud, scope: Scope, run: str | None = None) -> None:
     """Wait until the machines are terminated, saying which are not; CloudError after five minutes."""
-    start = spoken = cloud.clock.monotonic()
+    patience = Patience(cloud)
     while True:
         left = [one for one in look.machines(cloud, scope, run) if tag(one, layout.TAG_RUN)]
         if not left:
             return
         names = ", ".join(f"{one['InstanceId']} {one['State']['Name']}" for one in left)
-        now = cloud.clock.monotonic()
-        if now > start + WAIT_FOR_END_S:
+        if patience.waited_s > WAIT_FOR_END_S:
             raise CloudError(
                 f"still there after {WAIT_FOR_END_S:.0f} s: {names}", next_step="Look again: ./launch.py gc"
             )
-        if now >= spoken + SILENCE_S:
-            cloud.say(f"  waiting for AWS to terminate {names}; a machine takes about a minute")
-            spoken = now
+        patience.explain(f"  waiting for AWS to terminate {names}; a machine takes about a minute")
         cloud.clock.sleep(3.0)
 
 
@@ -286,8 +284,10 @@ def down(cloud: Cloud, scope: Scope, *, data: bool, say: Callable[[str], None]) 
 def bucket_size(cloud: Cloud, scope: Scope) -> tuple[int, int]:
     """Return how many objects the bucket holds, and their bytes."""
     count = size = 0
+    patience = Patience(cloud)
     token: dict[str, Any] = {}
     while True:
+        patience.explain(f"  counting what is in {scope.bucket}: {count:,} objects so far")
         reply = cloud.call("s3", "list_objects_v2", Bucket=scope.bucket, **token)
         rows = reply.get("Contents", ())
         count, size = count + len(rows), size + sum(row["Size"] for row in rows)
@@ -298,7 +298,9 @@ def bucket_size(cloud: Cloud, scope: Scope) -> tuple[int, int]:
 
 def empty_bucket(cloud: Cloud, scope: Scope) -> None:
     """Delete every version of every object: only so does a versioned bucket become empty."""
+    patience, gone = Patience(cloud), 0
     while True:
+        patience.explain(f"  emptying {scope.bucket}: {gone:,} versions of objects are gone")
         reply = cloud.call("s3", "list_object_versions", Bucket=scope.bucket, MaxKeys=1000)
         rows = [*reply.get("Versions", ()), *reply.get("DeleteMarkers", ())]
         if not rows:
@@ -312,6 +314,7 @@ def empty_bucket(cloud: Cloud, scope: Scope) -> None:
                 f"{failed['Key']} was not deleted: {failed['Code']}",
                 next_step="Again: ./launch.py down --data",
             )
+        gone += len(objects)
     for upload in cloud.call("s3", "list_multipart_uploads", Bucket=scope.bucket).get("Uploads", ()):
         _unless_absent(
             cloud,
