@@ -139,7 +139,7 @@ def down(site: Site, manner: Manner, *, data: bool) -> None:
         fate = "will be DELETED" if data else "stays (--data deletes it)"
         say(f"  bucket  {scope.bucket}, {count} objects, {size / 1e9:.3f} GB: {fate}")
     ask(f"Remove project {scope.project} from {scope.region}?", manner)
-    ending.down(cloud, scope, data=data, say=say)
+    ending.down(cloud, scope, site.storage if exists else None, data=data, say=say)
     rest = f" but its bucket {scope.bucket}" if exists and not data else ""
     print(f"down: nothing of the project is left{rest}")
 

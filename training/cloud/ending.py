@@ -13,7 +13,7 @@ from training.cloud.launching import delete_template, owner
 from training.cloud.patience import Patience
 from training.cloud.problems import Absent, CloudError, Denied
 from training.cloud.scope import Scope, tag
-from training.store.documents import read_status
+from training.store.documents import read_status, set_status
 from training.store.storage import Storage
 
 WAIT_FOR_END_S = 300.0
@@ -258,7 +258,9 @@ def wait_until_ended(cloud: Cloud, scope: Scope, run: str | None = None) -> None
 
 
 # --- down ---
-def down(cloud: Cloud, scope: Scope, *, data: bool, say: Callable[[str], None]) -> None:
+def down(
+    cloud: Cloud, scope: Scope, storage: Storage | None, *, data: bool, say: Callable[[str], None]
+) -> None:
     """Remove all that the project has made; with `data`, its bucket and every run in it too."""
     for fleet in look.fleets(cloud, scope):
         delete_fleet(cloud, fleet["FleetId"])
@@ -270,6 +272,8 @@ def down(cloud: Cloud, scope: Scope, *, data: bool, say: Callable[[str], None]) 
     for leak in find_leaks(cloud, scope, None):
         end_leak(cloud, scope, leak, lambda _: None)
         say(f"  gone    {leak.kind} {leak.id}")
+    if storage is not None and not data:
+        _mark_stopped(cloud, scope, storage)
     _delete_groups(cloud, scope, say)
     _delete_policy(cloud, scope)
     say(f"  gone    policy {layout.instance_policy_name(scope.project)}")
@@ -279,6 +283,14 @@ def down(cloud: Cloud, scope: Scope, *, data: bool, say: Callable[[str], None]) 
         empty_bucket(cloud, scope)
         _unless_absent(cloud, "s3", "delete_bucket", Bucket=scope.bucket)
         say(f"  gone    bucket {scope.bucket}")
+
+
+def _mark_stopped(cloud: Cloud, scope: Scope, storage: Storage) -> None:
+    """Write into the runs that had a fleet that they are stopped; what trains elsewhere with this store goes on."""
+    for run in look.run_names(cloud, scope):
+        if read_intent(storage, run) is not None:
+            reason = f"down by {owner()}"
+            set_status(storage, run, "stopped", only_from={"pending", "running"}, reason=reason)
 
 
 def bucket_size(cloud: Cloud, scope: Scope) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from training import layout
 from training.cloud import look
 from training.cloud.api import Cloud
-from training.cloud.intent import ENDS, LAUNCHING, Intent, read_intent
+from training.cloud.intent import ENDS, EXPIRED, LAUNCHING, Intent, read_intent
 from training.cloud.prices import describe_age
 from training.cloud.problems import CloudError
 from training.cloud.scope import Scope
@@ -44,7 +44,15 @@ class Facts(NamedTuple):
         """Return the run's state in one word."""
         if self.status is None:
             return "half-made" if self.intent is not None else "unknown"
+        if self.expired:
+            return EXPIRED
         return self.status.state
+
+    @property
+    def expired(self) -> bool:
+        """Tell whether the fleet's end date has passed before the run was done: nobody was left to say so."""
+        unfinished = self.status is not None and self.status.state in {"pending", "running"}
+        return unfinished and self.intent is not None and self.now >= self.intent.valid_until
 
     @property
     def paid_s(self) -> float:
@@ -221,9 +229,11 @@ def describe(facts: Facts) -> list[str]:
     # The launcher's own phase outlives it: the trainer changes the state only.
     told = status is not None and status.phase not in {"", LAUNCHING}
     phase = f", {status.phase}" if status and (told or status.state == "pending") else ""
+    reason = status.reason if status else ""
+    if facts.expired:
+        reason = f"time or money was up; continue: ./launch.py train --resume {facts.run}"
     lines = [
-        f"run         {facts.run}: {facts.state}{phase}"
-        + (f" ({status.reason})" if status and status.reason else ""),
+        f"run         {facts.run}: {facts.state}{phase}" + (f" ({reason})" if reason else ""),
         f"steps       {facts.steps:,}"
         + (f" of {facts.total_steps:,}" if facts.total_steps else "")
         + (f", {speed:,.0f} a second" if speed else ""),
@@ -311,7 +321,7 @@ def why_waiting(cloud: Cloud, scope: Scope, run: str) -> str:
     """Return AWS's own reason why a fleet has no machine, and what happens next."""
     fleet = look.fleet_of(cloud, scope, run)
     if fleet is None:
-        return "the fleet has ended: ./launch.py status " + run
+        return f"its fleet has ended. Continue: ./launch.py train --resume {run}"
     reasons = [str(one.get("ErrorMessage", "")) for one in fleet.get("Errors", ()) if one.get("ErrorMessage")]
     try:
         since = fleet.get("CreateTime", cloud.clock.now())
