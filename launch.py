@@ -77,11 +77,18 @@ def doctor(
 
 
 @app.command()
-def up(*, config: ConfigFile = None, sets: Sets = None, dry_run: DryRun = False, yes: Yes = False) -> None:
+def up(
+    *,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
     """Make what training needs: bucket, policy, security group, log group; free of charge while empty."""
     from training.cloud import commands
 
-    commands.up(site_of(config, sets), commands.Manner(yes=yes, dry_run=dry_run))
+    commands.up(site_of(config, sets), commands.Manner(json=json, yes=yes, dry_run=dry_run))
 
 
 @app.command()
@@ -93,11 +100,12 @@ def down(
     config: ConfigFile = None,
     sets: Sets = None,
     yes: Yes = False,
+    json: Json = False,
 ) -> None:
     """Remove all that `up` and `train` made. Images stay: `make ami` made them."""
     from training.cloud import commands
 
-    commands.down(site_of(config, sets), commands.Manner(yes=yes), data=data)
+    commands.down(site_of(config, sets), commands.Manner(json=json, yes=yes), data=data)
 
 
 @app.command()
@@ -196,13 +204,16 @@ def logs(
     run: Run,
     *,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the run ends.")] = False,
+    system: Annotated[
+        bool, typer.Option("--system", help="The machines' log instead: boot and system, from CloudWatch.")
+    ] = False,
     config: ConfigFile = None,
     sets: Sets = None,
 ) -> None:
     """Print a run's log, through relaunches."""
     from training.cloud import commands
 
-    commands.logs(site_of(config, sets), run, follow=follow)
+    commands.logs(site_of(config, sets), run, follow=follow, system=system)
 
 
 @app.command()
@@ -215,11 +226,12 @@ def stop(
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it has ended.")] = True,
     config: ConfigFile = None,
     sets: Sets = None,
+    json: Json = False,
 ) -> None:
     """Stop a run: it saves a checkpoint, then ends; `train --resume` continues it."""
     from training.cloud import commands
 
-    commands.stop(site_of(config, sets), run, now=now, wait=wait)
+    commands.stop(site_of(config, sets), run, commands.Manner(json=json), now=now, wait=wait)
 
 
 @app.command()
@@ -230,11 +242,12 @@ def fetch(
     latest: Annotated[bool, typer.Option("--latest", help="The newest model instead of the best.")] = False,
     config: ConfigFile = None,
     sets: Sets = None,
+    json: Json = False,
 ) -> None:
     """Copy a run's model and report to this computer."""
     from training.cloud import commands
 
-    commands.fetch(site_of(config, sets), run, out, latest=latest)
+    commands.fetch(site_of(config, sets), run, out, commands.Manner(json=json), latest=latest)
 
 
 @app.command()

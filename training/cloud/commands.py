@@ -21,6 +21,7 @@ from training.cloud import (
     reaching,
     setup,
     stopping,
+    system_log,
     watching,
 )
 from training.cloud.api import Cloud
@@ -140,8 +141,11 @@ def down(site: Site, manner: Manner, *, data: bool) -> None:
         say(f"  bucket  {scope.bucket}, {count} objects, {size / 1e9:.3f} GB: {fate}")
     ask(f"Remove project {scope.project} from {scope.region}?", manner)
     ending.down(cloud, scope, site.storage if exists else None, data=data, say=say)
-    rest = f" but its bucket {scope.bucket}" if exists and not data else ""
-    print(f"down: nothing of the project is left{rest}")
+    kept = scope.bucket if exists and not data else None
+    if manner.json:
+        show({"project": scope.project, "region": scope.region, "kept_bucket": kept})
+    else:
+        print(f"down: nothing of the project is left{f' but its bucket {kept}' if kept else ''}")
 
 
 def gc(site: Site, manner: Manner, *, delete: bool) -> None:
@@ -253,25 +257,36 @@ def status(site: Site, run: str, manner: Manner) -> None:
         print(f"waiting     {facts.why_waiting(site.cloud, site.scope, run)}")
 
 
-def logs(site: Site, run: str, *, follow: bool) -> None:
-    """Print a run's log."""
+def logs(site: Site, run: str, *, follow: bool, system: bool) -> None:
+    """Print a run's log, or its machines'."""
     _known(site, run)
-    watching.follow_log(site, site.storage, run, sys.stdout.write, until_end=follow)
+    print_log = system_log.follow if system else watching.follow_log
+
+    def write(text: str) -> None:
+        print(text, end="", flush=True)
+
+    print_log(site, site.storage, run, write, until_end=follow)
 
 
-def stop(site: Site, run: str, *, now: bool, wait: bool) -> None:
+def stop(site: Site, run: str, manner: Manner, *, now: bool, wait: bool) -> None:
     """Stop a run."""
     _known(site, run)
     state = stopping.stop(site, site.storage, run, now=now, wait=wait)
+    if manner.json:
+        show({"run": run, "state": state})
+        return
     again = "" if state == "done" else f". Continue: ./launch.py train --resume {run}"
     print(f"run {run} is {state}{again}")
 
 
-def fetch(site: Site, run: str, out: Path, *, latest: bool) -> None:
+def fetch(site: Site, run: str, out: Path, manner: Manner, *, latest: bool) -> None:
     """Copy a run's model and report here, and print the files."""
     _known(site, run)
-    for path in stopping.fetch(site.storage, run, out, say, latest=latest):
-        print(path)
+    files = stopping.fetch(site.storage, run, out, say, latest=latest)
+    if manner.json:
+        show({"run": run, "files": files})
+    else:
+        print("\n".join(str(path) for path in files))
 
 
 def prune(site: Site, run: str, *, keep: int, delete: bool) -> int:

@@ -74,14 +74,11 @@ def _explain(cloud: Cloud, scope: Scope, run: str, told: set[str]) -> str:
     return "the trainer restores its checkpoint and compiles. Its log: ./launch.py logs -f " + run
 
 
-def log_text(storage: Storage, run: str, after: str = "") -> tuple[str, str]:
-    """Return the log written after a chunk, and the name of the last chunk read."""
-    texts = []
-    for entry in storage.list(f"{layout.logs_prefix(run)}/"):
-        if entry.key > after:
-            texts.append(storage.get(entry.key, max_bytes=MAX_LOG_BYTES).data.decode(errors="replace"))
-            after = entry.key
-    return "".join(texts), after
+def log_text(storage: Storage, run: str, read: set[str]) -> str:
+    """Return the chunks of the log that were not `read` yet, and add them to it; a lost machine's last may be late."""
+    new = [entry.key for entry in storage.list(f"{layout.logs_prefix(run)}/") if entry.key not in read]
+    read.update(new)
+    return "".join(storage.get(key, max_bytes=MAX_LOG_BYTES).data.decode(errors="replace") for key in new)
 
 
 def _why_no_log(cloud: Cloud, scope: Scope, run: str, state: str) -> str:
@@ -95,14 +92,15 @@ def follow_log(
 ) -> None:
     """Write the log, and with `until_end` what comes to it until the run ends."""
     _, cloud, scope = site
-    after, patience = "", Patience(cloud)
+    read: set[str] = set()
+    patience = Patience(cloud)
     while True:
         state = read_facts(storage, run, cloud.clock.now()).state
         if state == "unknown":
             raise UsageError(
                 f"there is no run {run} in {storage.url}", next_step="List them: ./launch.py list"
             )
-        text, after = log_text(storage, run, after)
+        text = log_text(storage, run, read)
         write(text)
         if not until_end or state in ENDS:
             return
