@@ -12,6 +12,7 @@ import http.client
 import json
 import threading
 import urllib.parse
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
@@ -30,7 +31,7 @@ class Front:
     """The proxy; `answers` by action, `asked` in order."""
 
     def __init__(self, behind: str) -> None:
-        self.answers: dict[str, Answer] = {}
+        self.answers: dict[str, Answer | Callable[[str], Answer]] = {}
         self.asked: list[str] = []
         self._behind = urllib.parse.urlsplit(behind).netloc
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -57,6 +58,8 @@ class Front:
                 action = action or f"{self.command} {urllib.parse.urlsplit(self.path).path}"
                 front.asked.append(action)
                 answer = front.answers.get(action)
+                if callable(answer):
+                    answer = answer(body.decode())
                 if answer is not None:
                     self.reply(answer.status, [("Content-Type", answer.kind)], answer.body.encode())
                     return
@@ -115,9 +118,18 @@ def refusal(code: str, message: str, status: int = 403) -> Answer:
     return Answer(text, status, "text/xml")
 
 
-def simulated(denied: list[str], allowed: list[str]) -> Answer:
-    """Return what IAM's simulator says."""
-    rows = [(action, "implicitDeny") for action in denied] + [(action, "allowed") for action in allowed]
+def simulator(denied: set[str]) -> Callable[[str], Answer]:
+    """Return IAM's simulator of a user who may do all but this."""
+    return lambda body: _simulated(
+        [
+            (value, "implicitDeny" if value in denied else "allowed")
+            for key, (value, *_) in urllib.parse.parse_qs(body).items()
+            if key.startswith("ActionNames.member.")
+        ]
+    )
+
+
+def _simulated(rows: list[tuple[str, str]]) -> Answer:
     members = "".join(
         f"<member><EvalActionName>{action}</EvalActionName><EvalResourceName>*</EvalResourceName>"
         f"<EvalDecision>{decision}</EvalDecision></member>"

@@ -134,7 +134,7 @@ class Facts(NamedTuple):
         ends = [self.now]
         if self.intent is not None:
             ends.append(self.intent.valid_until)
-        if self.status is not None and self.state in ENDS:
+        if self.status is not None and self.status.state in ENDS:
             ends.append(self.status.changed_at)
         return min(ends)
 

@@ -16,8 +16,8 @@ STORE_SILENCE_S = 10.0
 class Patience:
     """Count the silence of a loop, and break it."""
 
-    def __init__(self, cloud: Cloud) -> None:
-        self._cloud = cloud
+    def __init__(self, cloud: Cloud, say: Callable[[str], None] | None = None) -> None:
+        self._cloud, self._say = cloud, say or cloud.say
         self.start = self._spoken = cloud.clock.monotonic()
 
     @property
@@ -32,7 +32,7 @@ class Patience:
     def explain(self, line: str | Callable[[], str]) -> None:
         """Say a line, if nothing has been said for half a minute; one that asks AWS for its reason is made then."""
         if self._cloud.clock.monotonic() - self._spoken >= SILENCE_S:
-            self._cloud.say(line if isinstance(line, str) else line())
+            self._say(line if isinstance(line, str) else line())
             self.progress()
 
 

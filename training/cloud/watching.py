@@ -22,7 +22,7 @@ MAX_LOG_BYTES = 64 << 20
 
 def follow(cloud: Cloud, scope: Scope, storage: Storage, run: str, say: Callable[[str], None]) -> str:
     """Say each phase with its time until the first steps are made; return the run's state then."""
-    patience = Patience(cloud)
+    patience = Patience(cloud, say)
     told: set[str] = set()
     while True:
         facts = read_facts(storage, run, cloud.clock.now())
