@@ -66,6 +66,7 @@ def pair(**changes) -> tuple[SAC, FastSAC]:
         gamma=chosen.gamma,
         tau=chosen.tau,
         ent_coef=chosen.ent_coef,
+        target_entropy=chosen.target_entropy,
         policy_kwargs={"net_arch": list(chosen.net_arch)},
         seed=3,
         device="cpu",
