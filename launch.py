@@ -134,6 +134,9 @@ def train(
     at: Annotated[
         int | None, typer.Option(metavar="STEP", min=0, help="With --resume: its checkpoint.")
     ] = None,
+    from_partial: Annotated[
+        bool, typer.Option("--from-partial", help="With --resume: the partial save after its checkpoint.")
+    ] = False,
     market: Annotated[Literal["spot", "on-demand"], typer.Option(help="Which capacity; same cap.")] = "spot",
     no_relaunch: Annotated[
         bool, typer.Option("--no-relaunch", help="Do not replace a lost machine.")
@@ -159,6 +162,8 @@ def train(
 
     if at is not None and resume is None:
         raise UsageError("--at needs --resume RUN")
+    if from_partial and (resume is None or at is not None):
+        raise UsageError("--from-partial needs --resume RUN, without --at")
     if resume is not None and name is not None:
         raise UsageError("--resume RUN has a name already: leave --name out")
     limits = {"max_hours": max_hours, "max_cost_usd": max_cost_usd}
@@ -166,7 +171,9 @@ def train(
     keep_s = commands.seconds(keep_on_failure)
     site = site_of(config, [*(sets or ()), *given], "cloud")
     run = commands.run_name(resume, name, site.config.training.run_name)
-    options = Options(run, resume is not None, at, market, not no_relaunch, keep_s, tuple(sets or ()))
+    options = Options(
+        run, resume is not None, at, from_partial, market, not no_relaunch, keep_s, tuple(sets or ())
+    )
     manner = commands.Manner(json=json, yes=yes, dry_run=dry_run)
     raise typer.Exit(commands.train(site, options, ROOT, manner, up_first=up_first, detach=detach))
 

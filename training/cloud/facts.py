@@ -124,9 +124,11 @@ class Facts(NamedTuple):
         """Return how long an attempt's machine was up, in seconds."""
         end = attempt.ended_at
         if end is None:
-            # An attempt that could not say when it ended, ended at the latest when the next one began.
+            # An attempt that could not say when it ended: after its last sign of life, before the next one began.
             later = [one.started_at for one in self.attempts if one.number > attempt.number]
             end = min(later, default=self._open_end)
+            if later and attempt.seen_at is not None:
+                end = min(end, attempt.seen_at)
         return max((end - attempt.started_at).total_seconds(), 0.0)
 
     @property

@@ -38,6 +38,7 @@ class Options(NamedTuple):
     run: str
     resume: bool = False
     at_step: int | None = None
+    from_partial: bool = False
     market: Market = "spot"
     relaunch: bool = True
     keep_on_failure_s: int = 0
@@ -124,6 +125,7 @@ def make_plan(site: Site, storage: Storage, options: Options, basis: Basis) -> P
         relaunch=options.relaunch,
         keep_on_failure_s=options.keep_on_failure_s,
         at_step=options.at_step,
+        from_partial=options.from_partial,
     )
     pools = [Pool(kind, basis.zones[subnet]) for kind, subnet in basis.pools]
     expected = basis.prices.expected(pools, options.market)
