@@ -12,7 +12,7 @@ from training.sim.edt import distance_transform_cells
 WIDTH, HEIGHT = 90, 60
 
 
-def field_of(rng: np.random.Generator, closed: bool, kind: type) -> np.ndarray:
+def field_of(rng, closed, kind):
     """Return a flat field of scattered cells, a row of walls behind it, a stranger's cell before it."""
     free = rng.uniform(size=(HEIGHT, WIDTH)) > 0.004
     if closed:
