@@ -46,4 +46,4 @@ ami: $(IMAGE_STAMP) ## Bake the AMI: validate, say the cost, build, prune (costs
 
 .PHONY: ami-rehearsal
 ami-rehearsal: test-root ## Bake without AWS: packer, SSH, the whole site; leaves .cache/image/baked.tar
-	$(CONTAINER_PYTEST) tests/image/bake_failures.py tests/image/bake_rehearsal.py
+	$(CONTAINER_PYTEST) tests/image/bake_inventory.py tests/image/bake_failures.py tests/image/bake_rehearsal.py
