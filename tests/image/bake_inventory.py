@@ -24,7 +24,12 @@ GROUP = "run_20261123_104259_a1b2c3"
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """EC2 with two running machines of the project, one that is stopped, one of another project."""
     with bakery.emulator(tmp_path_factory.mktemp("inventory")) as served:
-        for project, run in (("f1tenth", RUN), ("f1tenth", "another"), ("f1tenth", "stopped"), ("other", RUN)):
+        for project, run in (
+            ("f1tenth", RUN),
+            ("f1tenth", "another"),
+            ("f1tenth", "stopped"),
+            ("other", RUN),
+        ):
             launch(served, project, run)
         yield served
 

@@ -94,8 +94,8 @@ def emulator(directory: Path) -> Iterator[str]:
         call(f"{address}/moto-api/recorder/start-recording", method="POST")
         yield address
     finally:
-        server.terminate()
-        server.wait(timeout=10)
+        server.kill()  # it has nothing to save, and takes its time over a polite word
+        server.wait()
 
 
 def free_port() -> int:
