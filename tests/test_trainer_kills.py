@@ -278,8 +278,9 @@ def test_a_trainer_killed_a_few_times_ends_as_if_it_never_was(
 
 
 @pytest.mark.torture
+@pytest.mark.usefixtures("credentials")
 def test_trainers_killed_two_hundred_times_end_as_if_they_never_were(
-    tmp_path: Path, nursery: Nursery, weed_server: str, credentials: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, nursery: Nursery, weed_server: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """1 and 16 environments, an update a step and fewer, in a directory and on seaweedfs."""
     generator = random.Random(5)
