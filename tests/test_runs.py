@@ -12,12 +12,11 @@ from training import layout
 from training.cloud.imds import ENDPOINT_VARIABLE, ON_INSTANCE
 from training.cloud.intent import Intent, write_intent
 from training.config import load_config
-from training.errors import ConfigurationError
+from training.errors import ConfigurationError, UsageError
 from training.runs import Origin, Run, open_run
 from training.store import documents
 from training.store.checkpoint import Contents
 from training.store.opening import open_store
-from training.store.restore import NoCheckpoint
 
 RUN = "race"
 NOW = datetime.now(timezone.utc)
@@ -171,7 +170,7 @@ def test_a_partial_save_is_taken_only_when_asked_for(tmp_path):
     assert "Lost: what the replay buffer took in after step 100" in asked.greeting
     save(asked, 150)
     asked.lock.close()
-    with pytest.raises(NoCheckpoint, match="no partial save that continues"):
+    with pytest.raises(UsageError, match="no partial save that continues"):
         begin(tmp_path, from_partial=True)
 
 
