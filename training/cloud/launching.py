@@ -96,6 +96,17 @@ def read_basis(site: Site, market: Market, root: Path) -> Basis:
     return Basis(prices, hours, bundle, image["ImageId"], vpc, zones, pools, quota)
 
 
+def check_run(site: Site, options: Options) -> None:
+    """Raise UsageError for a run that exists, does not exist, or is running, as far as there is a store to ask."""
+    config, cloud, scope = site
+    if look.bucket_exists(cloud, scope):
+        storage = site.storage
+        _next_launch(cloud, scope, storage, options)
+        _config_of_run(storage, config, options)
+    elif options.resume:
+        raise _no_run(scope, options.run)
+
+
 def make_plan(site: Site, storage: Storage, options: Options, basis: Basis) -> Plan:
     """Return the launch, ready to be confirmed; UsageError for a run that exists, does not exist, or is running."""
     config, cloud, scope = site
@@ -296,9 +307,7 @@ def _next_launch(cloud: Cloud, scope: Scope, storage: Storage, options: Options)
         )
     if options.resume:
         if status is None and intent is None:
-            raise UsageError(
-                f"there is no run {options.run} in {scope.store}", next_step="List them: ./launch.py list"
-            )
+            raise _no_run(scope, options.run)
         if status is not None and status.state == "done":
             raise UsageError(
                 f"run {options.run} is done", next_step=f"Get its model: ./launch.py fetch {options.run}"
@@ -314,6 +323,10 @@ def _next_launch(cloud: Cloud, scope: Scope, storage: Storage, options: Options)
             next_step=f"Continue it: ./launch.py train --resume {options.run}. Or choose another --name.",
         )
     return 1
+
+
+def _no_run(scope: Scope, run: str) -> UsageError:
+    return UsageError(f"there is no run {run} in {scope.store}", next_step="List them: ./launch.py list")
 
 
 def _config_of_run(storage: Storage, config: Config, options: Options) -> Config:
