@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from training.sim.compiled import inner, inner_ieee
 from training.sim.lidar import Beams, View, to_cells
 
 TIME_TO_COLLISION_S = 0.005
 SAMPLES_PER_CELL = math.sqrt(2.0)
 
 
-@njit(cache=True)
+@inner
 def fill_corners(x: float, y: float, yaw: float, length: float, width: float, corners: np.ndarray) -> None:
     """Write the box's corners (4, 2), m: rear left, rear right, front right, front left."""
     c, s = math.cos(yaw), math.sin(yaw)
@@ -24,7 +24,7 @@ def fill_corners(x: float, y: float, yaw: float, length: float, width: float, co
         corners[i, 1] = s * along + c * across + y
 
 
-@njit(cache=True)
+@inner
 def _separated_along(ax: float, ay: float, first: np.ndarray, second: np.ndarray) -> bool:
     low_1 = high_1 = first[0, 0] * ax + first[0, 1] * ay
     low_2 = high_2 = second[0, 0] * ax + second[0, 1] * ay
@@ -36,7 +36,7 @@ def _separated_along(ax: float, ay: float, first: np.ndarray, second: np.ndarray
     return high_1 <= low_2 or high_2 <= low_1
 
 
-@njit(cache=True)
+@inner
 def boxes_overlap(first: np.ndarray, second: np.ndarray) -> bool:
     """Tell whether two boxes (4, 2) overlap; touching is not overlapping (separating axis theorem)."""
     for box in (first, second):
@@ -48,7 +48,7 @@ def boxes_overlap(first: np.ndarray, second: np.ndarray) -> bool:
     return True
 
 
-@njit(cache=True, error_model="numpy")
+@inner_ieee
 def scan_contact(ranges: np.ndarray, speed: float, beams: Beams) -> bool:
     """Tell whether any beam's time to collision is in [0, 5 ms): f1tenth_gym's wall contact."""
     if speed == 0.0:
@@ -60,7 +60,7 @@ def scan_contact(ranges: np.ndarray, speed: float, beams: Beams) -> bool:
     return hit
 
 
-@njit(cache=True)
+@inner
 def _occupied(u: float, v: float, field: np.ndarray, view: View) -> bool:
     """Tell whether a point, in cells, lies in an occupied cell or off the map."""
     if not (u >= 0 and v >= 0 and u < view.width and v < view.height):
@@ -68,7 +68,7 @@ def _occupied(u: float, v: float, field: np.ndarray, view: View) -> bool:
     return field[view.first + np.int64(v) * view.width + np.int64(u)] <= 0.0
 
 
-@njit(cache=True)
+@inner
 def footprint_contact(x: float, y: float, corners: np.ndarray, field: np.ndarray, view: View) -> bool:
     """Tell whether the body (corners (4, 2), m, centred on x, y) covers an occupied cell or leaves the map.
 

@@ -11,7 +11,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import get_num_threads, prange
 
 from training.sim import centerline
 from training.sim.collision import (
@@ -21,14 +21,16 @@ from training.sim.collision import (
     footprint_contact,
     scan_contact,
 )
+from training.sim.compiled import inner, kernel, parallel_kernel
 from training.sim.dynamics import acceleration, integrate, steering_velocity
 from training.sim.lidar import (
     Beams,
+    Rays,
     View,
     cast,
-    directions,
     draw_car,
     exact_directions,
+    make_rays,
     table_directions,
     to_cells,
 )
@@ -107,7 +109,22 @@ class Rules(NamedTuple):
     seeds: np.ndarray  # (E,) uint64
 
 
-@njit(cache=True)
+class Scratch(NamedTuple):
+    """Hold what a step writes down for one environment and needs no longer; one for each thread."""
+
+    rays: Rays
+    corners: np.ndarray  # (N, 4, 2) m
+    before: np.ndarray  # (N, 3) x m, y m, yaw rad ahead of a physics step
+
+
+@kernel
+def _make_scratch(cars: Cars, atlas: Atlas) -> Scratch:
+    num_cars = cars.states.shape[1]
+    rays = make_rays(cars.scans.shape[2], atlas.field)
+    return Scratch(rays, np.empty((num_cars, 4, 2)), np.empty((num_cars, 3)))
+
+
+@inner
 def _view(atlas: Atlas, e: int) -> View:
     t = atlas.track_of[e]
     return View(
@@ -123,7 +140,7 @@ def _view(atlas: Atlas, e: int) -> View:
     )
 
 
-@njit(cache=True)
+@inner
 def _this_car(cars: Cars, rules: Rules, e: int, n: int) -> Vehicle:
     """Return the vehicle with this episode's friction and mass.
 
@@ -140,7 +157,7 @@ def _this_car(cars: Cars, rules: Rules, e: int, n: int) -> Vehicle:
     )  # fmt: skip
 
 
-@njit(cache=True)
+@inner
 def _drive(cars: Cars, rules: Rules, e: int, n: int, speed: float) -> None:
     """Advance one car by one physics step under its delayed steering and its speed command."""
     car = _this_car(cars, rules, e, n)
@@ -157,25 +174,23 @@ def _drive(cars: Cars, rules: Rules, e: int, n: int, speed: float) -> None:
         s[i] = after[i]
 
 
-@njit(cache=True)
-def _scan_walls(
-    cars: Cars, atlas: Atlas, rules: Rules, e: int, n: int, du: np.ndarray, dv: np.ndarray
-) -> float:
+@inner
+def _scan_walls(cars: Cars, atlas: Atlas, rules: Rules, e: int, n: int, rays: Rays) -> float:
     """Scan the walls; return a range, m, that no beam of the scan falls below."""
     s, view = cars.states[e, n], _view(atlas, e)
     if rules.switches.exact_beams:
-        exact_directions(s[YAW], rules.beams, view, du, dv)
+        exact_directions(s[YAW], rules.beams, view, rays)
     else:
-        table_directions(s[YAW], rules.beams, view, du, dv)
+        table_directions(s[YAW], rules.beams, view, rays)
     start = to_cells(s[X], s[Y], view)
-    shortest = cast(start, du, dv, atlas.field, view, rules.beams.max_range_m, cars.scans[e, n])
+    shortest = cast(start, rays, atlas.field, view, rules.beams.max_range_m, cars.scans[e, n])
     if not rules.switches.independent_noise and cars.noise_m[e, n] > 0.0:
         add_gaussian(chain(rules.seeds[e], cars.tick[e]), cars.noise_m[e, n], cars.scans[e, n])
         return -np.inf
     return shortest
 
 
-@njit(cache=True)
+@inner
 def _draw_others(cars: Cars, rules: Rules, e: int, n: int, corners: np.ndarray) -> None:
     """Draw the other cars into a scan, then add the noise of this car, episode and step."""
     s = cars.states[e, n]
@@ -190,7 +205,7 @@ def _draw_others(cars: Cars, rules: Rules, e: int, n: int, corners: np.ndarray) 
             scan[i] = min(max(scan[i], 0.0), rules.beams.max_range_m)
 
 
-@njit(cache=True)
+@inner
 def _mark_overlaps(cars: Cars, e: int, corners: np.ndarray, reach_sq: float) -> None:
     num_cars = cars.states.shape[1]
     for i in range(num_cars - 1):
@@ -203,7 +218,7 @@ def _mark_overlaps(cars: Cars, e: int, corners: np.ndarray, reach_sq: float) -> 
                 cars.collision_idx[e, j] = i
 
 
-@njit(cache=True)
+@inner
 def _touches_wall(
     cars: Cars, atlas: Atlas, rules: Rules, e: int, n: int, corners: np.ndarray, shortest: float
 ) -> bool:
@@ -217,7 +232,7 @@ def _touches_wall(
     return scan_contact(cars.scans[e, n], s[SPEED], rules.beams)
 
 
-@njit(cache=True)
+@inner
 def _stop_at_wall(cars: Cars, rules: Rules, e: int, n: int, before: np.ndarray) -> None:
     """Stop a car that touches a wall; with footprints it also goes back to where it was still clear."""
     s = cars.states[e, n]
@@ -229,7 +244,7 @@ def _stop_at_wall(cars: Cars, rules: Rules, e: int, n: int, before: np.ndarray) 
     cars.collisions[e, n] = cars.wall_contacts[e, n] = True
 
 
-@njit(cache=True)
+@inner
 def _follow_line(cars: Cars, atlas: Atlas, e: int, n: int, search_all: bool) -> None:
     """Update a car's place along the centreline and its unwrapped progress."""
     t = atlas.track_of[e]
@@ -252,21 +267,20 @@ def _follow_line(cars: Cars, atlas: Atlas, e: int, n: int, search_all: bool) -> 
     cars.arc_m[e, n], cars.lateral_m[e, n], cars.line_index[e, n] = arc, lateral, index
 
 
-@njit(cache=True)
+@inner
 def _fill_all_corners(cars: Cars, rules: Rules, e: int, corners: np.ndarray) -> None:
     for n in range(corners.shape[0]):
         s = cars.states[e, n]
         fill_corners(s[X], s[Y], s[YAW], rules.vehicle.length, rules.vehicle.width, corners[n])
 
 
-@njit(cache=True)
+@inner
 def _step_environment(  # noqa: C901, PLR0912 - the order of a step stays in one place
-    cars: Cars, atlas: Atlas, rules: Rules, e: int, actions: np.ndarray, repeat: int
+    cars: Cars, atlas: Atlas, rules: Rules, scratch: Scratch, e: int, actions: np.ndarray, repeat: int
 ) -> None:
-    num_cars, num_beams = cars.states.shape[1], cars.scans.shape[2]
+    num_cars = cars.states.shape[1]
     footprint = rules.switches.footprint_contact
-    du, dv = directions(num_beams, atlas.field)
-    corners, before = np.empty((num_cars, 4, 2)), np.empty((num_cars, 3))
+    corners, before = scratch.corners, scratch.before
     reach_sq = rules.vehicle.length**2 + rules.vehicle.width**2
     for n in range(num_cars):
         cars.collisions[e, n] = cars.wall_contacts[e, n] = False
@@ -286,7 +300,7 @@ def _step_environment(  # noqa: C901, PLR0912 - the order of a step stays in one
         for n in range(num_cars):
             shortest = 0.0
             if not footprint:
-                shortest = _scan_walls(cars, atlas, rules, e, n, du, dv)
+                shortest = _scan_walls(cars, atlas, rules, e, n, scratch.rays)
             if _touches_wall(cars, atlas, rules, e, n, corners, shortest):
                 _stop_at_wall(cars, rules, e, n, before)
                 if footprint:
@@ -298,11 +312,26 @@ def _step_environment(  # noqa: C901, PLR0912 - the order of a step stays in one
                 _follow_line(cars, atlas, e, n, False)
     if footprint:
         for n in range(num_cars):
-            _scan_walls(cars, atlas, rules, e, n, du, dv)
+            _scan_walls(cars, atlas, rules, e, n, scratch.rays)
             _draw_others(cars, rules, e, n, corners)
 
 
-@njit(cache=True, parallel=True)
+@inner
+def _step_span(
+    cars: Cars,
+    atlas: Atlas,
+    rules: Rules,
+    scratch: Scratch,
+    span: tuple[int, int],
+    actions: np.ndarray,
+    repeat: int,
+) -> None:
+    """Step the environments from the span's first up to its stop."""
+    for e in range(span[0], span[1]):
+        _step_environment(cars, atlas, rules, scratch, e, actions, repeat)
+
+
+@parallel_kernel
 def step_parallel(
     cars: Cars,
     atlas: Atlas,
@@ -314,20 +343,22 @@ def step_parallel(
     actions: np.ndarray,
     repeat: int,
 ) -> None:
-    """Step all environments `repeat` physics steps, environments spread over the threads."""
-    for e in prange(cars.states.shape[0]):
+    """Step all environments `repeat` physics steps, environments spread evenly over the threads."""
+    envs, parts = cars.states.shape[0], get_num_threads()
+    for part in prange(parts):
         rules = Rules(beams, vehicle, switches, timestep_s, seeds)
-        _step_environment(cars, atlas, rules, e, actions, repeat)
+        scratch = _make_scratch(cars, atlas)
+        span = (part * envs // parts, (part + 1) * envs // parts)
+        _step_span(cars, atlas, rules, scratch, span, actions, repeat)
 
 
-@njit(cache=True)
+@kernel
 def step_serial(cars: Cars, atlas: Atlas, rules: Rules, actions: np.ndarray, repeat: int) -> None:
     """Step all environments `repeat` physics steps on the calling thread (few environments: no hand-over)."""
-    for e in range(cars.states.shape[0]):
-        _step_environment(cars, atlas, rules, e, actions, repeat)
+    _step_span(cars, atlas, rules, _make_scratch(cars, atlas), (0, cars.states.shape[0]), actions, repeat)
 
 
-@njit(cache=True)
+@inner
 def _draw_episode(cars: Cars, rules: Rules, r: Randomisation, e: int, n: int) -> None:
     """Draw this episode's friction, mass, delay and noise of one car."""
     key = chain(chain(chain(rules.seeds[e], cars.episode[e]), n), _DRAWS)
@@ -338,14 +369,14 @@ def _draw_episode(cars: Cars, rules: Rules, r: Randomisation, e: int, n: int) ->
     cars.noise_m[e, n] = uniform(chain(key, 4), r.scan_noise_m[0], r.scan_noise_m[1])
 
 
-@njit(cache=True)
+@kernel
 def reset(
     cars: Cars, atlas: Atlas, rules: Rules, draws: Randomisation, poses: np.ndarray, where: np.ndarray
 ) -> None:
     """Put the cars of the chosen environments at rest at their poses (E, N, 3) and scan from there."""
-    num_cars, num_beams = cars.states.shape[1], cars.scans.shape[2]
-    du, dv = directions(num_beams, atlas.field)
-    corners = np.empty((num_cars, 4, 2))
+    num_cars = cars.states.shape[1]
+    scratch = _make_scratch(cars, atlas)
+    corners = scratch.corners
     for e in range(cars.states.shape[0]):
         if not where[e]:
             continue
@@ -361,12 +392,12 @@ def reset(
             _draw_episode(cars, rules, draws, e, n)
         _fill_all_corners(cars, rules, e, corners)
         for n in range(num_cars):
-            _scan_walls(cars, atlas, rules, e, n, du, dv)
+            _scan_walls(cars, atlas, rules, e, n, scratch.rays)
             _draw_others(cars, rules, e, n, corners)
             _follow_line(cars, atlas, e, n, True)
 
 
-@njit(cache=True)
+@kernel
 def first_blocked(atlas: Atlas, car: Vehicle, poses: np.ndarray, where: np.ndarray) -> int:
     """Return e * N + n of the first chosen pose whose body touches a wall or leaves the map, -1 if none."""
     num_cars = poses.shape[1]
