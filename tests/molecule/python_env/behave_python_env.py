@@ -42,5 +42,11 @@ def test_the_image_says_what_it_is_made_of(host: Host) -> None:
     facts = json.loads(host.file("/etc/f1tenth-image.json").content_string)
     assert facts["packages"]["numba"] == "0.68.1"
     assert facts["f1tenth_gym"] == "path"
-    assert facts["maps"] == "none"
+    assert facts["maps"] == "pinned"
     assert facts["numba_cpu"] == "x86-64-v3"
+
+
+def test_the_race_tracks_are_at_their_commit(host: Host) -> None:
+    """The repository has a newer one; f1tenth_gym finds them in the directory that it looks in."""
+    seen = host.check_output(f"{PYTHON} -c 'import sysconfig; print(sysconfig.get_path(\"purelib\"))'")
+    assert host.file(f"{seen}/maps/Oval/__init__.py").content_string == "COMMIT = 'pinned'\n"
