@@ -166,9 +166,16 @@ def test_a_run_name_that_exists_is_refused(bench: Bench) -> None:
     bench.refused(USER, "a run named race exists", "train --resume race", *words)
 
 
+def test_a_run_to_resume_that_does_not_exist_is_refused(bench: Bench) -> None:
+    bench.account.bake()
+    words = ("train", "--up", "--resume", "race", "--yes")
+    bench.refused(USER, "there is no run race", "./launch.py list", *words)
+    assert not look.bucket_exists(bench.account.cloud, bench.account.scope)
+
+
 def test_what_would_make_another_run_cannot_be_set_on_a_resume(bench: Bench) -> None:
     bench.ready()
     bench.account.launch("train", "--name", "race", "--yes", "--detach")
     bench.account.launch("stop", "race", "--now")
-    words = ("train", "--resume", "race", "--yes", "--set", "sac.gamma=0.9")
+    words = ("train", "--up", "--resume", "race", "--yes", "--set", "sac.gamma=0.9")
     bench.refused(USER, "sac.gamma cannot change while a run goes on", "Begin a new run", *words)
