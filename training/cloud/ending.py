@@ -9,7 +9,8 @@ from training import layout
 from training.cloud import look
 from training.cloud.api import Cloud
 from training.cloud.intent import ENDS, Intent, read_intent
-from training.cloud.launching import delete_template, owner
+from training.cloud.launching import owner
+from training.cloud.making import delete_template
 from training.cloud.patience import Patience
 from training.cloud.problems import Absent, CloudError, Denied
 from training.cloud.scope import Scope, tag
