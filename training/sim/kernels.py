@@ -11,7 +11,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import get_num_threads, prange
+from numba import prange
 
 from training.sim import centerline
 from training.sim.collision import (
@@ -342,9 +342,10 @@ def step_parallel(
     seeds: np.ndarray,
     actions: np.ndarray,
     repeat: int,
+    parts: int,
 ) -> None:
-    """Step all environments `repeat` physics steps, environments spread evenly over the threads."""
-    envs, parts = cars.states.shape[0], get_num_threads()
+    """Step all environments `repeat` physics steps, spread evenly over the threads: in as many parts."""
+    envs = cars.states.shape[0]
     for part in prange(parts):
         rules = Rules(beams, vehicle, switches, timestep_s, seeds)
         scratch = _make_scratch(cars, atlas)

@@ -189,7 +189,8 @@ class World:
         _check_numbers({"repeat": repeat})
         commands = self._checked(actions, 2, "actions", self._everywhere)
         if self.num_envs >= PARALLEL_FROM:
-            kernels.step_parallel(self._cars, self._atlas, *self._rules, commands, repeat)
+            threads = numba.get_num_threads()
+            kernels.step_parallel(self._cars, self._atlas, *self._rules, commands, repeat, threads)
         else:
             kernels.step_serial(self._cars, self._atlas, self._rules, commands, repeat)
 
