@@ -265,11 +265,12 @@ def prune(
     delete: Delete = False,
     config: ConfigFile = None,
     sets: Sets = None,
+    json: Json = False,
 ) -> None:
     """Remove from the store what no kept checkpoint of a run needs."""
     from training.cloud import commands
 
-    raise typer.Exit(commands.prune(site_of(config, sets), run, keep=keep, delete=delete))
+    commands.prune(site_of(config, sets), run, commands.Manner(json=json), keep=keep, delete=delete)
 
 
 # --- reaching a machine ---

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -13,10 +14,11 @@ import pytest
 from tests.cloud.amazon import ROOT, Account
 from tests.servers import CREDENTIALS
 from training import layout
-from training.cloud import ending, look
+from training.cloud import ending, look, setup
 from training.cloud.intent import read_intent
 from training.store import documents
-from training.store.manifest import fresh_nonce
+from training.store.checkpoint import Contents, claim
+from training.store.manifest import Owner, fresh_nonce
 
 HALF_AN_HOUR = timedelta(minutes=30)
 
@@ -128,6 +130,26 @@ def test_prices_and_ways_to_a_machine_are_shown(account: Account) -> None:
     board = account.launch("tensorboard", "race", "--print", "--port", "7007").stdout
     assert "AWS-StartPortForwardingSession" in board
     assert "7007" in board
+
+
+def test_prune_says_what_would_go_and_removes_it_when_told_to(account: Account) -> None:
+    setup.apply(setup.plan(account.cloud, account.scope), lambda _: None)
+    store = account.storage
+    documents.set_status(store, "race", "stopped")
+    lineage = claim(store, "race", "sac", 1, owner=Owner())
+    for step in (10, 20, 30):
+        lineage.commit(step, Contents({"learner": b"x" * step}, (), {}))
+        time.sleep(1.1)  # S3 dates objects by the second, and what is as old as a kept checkpoint stays
+    told = account.launch("prune", "race").stdout
+    assert "are kept: 30, 20" in told
+    assert "./launch.py prune race --delete" in told
+    planned = account.launch_json("prune", "race")
+    assert (planned["kept_steps"], planned["removed"]) == ([20, 30], False)
+    done = account.launch_json("prune", "race", "--delete")
+    assert done["objects"] == planned["objects"]
+    assert len(done["objects"]) == 2, "its member and its manifest"
+    left = [entry.key for entry in store.list("runs/race/checkpoints/")]
+    assert not set(left) & set(done["objects"])
 
 
 def test_help_answers_without_loading_aws_or_torch() -> None:
