@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from tests.cloud.amazon import ROOT, Account
+from tests.cloud.front import Answer, Front, refusal
 from tests.servers import CREDENTIALS
 from training import layout
 from training.cloud import ending, look, setup
@@ -215,6 +217,40 @@ def make(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, check=False, env={**env, **environment}
     )
+
+
+# --- Ctrl-C ---
+INTERRUPTIBLE = """
+import signal, sys, launch
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
+sys.exit(launch.main(sys.argv[1:]))
+"""
+
+
+def test_ctrl_c_in_a_launch_names_gc_which_finds_what_is_there(account: Account) -> None:
+    setup.apply(setup.plan(account.cloud, account.scope), lambda _: None)
+    account.bake()
+    with Front(account.endpoint) as behind:
+        account._replace(endpoint=behind.url).write_config()
+        command = [sys.executable, "-c", INTERRUPTIBLE, "train", "--name", "race", "--yes"]
+        env = {**os.environ, **CREDENTIALS, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(account.folder)}
+        with subprocess.Popen(
+            command, cwd=account.folder, env=env, stderr=subprocess.PIPE, text=True
+        ) as process:
+
+            def interrupt(_: str) -> Answer:
+                process.send_signal(signal.SIGINT)
+                return refusal("InternalError", "the answer comes too late", 500)
+
+            behind.answers["CreateFleet"] = interrupt
+            _, told = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert told.endswith("interrupted. Runs go on; what is half-made now: ./launch.py gc\n")
+    account.write_config()
+    found = {leak["kind"] for leak in account.launch_json("gc")}
+    assert found == {"half-made run", "launch template", "role", "instance profile"}
+    assert account.launch("gc", "--delete", "--yes").returncode == 0
+    assert account.launch("gc").stdout == "0 found\n"
 
 
 # --- bad input; more of it in test_bad_input.py ---
