@@ -243,7 +243,7 @@ def test_ctrl_c_in_a_launch_names_gc_which_finds_what_is_there(account: Account)
                 return refusal("InternalError", "the answer comes too late", 500)
 
             behind.answers["CreateFleet"] = interrupt
-            _, told = process.communicate(timeout=120)
+            _, told = process.communicate(timeout=300)
     assert process.returncode == 130
     assert told.endswith("interrupted. Runs go on; what is half-made now: ./launch.py gc\n")
     account.write_config()
