@@ -25,7 +25,8 @@ from training.cloud.site import Site
 from training.config import Config, changed
 from training.errors import UsageError
 from training.store.documents import read_status, set_status
-from training.store.storage import IF_ABSENT, NotFound, PreconditionFailed, Storage
+from training.store.restore import NoCheckpoint, load, load_partial
+from training.store.storage import IF_ABSENT, Corrupt, NotFound, PreconditionFailed, Storage
 
 # IAM takes some seconds to tell EC2 of a new role; a fleet that comes earlier fails once and waits a minute.
 IAM_SPREAD_S = 10.0
@@ -103,7 +104,7 @@ def check_run(site: Site, options: Options) -> None:
     if look.bucket_exists(cloud, scope):
         storage = site.storage
         _next_launch(cloud, scope, storage, options)
-        _config_of_run(storage, config, options)
+        _check_origin(storage, options, _config_of_run(storage, config, options))
     elif options.resume:
         raise _no_run(scope, options.run)
 
@@ -119,6 +120,7 @@ def make_plan(site: Site, storage: Storage, options: Options, basis: Basis) -> P
         )
     number = _next_launch(cloud, scope, storage, options)
     run_config = _config_of_run(storage, config, options)
+    _check_origin(storage, options, run_config)
     group = look.security_group(cloud, scope, basis.vpc_id)
     launch = Launch(
         run=options.run,
@@ -266,6 +268,20 @@ def _config_of_run(storage: Storage, config: Config, options: Options) -> Config
     if read_status(storage, options.run) is None:
         return config
     return changed(config_of(storage, options.run), options.overrides if options.resume else ())
+
+
+def _check_origin(storage: Storage, options: Options, config: Config) -> None:
+    """Raise UsageError where the checkpoint that the user names is not there: no machine need boot to find out."""
+    kind = config.training.training_type
+    try:
+        if options.at_step is not None:
+            load(storage, options.run, kind, at_step=options.at_step, verify=False)
+        elif options.from_partial:
+            load_partial(storage, options.run, kind, verify=False)
+    except (Corrupt, NoCheckpoint) as error:
+        raise UsageError(
+            error.message, next_step=error.next_step or f"Its newest: ./launch.py status {options.run}"
+        ) from error
 
 
 def _pools(cloud: Cloud, kinds: tuple[str, ...], zones: dict[str, str]) -> list[tuple[str, str]]:
