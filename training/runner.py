@@ -81,13 +81,14 @@ def prepare(run: Run, display: Display, device: Any) -> Setup:  # noqa: ANN401 -
     rng.seed_everything(config.training.seed)
     tracks = [Track.load(name) for name in config.env.tracks]
     warm_up(config.env, tracks[0], display.say)
-    env = RaceVecEnv(config.env, tracks, config.training.seed)
+    env = RaceVecEnv(config.env, tracks, config.training.seed, config.guide.driver)
     learner = FastSAC(
         env,
         config.sac,
         seed=config.training.seed,
         device=device,
         mixed_precision=config.training.mixed_precision,
+        guide=config.guide,
     )
     keeper = Keeper(config, tracks)
     saver = Saver(SavedParts(learner, env, keeper), run.lineage, config, display.say)

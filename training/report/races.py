@@ -273,6 +273,7 @@ class _Pilot:
         self._every = one.settings.action_repeat // common.action_repeat
         self._beams = np.linspace(0, common.beams - 1, one.settings.beams).round().astype(np.int64)
         self._stack = ScanStack(one.settings, *where.shape)
+        self._previous = np.zeros((*where.shape, 2))  # its actions, for they are part of what it sees
 
     def begin(self, world: World) -> None:
         self._stack.restart(self._sight(world), np.ones(len(self._where), dtype=np.bool_))
@@ -286,8 +287,9 @@ class _Pilot:
             return
         mind = self._one.mind
         if hasattr(mind, "encode"):  # a policy; drivers know the world
-            seen = self._stack.observe(self._sight(race.world))[self._where]
+            seen = self._stack.observe(self._sight(race.world), self._previous)[self._where]
             actions = np.clip(mind.act(seen).astype(np.float64), -1.0, 1.0)
+            self._previous[self._where] = actions
             commands[self._where] = commands_of(self._one.settings, actions)
         else:
             commands[self._where] = mind.act(race.world)[self._where]
