@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import typer
 
 from training import layout
 from training.config import Config
-from training.display import laps_table, race_table
+from training.display import RaceRow, laps_table, races_table
 from training.envs.opponents import DRIVERS
 from training.report.closing import lap_row
 from training.report.collect import POLICY, courses_of, drive, tally
@@ -91,7 +92,8 @@ def race(  # noqa: PLR0913 - the command line's options
         found = {"track": course.name, "races": races, "laps": laps}
         typer.echo(json.dumps({**found, "contestants": [row.to_json_dict() for row in rows]}))
         return 0
-    race_table(f"{races} races of {laps} lap{'s' * (laps > 1)} on {course.name}, from standing", rows)
+    shown = [RaceRow(**{**row._asdict(), "mean_finish_s": row.mean_finish_s or math.nan}) for row in rows]
+    races_table(f"{races} races of {laps} lap{'s' * (laps > 1)} on {course.name}, from standing", shown)
     nobody = races - sum(row.wins for row in rows)
     if nobody:
         typer.echo(f"{nobody} race{'s' * (nobody > 1)} ended without a winner: nobody finished.")

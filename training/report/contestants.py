@@ -95,4 +95,7 @@ def _load(storage: Storage, spec: str) -> Contestant:
     config = config_of(storage, named.run)
     if named.step is not None:
         return Contestant(spec, config.env, policy_at(storage, config, named))
-    return Contestant(spec, config.env, policy_of(storage, named.run, named.agent).policy)
+    loaded = (
+        policy_of(storage, named.run) if named.agent is None else policy_of(storage, named.run, named.agent)
+    )
+    return Contestant(spec, config.env, loaded.policy)

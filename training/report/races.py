@@ -92,7 +92,7 @@ def race_all(
 ) -> list[RaceResult]:
     """Run all races side by side on one track.
 
-    fixtures: for each race its contestants by index, one a car; all of one length N. Cars start from standing on a
+    fixtures: for each race its contestants by index, one a car; all of one length N, two or more. Cars start from standing on a
     grid, `env.race.grid_spacing_m` apart on the centreline, somewhere on the track. Fixture k and k + 1 of the same
     contestants start from the same places, each time one car further back, so that every one leads the grid equally
     often. Who crashes is out; who is hit without fault races on; who has finished leaves the track.
