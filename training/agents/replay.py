@@ -94,6 +94,14 @@ class CompactReplay(ReplayBuffer):
         self.observations[self.steps % self.rows] = next_obs
         self.pos, self.full = self.steps % self.rows, self.steps >= self.rows - 1
 
+    def break_off(self) -> None:
+        """End every episode at the newest row, as if truncated there: what comes next does not follow from it."""
+        if self.steps == 0:
+            return
+        row = (self.steps - 1) % self.rows
+        for e in np.flatnonzero(self.final_number[row] < 0):
+            self.final_number[row, e] = self.keep_final(self.observations[self.steps % self.rows, e])
+
     def pick(self, rng: np.random.Generator, count: int) -> Transitions:
         """Draw `count` transitions uniformly, with replacement."""
         size = self.size()

@@ -92,10 +92,10 @@ def race_all(
 ) -> list[RaceResult]:
     """Run all races side by side on one track.
 
-    fixtures: for each race its contestants by index, one a car; all of one length N, two or more. Cars start from standing on a
-    grid, `env.race.grid_spacing_m` apart on the centreline, somewhere on the track. Fixture k and k + 1 of the same
-    contestants start from the same places, each time one car further back, so that every one leads the grid equally
-    often. Who crashes is out; who is hit without fault races on; who has finished leaves the track.
+    fixtures: for each race its contestants by index, one a car; all of one length N, two or more. Cars start from
+    standing on a grid, `env.race.grid_spacing_m` apart on the centreline, somewhere on the track. Fixture k and k + 1
+    of the same contestants start from the same places, each time one car further back, so that every one leads the
+    grid equally often. Who crashes is out; who is hit without fault races on; who has finished leaves the track.
 
     Raises:
         UsageError: contestants whose settings fit no common race; names the settings.
