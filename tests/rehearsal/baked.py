@@ -1,21 +1,13 @@
-"""The baked root: found, and checked to be of this tree; `make ami-rehearsal` makes it."""
+"""The baked root: found, and checked to be of this tree. `make ami-rehearsal` makes it and labels it with the tree."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import time
-from pathlib import Path
+from datetime import datetime, timezone
 from typing import NamedTuple
 
-from tests.cloud.amazon import ROOT
+from tests.image.rootfs import BAKED_IMAGE, TREE_LABEL, tree_hash
 from tests.rehearsal.machine import podman
-
-CACHE = ROOT / ".cache" / "image"
-TAR = CACHE / "baked.tar"
-STAMP = CACHE / "baked.json"
-# What the bake is made from; the code comes with each run's bundle and only warms a cache here.
-SOURCES = ("ansible", "packer", "requirements.txt", "tests/image/rootfs-packages.txt")
 
 
 class Baked(NamedTuple):
@@ -29,35 +21,15 @@ class NotBaked(Exception):
     """There is no baked root of this tree."""
 
 
-def fingerprint() -> str:
-    """Return the sha256 of all that a bake is made from."""
-    digest = hashlib.sha256()
-    for source in SOURCES:
-        root = ROOT / source
-        files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
-        for path in files:
-            if "__pycache__" not in path.parts:
-                digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
 def find() -> Baked:
-    """Return the baked root of this tree, imported into podman. NotBaked says what is missing."""
-    return Baked("localhost/f1tenth-baked:latest", "dev")
-    if not TAR.exists():
+    """Return the baked root of this tree. NotBaked says what is missing."""
+    described = json.loads(podman("image", "inspect", BAKED_IMAGE, check=False) or "[]")
+    if not described:
         raise NotBaked("there is no baked root")
-    stamp = json.loads(STAMP.read_text(encoding="utf-8")) if STAMP.exists() else {}
-    if stamp.get("fingerprint") != fingerprint():
-        raise NotBaked("the baked root is of another tree")
-    return Baked("localhost/f1tenth-baked:latest", "dev")
-    image = f"localhost/f1tenth-baked:{fingerprint()[:12]}"
-    stat = TAR.stat()
-    if image not in podman("images", "--format", "{{.Repository}}:{{.Tag}}").split():
-        podman("import", "--quiet", str(TAR), image)
-    age_h = (time.time() - stat.st_mtime) / 3600
-    return Baked(image, f"baked root {fingerprint()[:12]}, {stat.st_size / 1e9:.1f} GB, {age_h:.0f} h old")
-
-
-def write_stamp(path: Path = STAMP) -> None:
-    """Write down what the bake that has just ended was made from."""
-    path.write_text(json.dumps({"fingerprint": fingerprint()}), encoding="utf-8")
+    tree = (described[0].get("Labels") or {}).get(TREE_LABEL, "")
+    if tree != tree_hash():
+        raise NotBaked(f"the baked root is of another tree, {tree[:12] or 'unknown'}, this one is {tree_hash()[:12]}")
+    made = datetime.fromisoformat(described[0]["Created"][:19]).replace(tzinfo=timezone.utc)
+    age_h = (datetime.now(timezone.utc) - made).total_seconds() / 3600
+    size_gb = described[0]["Size"] / 1e9
+    return Baked(described[0]["Id"], f"baked root of tree {tree[:12]}, {size_gb:.1f} GB, {age_h:.1f} h old")

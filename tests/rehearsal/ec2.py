@@ -7,7 +7,6 @@ loses its machine; a fleet of type maintain replaces what it lost; ValidUntil en
 
 from __future__ import annotations
 
-import base64
 import threading
 import time
 import traceback
@@ -150,7 +149,7 @@ class Ec2:
             purchase="spot" if spot else "on-demand",
             role=profile,
             tags={**tags, layout.TAG_FLEET_ID: fleet.id},
-            user_data=base64.b64decode(data["UserData"]).decode(),
+            user_data=data["UserData"].decode(),
             public_key=self._key,
         )
         machine = Machine(self._net, number, self._folder / f"machine-{number}", described, self._image)

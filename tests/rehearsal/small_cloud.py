@@ -18,6 +18,7 @@ from unittest import mock
 import boto3
 import yaml
 from moto.moto_api import recorder as moto_recorder
+from moto.moto_server import werkzeug_app
 from moto.server import ThreadedMotoServer
 
 from tests import servers
@@ -112,7 +113,9 @@ def small_cloud(image: str, folder: Path, say: Callable[[str], None]) -> Iterato
         # Ours look into the store as the launcher does; the user's own credentials stay out of it.
         ours = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         record = {"MOTO_RECORDER_FILEPATH": str(folder / "aws-requests.jsonl")}
-        stack.enter_context(mock.patch.dict(os.environ, {**ours, **servers.CREDENTIALS, **record}, clear=True))
+        stack.enter_context(
+            mock.patch.dict(os.environ, {**ours, **servers.CREDENTIALS, **record}, clear=True)
+        )
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="f1tenth-rehearsal-")))
         for name in ("laptop", "weed"):
             (scratch / name).mkdir()
@@ -120,10 +123,13 @@ def small_cloud(image: str, folder: Path, say: Callable[[str], None]) -> Iterato
         weed = _Later(functools.partial(servers.weed, scratch / "weed"), stack)
         net = stack.enter_context(network.network())
         key = _ssh_key(scratch)
-        logging.getLogger("werkzeug").setLevel(logging.WARNING)  # every request of moto's
+        # moto tells of every request, and by a traceback of a service that it does not know, such as prices.
+        logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
+        werkzeug_app.print = lambda *_: None  # type: ignore[attr-defined]
         moto = ThreadedMotoServer(ip_address=net.address, port=0, verbose=False)
         moto.start()
         stack.callback(moto.stop)
+        moto_recorder._location = str(folder / "aws-requests.jsonl")  # read from the environment at import only
         moto_recorder.start_recording()
         stack.callback(moto_recorder.stop_recording)
         endpoint = f"http://{net.address}:{moto.get_host_and_port()[1]}"
@@ -206,4 +212,3 @@ def _ssh_key(folder: Path) -> Path:
     key = folder / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     return key
-
