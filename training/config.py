@@ -77,7 +77,12 @@ class TrainingSettings(Section):
     save_interval_s: float = setting(
         300.0, "seconds between checkpoints, whichever comes first", ge=1, le=86_400
     )
-    keep_checkpoints: int = setting(3, "newest checkpoints kept on this computer", ge=2, le=1000)
+    keep_checkpoints: int = setting(
+        3, "newest checkpoints kept on this computer; in S3 all are, until you prune", ge=2, le=1000
+    )
+    milestone_frequency: int = setting(
+        0, "timesteps between checkpoints that are kept for good; 0: none", ge=0, le=1_000_000_000
+    )
     resume_unfinished: bool = setting(True, "continue the newest unfinished run that has the same settings")
     seed: int = setting(0, "seed of everything random", ge=0, le=4_294_967_295)
     num_agents: int = setting(2, "cars that learn together; sac has one whatever this says", ge=1, le=64)
@@ -95,7 +100,7 @@ class RewardSettings(Section):
 
     progress: float = setting(1.0, "per metre driven forward along the centre line", ge=-1000, le=1000)
     trajectory: float = setting(0.0, "closeness to a pure-pursuit action, 0 to 1 a step", ge=-1000, le=1000)
-    collision: float = setting(-10.0, "once, when the car hits something", ge=-1000, le=1000)
+    collision: float = setting(-5.0, "once, when the car hits something", ge=-1000, le=1000)
     steering_smoothness: float = setting(
         0.0, "per full change of steering between decisions (negative: smoother)", ge=-1000, le=1000
     )
@@ -121,15 +126,16 @@ class EnvSettings(Section):
     profile: Literal["training", "f1tenth_gym"] = setting(
         "training", "physics: mended for learning, or equal to f1tenth_gym v1.0.0 in every quirk"
     )
-    num_envs: int = setting(16, "environments that step together", ge=1, le=65_536)
+    num_envs: int = setting(64, "environments that step together", ge=1, le=65_536)
     tracks: Texts = setting(
         tuple(f"generated-{seed}" for seed in range(1, 17)),
         "tracks to learn on",
         legal=f"{TRACKS}, not empty",
         min_length=1,
     )
-    beams: int = setting(20, "lidar beams over 4.7 rad", ge=3, le=1080)
+    beams: int = setting(36, "lidar beams over 4.7 rad", ge=3, le=1080)
     scans_stacked: int = setting(2, "scans in an observation, the newest and those before it", ge=1, le=16)
+    proprioception: bool = setting(True, "see steering angle, yaw rate and the previous action too")
     scan_range_m: float = setting(10.0, "scans are clipped to this and divided by it", ge=1, le=30)
     scan_noise_m: float = setting(0.0, "standard deviation of the lidar's noise", ge=0, le=1)
     action_repeat: int = setting(
@@ -160,29 +166,47 @@ class EnvSettings(Section):
 class SacSettings(Section):
     """Soft actor-critic, by the names of stable-baselines3."""
 
-    learning_rate: float = setting(3e-4, "step size of Adam, for actor, critics and entropy", gt=0, le=1)
+    learning_rate: float = setting(1e-3, "step size of Adam, for actor, critics and entropy", gt=0, le=1)
     buffer_size: int = setting(
         1_000_000, "transitions that the replay buffer holds", ge=1_000, le=100_000_000
     )
-    batch_size: int = setting(256, "transitions in one update", ge=1, le=65_536)
-    gamma: float = setting(0.95, "discount per decision", ge=0, le=1)
+    batch_size: int = setting(128, "transitions in one update", ge=1, le=65_536)
+    gamma: float = setting(0.98, "discount per decision", ge=0, le=1)
     tau: float = setting(0.01, "share of the critics that their targets take over per update", gt=0, le=1)
     net_arch: Sizes = setting(
         (256, 256), "units of each hidden layer, actor and critics", min_length=1, max_length=8
     )
     learning_starts: int = setting(
-        2_000, "timesteps of random driving before the first update", ge=0, le=100_000_000
+        4_000,
+        "timesteps before the first update: random driving, or the guide's with noise",
+        ge=0,
+        le=100_000_000,
     )
     train_freq: int = setting(1, "steps of all environments between rounds of updates", ge=1, le=10_000)
-    gradient_steps: int = setting(4, "updates in a round", ge=1, le=10_000)
+    gradient_steps: int = setting(8, "updates in a round", ge=1, le=10_000)
     ent_coef: Literal["auto"] | Entropy = setting("auto", "weight of the entropy; auto learns it")
     target_entropy: Literal["auto"] | Entropy = setting(
-        "auto", "entropy that auto aims at; auto: -2 (two actions)"
+        -4.0, "entropy that ent_coef auto aims at; auto: -2, minus the number of actions"
     )
     average_tau: float = setting(
-        0.002, "share of the newest policy in the averaged one, per update; that one is kept", gt=0, le=1
+        0.005, "share of the newest policy in the averaged one, per update; that one is kept", gt=0, le=1
     )
     torch_threads: int = setting(1, "threads of torch on a CPU", ge=1, le=256)
+
+
+class GuideSettings(Section):
+    """A driver that knows the map and shows the policy the way at first; none: learn by trial and error alone."""
+
+    driver: Literal["none", "pure_pursuit", "racing_line"] = setting(
+        "racing_line", "who shows the way, for one car that learns"
+    )
+    weight: float = setting(
+        100.0, "of the squared distance from the guide's action in the actor's loss, at first", gt=0, le=1e6
+    )
+    timesteps: int = setting(40_000, "timesteps over which that weight falls to 0", ge=1, le=10_000_000_000)
+    noise: float = setting(
+        0.2, "standard deviation around the guide's actions before sac.learning_starts", ge=0, le=2
+    )
 
 
 class EvaluationSettings(Section):
@@ -264,6 +288,7 @@ class AwsSettings(Section):
     aws_region: str = setting(
         "us-east-2",
         "region; prices differ by three times between regions",
+        legal="name of a region, as us-east-2",
         pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$",
     )
     availability_zones: Texts = setting((), "zones to use; empty: all of the region")
@@ -276,20 +301,27 @@ class AwsSettings(Section):
     project_name: str = setting(
         "f1tenth",
         "in the name and tags of all that is made",
+        legal="1 to 20 of a-z, 0-9 and -, neither first nor last a -",
         pattern=r"^[a-z0-9](?:[a-z0-9-]{0,18}[a-z0-9])?$",
     )
     s3_bucket_name: str | None = setting(
-        None, "bucket; null: <project>-<account>-<region>", pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
+        None,
+        "bucket; null: <project>-<account>-<region>",
+        legal="3 to 63 of a-z, 0-9, . and -, first and last no sign | null",
+        pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
     )
     s3_transfer_acceleration: bool = setting(
         False, "upload through the nearest edge; costs $0.04 per GB more"
     )
     volume_size_gb: int = setting(50, "disk of the instance", ge=20, le=16_384)
-    vpc_id: str | None = setting(None, "network; null: the default one", pattern=r"^vpc-[0-9a-f]{8,17}$")
+    vpc_id: str | None = setting(
+        None, "network; null: the default one", legal="vpc-… | null", pattern=r"^vpc-[0-9a-f]{8,17}$"
+    )
     subnet_ids: Texts = setting((), "subnets; empty: one of each zone")
     open_ports_to: str = setting(
         "none",
-        "who reaches ports 22 and 6006: none, my-ip, or one IPv4 address",
+        "who reaches ports 22 and 6006",
+        legal="none | my-ip | one IPv4 address",
         pattern=r"^(none|my-ip|[0-9]{1,3}([.][0-9]{1,3}){3})$",
     )
     max_hours: float = setting(6.0, "the fleet ends after this, whatever happens", gt=0, le=720)
@@ -305,6 +337,7 @@ class Config(Section):
     training: TrainingSettings = TrainingSettings()
     env: EnvSettings = EnvSettings()
     sac: SacSettings = SacSettings()
+    guide: GuideSettings = GuideSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     wandb: WandbSettings = WandbSettings()
     tensorboard: TensorboardSettings = TensorboardSettings()
@@ -369,6 +402,7 @@ CHANGEABLE = (
     "training.save_frequency",
     "training.save_interval_s",
     "training.keep_checkpoints",
+    "training.milestone_frequency",
     "training.device",
     "training.report",
     "evaluation.",

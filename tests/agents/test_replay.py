@@ -18,7 +18,7 @@ WIDTH, ENVS = 3, 2
 
 def make(rows: int) -> CompactReplay:
     box = spaces.Box(-1, 1, (WIDTH,), np.float32)
-    return CompactReplay(rows * ENVS, box, spaces.Box(-1, 1, (2,), np.float32), n_envs=ENVS)
+    return CompactReplay(rows * ENVS, box, spaces.Box(-1, 1, (2,), np.float32), n_envs=ENVS, guide_dim=2)
 
 
 def drive(replay: CompactReplay, steps: int, seed: int = 0, end_share: float = 0.3) -> list[list[tuple]]:
@@ -31,7 +31,10 @@ def drive(replay: CompactReplay, steps: int, seed: int = 0, end_share: float = 0
         done, cut = rng.random(ENVS) < end_share, rng.random(ENVS) < 0.5
         following = rng.random((ENVS, WIDTH), dtype=np.float32)
         infos = [{"TimeLimit.truncated": bool(c)} if d else {} for d, c in zip(done, cut, strict=True)]
+        # Not every step has a guide: one that has faded is not asked.
+        replay.guide = rng.random((ENVS, 2), dtype=np.float32) if rng.random() < 0.7 else None
         replay.add(observation, following, action, reward, done, infos)
+        guide = np.zeros((ENVS, 2)) if replay.guide is None else replay.guide
         truth.append(
             [
                 (
@@ -40,6 +43,7 @@ def drive(replay: CompactReplay, steps: int, seed: int = 0, end_share: float = 0
                     following[e].copy(),
                     reward[e],
                     float(done[e] and not cut[e]),
+                    guide[e],
                 )
                 for e in range(ENVS)
             ]

@@ -11,6 +11,7 @@ import pytest
 
 from training.agents import replay_segments, state
 from training.agents.codec import decode
+from training.agents.replay import CompactReplay
 from training.agents.sac import FastSAC
 from training.config import Config, load_config
 from training.envs.vec_env import RaceVecEnv
@@ -74,6 +75,8 @@ def settings(num_envs: int, **changes: object) -> Config:
         "sac.buffer_size": 1500,
         "sac.learning_starts": 200,
         "sac.gradient_steps": 2,
+        # Still there when a run is resumed, gone before its end.
+        "guide.timesteps": 1100,
         "evaluation.frequency": 600,
         "evaluation.starts": 2,
         **changes,
@@ -86,8 +89,8 @@ def begin(config: Config, store: Path, *, resume: bool = False) -> Session:
     seed = config.training.seed
     seed_everything(seed if not resume else seed + 99)  # a resume must not depend on what seeding left behind
     tracks = [Track.load(name) for name in config.env.tracks]
-    env = RaceVecEnv(config.env, tracks, seed)
-    learner = FastSAC(env, config.sac, seed=seed, device="cpu")
+    env = RaceVecEnv(config.env, tracks, seed, config.guide.driver)
+    learner = FastSAC(env, config.sac, seed=seed, device="cpu", guide=config.guide)
     parts = Parts(learner, env, Keeper(config, tracks))
     storage = open_store(str(store))
     lineage = claim(storage, RUN, TYPE, attempt=2 if resume else 1)
@@ -147,6 +150,7 @@ ITEMS = (
     "generators.batches",
     "generators.starts",
     "replay",
+    "guides",
     "keeper",
 )
 
@@ -204,6 +208,14 @@ def test_a_state_item_left_out_is_noticed(saved, monkeypatch, item):
     monkeypatch.setattr(state, "restore", forgetful)
     if item == "replay":
         monkeypatch.setattr(replay_segments, "paste", lambda *_: None)
+    if item == "guides":
+        honest_paste = replay_segments.paste
+
+        def unguided(replay: CompactReplay, *arguments: Any) -> None:
+            honest_paste(replay, *arguments)
+            replay.guides[:] = 0.0
+
+        monkeypatch.setattr(replay_segments, "paste", unguided)
     if item == "keeper":
         monkeypatch.setattr(Keeper, "load_state", lambda *_: None)
     second = begin(mutant_settings(), saved.store, resume=True)

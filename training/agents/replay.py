@@ -21,6 +21,7 @@ class Transitions(NamedTuple):
     next_observations: NDArray[np.float32]
     rewards: NDArray[np.float32]
     dones: NDArray[np.float32]  # terminated; a truncated episode goes on for the critic
+    guides: NDArray[np.float32]  # what the guide would have done; (n, 0) without one
 
 
 class CompactReplay(ReplayBuffer):
@@ -30,13 +31,14 @@ class CompactReplay(ReplayBuffer):
     aside in `final_observations`. Memory per transition: 4 (D + actions + 2) + 1 bytes, and 4 D per episode.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - stable-baselines3's signature
         self,
         buffer_size: int,
         observation_space: spaces.Box,
         action_space: spaces.Box,
         device: Any = "cpu",  # noqa: ANN401 - stable-baselines3's signature
         n_envs: int = 1,
+        guide_dim: int = 0,
         **_unused: object,
     ) -> None:
         rows = max(buffer_size // n_envs, 2)
@@ -48,6 +50,9 @@ class CompactReplay(ReplayBuffer):
         self.actions = np.zeros((rows + 1, n_envs, self.action_dim), dtype=np.float32)
         self.rewards = np.zeros((rows + 1, n_envs), dtype=np.float32)
         self.dones = np.zeros((rows + 1, n_envs), dtype=np.bool_)
+        # The guide's actions, of those steps for which somebody sets `guide` before `add`.
+        self.guides = np.zeros((rows + 1, n_envs, guide_dim), dtype=np.float32)
+        self.guide: NDArray[np.float32] | None = None
         # Number of the episode's end among all ends so far, -1 within an episode.
         self.final_number = np.full((rows + 1, n_envs), -1, dtype=np.int64)
         self.final_observations = np.zeros((64, width), dtype=np.float32)
@@ -79,6 +84,7 @@ class CompactReplay(ReplayBuffer):
         self.actions[row] = action.reshape(self.n_envs, self.action_dim)
         self.rewards[row] = reward
         self.dones[row] = done
+        self.guides[row] = 0.0 if self.guide is None else self.guide
         self.dropped += int((self.final_number[row] >= 0).sum())
         self.final_number[row] = -1
         for e in np.flatnonzero(done):
@@ -87,6 +93,14 @@ class CompactReplay(ReplayBuffer):
         self.steps += 1
         self.observations[self.steps % self.rows] = next_obs
         self.pos, self.full = self.steps % self.rows, self.steps >= self.rows - 1
+
+    def break_off(self) -> None:
+        """End every episode at the newest row, as if truncated there: what comes next does not follow from it."""
+        if self.steps == 0:
+            return
+        row = (self.steps - 1) % self.rows
+        for e in np.flatnonzero(self.final_number[row] < 0):
+            self.final_number[row, e] = self.keep_final(self.observations[self.steps % self.rows, e])
 
     def pick(self, rng: np.random.Generator, count: int) -> Transitions:
         """Draw `count` transitions uniformly, with replacement."""
@@ -108,6 +122,7 @@ class CompactReplay(ReplayBuffer):
             following,
             self.rewards[row, env],
             self.dones[row, env].astype(np.float32),
+            self.guides[row, env],
         )
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> Any:  # noqa: ANN401

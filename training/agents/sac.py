@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.vec_env import VecEnv
 
-    from training.config import SacSettings
+    from training.config import GuideSettings, SacSettings
 
 
 class FastSAC(SAC):
@@ -35,7 +35,7 @@ class FastSAC(SAC):
 
     replay_buffer: CompactReplay
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the run's own settings, by name
         self,
         env: VecEnv,
         settings: SacSettings,
@@ -43,6 +43,7 @@ class FastSAC(SAC):
         seed: int,
         device: torch.device | str,
         mixed_precision: bool = False,
+        guide: GuideSettings | None = None,
     ) -> None:
         super().__init__(
             "MlpPolicy",
@@ -56,6 +57,7 @@ class FastSAC(SAC):
             train_freq=settings.train_freq,
             gradient_steps=settings.gradient_steps,
             replay_buffer_class=CompactReplay,
+            replay_buffer_kwargs={"guide_dim": 2 if _leads(guide) else 0},
             ent_coef=settings.ent_coef,
             target_entropy=settings.target_entropy,
             policy_kwargs={"net_arch": list(settings.net_arch)},
@@ -73,6 +75,7 @@ class FastSAC(SAC):
         self.average = Stack(1, self.update.actor.sizes, self.device)
         self.average.flat.copy_(self.update.actor.flat)
         self.average_tau = settings.average_tau
+        self.guide = guide if _leads(guide) else None
         self.losses: dict[str, float] = {}
 
     def collect_rollouts(
@@ -90,6 +93,7 @@ class FastSAC(SAC):
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
         """Update `gradient_steps` times; the whole round's batches are gathered at once."""
         self.update.set_learning_rate(self.lr_schedule(self._current_progress_remaining))
+        self.update.guide_weight = self.guide_weight()
         picked = self.replay_buffer.pick(self.rng, gradient_steps * batch_size)
         batches = self._batches(picked, gradient_steps, batch_size)
         actions = picked.actions.shape[1]
@@ -128,11 +132,28 @@ class FastSAC(SAC):
         n_envs: int = 1,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return exploring actions (E, 2), for the environment and for the replay: they are the same here."""
-        if self.num_timesteps < learning_starts:
+        self.replay_buffer.guide = reference = self._reference()
+        if reference is not None and self.num_timesteps < learning_starts:
+            # Around the guide's way, not on it: the policy must learn to come back, the critics what leads off.
+            noise = self.guide.noise * self.rng.standard_normal((n_envs, 2))
+            action = np.clip(reference + noise, -1.0, 1.0).astype(np.float32)
+        elif self.num_timesteps < learning_starts:
             action = self.rng.uniform(-1.0, 1.0, size=(n_envs, 2)).astype(np.float32)
         else:
             action = self.explore(self._last_obs)
         return action, action
+
+    def guide_weight(self) -> float:
+        """Return the guide's present weight: it fades over `guide.timesteps`, to nothing."""
+        if self.guide is None:
+            return 0.0
+        return self.guide.weight * max(0.0, 1.0 - self.num_timesteps / self.guide.timesteps)
+
+    def _reference(self) -> NDArray[np.float32] | None:
+        """Return what the guide would do now (E, 2), while it is listened to."""
+        if self.guide_weight() == 0.0:
+            return None
+        return self.env.guide_actions().astype(np.float32)
 
     @torch.no_grad()
     def explore(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -172,3 +193,7 @@ class FastSAC(SAC):
             log_alpha=log_alpha,
             target_entropy=float(self.target_entropy) if learned else None,
         )
+
+
+def _leads(guide: GuideSettings | None) -> bool:
+    return guide is not None and guide.driver != "none"

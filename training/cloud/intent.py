@@ -20,6 +20,8 @@ from training.store.documents import NonNegative, Versioned
 from training.store.manifest import Count, RunName, Sha256, ShortText
 from training.store.storage import Storage
 
+EXPIRED = "expired"  # what the launcher calls a run whose fleet has ended by its date
+ENDS = {"done", "stopped", "failed", EXPIRED}  # states in which a run has no fleet
 LAUNCHING = "launching"  # the phase of a status that only the launcher has written
 FleetId = Literal[""] | Annotated[str, Field(pattern=r"^fleet-[0-9a-f-]{8,60}$")]
 
@@ -43,6 +45,11 @@ class Intent(Versioned):
     prices_usd_per_hour: Annotated[dict[str, NonNegative], Field(default_factory=dict)]
     price_source: ShortText = ""
     fleet_id: FleetId = ""
+
+    def price_of(self, instance_type: str, zone: str) -> float:
+        """Return the price at launch of a machine, $/h; where it is not known, the most that it can be."""
+        known = self.prices_usd_per_hour
+        return known.get(f"{instance_type} {zone}", known.get(instance_type, self.price_cap_usd_per_hour))
 
 
 def read_intent(storage: Storage, run: str) -> Intent | None:

@@ -88,7 +88,7 @@ class Race:
         self.laps.done[chosen] = 0
         self.laps.started_s[chosen] = 0.0
         self.laps.last_s[chosen] = self.laps.best_s[chosen] = np.nan
-        return self._stack.observe(self.world)
+        return self._stack.observe(self.world, self.previous_action)
 
     def step(self, actions: NDArray[Any]) -> Outcome:
         """Take one decision of every car, actions (E, N, 2) in [-1, 1] (clipped)."""
@@ -104,7 +104,7 @@ class Race:
         terms = reward.terms(self.settings.reward, decision)
         self.previous_action = action
         return Outcome(
-            observations=self._stack.observe(self.world),
+            observations=self._stack.observe(self.world, self.previous_action),
             rewards=np.add.reduce(list(terms.values())),
             terminated=collided | (self.world.progress_m < -WRONG_WAY_M),
             truncated=self.world.time_s >= self.settings.max_episode_s - 1e-9,

@@ -9,6 +9,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
 from training.envs import observation
+from training.envs.opponents import make_driver
 from training.envs.race import Race
 
 if TYPE_CHECKING:
@@ -28,9 +29,12 @@ class RaceVecEnv(VecEnv):
     is not a terminated one) and "episode": return r, length l, laps, best_lap_s, progress_m, collided, reward terms.
     """
 
-    def __init__(self, settings: EnvSettings, tracks: Sequence[Track], seed: int = 0) -> None:
+    def __init__(
+        self, settings: EnvSettings, tracks: Sequence[Track], seed: int = 0, guide: str = "none"
+    ) -> None:
         self.render_mode = None  # stable-baselines3 asks for it
         self.race = Race(settings, tracks, settings.num_envs, 1, seed)
+        self.guide = None if guide == "none" else make_driver(guide, settings.speed_cap_mps)
         low, high = observation.bounds(settings)
         super().__init__(
             settings.num_envs,
@@ -70,6 +74,10 @@ class RaceVecEnv(VecEnv):
             for total in self._sums.values():
                 total[dones] = 0.0
         return observations, outcome.rewards[:, 0].astype(np.float32), dones, infos
+
+    def guide_actions(self) -> NDArray[np.float64]:
+        """Return what the guide would do now, actions (E, 2); the map is known to it."""
+        return self.race.actions_of(self.guide.act(self.race.world))[:, 0]
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next steps depend on."""
