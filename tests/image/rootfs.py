@@ -17,7 +17,7 @@ REPOSITORY = HERE.parents[1]
 CACHE = Path(os.environ.get("F1TENTH_IMAGE_CACHE", REPOSITORY / ".cache" / "image"))
 SUITE = "bookworm"
 PACKAGES = HERE / "rootfs-packages.txt"
-BAKED_IMAGE = "localhost/f1tenth-baked:latest"
+BAKED_IMAGE = os.environ.get("F1TENTH_BAKED_IMAGE", "localhost/f1tenth-baked:latest")
 # On the baked image: the hash of all that it was made from, so that a rehearsal knows whether it is of this tree.
 TREE_LABEL = "f1tenth.tree"
 # The code is not among them: it comes with each run's bundle and only warms a cache here.

@@ -28,7 +28,9 @@ def find() -> Baked:
         raise NotBaked("there is no baked root")
     tree = (described[0].get("Labels") or {}).get(TREE_LABEL, "")
     if tree != tree_hash():
-        raise NotBaked(f"the baked root is of another tree, {tree[:12] or 'unknown'}, this one is {tree_hash()[:12]}")
+        raise NotBaked(
+            f"the baked root is of another tree, {tree[:12] or 'unknown'}, this one is {tree_hash()[:12]}"
+        )
     made = datetime.fromisoformat(described[0]["Created"][:19]).replace(tzinfo=timezone.utc)
     age_h = (datetime.now(timezone.utc) - made).total_seconds() / 3600
     size_gb = described[0]["Size"] / 1e9

@@ -129,7 +129,9 @@ def small_cloud(image: str, folder: Path, say: Callable[[str], None]) -> Iterato
         moto = ThreadedMotoServer(ip_address=net.address, port=0, verbose=False)
         moto.start()
         stack.callback(moto.stop)
-        moto_recorder._location = str(folder / "aws-requests.jsonl")  # read from the environment at import only
+        moto_recorder._location = str(
+            folder / "aws-requests.jsonl"
+        )  # read from the environment at import only
         moto_recorder.start_recording()
         stack.callback(moto_recorder.stop_recording)
         endpoint = f"http://{net.address}:{moto.get_host_and_port()[1]}"
