@@ -22,6 +22,8 @@ from tests.rehearsal.telling import Teller
 from tests.rehearsal.waiting import Waiting
 
 KEPT_FOLDERS = 5
+# Every wait has a bound of its own, stretched where the computer is busy; this one is for whatever was forgotten.
+LIMIT_S = {"story": 2_400, "chaos": 4 * 3600}
 PROGRAMS = ("podman", "ip", "nsenter", "setpriv", "ssh", "ssh-keygen", "journalctl")
 
 
@@ -45,6 +47,8 @@ def main() -> int:
         return 0
     # A rehearsal that is told to end takes its machines along, as after Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGALRM, _out_of_time)
+    signal.alarm(LIMIT_S[given.what])
     folder = new_folder()
     tell = Teller(folder / "story.log", plain=given.plain)
     if given.what == "chaos":
@@ -52,6 +56,11 @@ def main() -> int:
 
         return chaos.play(root, folder, tell, given.cases)
     return tell_story(root, folder, tell)
+
+
+def _out_of_time(*_: object) -> None:
+    signal.alarm(120)  # and again, should the taking down hang as well
+    raise TimeoutError("the rehearsal has used up its time")
 
 
 def missing() -> str:
@@ -90,6 +99,7 @@ def tell_story(root: baked.Baked, folder: Path, tell: Teller) -> int:
     finally:
         reference.remove()
         left = small_cloud.leftovers()
+        signal.alarm(0)
         if left:
             tell.say(f"LEFT BEHIND: {', '.join(left)}")
     tell.table(

@@ -1,7 +1,7 @@
 """A thin gateway in front of the S3 server: writes down every request, answers what the server does not know.
 
-Objects are the server's. The bucket's configuration is kept here, as it was sent, so that a test can look at it. Where
-the server is reached can be changed at any time: a proxy that spoils requests may come between.
+Objects are the server's. The bucket's configuration is kept here, as it was sent, so that a test can look at it. A
+chaos case may let requests fail or wait.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,6 +52,8 @@ class Gateway(ThreadingHTTPServer):
         self.requests: list[Request] = []
         # bucket → subresource → the body that was put
         self.configuration: dict[str, dict[str, bytes]] = {}
+        # What a chaos case lets go wrong: client's address and path → a status to answer, 0 for none.
+        self.spoil: Callable[[str, str], int] = lambda *_: 0
         self._log = log
         self._lock = threading.Lock()
 
@@ -87,7 +90,11 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body()
         status = 0
         try:
-            status = self._configure(body)
+            status = self.server.spoil(self.client_address[0], self.path)
+            if status:
+                self._answer(status, b"")
+            else:
+                status = self._configure(body)
             if not status:
                 status = self._forward(body)
         except (OSError, http.client.HTTPException):

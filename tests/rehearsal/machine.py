@@ -22,6 +22,7 @@ TESTS = HERE.parent
 # systemd's own signal for "power off", sent as an instance's power button is pressed.
 POWER_BUTTON = signal.SIGRTMIN + 4
 TRAINING = "f1tenth-training.service"
+PODMAN_S = 600.0  # the longest that any call of it may take on a busy computer
 
 
 class Moments(NamedTuple):
@@ -51,8 +52,13 @@ class Machine:
         self._state = folder / "metadata.json"
         self._write_metadata()
         self._imds = self._start_imds()
-        self._pid = self._start_container(image)
-        self._pidfd = os.pidfd_open(self._pid)
+        self._pidfd = -1
+        try:
+            self._pid = self._start_container(image)
+            self._pidfd = os.pidfd_open(self._pid)
+        except BaseException:
+            self.remove()
+            raise
         self._last = Moments(self.begun, 0.0, 0.0, 0.0)
 
     # --- the world acts on it ---
@@ -142,7 +148,9 @@ class Machine:
             "-o",
             "short-precise",
         ]
-        return subprocess.run([*command, *options], check=False, capture_output=True, text=True).stdout
+        return subprocess.run(
+            [*command, *options], check=False, capture_output=True, text=True, timeout=PODMAN_S
+        ).stdout
 
     def metadata_requests(self) -> list[str]:
         """Return what was asked of the metadata service."""
@@ -156,6 +164,8 @@ class Machine:
         self._imds.kill()
         self._imds.wait()
         network.delete_namespace(self.namespace)
+        if self._pidfd >= 0 and self.is_on:
+            self.off_at = time.monotonic()
         with contextlib.suppress(OSError):
             os.close(self._pidfd)
         if (self.folder / "journal").exists():
@@ -203,7 +213,7 @@ def podman(*arguments: str, check: bool = True) -> str:
     """Run podman under the tests' configuration and return what it prints."""
     environment = {**os.environ, "CONTAINERS_CONF": str(TESTS / "image" / "containers.conf")}
     done = subprocess.run(
-        ["podman", *arguments], check=False, env=environment, text=True, capture_output=True
+        ["podman", *arguments], check=False, env=environment, text=True, capture_output=True, timeout=PODMAN_S
     )
     if check and done.returncode != 0:
         raise RuntimeError(f"podman {' '.join(arguments[:3])} …: {done.stderr.strip()[-2000:]}")

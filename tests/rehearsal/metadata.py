@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 
+from tests.servers import CREDENTIALS
+
 NOTICE = "meta-data/spot/instance-action"
 REBALANCE = "meta-data/events/recommendations/rebalance"
 
@@ -81,15 +83,19 @@ def rebalance(at: datetime) -> str:
 
 
 def credentials() -> str:
-    """Return a role's temporary credentials; the emulators take any."""
+    """Return a role's credentials, as the S3 server checks them.
+
+    A session token it would check as well, against roles of its own that it does not have: so it is empty, which
+    botocore does not send.
+    """
     until = datetime.now(timezone.utc) + timedelta(hours=6)
     return json.dumps(
         {
             "Code": "Success",
             "Type": "AWS-HMAC",
-            "AccessKeyId": "ASIAREHEARSAL0000000",
-            "SecretAccessKey": "rehearsal",
-            "Token": "rehearsal",
+            "AccessKeyId": CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            "SecretAccessKey": CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+            "Token": "",
             "LastUpdated": f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}",
             "Expiration": f"{until:%Y-%m-%dT%H:%M:%SZ}",
         }

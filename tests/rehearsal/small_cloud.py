@@ -29,6 +29,9 @@ from tests.rehearsal.ec2 import Ec2
 from tests.rehearsal.gateway import Gateway
 
 PROJECT = "rehearsal"
+COMMAND_S = (
+    1_200.0  # the longest that a command of the launcher may take: the launch follows to the first step
+)
 
 
 class SmallCloud(NamedTuple):
@@ -79,11 +82,15 @@ class Launcher:
         """Hear what a started command says until it ends, and return it."""
         said = []
         assert process.stdout is not None
+        watchdog = threading.Timer(COMMAND_S, process.kill)
+        watchdog.daemon = True
+        watchdog.start()
         for line in process.stdout:
             said.append(line)
             self._keep(line)
             if not quiet:
                 self._hear(line.rstrip())
+        watchdog.cancel()
         self._keep(f"(exit code {process.wait()})\n")
         return "".join(said)
 
@@ -144,29 +151,28 @@ def small_cloud(image: str, folder: Path, say: Callable[[str], None]) -> Iterato
         yield SmallCloud(folder, net, account, ec2, s3, key)
 
 
-def remove_leftovers() -> list[str]:
-    """Remove what rehearsals that were killed left behind; those that live keep theirs."""
+def remove_leftovers(of: Callable[[str], bool] | None = None) -> list[str]:
+    """Remove what rehearsals left behind, by default those that were killed; those that live keep theirs."""
+    removable = of or _of_the_dead
     gone = []
     for name in machines.containers():
-        if _dead(name):
+        if removable(name):
             machines.podman("rm", "--force", "--time", "0", name, check=False)
             gone.append(name)
     for name in network.namespaces():
-        if _dead(name):
+        if removable(name):
             network.delete_namespace(name)
             gone.append(name)
     for name in network.bridges():
-        if _dead(name):
+        if removable(name):
             network.ip("link", "delete", name, check=False)
             gone.append(name)
     return gone
 
 
 def leftovers() -> list[str]:
-    """Return what this process still has: containers, namespaces, bridges."""
-    mine = f"{network.PREFIX}{os.getpid()}"
-    names = [*machines.containers(), *network.namespaces(), *network.bridges()]
-    return [name for name in names if name == mine or name.startswith(f"{mine}-")]
+    """Return what this process still has, containers, namespaces, bridges, and remove it."""
+    return remove_leftovers(lambda name: network.owner_pid(name) == os.getpid())
 
 
 class _Later:
@@ -205,7 +211,7 @@ class _Later:
         self._thread.join()
 
 
-def _dead(name: str) -> bool:
+def _of_the_dead(name: str) -> bool:
     pid = network.owner_pid(name)
     return pid is not None and not Path(f"/proc/{pid}").exists()
 

@@ -137,7 +137,7 @@ def launch(stage: Stage) -> float:
         )
         stage.reference.start(stage.storage, RUN)
         machine = stage.wait.until("a machine", lambda: next(iter(stage.machines), None), 60)
-        stage.wait.until("the first step", lambda: machine.step > 0, 240, process)
+        stage.wait.until("the first step", lambda: machine.step > 0, 240, process, machine)
         took_s = time.monotonic() - machine.begun
         moments = machine.moments()
         details.append(
@@ -152,7 +152,7 @@ def launch(stage: Stage) -> float:
 def checkpoint(stage: Stage) -> None:
     with stage.tell.phase("checkpoint") as details:
         stage.wait.until(f"a checkpoint beyond step {INTERRUPT_AFTER:,}",
-                         lambda: stage.pointer_step() >= INTERRUPT_AFTER, 180)  # fmt: skip
+                         lambda: stage.pointer_step() >= INTERRUPT_AFTER, 180, alive=stage.machines[0])  # fmt: skip
         status = stage.launcher("status", RUN, quiet=True)
         assert f"run         {RUN}: running" in status
         details.append(f"step {stage.pointer_step():,} is safe in S3")
@@ -212,7 +212,7 @@ def resume(stage: Stage, step: int) -> float:
     """Follow the second machine to its first new step; return the seconds from its beginning to it."""
     with stage.tell.phase("resume") as details:
         machine = stage.machines[1]
-        stage.wait.until("the first new step", lambda: machine.step > step, 240)
+        stage.wait.until("the first new step", lambda: machine.step > step, 240, alive=machine)
         took_s = time.monotonic() - machine.begun
         machine.moments()
         attempt = stage.attempts()[1]

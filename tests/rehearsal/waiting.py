@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from tests.rehearsal.ec2 import Ec2
+from tests.rehearsal.machine import Machine
 
 Found = TypeVar("Found")
 POLL_S = 0.5
@@ -31,10 +32,12 @@ class Waiting:
         look: Callable[[], Found | None],
         within_s: float,
         launcher: subprocess.Popen[Any] | None = None,
+        alive: Machine | None = None,
     ) -> Found:
         """Return what `look` finds, as soon as it is true; AssertionError names what did not come.
 
-        within_s: on a quiet computer. launcher: a command that must not fail meanwhile.
+        within_s: on a quiet computer. launcher: a command that must not fail meanwhile. alive: a machine
+        that must stay on meanwhile.
         """
         begun = time.monotonic()
         while True:
@@ -45,6 +48,8 @@ class Waiting:
                 raise AssertionError(f"the tick of EC2 failed:\n{self._ec2.fault}")
             if launcher is not None and launcher.poll() not in {None, 0}:
                 raise AssertionError(f"./launch.py ended with {launcher.returncode} before {what}")
+            if alive is not None and not alive.is_on:
+                raise AssertionError(f"{alive.name} went off before {what}")
             waited_s = time.monotonic() - begun
             assert waited_s < within_s * slowness(), f"{what}: not within {waited_s:.0f} s"
             time.sleep(POLL_S)
