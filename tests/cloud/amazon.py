@@ -77,7 +77,7 @@ class Account(NamedTuple):
             text=True,
             check=False,
             env={**self.environment, **(env or {})},
-            timeout=120,
+            timeout=300,
         )
 
     @property
