@@ -45,7 +45,8 @@ def main() -> int:
     if given.what == "baked":
         print(root.description)
         return 0
-    # A rehearsal that is told to end takes its machines along, as after Ctrl-C.
+    # A rehearsal that is told to end takes its machines along; a shell's background jobs would not hear Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     signal.signal(signal.SIGALRM, _out_of_time)
     signal.alarm(LIMIT_S[given.what])

@@ -6,13 +6,15 @@ import contextlib
 import json
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.cloud.amazon import ROOT, Account
+from tests.rehearsal.machine import Machine
 from tests.servers import free_port
 from training import layout
 from training.store import documents
@@ -21,6 +23,7 @@ from training.store.fencing import read_pointer
 from training.store.manifest import CheckpointRef
 from training.store.storage import NotFound, Storage
 
+TENSORBOARD = "f1tenth-tensorboard.service"
 SSH_OPTIONS = (
     "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
     "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=5", "-o", "ExitOnForwardFailure=yes",
@@ -79,6 +82,44 @@ def tensorboard_runs(url: str) -> list[str]:
             return list(json.loads(reply.read()))
     except (OSError, ValueError):
         return []
+
+
+class Visit(threading.Thread):
+    """Look into whatever machine is up, again and again, until it was seen there: TensorBoard's runs, W&B's files.
+
+    Beside the story, because on a quick computer the training is over before TensorBoard has been imported.
+    """
+
+    def __init__(self, key: Path, machines: Callable[[], list[Machine]]) -> None:
+        super().__init__(name="visit", daemon=True)
+        self.runs: list[str] = []
+        self.files: list[str] = []
+        self._key, self._machines = key, machines
+        self._stopping = threading.Event()
+
+    @property
+    def seen(self) -> bool:
+        """Tell whether both were seen."""
+        return bool(self.runs and self.files)
+
+    def run(self) -> None:
+        """Go on until both are seen, or stop() is called."""
+        while not self.seen and not self._stopping.wait(2.0):
+            for machine in self._machines():
+                self.files = (
+                    self.files or machine.run("find", "/var/lib/f1tenth", "-name", "run-*.wandb").split()
+                )
+                if self.runs or machine.show(TENSORBOARD, "ActiveState").get("ActiveState") != "active":
+                    continue
+                with contextlib.suppress(AssertionError), tunnel(self._key, machine.address, 6006) as url:
+                    for _ in range(10):
+                        self.runs = tensorboard_runs(url)
+                        if self.runs or not machine.is_on or self._stopping.wait(1.0):
+                            break
+
+    def stop(self) -> None:
+        """End it."""
+        self._stopping.set()
 
 
 def evaluate(account: Account, run: str, *, tracks: Sequence[str], laps: int) -> list[dict[str, Any]]:
