@@ -93,6 +93,7 @@ clean: ## Remove caches; .venv and runs/ stay
 	find training tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 include ansible/image.mk
+include tests/rehearsal/rehearsal.mk
 
 # --- the virtual environment ---
 .venv/.stamp-venv:
