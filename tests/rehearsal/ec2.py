@@ -120,19 +120,14 @@ class Ec2:
             fleet.state = "deleted"
 
     def _replace_lost(self, fleet: Any) -> None:
-        lost = [request for request in _requests(fleet) if _of(request).state == "terminated"]
-        if not lost or fleet.state != "active":
-            return
-        # moto cannot delete a fleet whose instance is dead already, so what is dead leaves the fleet.
-        fleet.spot_requests = [request for request in fleet.spot_requests if request not in lost]
-        fleet.on_demand_instances = [row for row in fleet.on_demand_instances if row not in lost]
-        fleet.fulfilled_capacity -= len(lost)
-        if fleet.fleet_type != "maintain":
+        # moto takes what is terminated out of a fleet by itself, and leaves it at that.
+        missing = int(fleet.target_capacity - fleet.fulfilled_capacity)
+        if missing < 1 or fleet.state != "active" or fleet.fleet_type != "maintain":
             return
         if fleet.target_capacity_specification.get("DefaultTargetCapacityType") == "spot":
-            fleet.create_spot_requests(len(lost))
+            fleet.create_spot_requests(missing)
         else:
-            fleet.create_on_demand_requests(len(lost))
+            fleet.create_on_demand_requests(missing)
 
     def _boot(self, fleet: Any, instance: Any) -> None:
         tags = {tag["key"]: tag["value"] for tag in instance.get_tags()}
