@@ -23,6 +23,7 @@ from training.store.fencing import read_pointer
 from training.store.manifest import CheckpointRef
 from training.store.storage import NotFound, Storage
 
+EVALUATE_S = 900.0  # a computer that has not driven yet compiles the simulator first
 TENSORBOARD = "f1tenth-tensorboard.service"
 SSH_OPTIONS = (
     "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
@@ -130,7 +131,7 @@ def evaluate(account: Account, run: str, *, tracks: Sequence[str], laps: int) ->
         *(word for track in tracks for word in ("--track", track)),
     ]  # fmt: skip
     done = subprocess.run(
-        command, cwd=ROOT, env=account.environment, capture_output=True, text=True, check=False, timeout=180
+        command, cwd=ROOT, env=account.environment, capture_output=True, text=True, check=False, timeout=EVALUATE_S
     )
     assert done.returncode == 0, done.stdout + done.stderr
     rows: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])["tracks"]

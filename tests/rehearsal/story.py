@@ -279,7 +279,7 @@ def money(stage: Stage) -> None:
         figures = json.loads(stage.launcher("cost", RUN, "--json", quiet=True))
         assert figures["attempts"] == 2
         details.append(
-            f"{figures['paid_hours'] * 3600:.0f} s paid in 2 attempts, {figures['s3_objects']} objects"
+            f"{figures['paid_hours'] * 3600:.0f} s paid in 2 attempts, {figures['s3_writes']} writes to S3"
         )
 
 
