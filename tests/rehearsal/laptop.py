@@ -131,7 +131,13 @@ def evaluate(account: Account, run: str, *, tracks: Sequence[str], laps: int) ->
         *(word for track in tracks for word in ("--track", track)),
     ]  # fmt: skip
     done = subprocess.run(
-        command, cwd=ROOT, env=account.environment, capture_output=True, text=True, check=False, timeout=EVALUATE_S
+        command,
+        cwd=ROOT,
+        env=account.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=EVALUATE_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     rows: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])["tracks"]
