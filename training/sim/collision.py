@@ -1,4 +1,4 @@
-"""Contacts: car against car (boxes), car against the map (footprint, or f1tenth_gym's time to collision)."""
+"""Contacts: car against car (boxes; whose fault: fault.py), car against the map (footprint, time to collision)."""
 
 from __future__ import annotations
 

@@ -8,12 +8,12 @@ for physics, so it is cast once, after the last of the repeated physics steps.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from numba import prange
 
 from training.sim import centerline
+from training.sim.arrays import Atlas, Cars, Rules, Scratch, make_scratch
 from training.sim.collision import (
     TIME_TO_COLLISION_S,
     boxes_overlap,
@@ -23,6 +23,7 @@ from training.sim.collision import (
 )
 from training.sim.compiled import inner, kernel, parallel_kernel
 from training.sim.dynamics import acceleration, integrate, steering_velocity
+from training.sim.fault import NO_CONTACT, judge_contact
 from training.sim.lidar import (
     Beams,
     Rays,
@@ -30,7 +31,6 @@ from training.sim.lidar import (
     cast,
     draw_car,
     exact_directions,
-    make_rays,
     table_directions,
     to_cells,
 )
@@ -54,74 +54,6 @@ _DRAWS = 1 << 62
 # Physics steps after which the place on the centreline is looked up at the latest: 2 m at full speed, well inside the
 # 3 m around the last place that are searched.
 FOLLOW_EVERY = 10
-
-
-class Cars(NamedTuple):
-    """Hold all that a step or a reset changes: E environments, N cars, B beams."""
-
-    states: np.ndarray  # (E, N, 7)
-    scans: np.ndarray  # (E, N, B) m
-    collisions: np.ndarray  # (E, N) bool
-    collision_idx: np.ndarray  # (E, N) the other car's index, -1 for none
-    wall_contacts: np.ndarray  # (E, N) bool
-    arc_m: np.ndarray  # (E, N) place along the centreline
-    lateral_m: np.ndarray  # (E, N) offset from it, left positive
-    progress_m: np.ndarray  # (E, N) way along the centreline since the reset, unwrapped
-    line_index: np.ndarray  # (E, N) where the last projection ended
-    steering_queue: np.ndarray  # (E, N, MAX_STEERING_DELAY) commands on their way, rad
-    friction: np.ndarray  # (E, N) this episode's draws
-    mass_kg: np.ndarray  # (E, N)
-    delay: np.ndarray  # (E, N) steps
-    noise_m: np.ndarray  # (E, N)
-    tick: np.ndarray  # (E,) physics steps since the reset
-    episode: np.ndarray  # (E,) resets so far
-
-
-class Atlas(NamedTuple):
-    """Hold all maps one after the other, and which environment drives on which."""
-
-    field: np.ndarray  # flat, cells
-    first: np.ndarray  # (T,)
-    width: np.ndarray
-    height: np.ndarray
-    origin_x: np.ndarray
-    origin_y: np.ndarray
-    cosine: np.ndarray
-    sine: np.ndarray
-    resolution_m: np.ndarray
-    closed: np.ndarray  # (T,) bool
-    line: np.ndarray  # (P, 2) all centrelines
-    tangent: np.ndarray  # (P, 2)
-    arc_m: np.ndarray  # (P,)
-    line_first: np.ndarray  # (T,)
-    line_count: np.ndarray  # (T,) 0 for a map without a centreline
-    length_m: np.ndarray  # (T,)
-    track_of: np.ndarray  # (E,)
-
-
-class Rules(NamedTuple):
-    """Hold what never changes during a run."""
-
-    beams: Beams
-    vehicle: Vehicle
-    switches: Switches
-    timestep_s: float
-    seeds: np.ndarray  # (E,) uint64
-
-
-class Scratch(NamedTuple):
-    """Hold what a step writes down for one environment and needs no longer; one for each thread."""
-
-    rays: Rays
-    corners: np.ndarray  # (N, 4, 2) m
-    before: np.ndarray  # (N, 3) x m, y m, yaw rad ahead of a physics step
-
-
-@kernel
-def _make_scratch(cars: Cars, atlas: Atlas) -> Scratch:
-    num_cars = cars.states.shape[1]
-    rays = make_rays(cars.scans.shape[2], atlas.field)
-    return Scratch(rays, np.empty((num_cars, 4, 2)), np.empty((num_cars, 3)))
 
 
 @inner
@@ -195,7 +127,7 @@ def _draw_others(cars: Cars, rules: Rules, e: int, n: int, corners: np.ndarray) 
     """Draw the other cars into a scan, then add the noise of this car, episode and step."""
     s = cars.states[e, n]
     for other in range(cars.states.shape[1]):
-        if other != n:
+        if other != n and not cars.out[e, other]:
             draw_car((s[X], s[Y], s[YAW]), corners[other], rules.beams, cars.scans[e, n])
     if rules.switches.independent_noise and cars.noise_m[e, n] > 0.0:
         key = chain(chain(chain(rules.seeds[e], cars.episode[e]), n), cars.tick[e])
@@ -206,16 +138,33 @@ def _draw_others(cars: Cars, rules: Rules, e: int, n: int, corners: np.ndarray) 
 
 
 @inner
-def _mark_overlaps(cars: Cars, e: int, corners: np.ndarray, reach_sq: float) -> None:
+def _mark_overlaps(cars: Cars, e: int, corners: np.ndarray, reach_sq: float, met: np.ndarray) -> None:
+    """Notice cars that touch; met (N, N): pairs that have touched before in this step, and are judged already."""
     num_cars = cars.states.shape[1]
     for i in range(num_cars - 1):
         for j in range(i + 1, num_cars):
             dx = cars.states[e, i, X] - cars.states[e, j, X]
             dy = cars.states[e, i, Y] - cars.states[e, j, Y]
-            if dx * dx + dy * dy <= reach_sq and boxes_overlap(corners[i], corners[j]):
+            if not dx * dx + dy * dy <= reach_sq or cars.out[e, i] or cars.out[e, j]:
+                continue
+            if boxes_overlap(corners[i], corners[j]):
                 cars.collisions[e, i] = cars.collisions[e, j] = True
                 cars.collision_idx[e, i] = j
                 cars.collision_idx[e, j] = i
+                if not met[i, j]:
+                    met[i, j] = True
+                    _judge(cars, e, i, j, corners)
+
+
+@inner
+def _judge(cars: Cars, e: int, i: int, j: int, corners: np.ndarray) -> None:
+    fault_i, fault_j, part_i, part_j = judge_contact(
+        cars.states[e, i], cars.states[e, j], corners[i], corners[j]
+    )
+    cars.at_fault[e, i] |= fault_i
+    cars.at_fault[e, j] |= fault_j
+    cars.contact_part[e, i] = part_i
+    cars.contact_part[e, j] = part_j
 
 
 @inner
@@ -283,21 +232,24 @@ def _step_environment(  # noqa: C901, PLR0912 - the order of a step stays in one
     corners, before = scratch.corners, scratch.before
     reach_sq = rules.vehicle.length**2 + rules.vehicle.width**2
     for n in range(num_cars):
-        cars.collisions[e, n] = cars.wall_contacts[e, n] = False
-        cars.collision_idx[e, n] = -1
+        _forget_contacts(cars, e, n)
+        for other in range(num_cars):
+            scratch.met[n, other] = False
     for r in range(repeat):
         for n in range(num_cars):
             s = cars.states[e, n]
             before[n, 0], before[n, 1], before[n, 2] = s[X], s[Y], s[YAW]
             cars.steering_queue[e, n, cars.tick[e] % MAX_STEERING_DELAY] = actions[e, n, 0]
-            # A car that has hit a wall stands until its next command.
-            if not (footprint and cars.wall_contacts[e, n]):
+            # A car that has hit a wall stands until its next command, one that is out for good.
+            if not ((footprint and cars.wall_contacts[e, n]) or cars.out[e, n]):
                 _drive(cars, rules, e, n, actions[e, n, 1])
         cars.tick[e] += 1
         _fill_all_corners(cars, rules, e, corners)
         if num_cars > 1:
-            _mark_overlaps(cars, e, corners, reach_sq)
+            _mark_overlaps(cars, e, corners, reach_sq, scratch.met)
         for n in range(num_cars):
+            if cars.out[e, n]:
+                continue
             shortest = 0.0
             if not footprint:
                 shortest = _scan_walls(cars, atlas, rules, e, n, scratch.rays)
@@ -312,8 +264,15 @@ def _step_environment(  # noqa: C901, PLR0912 - the order of a step stays in one
                 _follow_line(cars, atlas, e, n, False)
     if footprint:
         for n in range(num_cars):
-            _scan_walls(cars, atlas, rules, e, n, scratch.rays)
-            _draw_others(cars, rules, e, n, corners)
+            if not cars.out[e, n]:
+                _scan_walls(cars, atlas, rules, e, n, scratch.rays)
+                _draw_others(cars, rules, e, n, corners)
+
+
+@inner
+def _forget_contacts(cars: Cars, e: int, n: int) -> None:
+    cars.collisions[e, n] = cars.wall_contacts[e, n] = cars.at_fault[e, n] = False
+    cars.collision_idx[e, n], cars.contact_part[e, n] = -1, NO_CONTACT
 
 
 @inner
@@ -348,7 +307,7 @@ def step_parallel(
     envs = cars.states.shape[0]
     for part in prange(parts):
         rules = Rules(beams, vehicle, switches, timestep_s, seeds)
-        scratch = _make_scratch(cars, atlas)
+        scratch = make_scratch(cars, atlas)
         span = (part * envs // parts, (part + 1) * envs // parts)
         _step_span(cars, atlas, rules, scratch, span, actions, repeat)
 
@@ -356,7 +315,7 @@ def step_parallel(
 @kernel
 def step_serial(cars: Cars, atlas: Atlas, rules: Rules, actions: np.ndarray, repeat: int) -> None:
     """Step all environments `repeat` physics steps on the calling thread (few environments: no hand-over)."""
-    _step_span(cars, atlas, rules, _make_scratch(cars, atlas), (0, cars.states.shape[0]), actions, repeat)
+    _step_span(cars, atlas, rules, make_scratch(cars, atlas), (0, cars.states.shape[0]), actions, repeat)
 
 
 @inner
@@ -371,12 +330,22 @@ def _draw_episode(cars: Cars, rules: Rules, r: Randomisation, e: int, n: int) ->
 
 
 @kernel
+def _put(cars: Cars, e: int, n: int, pose: np.ndarray) -> None:
+    """Put a car at rest at a pose (3,)."""
+    cars.states[e, n, :] = 0.0
+    cars.states[e, n, X], cars.states[e, n, Y], cars.states[e, n, YAW] = pose[0], pose[1], pose[2]
+    cars.steering_queue[e, n, :] = 0.0
+    cars.out[e, n] = False
+    _forget_contacts(cars, e, n)
+
+
+@kernel
 def reset(
     cars: Cars, atlas: Atlas, rules: Rules, draws: Randomisation, poses: np.ndarray, where: np.ndarray
 ) -> None:
     """Put the cars of the chosen environments at rest at their poses (E, N, 3) and scan from there."""
     num_cars = cars.states.shape[1]
-    scratch = _make_scratch(cars, atlas)
+    scratch = make_scratch(cars, atlas)
     corners = scratch.corners
     for e in range(cars.states.shape[0]):
         if not where[e]:
@@ -384,12 +353,7 @@ def reset(
         cars.episode[e] += 1
         cars.tick[e] = 0
         for n in range(num_cars):
-            cars.states[e, n, :] = 0.0
-            cars.states[e, n, X], cars.states[e, n, Y] = poses[e, n, 0], poses[e, n, 1]
-            cars.states[e, n, YAW] = poses[e, n, 2]
-            cars.steering_queue[e, n, :] = 0.0
-            cars.collisions[e, n] = cars.wall_contacts[e, n] = False
-            cars.collision_idx[e, n] = -1
+            _put(cars, e, n, poses[e, n])
             _draw_episode(cars, rules, draws, e, n)
         _fill_all_corners(cars, rules, e, corners)
         for n in range(num_cars):
@@ -399,14 +363,34 @@ def reset(
 
 
 @kernel
+def place(cars: Cars, atlas: Atlas, rules: Rules, poses: np.ndarray, where: np.ndarray) -> None:
+    """Put single cars, where (E, N), at rest at their poses (E, N, 3) and scan from there; the others drive on."""
+    num_cars = cars.states.shape[1]
+    scratch = make_scratch(cars, atlas)
+    corners = scratch.corners
+    for e in range(cars.states.shape[0]):
+        if not where[e].any():
+            continue
+        for n in range(num_cars):
+            if where[e, n]:
+                _put(cars, e, n, poses[e, n])
+        _fill_all_corners(cars, rules, e, corners)
+        for n in range(num_cars):
+            if where[e, n]:
+                _scan_walls(cars, atlas, rules, e, n, scratch.rays)
+                _draw_others(cars, rules, e, n, corners)
+                _follow_line(cars, atlas, e, n, True)
+
+
+@kernel
 def first_blocked(atlas: Atlas, car: Vehicle, poses: np.ndarray, where: np.ndarray) -> int:
-    """Return e * N + n of the first chosen pose whose body touches a wall or leaves the map, -1 if none."""
+    """Return e * N + n of the first chosen pose, where (E, N), whose body touches a wall or leaves the map, or -1."""
     num_cars = poses.shape[1]
     corners = np.empty((4, 2))
     for e in range(poses.shape[0]):
         for n in range(num_cars):
             x, y, yaw = poses[e, n, 0], poses[e, n, 1], poses[e, n, 2]
             fill_corners(x, y, yaw, car.length, car.width, corners)
-            if where[e] and footprint_contact(x, y, corners, atlas.field, _view(atlas, e)):
+            if where[e, n] and footprint_contact(x, y, corners, atlas.field, _view(atlas, e)):
                 return e * num_cars + n
     return -1
