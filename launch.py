@@ -14,19 +14,34 @@ if __name__ == "__main__" and "F1TENTH_LAUNCHER" not in os.environ:
     if _python.exists() and Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():
         os.execve(_python, [str(_python), *sys.argv], {**os.environ, "F1TENTH_LAUNCHER": "1"})  # noqa: S606 - ourselves
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from training.errors import ConfigurationError, TrainingError, UsageError
 
 if TYPE_CHECKING:
     from training.cloud.site import Site
 
+
+class Commands(TyperGroup):
+    """The commands; whoever asks one for its help does not wait for pydantic, which would read a --help not given."""
+
+    def get_help_option(self, ctx: Any) -> Any:  # noqa: ANN401 - typer has no public names for the two
+        """Return typer's --help, off where it is not given instead of unknown."""
+        option: Any = super().get_help_option(ctx)
+        option.default = False
+        return option
+
+
 app = typer.Typer(
+    cls=Commands,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # boxes and colours would take longer than all the rest of a help text
+    context_settings={"max_content_width": 110},
     help="Train on AWS spot capacity: one command, a budget that holds, and nothing left behind.",
     epilog="Every command may be repeated. Exit codes: 0 done, 1 AWS or the run says no, 2 a wrong word or setting, "
     "130 Ctrl-C.",
@@ -44,6 +59,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the exact requests and do nothing.")]
 Print = Annotated[bool, typer.Option("--print", help="Print the command instead of running it.")]
+Way = Annotated[bool, typer.Option("--json", help="Print machine and command as JSON; open nothing.")]
 Delete = Annotated[bool, typer.Option("--delete", help="Do it; without it only said what would go.")]
 
 
@@ -66,7 +82,7 @@ def doctor(
     sets: Sets = None,
     json: Json = False,
 ) -> None:
-    """Look at credentials, quota, network, image; each line says ok or the next command."""
+    """Tell what is ready. Each line says ok or the next command."""
     from training.cloud import commands
     from training.cloud.api import Cloud
     from training.cloud.site import read_settings
@@ -87,7 +103,7 @@ def up(
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Make what training needs: bucket, policy, security group, log group; free of charge while empty."""
+    """Set up what training needs. Bucket, policy, security group, log group: free of charge while empty."""
     from training.cloud import commands
 
     commands.up(site_of(config, sets), commands.Manner(json=json, yes=yes, dry_run=dry_run))
@@ -119,7 +135,7 @@ def gc(
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Find leaked and half-made things of the project, and say how to end them."""
+    """Find what is leaked or half-made, and say how to end it."""
     from training.cloud import commands
 
     commands.gc(site_of(config, sets), commands.Manner(json=json, yes=yes), delete=delete)
@@ -158,7 +174,7 @@ def train(
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Launch a run: show price and hard cap, ask, start, follow it to its first steps."""
+    """Launch a run. Shows price and hard cap, asks, starts, follows it to its first steps."""
     from training.cloud import commands
     from training.cloud.launching import Options
 
@@ -183,14 +199,14 @@ def train(
 @app.command()
 def status(
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="One run in detail; all without it.")
+        str | None, typer.Argument(metavar="RUN", help="One run in detail; all without it.")
     ] = None,
     *,
     config: ConfigFile = None,
     sets: Sets = None,
     json: Json = False,
 ) -> None:
-    """Tell how runs are: phase, attempts, speed, last checkpoint, cost, time left."""
+    """Tell how runs are. Phase, attempts, speed, last checkpoint, cost, time left."""
     from training.cloud import commands
 
     site, manner = site_of(config, sets), commands.Manner(json=json)
@@ -218,11 +234,12 @@ def logs(
     ] = False,
     config: ConfigFile = None,
     sets: Sets = None,
+    json: Annotated[bool, typer.Option("--json", help="Print each line as a JSON object.")] = False,
 ) -> None:
     """Print a run's log, through relaunches."""
     from training.cloud import commands
 
-    commands.logs(site_of(config, sets), run, follow=follow, system=system)
+    commands.logs(site_of(config, sets), run, commands.Manner(json=json), follow=follow, system=system)
 
 
 @app.command()
@@ -237,7 +254,7 @@ def stop(
     sets: Sets = None,
     json: Json = False,
 ) -> None:
-    """Stop a run: it saves a checkpoint, then ends; `train --resume` continues it."""
+    """Stop a run. It saves a checkpoint, then ends; `train --resume` continues it."""
     from training.cloud import commands
 
     commands.stop(site_of(config, sets), run, commands.Manner(json=json), now=now, wait=wait)
@@ -269,7 +286,7 @@ def prune(
     sets: Sets = None,
     json: Json = False,
 ) -> None:
-    """Remove from the store what no kept checkpoint of a run needs."""
+    """Remove what no kept checkpoint of a run needs."""
     from training.cloud import commands
 
     commands.prune(site_of(config, sets), run, commands.Manner(json=json), keep=keep, delete=delete)
@@ -277,11 +294,14 @@ def prune(
 
 # --- reaching a machine ---
 @app.command()
-def ssh(run: Run, *, only_print: Print = False, config: ConfigFile = None, sets: Sets = None) -> None:
-    """Open a shell on a run's machine, through Session Manager."""
+def ssh(
+    run: Run, *, only_print: Print = False, config: ConfigFile = None, sets: Sets = None, json: Way = False
+) -> None:
+    """Open a shell on a run's machine, by Session Manager."""
     from training.cloud import commands
 
-    raise typer.Exit(commands.ssh(site_of(config, sets), run, only_print=only_print))
+    manner = commands.Manner(json=json, dry_run=only_print)
+    raise typer.Exit(commands.ssh(site_of(config, sets), run, manner))
 
 
 @app.command()
@@ -292,17 +312,19 @@ def tensorboard(
     only_print: Print = False,
     config: ConfigFile = None,
     sets: Sets = None,
+    json: Way = False,
 ) -> None:
-    """Bring a run's TensorBoard to this computer, through Session Manager."""
+    """Bring a run's TensorBoard here, by Session Manager."""
     from training.cloud import commands
 
-    raise typer.Exit(commands.tensorboard(site_of(config, sets), run, port, only_print=only_print))
+    manner = commands.Manner(json=json, dry_run=only_print)
+    raise typer.Exit(commands.tensorboard(site_of(config, sets), run, port, manner))
 
 
 # --- money ---
 @app.command()
 def prices(*, config: ConfigFile = None, sets: Sets = None, json: Json = False) -> None:
-    """Compare live prices by type and zone, with what spot saves."""
+    """Compare live prices by type and zone."""
     from training.cloud import commands
 
     commands.compare_prices(site_of(config, sets), commands.Manner(json=json))
@@ -310,7 +332,7 @@ def prices(*, config: ConfigFile = None, sets: Sets = None, json: Json = False) 
 
 @app.command()
 def cost(run: Run, *, config: ConfigFile = None, sets: Sets = None, json: Json = False) -> None:
-    """Tell what a run has cost: per million steps, to its first clean lap, goodput."""
+    """Tell what a run has cost. Per million steps, to its first clean lap, goodput."""
     from training.cloud import commands
 
     commands.cost(site_of(config, sets), run, commands.Manner(json=json))

@@ -27,6 +27,7 @@ _CHECKPOINT = re.compile(r"^(?P<step>[0-9]{12,})-(?P<epoch>[0-9]{4,})-(?P<uuid>[
 _SEGMENT = re.compile(r"^(?P<first>[0-9]{12,})-(?P<last>[0-9]{12,})-(?P<sha256>[0-9a-f]{64})$")
 _EPOCH = re.compile(r"^e(?P<epoch>[0-9]+)$")
 _NAME = re.compile(r"^[a-z0-9](?:[a-z0-9_]{0,62}[a-z0-9])?$")
+_LOG_CHUNK = re.compile(r"/logs/(?P<attempt>[0-9]{4,})/[0-9]{8,}\.log$")
 _POLICY = re.compile(r"/policies/agent[0-9]+/(?P<step>[0-9]{12,})\.policy$")
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
 _MEMBER = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
@@ -137,6 +138,14 @@ def logs_prefix(run: str) -> str:
 def log_chunk_key(run: str, attempt: int, number: int) -> str:
     """Return the key of a log chunk; chunks sort by attempt, then by number."""
     return f"{logs_prefix(run)}/{attempt:04d}/{number:08d}.log"
+
+
+def parse_log_chunk(key: str) -> int:
+    """Return the attempt that wrote a chunk of the log. DataError if the key is of none."""
+    found = _LOG_CHUNK.search(key)
+    if found is None:
+        raise DataError(f"{key!r} is no chunk of a run's log")
+    return int(found["attempt"])
 
 
 def pointer_key(run: str, training_type: str) -> str:

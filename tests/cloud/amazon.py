@@ -7,15 +7,19 @@ import json
 import os
 import subprocess
 import sys
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from tests.servers import CREDENTIALS
+from training import layout
 from training.cloud.api import Clock, Cloud
 from training.cloud.scope import Scope, read_scope
 from training.config import AwsSettings, EndpointSettings
+from training.store import documents
+from training.store.manifest import fresh_nonce
 from training.store.opening import open_store
 from training.store.retry import RetryingStorage
 
@@ -106,3 +110,24 @@ class Account(NamedTuple):
         ]
         cloud.call("ec2", "create_tags", Resources=[image], Tags=tags)
         return str(image)
+
+
+def boot(account: Account, run: str, *, steps: int, state: documents.State = "running") -> None:
+    """Do what the trainer on a machine does, as far as the launcher can see."""
+    store, now = account.storage, datetime.now(timezone.utc)
+    row = documents.Attempt(
+        number=1,
+        boot_id=fresh_nonce(),
+        instance_type="g4dn.xlarge",
+        availability_zone="us-east-1a",
+        purchase="spot",
+        price_usd_per_hour=0.2,
+        started_at=now - timedelta(minutes=30),
+    )
+    documents.begin_attempt(store, run, row)
+    documents.change_attempt(store, run, row.boot_id, last_step=steps, ended_at=now, cause="done")
+    documents.set_status(store, run, state, step=steps)
+    store.put(layout.log_chunk_key(run, 1, 1), b"first line\n")
+    store.put(layout.log_chunk_key(run, 1, 2), b"second line\n")
+    store.put(layout.model_key(run, "sac", steps), b"model")
+    store.put(f"{layout.report_prefix(run)}/index.html", b"report")

@@ -12,11 +12,11 @@ from tests.servers import Bucket
 from training import layout
 from training.cloud import log_chunks
 from training.cloud.log_chunks import LogChunks, logged
-from training.cloud.watching import log_text
+from training.cloud.watching import Lines, new_chunks
 from training.errors import UsageError
 from training.store.directory import DirectoryStorage
 from training.store.opening import open_store
-from training.store.storage import ALWAYS, Body, Condition, Unavailable
+from training.store.storage import ALWAYS, Body, Condition, Storage, Unavailable
 
 RUN = "run-a"
 
@@ -25,6 +25,10 @@ RUN = "run-a"
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_chunks, "INTERVAL_S", 0.01)
     monkeypatch.setattr(log_chunks, "LATER_INTERVAL_S", 0.01)
+
+
+def text_of(storage: Storage, run: str, read: set[str]) -> str:
+    return "".join(text for _, text in new_chunks(storage, run, read))
 
 
 class AwayStorage(DirectoryStorage):
@@ -55,13 +59,25 @@ def test_the_launcher_reads_what_two_attempts_printed_and_how_they_ended(weed_ur
     with pytest.raises(UsageError):
         first_attempt()
     read: set[str] = set()
-    text = log_text(storage, RUN, read)
+    text = text_of(storage, RUN, read)
     assert text == "step 1\na warning\nno such track\nChoose another.\n"
     with logged(storage, RUN, 2):
         sys.stdout.write("step 2\n")
-    assert log_text(storage, RUN, read) == "step 2\n"
+    assert text_of(storage, RUN, read) == "step 2\n"
     storage.put(layout.log_chunk_key(RUN, 1, 99), b"late\n")
-    assert log_text(storage, RUN, read) == "late\n", "the last words of a lost machine"
+    assert text_of(storage, RUN, read) == "late\n", "the last words of a lost machine"
+
+
+def test_lines_are_whole_though_chunks_are_not_and_attempts_do_not_mix() -> None:
+    told: list[tuple[int, str]] = []
+    lines = Lines(lambda attempt, line: told.append((attempt, line)))
+    lines.write(1, "one\nt")
+    assert told == [(1, "one")]
+    lines.write(2, "un\n")
+    lines.write(1, "wo\n\nthr")
+    assert told[1:] == [(2, "un"), (1, "two"), (1, "")]
+    lines.close()
+    assert told[4:] == [(1, "thr")], "the last words of who was cut off"
 
 
 def test_a_fault_is_logged_with_its_traceback(tmp_path: Path) -> None:
@@ -73,7 +89,7 @@ def test_a_fault_is_logged_with_its_traceback(tmp_path: Path) -> None:
 
     with pytest.raises(ZeroDivisionError):
         attempt()
-    assert "Traceback" in log_text(storage, RUN, set())
+    assert "Traceback" in text_of(storage, RUN, set())
 
 
 def test_streams_are_as_before_afterwards(tmp_path: Path) -> None:
@@ -111,7 +127,7 @@ def test_a_store_that_stays_away_costs_a_bounded_memory_and_no_step(
     assert len(log._text) <= 100
     storage.away = False
     log.close()
-    text = log_text(storage, RUN, set())
+    text = text_of(storage, RUN, set())
     assert text.startswith("first\n(900 characters are missing here")
     assert text.endswith("line 0099\n")
 
@@ -127,6 +143,6 @@ def test_an_attempt_writes_no_more_than_its_bound_and_says_where_it_stopped(
     storage.away = False
     log.write("y" * 150)
     log.close()
-    again = log_text(storage, RUN, set())
+    again = text_of(storage, RUN, set())
     assert again.startswith("x" * 150 + "y" * 150)
     assert "has reached its bound" in again

@@ -4,46 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
-from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from tests.cloud.amazon import ROOT, Account
+from tests.cloud.amazon import ROOT, Account, boot
 from tests.cloud.front import Answer, Front, refusal
 from tests.servers import CREDENTIALS
-from training import layout
 from training.cloud import ending, look, setup
 from training.cloud.intent import read_intent
 from training.store import documents
 from training.store.checkpoint import Contents, claim
-from training.store.manifest import Owner, fresh_nonce
-
-HALF_AN_HOUR = timedelta(minutes=30)
-
-
-def boot(account: Account, run: str, *, steps: int, state: documents.State = "running") -> None:
-    """Do what the trainer on a machine does, as far as the launcher can see."""
-    store, now = account.storage, datetime.now(timezone.utc)
-    row = documents.Attempt(
-        number=1,
-        boot_id=fresh_nonce(),
-        instance_type="g4dn.xlarge",
-        availability_zone="us-east-1a",
-        purchase="spot",
-        price_usd_per_hour=0.2,
-        started_at=now - HALF_AN_HOUR,
-    )
-    documents.begin_attempt(store, run, row)
-    documents.change_attempt(store, run, row.boot_id, last_step=steps, ended_at=now, cause="done")
-    documents.set_status(store, run, state, step=steps)
-    store.put(layout.log_chunk_key(run, 1, 1), b"first line\n")
-    store.put(layout.log_chunk_key(run, 1, 2), b"second line\n")
-    store.put(layout.model_key(run, "sac", steps), b"model")
-    store.put(f"{layout.report_prefix(run)}/index.html", b"report")
+from training.store.manifest import Owner
 
 
 def test_a_session_in_order_from_nothing_to_nothing(account: Account) -> None:
@@ -57,6 +33,7 @@ def test_a_session_in_order_from_nothing_to_nothing(account: Account) -> None:
     assert "make    bucket" in made.stderr
     again = account.launch("up")
     assert again.returncode == 0, "nothing to make, nothing to ask"
+    assert {line.split()[0] for line in again.stderr.splitlines()} == {"there"}, again.stderr
 
     account.bake()
     assert account.launch("doctor").returncode == 0
@@ -73,6 +50,11 @@ def test_a_session_in_order_from_nothing_to_nothing(account: Account) -> None:
     assert "cost        $0.10 of at most $5.00" in told
     assert "attempt 1   g4dn.xlarge us-east-1a" in told
     assert account.launch("logs", "race").stdout == "first line\nsecond line\n"
+    told = account.launch("logs", "race", "--json").stdout.splitlines()
+    assert [json.loads(line) for line in told] == [
+        {"run": "race", "attempt": 1, "line": "first line"},
+        {"run": "race", "attempt": 1, "line": "second line"},
+    ]
     figures = account.launch_json("cost", "race")
     assert figures["usd_per_million_steps"] == pytest.approx(0.1, rel=0.05)
     assert figures["s3_writes"] >= 10, (
@@ -132,6 +114,22 @@ def test_prices_and_ways_to_a_machine_are_shown(account: Account) -> None:
     board = account.launch("tensorboard", "race", "--print", "--port", "7007").stdout
     assert "AWS-StartPortForwardingSession" in board
     assert "7007" in board
+    (machine,) = [one["InstanceId"] for one in look.machines(account.cloud, account.scope)]
+    assert account.launch_json("ssh", "race") == {
+        "run": "race",
+        "instance_id": machine,
+        "command": shlex.split(shell),
+    }
+    assert account.launch_json("tensorboard", "race", "--port", "7007") == {
+        "run": "race",
+        "instance_id": machine,
+        "url": "http://127.0.0.1:7007",
+        "local_port": 7007,
+        "command": shlex.split(board),
+    }
+    nobody = account.launch("ssh", "nobody", "--json")
+    assert (nobody.returncode, nobody.stdout) == (2, "")
+    assert "there is no run nobody" in nobody.stderr
 
 
 def test_prune_says_what_would_go_and_removes_it_when_told_to(account: Account) -> None:
@@ -154,9 +152,10 @@ def test_prune_says_what_would_go_and_removes_it_when_told_to(account: Account) 
     assert not set(left) & set(done["objects"])
 
 
-def test_help_answers_without_loading_aws_or_torch() -> None:
-    loaded = "[m for m in ('torch', 'boto3', 'pydantic') if m in sys.modules]"
-    script = f"import sys, launch; launch.main(['--help']); print({loaded})"
+@pytest.mark.parametrize("words", [["--help"], ["status", "--help"], ["train", "--help"]])
+def test_help_answers_without_loading_what_takes_long(words: list[str]) -> None:
+    loaded = "[m for m in ('torch', 'boto3', 'pydantic', 'rich') if m in sys.modules]"
+    script = f"import sys, launch; launch.main({words}); print({loaded})"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -182,41 +181,6 @@ def test_train_with_up_sets_up_first_and_says_nothing_twice(account: Account) ->
     assert "done    bucket" in started.stderr
     (fleet,) = look.fleets(account.cloud, account.scope)
     assert fleet["FleetId"] == json.loads(started.stdout)["fleet_id"]
-
-
-@pytest.mark.parametrize(
-    ("words", "runs"),
-    [
-        (["train"], "-m training train"),
-        (["train", "CLOUD="], "-m training train"),
-        (["train", "CLOUD=aws"], "launch.py train --up"),
-        (["train", "CLOUD=aws", "CONFIG=my.yaml", "TYPE=sac_multiagent", "ARGS=--yes"],
-         "launch.py train --up --config 'my.yaml' --set training.training_type=sac_multiagent --yes"),
-    ],
-)  # fmt: skip
-def test_make_train_spends_money_only_when_told_on_its_command_line(words: list[str], runs: str) -> None:
-    for environment in ({}, {"CLOUD": "aws"}):
-        done = make(*words, **environment)
-        assert done.returncode == 0, done.stderr
-        assert runs in " ".join(done.stdout.replace("\\\n", " ").split())
-        if "CLOUD=aws" not in words:
-            assert "launch.py" not in done.stdout
-
-
-@pytest.mark.parametrize("value", ["gcp", "AWS", "1"])
-def test_make_refuses_a_cloud_that_it_does_not_know(value: str) -> None:
-    done = make("train", f"CLOUD={value}")
-    assert done.returncode == 2
-    assert f"CLOUD={value} is not known: CLOUD=aws" in done.stderr
-
-
-def make(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Ask make what it would run."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
-    command = ["make", "--dry-run", *words]
-    return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False, env={**env, **environment}
-    )
 
 
 # --- Ctrl-C ---

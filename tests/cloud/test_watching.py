@@ -18,7 +18,7 @@ from tests.cloud import front
 from tests.cloud.amazon import ROOT, Account
 from tests.cloud.front import Front
 from training import interruption, layout
-from training.cloud import doctor, facts, look, patience, reaching, setup, stopping
+from training.cloud import doctor, facts, look, patience, reaching, setup, stopping, watching
 from training.cloud.api import Clock, Cloud
 from training.cloud.facts import Facts
 from training.cloud.intent import Intent
@@ -90,6 +90,59 @@ def test_status_gives_awss_reason_where_there_is_no_machine(fronted: tuple[Accou
     told = account.launch("status", "race").stdout
     assert "waiting     AWS says: launchSpecTemporarilyBlacklisted no Spot capacity in us-east-1a." in told
     assert "--market on-demand" in told
+
+
+def test_what_is_waited_for_is_said_of_the_machines_that_are_up_now(fronted: tuple[Account, Front]) -> None:
+    """A machine boots, its trainer comes up, it powers off, another one boots: each is told for what it is."""
+    account, behind = fronted
+    launched(account)
+    behind.answers["DescribeFleetHistory"] = front.fleet_history(
+        "error", "unfulfillable", "no Spot capacity in us-east-1a", at="2026-12-01T12:00:00Z"
+    )
+    store, said, passed = account.storage, list[str](), [0.0]
+    (first,) = look.machines(account.cloud, account.scope, "race")
+    second: list[str] = []
+
+    def trainer_comes_up() -> None:
+        documents.begin_attempt(store, "race", attempt(1, 0.0, instance_id=first["InstanceId"]))
+
+    def machine_powers_off() -> None:
+        account.cloud.call("ec2", "terminate_instances", InstanceIds=[first["InstanceId"]])
+
+    def fleet_replaces_it() -> None:
+        tags = account.scope.tags({layout.TAG_RUN: "race"})
+        made = boto3.client("ec2", endpoint_url=account.endpoint, region_name="us-east-1").run_instances(
+            ImageId=first["ImageId"], MinCount=1, MaxCount=1, InstanceType="g5.xlarge",
+            TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
+        )  # fmt: skip
+        second.append(made["Instances"][0]["InstanceId"])
+
+    def run_is_stopped() -> None:
+        documents.set_status(store, "race", "stopped")
+
+    events = {
+        40.0: trainer_comes_up,
+        80.0: machine_powers_off,
+        120.0: fleet_replaces_it,
+        160.0: run_is_stopped,
+    }
+
+    def sleep(s: float) -> None:
+        passed[0] += s
+        if passed[0] in events:
+            events[passed[0]]()
+
+    cloud = Cloud(account.aws, said.append, Clock(monotonic=lambda: passed[0], sleep=sleep))
+    assert watching.follow(cloud, account.scope, store, "race", said.append) == "stopped"
+    told = [line.split(" s  ", 1)[1] for line in said]
+    after = {what: index for index, what in enumerate(told)}
+    boots = [index for index, line in enumerate(told) if line.startswith("the machine boots")]
+    restores = [index for index, line in enumerate(told) if line.startswith("the trainer restores")]
+    waits = [index for index, line in enumerate(told) if "no Spot capacity in us-east-1a" in line]
+    up, gone = after["the trainer is up, attempt 1"], after[f"machine {first['InstanceId']} is gone"]
+    again = after[f"machine {second[0]} is running"]
+    assert boots[0] < up < restores[0] < gone < waits[0] < again < boots[1], "\n".join(told)
+    assert (len(boots), len(restores), len(waits)) == (2, 1, 1), "\n".join(told)
 
 
 def test_prices_are_those_of_aws_with_what_spot_saves(fronted: tuple[Account, Front]) -> None:
@@ -225,12 +278,16 @@ def test_the_machines_log_comes_from_cloudwatch_where_it_is_switched_on(account:
     logs.put_log_events(
         **group, logEvents=[{"timestamp": at, "message": "fetched"}, {"timestamp": at, "message": "run"}]
     )
-    assert [
-        line.split(": ")[1] for line in account.launch("logs", "race", "--system").stdout.splitlines()
-    ] == [
-        "fetched",
-        "run",
+    told = account.launch("logs", "race", "--system").stdout.splitlines()
+    assert [line.split(": ")[1] for line in told] == ["fetched", "run"]
+    lines = [
+        json.loads(line) for line in account.launch("logs", "race", "--system", "--json").stdout.splitlines()
     ]
+    assert [line["line"] for line in lines] == ["fetched", "run"]
+    assert {(line["run"], line["instance_id"], line["log"]) for line in lines} == {
+        ("race", machine, "cloud-init")
+    }
+    assert datetime.fromisoformat(lines[0]["at"]).timestamp() == pytest.approx(at / 1000)
 
 
 # --- ways to a machine ---

@@ -123,8 +123,12 @@ def permission(service: str, operation: str) -> str:
         "delete_objects": "DeleteObject",
         "get_bucket_encryption": "GetEncryptionConfiguration",
         "put_bucket_encryption": "PutEncryptionConfiguration",
+        "get_public_access_block": "GetBucketPublicAccessBlock",
         "put_public_access_block": "PutBucketPublicAccessBlock",
+        "get_bucket_lifecycle_configuration": "GetLifecycleConfiguration",
         "put_bucket_lifecycle_configuration": "PutLifecycleConfiguration",
+        "get_bucket_accelerate_configuration": "GetAccelerateConfiguration",
+        "put_bucket_accelerate_configuration": "PutAccelerateConfiguration",
     }
     name = special.get(operation) or "".join(part.capitalize() for part in operation.split("_"))
     return f"{prefix}:{name}"

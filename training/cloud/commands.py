@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from training import layout
 from training.cloud import (
@@ -25,6 +25,7 @@ from training.cloud import (
     watching,
 )
 from training.cloud.api import Cloud
+from training.cloud.problems import CloudError
 from training.cloud.site import Site
 from training.errors import UsageError
 from training.store.documents import set_status
@@ -121,11 +122,11 @@ def _requests(steps: list[setup.Step]) -> list[dict[str, object]]:
 
 
 def _apply(steps: list[setup.Step], manner: Manner) -> None:
-    new = [step for step in steps if step.action == "make"]
-    for step in new:
-        say(f"  make    {step.what}")
-    if new:
-        ask("Make these? They cost nothing while they are empty.", manner)
+    changes = [step for step in steps if step.action != "keep"]
+    for step in changes:
+        say(f"  {step.action:6}  {step.what}")
+    if changes:
+        ask("Do this? It costs nothing while it is empty.", manner)
     setup.apply(steps, say)
 
 
@@ -258,15 +259,30 @@ def status(site: Site, run: str, manner: Manner) -> None:
         print(f"waiting     {facts.why_waiting(site.cloud, site.scope, run)}")
 
 
-def logs(site: Site, run: str, *, follow: bool, system: bool) -> None:
-    """Print a run's log, or its machines'."""
+def logs(site: Site, run: str, manner: Manner, *, follow: bool, system: bool) -> None:
+    """Print a run's log, or its machines'; as JSON one object a line."""
     _known(site, run)
-    print_log = system_log.follow if system else watching.follow_log
+    if system:
 
-    def write(text: str) -> None:
-        print(text, end="", flush=True)
+        def write_line(line: system_log.Line) -> None:
+            print(json.dumps({"run": run, **line.to_json_dict()}) if manner.json else line.text, flush=True)
 
-    print_log(site, site.storage, run, write, until_end=follow)
+        system_log.follow(site, site.storage, run, write_line, until_end=follow)
+        return
+    lines = watching.Lines(
+        lambda attempt, line: print(json.dumps({"run": run, "attempt": attempt, "line": line}), flush=True)
+    )
+
+    def write(attempt: int, text: str) -> None:
+        if manner.json:
+            lines.write(attempt, text)
+        else:
+            print(text, end="", flush=True)
+
+    try:
+        watching.follow_log(site, site.storage, run, write, until_end=follow)
+    finally:
+        lines.close()
 
 
 def stop(site: Site, run: str, manner: Manner, *, now: bool, wait: bool) -> None:
@@ -316,21 +332,36 @@ def prune(site: Site, run: str, manner: Manner, *, keep: int, delete: bool) -> N
 
 
 # --- reaching a machine ---
-def ssh(site: Site, run: str, *, only_print: bool) -> int:
+def ssh(site: Site, run: str, manner: Manner) -> int:
     """Open a shell on a run's machine."""
-    machine = reaching.machine_of(site.cloud, site.scope, run)
-    return _reach(reaching.shell_command(site.cloud, machine), only_print=only_print)
+    machine = _machine(site, run)
+    way = {"run": run, "instance_id": machine["InstanceId"]}
+    return _reach(way, reaching.shell_command(site.cloud, machine), manner)
 
 
-def tensorboard(site: Site, run: str, port: int, *, only_print: bool) -> int:
+def tensorboard(site: Site, run: str, port: int, manner: Manner) -> int:
     """Bring a run's TensorBoard to this computer."""
-    machine = reaching.machine_of(site.cloud, site.scope, run)
-    say(f"TensorBoard: http://127.0.0.1:{port} (Ctrl-C ends the connection, not the run)")
-    return _reach(reaching.tensorboard_command(site.cloud, machine, port), only_print=only_print)
+    machine = _machine(site, run)
+    url = f"http://127.0.0.1:{port}"
+    if not manner.json:
+        say(f"TensorBoard: {url} (Ctrl-C ends the connection, not the run)")
+    way = {"run": run, "instance_id": machine["InstanceId"], "url": url, "local_port": port}
+    return _reach(way, reaching.tensorboard_command(site.cloud, machine, port), manner)
 
 
-def _reach(command: list[str], *, only_print: bool) -> int:
-    if only_print:
+def _machine(site: Site, run: str) -> dict[str, Any]:
+    try:
+        return reaching.machine_of(site.cloud, site.scope, layout.check_run_name(run))
+    except CloudError:
+        _known(site, run)  # a run that does not exist is another answer
+        raise
+
+
+def _reach(way: dict[str, object], command: list[str], manner: Manner) -> int:
+    if manner.json:
+        show({**way, "command": command})
+        return 0
+    if manner.dry_run:
         print(shlex.join(command))
         return 0
     reaching.check_tools(command)

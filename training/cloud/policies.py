@@ -129,7 +129,6 @@ def setup_policy(scope: Scope) -> Document:
                 [
                     "iam:CreatePolicy",
                     "iam:TagPolicy",
-                    "iam:GetPolicyVersion",
                     "iam:CreatePolicyVersion",
                     "iam:DeletePolicyVersion",
                     "iam:ListPolicyVersions",
@@ -271,7 +270,7 @@ def _run_roles(scope: Scope) -> list[Document]:
         ),
         # Neither list can be limited to a path.
         _allow("FindRolesAndProfiles", ["iam:ListInstanceProfiles", "iam:ListRoles"], "*"),
-        _allow("SeePolicy", ["iam:GetPolicy"], scope.policy_arn),
+        _allow("SeePolicy", ["iam:GetPolicy", "iam:GetPolicyVersion"], scope.policy_arn),
         _allow(
             "HandOverRunRole",
             ["iam:PassRole"],
@@ -291,6 +290,13 @@ def _reading(scope: Scope) -> list[Document]:
                 "s3:ListBucketVersions",
                 "s3:GetBucketLocation",
                 "s3:GetBucketVersioning",
+                "s3:GetBucketPublicAccessBlock",
+                "s3:GetBucketOwnershipControls",
+                "s3:GetEncryptionConfiguration",
+                "s3:GetLifecycleConfiguration",
+                "s3:GetBucketTagging",
+                "s3:GetAccelerateConfiguration",
+                "s3:GetBucketPolicy",
                 "s3:ListBucketMultipartUploads",
             ],
             bucket,

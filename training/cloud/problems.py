@@ -113,6 +113,9 @@ ABSENT = {
     "ParameterNotFound",
     "NoSuchResourceException",
     "NoSuchLifecycleConfiguration",
+    "NoSuchPublicAccessBlockConfiguration",
+    "OwnershipControlsNotFoundError",
+    "ServerSideEncryptionConfigurationNotFoundError",
 }
 PRESENT = {
     "EntityAlreadyExists",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from training import layout
 from training.cloud import documents, look, policies
 from training.cloud.api import Cloud
-from training.cloud.problems import Absent, CloudError, Present
+from training.cloud.problems import Absent, CloudError, Present, Unsupported
 from training.cloud.scope import Scope
 from training.errors import UsageError
 
@@ -73,15 +73,37 @@ def _bucket_steps(cloud: Cloud, scope: Scope) -> list[Step]:
         scope, accelerate=cloud.aws.s3_transfer_acceleration
     ).items():
         what = operation.removeprefix("put_").removeprefix("bucket_").replace("_", " ")
+        action = "make" if not exists else "keep" if _is_set(cloud, operation, setting) else "update"
         steps.append(
             Step(
                 f"bucket's {what}",
-                "update",
+                action,
                 setting,
                 functools.partial(cloud.call, "s3", operation, **_sent(setting)),
             )
         )
     return steps
+
+
+def _is_set(cloud: Cloud, operation: str, setting: dict[str, Any]) -> bool:
+    """Tell whether a bucket has a setting: what AWS answers may say more than we ask for, in any order."""
+    ((key, wanted),) = ((key, value) for key, value in setting.items() if key != "Bucket")
+    try:
+        reply = cloud.call("s3", operation.replace("put_", "get_", 1), Bucket=setting["Bucket"])
+    except (Absent, Unsupported):
+        return False
+    found = reply.get(key, reply)  # some settings are the reply itself
+    return _contains(json.loads(found) if isinstance(found, str) else found, wanted)
+
+
+def _contains(found: object, wanted: object) -> bool:
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(
+            key in found and _contains(found[key], value) for key, value in wanted.items()
+        )
+    if isinstance(wanted, list):
+        return isinstance(found, list) and all(any(_contains(have, one) for have in found) for one in wanted)
+    return found == wanted
 
 
 def _make_bucket(cloud: Cloud, request: dict[str, Any]) -> None:

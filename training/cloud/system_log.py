@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
+from typing import NamedTuple
 
 from training import layout
 from training.cloud import look
@@ -20,8 +21,26 @@ OFF = (
 )
 
 
+class Line(NamedTuple):
+    """What a machine has logged, and when."""
+
+    at: datetime
+    stream: str  # the machine and which of its logs: i-0123/cloud-init
+    message: str
+
+    @property
+    def text(self) -> str:
+        """Return the line for people."""
+        return f"{self.at:%H:%M:%S} {self.stream}: {self.message}"
+
+    def to_json_dict(self) -> dict[str, str]:
+        """Return plain data for --json."""
+        machine, _, log = self.stream.partition("/")
+        return {"at": self.at.isoformat(), "instance_id": machine, "log": log, "line": self.message}
+
+
 def follow(
-    site: Site, storage: Storage, run: str, write: Callable[[str], object], *, until_end: bool
+    site: Site, storage: Storage, run: str, write: Callable[[Line], object], *, until_end: bool
 ) -> None:
     """Write what the machines of a run have logged, and with `until_end` what comes until it ends.
 
@@ -54,7 +73,7 @@ def _machine_ids(site: Site, storage: Storage, run: str) -> list[str]:
     return list(dict.fromkeys(one for one in known if one))
 
 
-def _new_lines(site: Site, machines: list[str], seen: set[str]) -> Iterator[str]:
+def _new_lines(site: Site, machines: list[str], seen: set[str]) -> Iterator[Line]:
     for machine in machines:
         try:
             events = list(
@@ -72,4 +91,4 @@ def _new_lines(site: Site, machines: list[str], seen: set[str]) -> Iterator[str]
             if event["eventId"] not in seen:
                 seen.add(event["eventId"])
                 at = datetime.fromtimestamp(event["timestamp"] / 1000, tz=timezone.utc)
-                yield f"{at:%H:%M:%S} {event['logStreamName']}: {event['message'].rstrip()}\n"
+                yield Line(at, event["logStreamName"], event["message"].rstrip())

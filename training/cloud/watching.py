@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from training import layout
 from training.cloud import look
@@ -18,27 +18,35 @@ from training.store.storage import Storage
 
 POLL_S = 5.0
 MAX_LOG_BYTES = 64 << 20
+UP = ("pending", "running")  # of a machine that has a future
 
 
 def follow(cloud: Cloud, scope: Scope, storage: Storage, run: str, say: Callable[[str], None]) -> str:
     """Say each phase with its time until the first steps are made; return the run's state then."""
     patience = Patience(cloud, say)
     told: set[str] = set()
+    seen: dict[str, None] = {}  # machines, in order
     while True:
         facts = read_facts(storage, run, cloud.clock.now())
-        for phase in _phases(look.machines(cloud, scope, run), facts):
+        machines = [one for one in look.machines(cloud, scope, run) if one["State"]["Name"] in UP]
+        seen.update(dict.fromkeys(one["InstanceId"] for one in machines))
+        for phase in _phases(seen, machines, facts):
             if phase not in told:
                 told.add(phase)
                 patience.progress()
                 say(f"  {patience.waited_s:6.0f} s  {phase}")
         if facts.state in ENDS or _has_stepped(facts):
             return facts.state
-        patience.explain(lambda: f"  {patience.waited_s:6.0f} s  {_explain(cloud, scope, run, told)}")
+        patience.explain(functools.partial(_waiting, patience.waited_s, cloud, scope, machines, facts))
         cloud.clock.sleep(POLL_S)
 
 
-def _phases(machines: list[look.Found], facts: Facts) -> Iterator[str]:
+def _phases(seen: Iterable[str], machines: list[look.Found], facts: Facts) -> Iterator[str]:
     yield "fleet accepted"
+    up = {one["InstanceId"] for one in machines}
+    for gone in seen:
+        if gone not in up:
+            yield f"machine {gone} is gone"
     for one in machines:
         zone = one.get("Placement", {}).get("AvailabilityZone", "")
         yield f"machine {one['InstanceId']}, {one['InstanceType']} in {zone}"
@@ -63,22 +71,51 @@ def _has_stepped(facts: Facts) -> bool:
     return bool(facts.attempts) and _steps(facts) > facts.attempts[-1].first_step
 
 
-def _explain(cloud: Cloud, scope: Scope, run: str, told: set[str]) -> str:
-    if not any(line.startswith("machine") for line in told):
-        return why_waiting(cloud, scope, run)
-    if not any("trainer" in line for line in told):
+def _waiting(waited_s: float, cloud: Cloud, scope: Scope, machines: list[look.Found], facts: Facts) -> str:
+    return f"  {waited_s:6.0f} s  {_explain(cloud, scope, machines, facts)}"
+
+
+def _explain(cloud: Cloud, scope: Scope, machines: list[look.Found], facts: Facts) -> str:
+    """Return what is waited for: of the machines that are up now, whatever earlier ones have done."""
+    if not machines:
+        return why_waiting(cloud, scope, facts.run)
+    up = {one["InstanceId"] for one in machines}
+    if not any(attempt.instance_id in {*up, ""} for attempt in facts.attempts):
         return (
             "the machine boots, fetches the code and imports torch: about two minutes. Look in: ./launch.py ssh "
-            + run
+            + facts.run
         )
-    return "the trainer restores its checkpoint and compiles. Its log: ./launch.py logs -f " + run
+    return "the trainer restores its checkpoint and compiles. Its log: ./launch.py logs -f " + facts.run
 
 
-def log_text(storage: Storage, run: str, read: set[str]) -> str:
-    """Return the chunks of the log that were not `read` yet, and add them to it; a lost machine's last may be late."""
+def new_chunks(storage: Storage, run: str, read: set[str]) -> Iterator[tuple[int, str]]:
+    """Yield (attempt, text) of the chunks that were not `read` yet, and add them; a lost machine's last may be late."""
     new = [entry.key for entry in storage.list(f"{layout.logs_prefix(run)}/") if entry.key not in read]
-    read.update(new)
-    return "".join(storage.get(key, max_bytes=MAX_LOG_BYTES).data.decode(errors="replace") for key in new)
+    for key in new:
+        text = storage.get(key, max_bytes=MAX_LOG_BYTES).data.decode(errors="replace")
+        read.add(key)
+        yield layout.parse_log_chunk(key), text
+
+
+class Lines:
+    """Cut the texts of attempts into whole lines; a chunk of a log may end in the middle of one."""
+
+    def __init__(self, tell: Callable[[int, str], object]) -> None:
+        self._tell = tell
+        self._begun: dict[int, str] = {}
+
+    def write(self, attempt: int, text: str) -> None:
+        """Tell the lines that are whole now."""
+        *whole, rest = (self._begun.get(attempt, "") + text).split("\n")
+        self._begun[attempt] = rest
+        for line in whole:
+            self._tell(attempt, line)
+
+    def close(self) -> None:
+        """Tell what is left: the last words of who was cut off."""
+        for attempt, rest in self._begun.items():
+            if rest:
+                self._tell(attempt, rest)
 
 
 def _why_no_log(cloud: Cloud, scope: Scope, run: str, state: str) -> str:
@@ -88,9 +125,9 @@ def _why_no_log(cloud: Cloud, scope: Scope, run: str, state: str) -> str:
 
 
 def follow_log(
-    site: Site, storage: Storage, run: str, write: Callable[[str], object], *, until_end: bool
+    site: Site, storage: Storage, run: str, write: Callable[[int, str], object], *, until_end: bool
 ) -> None:
-    """Write the log, and with `until_end` what comes to it until the run ends."""
+    """Write the log, (attempt, text), and with `until_end` what comes to it until the run ends."""
     _, cloud, scope = site
     read: set[str] = set()
     patience = Patience(cloud)
@@ -100,11 +137,10 @@ def follow_log(
             raise UsageError(
                 f"there is no run {run} in {storage.url}", next_step="List them: ./launch.py list"
             )
-        text = log_text(storage, run, read)
-        write(text)
+        for attempt, text in new_chunks(storage, run, read):
+            write(attempt, text)
+            patience.progress()
         if not until_end or state in ENDS:
             return
-        if text:
-            patience.progress()
         patience.explain(functools.partial(_why_no_log, cloud, scope, run, state))
         cloud.clock.sleep(POLL_S)

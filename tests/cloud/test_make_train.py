@@ -1,0 +1,173 @@
+"""`make train CLOUD=aws`, as a user types it: what it runs, and a run of it in a terminal from nothing to nothing."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from tests.cloud.amazon import ROOT, Account, boot
+from training.cloud import look
+
+WITHIN_S = 300.0
+
+
+@pytest.mark.parametrize(
+    ("words", "runs"),
+    [
+        (["train"], "-m training train"),
+        (["train", "CLOUD="], "-m training train"),
+        (["train", "CLOUD=aws"], "launch.py train --up"),
+        (["train", "CLOUD=aws", "CONFIG=my.yaml", "TYPE=sac_multiagent", "ARGS=--yes"],
+         "launch.py train --up --config 'my.yaml' --set training.training_type=sac_multiagent --yes"),
+    ],
+)  # fmt: skip
+def test_make_train_spends_money_only_when_told_on_its_command_line(words: list[str], runs: str) -> None:
+    for environment in ({}, {"CLOUD": "aws"}):
+        done = make(*words, **environment)
+        assert done.returncode == 0, done.stderr
+        assert runs in " ".join(done.stdout.replace("\\\n", " ").split())
+        if "CLOUD=aws" not in words:
+            assert "launch.py" not in done.stdout
+
+
+@pytest.mark.parametrize("value", ["gcp", "AWS", "1"])
+def test_make_refuses_a_cloud_that_it_does_not_know(value: str) -> None:
+    done = make("train", f"CLOUD={value}")
+    assert done.returncode == 2
+    assert f"CLOUD={value} is not known: CLOUD=aws" in done.stderr
+
+
+def make(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Ask make what it would run."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    command = ["make", "--dry-run", *words]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, env={**env, **environment}
+    )
+
+
+# --- for real ---
+@pytest.fixture
+def made_up() -> None:
+    """Skip where make would install the project first."""
+    done = subprocess.run(["make", "--question", "setup"], cwd=ROOT, check=False, capture_output=True)
+    if done.returncode:
+        pytest.skip("make would install what runs first: make setup")
+
+
+def in_a_terminal(
+    command: Sequence[str], env: dict[str, str], reactions: Sequence[tuple[str, Callable[[int], object]]]
+) -> tuple[int, str]:
+    """Run a command in a terminal and return its exit code and all it printed.
+
+    `reactions`, in their order: when a text is printed, the function is called with the terminal's keyboard.
+    """
+    keyboard, screen = pty.openpty()
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=env, stdin=screen, stdout=screen, stderr=screen, start_new_session=True
+    )
+    os.close(screen)
+    told, waiting, end = "", list(reactions), time.monotonic() + WITHIN_S
+    try:
+        while select.select([keyboard], [], [], max(end - time.monotonic(), 0))[0]:
+            told += os.read(keyboard, 1 << 16).decode()
+            if waiting and waiting[0][0] in told:
+                waiting.pop(0)[1](keyboard)
+    except OSError:  # so ends a terminal whose programs have ended
+        return process.wait(WITHIN_S), told.replace("\r\n", "\n")
+    finally:
+        process.kill()
+        os.close(keyboard)
+    raise AssertionError(f"it waits for something:\n{told}")
+
+
+def yes(keyboard: int) -> None:
+    os.write(keyboard, b"y\n")
+
+
+def environment(account: Account) -> dict[str, str]:
+    return {
+        key: value for key, value in account.environment.items() if not key.startswith(("MAKE", "F1TENTH_"))
+    }
+
+
+def test_a_user_says_yes_twice_and_has_a_run_that_makes_steps(account: Account, made_up: None) -> None:
+    account.bake()
+    words = ["make", "train", "CLOUD=aws", f"CONFIG={account.write_config()}", "ARGS=--name race"]
+    code, told = in_a_terminal(
+        words,
+        environment(account),
+        [
+            ("Do this? It costs nothing while it is empty. [y/N] ", yes),
+            ("Launch? [y/N] ", yes),
+            ("fleet accepted", lambda _: boot(account, "race", steps=1_000)),
+        ],
+    )
+    assert code == 0, told
+    order = [
+        "make    bucket",
+        "Do this?",
+        "done    bucket",
+        "cannot cost more than $5.00, plus storage",
+        "Launch?",
+        "done    fleet fleet-",
+        "the trainer is up, attempt 1",
+        "first steps: 1,000",
+        "run race is running. Watch: ./launch.py logs -f race",
+    ]
+    places = [told.find(text) for text in order]
+    assert -1 not in places, told
+    assert places == sorted(places), told
+
+    (fleet,) = look.fleets(account.cloud, account.scope)
+    assert account.launch("gc").stdout == "0 found\n"
+    down = account.launch("down", "--data", "--yes")
+    assert down.returncode == 0, down.stderr
+    assert fleet["FleetId"] in down.stderr
+    assert "down: nothing of the project is left" in down.stdout
+    assert account.launch("gc").stdout == "0 found\n"
+
+
+def test_yes_asks_nothing_and_the_second_time_nothing_is_set_up_again(
+    account: Account, made_up: None
+) -> None:
+    account.bake()
+    for name, word in (("first", "done "), ("second", "there")):
+        words = [
+            "make",
+            "train",
+            "CLOUD=aws",
+            f"CONFIG={account.write_config()}",
+            f"ARGS=--name {name} --yes --detach",
+        ]
+        done = subprocess.run(
+            words,
+            cwd=ROOT,
+            env=environment(account),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=WITHIN_S,
+            stdin=subprocess.DEVNULL,
+        )
+        assert done.returncode == 0, done.stderr
+        assert f"  {word}   bucket {account.scope.bucket}" in done.stderr
+        assert f"run {name} is pending" in done.stdout
+    assert len(look.fleets(account.cloud, account.scope)) == 2
+
+
+def test_a_no_launches_nothing(account: Account, made_up: None) -> None:
+    account.bake()
+    words = ["make", "train", "CLOUD=aws", f"CONFIG={account.write_config()}"]
+    code, told = in_a_terminal(
+        words, environment(account), [("[y/N] ", lambda keyboard: os.write(keyboard, b"n\n"))]
+    )
+    assert code == 2, told
+    assert "error: nothing was done" in told
+    assert not look.bucket_exists(account.cloud, account.scope)
