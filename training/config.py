@@ -24,6 +24,7 @@ Sizes = Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Strict(stric
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
 Entropy = Annotated[float, Field(ge=-100, le=100)]
 Factor = Annotated[float, Field(ge=0, le=10)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Delay = Annotated[int, Field(ge=0, le=20)]
 
 
@@ -68,7 +69,7 @@ class TrainingSettings(Section):
         pattern=RUN_NAME_PATTERN,
     )
     total_timesteps: int = setting(
-        1_000_000, "agent decisions in the run, all environments together", ge=1, le=10_000_000_000
+        1_000_000, "decisions of each agent in the run, all environments together", ge=1, le=10_000_000_000
     )
     max_minutes: float | None = setting(
         None, "end the run after this much time, all attempts together; null: no limit", gt=0, le=100_000
@@ -183,6 +184,39 @@ class SacSettings(Section):
         0.002, "share of the newest policy in the averaged one, per update; that one is kept", gt=0, le=1
     )
     torch_threads: int = setting(1, "threads of torch on a CPU", ge=1, le=256)
+
+
+class LeagueSettings(Section):
+    """Who drives the cars that their agents leave to others; drawn by these shares at the start of each race."""
+
+    live: Share = setting(0.25, "share of the agents themselves")
+    pool: Share = setting(0.5, "share of frozen policies: earlier selves, and those of checkpoints")
+    pure_pursuit: Share = setting(0.125, "share of pure pursuit, which sees no other car")
+    follow_the_gap: Share = setting(0.125, "share of follow-the-gap, which needs env.beams of 20 or more")
+    interval: int = setting(
+        10_000, "timesteps between freezings of all agents, at first", ge=1, le=1_000_000_000
+    )
+    pool_size: int = setting(
+        8, "freezings kept; when there are more, every second one goes and the interval doubles", ge=2, le=64
+    )
+    checkpoints: Texts = setting(
+        (), "kept policies of other runs in the pool from the start", legal="list of RUN or RUN:AGENT"
+    )
+
+    @model_validator(mode="after")
+    def _somebody_drives(self) -> LeagueSettings:
+        if self.live + self.pool + self.pure_pursuit + self.follow_the_gap == 0:
+            raise ValueError("live, pool, pure_pursuit and follow_the_gap are all 0: one must be more")
+        return self
+
+
+class MultiAgentSettings(Section):
+    """How several cars learn; used where training_type is sac_multiagent."""
+
+    mode: Literal["independent", "shared", "league"] = setting(
+        "independent", "an agent for each car, one agent for all cars (self-play), or a league of opponents"
+    )
+    league: LeagueSettings = LeagueSettings()
 
 
 class EvaluationSettings(Section):
@@ -305,6 +339,7 @@ class Config(Section):
     training: TrainingSettings = TrainingSettings()
     env: EnvSettings = EnvSettings()
     sac: SacSettings = SacSettings()
+    multi_agent: MultiAgentSettings = MultiAgentSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     wandb: WandbSettings = WandbSettings()
     tensorboard: TensorboardSettings = TensorboardSettings()
