@@ -46,6 +46,14 @@ def train(
     at: Annotated[
         int | None, typer.Option(metavar="STEP", min=0, help="With --resume: its checkpoint.")
     ] = None,
+    from_partial: Annotated[
+        bool,
+        typer.Option(
+            "--from-partial",
+            help="With --resume: the newest partial save. It has no replay; what was collected since the "
+            "checkpoint is lost.",
+        ),
+    ] = False,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
@@ -56,12 +64,19 @@ def train(
         raise UsageError(
             "--at names a checkpoint of a run to resume", next_step=f"Add --resume RUN to --at {at}."
         )
+    if from_partial and (resume is None or at is not None):
+        raise UsageError(
+            "--from-partial names the partial save after a run's newest checkpoint",
+            next_step="Write --resume RUN --from-partial, without --at.",
+        )
     settings = _settings(config, overrides or (), preset)
 
     from training import runner
+    from training.runs import Origin
 
+    origin = Origin(at_step=at, from_partial=from_partial)
     raise typer.Exit(
-        runner.train(settings, store=store, resume=resume, at_step=at, overrides=tuple(overrides or ()))
+        runner.train(settings, store=store, resume=resume, origin=origin, overrides=tuple(overrides or ()))
     )
 
 

@@ -107,15 +107,17 @@ class Boundary:
         learner, keeper, saver, *_ = self._parts
         saver.collect()
         saver.poll()
-        if keeper.due(learner.num_timesteps):
-            self._parts.metrics.record(learner.num_timesteps, keeper.judge(learner))
         stop = self._parts.stop
-        if saver.due() or stop.save_now.is_set():
-            begun = saver.start(self._meta())
-            if begun:
-                stop.save_now.clear()
-            if begun and stop.stop_after_save:
-                stop.ask("a request to stop after a checkpoint", "stopped")
+        # What is due now and left undone, a resume does first: a notice leaves no time for it.
+        if stop.reason is None and keeper.due(learner.num_timesteps):
+            self._parts.metrics.record(learner.num_timesteps, keeper.judge(learner))
+        due = saver.due() or stop.save_now.is_set()
+        if due and stop.stop_after_save:
+            stop.ask("a request to stop after a checkpoint", "stopped")
+        # The end of training, for whatever reason, has a save of its own.
+        ends = self.finished or stop.reason is not None
+        if due and not ends and saver.start(self._meta()):
+            stop.save_now.clear()
         now = time.monotonic()
         if now - self._logged_at >= self._config.tensorboard.interval_s:
             self._log(now)

@@ -78,7 +78,12 @@ class TrainingSettings(Section):
     save_interval_s: float = setting(
         300.0, "seconds between checkpoints, whichever comes first", ge=1, le=86_400
     )
-    keep_checkpoints: int = setting(3, "newest checkpoints kept on this computer", ge=2, le=1000)
+    keep_checkpoints: int = setting(
+        3, "newest checkpoints kept on this computer; in S3 all are, until you prune", ge=2, le=1000
+    )
+    milestone_frequency: int = setting(
+        0, "timesteps between checkpoints that are kept for good; 0: none", ge=0, le=1_000_000_000
+    )
     resume_unfinished: bool = setting(True, "continue the newest unfinished run that has the same settings")
     seed: int = setting(0, "seed of everything random", ge=0, le=4_294_967_295)
     num_agents: int = setting(2, "cars that learn together; sac has one whatever this says", ge=1, le=64)
@@ -404,6 +409,7 @@ CHANGEABLE = (
     "training.save_frequency",
     "training.save_interval_s",
     "training.keep_checkpoints",
+    "training.milestone_frequency",
     "training.device",
     "training.report",
     "evaluation.",

@@ -33,6 +33,7 @@ class Keeper:
     def __init__(self, config: Config, tracks: Sequence[Track]) -> None:
         self._config, self._tracks = config, list(tracks)
         self.candidates: list[Kept] = []  # best first
+        self.chosen = False  # nothing was judged since the final choice
         self.next_step = config.evaluation.frequency or None
 
     @property
@@ -47,6 +48,7 @@ class Keeper:
     def judge(self, learner: FastSAC) -> dict[str, float]:
         """Drive the averaged policy and keep it if it is among the best; return figures to log."""
         step = learner.num_timesteps
+        self.chosen = False
         frequency = self._config.evaluation.frequency
         if frequency:
             self.next_step = step - step % frequency + frequency
@@ -64,6 +66,7 @@ class Keeper:
             for kept in self.candidates
         ]
         self.candidates = sorted(rated, key=lambda kept: kept.score, reverse=True)
+        self.chosen = True
         return self.best
 
     def state(self) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
@@ -72,13 +75,14 @@ class Keeper:
             f"kept.{i}": kept.policy.stack.flat.numpy().copy() for i, kept in enumerate(self.candidates)
         }
         rows = [{k: v for k, v in kept._asdict().items() if k != "policy"} for kept in self.candidates]
-        return arrays, {"next_step": self.next_step, "candidates": rows}
+        return arrays, {"next_step": self.next_step, "candidates": rows, "chosen": self.chosen}
 
     def load_state(
         self, arrays: Mapping[str, np.ndarray[Any, Any]], meta: Mapping[str, Any], sizes: Sequence[int]
     ) -> None:
         """Go on where `state` was taken."""
         self.next_step = meta["next_step"]
+        self.chosen = bool(meta.get("chosen", False))
         self.candidates = []
         for i, row in enumerate(meta["candidates"]):
             policy = Policy(sizes)

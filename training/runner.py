@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import time
+import traceback
+from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,21 +14,23 @@ from training import layout, rng
 from training.agents.export import model_zip
 from training.agents.sac import FastSAC
 from training.callbacks import Boundary, Episodes, Parts
+from training.cloud.log_chunks import logged
 from training.display import Display
 from training.envs.race import Race
 from training.envs.vec_env import RaceVecEnv
-from training.errors import Interrupted
+from training.errors import Fenced, Interrupted
 from training.interruption import StopRequest, watch
 from training.keeper import Keeper, figures
 from training.metrics import Metrics
 from training.notify import notify
 from training.report import closing
 from training.report.loading import policy_of
-from training.runs import Run, open_run
+from training.runs import NEWEST, Origin, Run, open_run
 from training.saver import Parts as SavedParts
 from training.saver import Saver
 from training.sim import Track
 from training.sim.world import PARALLEL_FROM
+from training.store.storage import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,27 +56,41 @@ def train(
     *,
     store: str,
     resume: str | None = None,
-    at_step: int | None = None,
+    origin: Origin = NEWEST,
     overrides: Sequence[str] = (),
 ) -> int:
     """Train, or go on training, until the run's end; return the exit code.
 
-    store: directory or s3://bucket. resume: a run's name, which brings its own settings; at_step: one of its
+    store: directory or s3://bucket. resume: a run's name, which brings its own settings; origin: which of its
     checkpoints; overrides: what to change of its settings (`a.b=value`). Raises a TrainingError whose exit code says
     what became of the run.
     """
     rng.set_threads(config.sac.torch_threads)
     device = rng.choose_device(config.training.device)
-    run = open_run(config, store, resume=resume, at_step=at_step, overrides=overrides)
+    run = open_run(config, store, resume=resume, origin=origin, overrides=overrides)
+    if run.lock is not None:
+        return carry_on(run, device)
+    with logged(run.storage, run.name, run.attempt.number):
+        return carry_on(run, device)
+
+
+def carry_on(run: Run, device: Any) -> int:  # noqa: ANN401 - torch.device; torch stays in its layers
+    """Train a claimed run to its end, and write down how this attempt ended if it did not get there."""
     with Display() as display:
         display.say(run.greeting)
-        setup = prepare(run, display, device)
-        notify("READY=1")
         try:
-            learn(setup)
-        finally:
-            setup.parts.metrics.flush()
-        return close(setup)
+            setup = prepare(run, display, device)
+            notify("READY=1")
+            try:
+                learn(setup)
+                return close(setup)
+            finally:
+                setup.parts.metrics.flush()
+        except (Interrupted, Fenced):
+            raise  # written down already, or not ours to write
+        except BaseException as error:
+            run.end_by(error)
+            raise
 
 
 def prepare(run: Run, display: Display, device: Any) -> Setup:  # noqa: ANN401 - torch.device; torch stays in its layers
@@ -91,14 +109,21 @@ def prepare(run: Run, display: Display, device: Any) -> Setup:  # noqa: ANN401 -
     )
     keeper = Keeper(config, tracks)
     saver = Saver(SavedParts(learner, env, keeper), run.lineage, config, display.say)
-    meta = {} if run.checkpoint is None else saver.restore(run.checkpoint)
+    meta = {} if run.checkpoint is None else saver.restore(run.checkpoint, run.partial)
+    run.fetch_curves(run.local / "metrics", display.say)
     metrics = Metrics(
         config, run.name, run.local / "metrics", resumed_step=learner.num_timesteps,
         wandb_id=meta.get("wandb_id"), say=display.say,
     )  # fmt: skip
     metrics.record_graph(learner.actor, learner.critic, learner.observation_space.shape[0])
-    saver.after_commit = lambda: run.publish(metrics.event_file, layout.metrics_prefix(run.name))
+
+    def after_commit(step: int) -> None:
+        run.saved(step)
+        run.publish(metrics.event_file, layout.metrics_prefix(run.name))
+
+    saver.after_commit = after_commit
     episodes, stop = Episodes(), StopRequest()
+    episodes.recent.extend(learner.ep_info_buffer or ())
     episodes.laps, episodes.best_lap_s = meta.get("laps", 0), meta.get("best_lap_s") or float("nan")
     parts = Parts(learner, keeper, saver, metrics, display, episodes, stop)
     boundary = Boundary(
@@ -126,7 +151,7 @@ def learn(setup: Setup) -> None:
     Raises Interrupted after an early stop: saved, to be continued.
     """
     run, parts, boundary = setup
-    config, learner = run.config, parts.learner
+    config, learner, began = run.config, parts.learner, parts.learner.num_timesteps
     parts.stop.listen()
     watch(run.storage, run.name, parts.stop, parts.display.say)
     learner.at_boundary = boundary
@@ -139,43 +164,99 @@ def learn(setup: Setup) -> None:
             reset_num_timesteps=run.checkpoint is None,
         )
     ended = parts.stop.reason is None
-    if ended:
-        parts.keeper.judge(learner)
-        parts.keeper.choose()
-    parts.saver.finish(_meta(parts, boundary), not_after=parts.stop.deadline)
+    # An attempt that was killed after its last save, while it drove laps, left nothing to choose or save.
+    if ended and parts.keeper.chosen and learner.num_timesteps == began:
+        saved = Saved.ALL
+    else:
+        if ended:
+            parts.keeper.judge(learner)
+            parts.keeper.choose()
+        saved = save_at_end(setup)
     parts.saver.close()
     boundary.show()
     parts.display.settle()
-    if not ended:
+    if not ended or saved is not Saved.ALL:
         parts.metrics.close()
-        run.end_attempt(parts.stop.cause, Interrupted.exit_code, learner.num_timesteps)
-        message = f"stopped by {parts.stop.reason} at step {learner.num_timesteps:,}; everything is saved"
-        raise Interrupted(message, next_step=run.how_to_continue, cause=parts.stop.cause)
+        raise interrupted(setup, saved)
+
+
+class Saved(Enum):
+    """What was saved at the end."""
+
+    ALL = "everything is saved"
+    PARTIAL = "weights and optimizers are saved, the newest whole checkpoint is that of step {step}"
+    NOTHING = "nothing more could be saved, the newest checkpoint is that of step {step}"
+
+
+def save_at_end(setup: Setup) -> Saved:
+    """Save what can be saved until the machine goes; raises a StoreError where there is time, but no room."""
+    parts = setup.parts
+    try:
+        whole = parts.saver.finish(_meta(parts, setup.boundary), not_after=parts.stop.deadline)
+    except StoreError as error:
+        if parts.stop.deadline is None:
+            told = Saved.NOTHING.value.format(step=parts.saver.durable_step)
+            raise type(error)(f"{error.message}\n{told}", next_step=setup.run.how_to_continue) from error
+        parts.display.say(str(error))
+        return Saved.NOTHING
+    return Saved.ALL if whole else Saved.PARTIAL
+
+
+def interrupted(setup: Setup, saved: Saved) -> Interrupted:
+    """Write down that the attempt was stopped, and return the error that says so."""
+    run, parts, _ = setup
+    durable, stop = parts.saver.durable_step, parts.stop
+    run.end_attempt(stop.cause, Interrupted.exit_code, durable)
+    told = saved.value.format(step=f"{durable:,}")
+    message = f"stopped by {stop.reason} at step {parts.learner.num_timesteps:,}; {told}"
+    next_step = run.how_to_continue
+    if saved is Saved.PARTIAL:
+        next_step += "\nAdd --from-partial to go on from here, without what the replay took in since."
+    return Interrupted(message, next_step=next_step, cause=stop.cause)
 
 
 def close(setup: Setup) -> int:
-    """Mark the run done, export its model, drive its laps, write the report; return the exit code."""
+    """Export the model, drive its laps, write the report, and last mark the run done; return the exit code.
+
+    Killed in between, the run is not done yet, and the next attempt does what is missing.
+    """
     run, parts, _ = setup
-    say, best = parts.display.say, parts.keeper.best
-    run.end_attempt("done", 0, parts.learner.num_timesteps)
+    best = parts.keeper.best
     if best is None:
-        say("no policy was kept: the run ended before its first evaluation")
-        parts.metrics.close()
-        return 0
-    key = layout.model_key(run.name, run.config.training.training_type, best.step)
-    run.storage.put(key, model_zip(parts.learner, best.policy))
-    loaded = policy_of(run.storage, run.name)
-    driven = closing.drive_laps(loaded, say)
-    parts.metrics.record_hyperparameters(run.config.to_json_dict(), figures(closing.policy_drives(driven)))
+        parts.display.say("no policy was kept: the run ended before its first evaluation")
+    else:
+        key = layout.model_key(run.name, run.config.training.training_type, best.step)
+        run.storage.put(key, model_zip(parts.learner, best.policy))
+        show_laps(setup)
     parts.metrics.close()
     run.publish(parts.metrics.event_file, layout.metrics_prefix(run.name))
-    closing.show(loaded, driven)
-    if run.config.training.report:
-        page = closing.report(loaded, run.storage, run.local / "report", driven, say)
-        if page is not None:
-            run.publish(page, layout.report_prefix(run.name))
-            say(f"The report is in {page}; watch the curves with: .venv/bin/tensorboard --logdir {run.local}")
+    run.end_attempt("done", 0, parts.learner.num_timesteps)
     return 0
+
+
+def show_laps(setup: Setup) -> None:
+    """Drive the kept policy's laps, print them, write the report; a fault there must not undo a finished run."""
+    run, parts, _ = setup
+    say = parts.display.say
+    try:
+        loaded = policy_of(run.storage, run.name)
+        driven = closing.drive_laps(loaded, say)
+        parts.metrics.record_hyperparameters(
+            run.config.to_json_dict(), figures(closing.policy_drives(driven))
+        )
+        parts.metrics.flush()
+        run.publish(parts.metrics.event_file, layout.metrics_prefix(run.name))
+        closing.show(loaded, driven)
+        if run.config.training.report:
+            page = closing.report(loaded, run.storage, run.local / "report", driven, say)
+            if page is not None:
+                run.publish(page, layout.report_prefix(run.name))
+                say(
+                    f"The report is in {page}; watch the curves with: .venv/bin/tensorboard --logdir {run.local}"
+                )
+    except Exception as error:  # noqa: BLE001 - the run itself is trained and saved
+        traceback.print_exc()
+        say(f"laps and report failed ({error!r}); the run is saved. Try: make report RUN={run.name}")
 
 
 def _meta(parts: Parts, boundary: Boundary) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import platform
 import tempfile
+import time
 import uuid
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
@@ -16,22 +18,37 @@ from training.cloud import boot
 from training.cloud.identity import identity
 from training.cloud.imds import ON_INSTANCE, Imds
 from training.config import changed
-from training.errors import ConfigurationError, Over, UsageError
+from training.errors import ConfigurationError, DataError, Over, UsageError
 from training.report.loading import config_of, runs_in
 from training.store import documents
-from training.store.checkpoint import claim
+from training.store.checkpoint import claim, load_partial
 from training.store.manifest import Owner, utc_now
 from training.store.opening import open_store
+from training.store.prune import make_plan, sweep
 from training.store.restore import NoCheckpoint
+from training.store.retry import until
+from training.store.storage import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from training.config import Config
     from training.store.checkpoint import Checkpoint, Lineage
     from training.store.storage import Storage
 
 LOCK = ".lock"
+MAX_EVENT_FILE_BYTES = 256 << 20
+LAST_WORDS_S = 10.0
+
+
+class Origin(NamedTuple):
+    """Where a run that is named goes on: at its newest checkpoint, an older one, or a partial save after it."""
+
+    at_step: int | None = None
+    from_partial: bool = False
+
+
+NEWEST = Origin()
 
 
 class Run(NamedTuple):
@@ -42,8 +59,9 @@ class Run(NamedTuple):
     store: str
     storage: Storage
     lineage: Lineage
-    boot_id: str
+    attempt: documents.Attempt
     checkpoint: Checkpoint | None  # to go on from
+    partial: Checkpoint | None  # a later save without replay, where that was asked for
     local: Path  # the run's folder on this computer
     lock: IO[str] | None  # held as long as it is open; None where the store is no directory
 
@@ -57,7 +75,16 @@ class Run(NamedTuple):
         """Say what begins or goes on, and where it lies."""
         if self.checkpoint is None:
             return f"run {self.name} begins; everything goes to {self.place}"
-        return f"run {self.name} goes on from step {self.checkpoint.step:,}; everything is in {self.place}"
+        if self.partial is None:
+            return (
+                f"run {self.name} goes on from step {self.checkpoint.step:,}; everything is in {self.place}"
+            )
+        return (
+            f"run {self.name} goes on from the partial save at step {self.partial.step:,}; everything is in "
+            f"{self.place}\nLost: what the replay buffer took in after step {self.checkpoint.step:,}. Networks, "
+            "optimizers, generators and the cars are those of the partial save, but the run will not end in the "
+            "same bits as an uninterrupted one."
+        )
 
     @property
     def how_to_continue(self) -> str:
@@ -71,24 +98,54 @@ class Run(NamedTuple):
         if self.lock is None and file.exists():
             self.storage.put(f"{prefix}/{file.name}", file)
 
+    def fetch_curves(self, directory: Path, say: Callable[[str], None]) -> None:
+        """Bring the event files of earlier attempts to this computer, so that TensorBoard here shows all curves."""
+        if self.lock is not None or self.checkpoint is None:
+            return
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            for entry in self.storage.list(f"{layout.metrics_prefix(self.name)}/"):
+                path = directory / entry.key.rpartition("/")[2]
+                if not path.exists():
+                    self.storage.get_to_file(entry.key, path, max_bytes=MAX_EVENT_FILE_BYTES)
+        except (StoreError, OSError) as error:
+            say(f"the curves of earlier attempts are not shown here: {error}")
+
+    def saved(self, step: int) -> None:
+        """Write down a commit in attempts.json, and keep no more old checkpoints on this computer than asked for.
+
+        Raises a StoreError; the checkpoint is safe in any case.
+        """
+        row = {"last_step": step, "seen_at": utc_now()}
+        documents.change_attempt(self.storage, self.name, self.attempt.boot_id, **row)
+        if self.lock is not None:  # in S3 an instance deletes nothing
+            keep = self.config.training.keep_checkpoints
+            # What this process has committed it need not read again to know that it is whole.
+            sweep(self.storage, make_plan(self.storage, self.name, keep, read_all=False))
+
     def end_attempt(self, cause: documents.Cause, exit_code: int, step: int) -> None:
-        """Write down how this attempt ended, in attempts.json and, where that ends the run, in status.json."""
-        documents.change_attempt(
-            self.storage,
-            self.name,
-            self.boot_id,
-            ended_at=utc_now(),
-            cause=cause,
-            exit_code=exit_code,
-            last_step=step,
-        )
+        """Write down how this attempt ended, in attempts.json and, where that ends the run, in status.json.
+
+        step: of the newest durable checkpoint.
+        """
+        row = {"ended_at": utc_now(), "cause": cause, "exit_code": exit_code, "last_step": step}
+        documents.change_attempt(self.storage, self.name, self.attempt.boot_id, **row)
         if cause in {"done", "stopped"}:
             state: documents.State = "done" if cause == "done" else "stopped"
             documents.set_status(self.storage, self.name, state, step=step, exit_code=exit_code)
 
+    def end_by(self, error: BaseException) -> None:
+        """Write down that an error ended this attempt, if the store takes it within seconds."""
+        code = getattr(error, "exit_code", 1)
+        cause = "failed" if isinstance(error, (ConfigurationError, DataError, UsageError)) else "crashed"
+        row = {"ended_at": utc_now(), "cause": cause, "exit_code": code}
+        with contextlib.suppress(StoreError):
+            storage = until(self.storage, time.monotonic() + LAST_WORDS_S)
+            documents.change_attempt(storage, self.name, self.attempt.boot_id, **row)
+
 
 def open_run(
-    config: Config, store: str, *, resume: str | None, at_step: int | None, overrides: Sequence[str] = ()
+    config: Config, store: str, *, resume: str | None, origin: Origin, overrides: Sequence[str] = ()
 ) -> Run:
     """Begin a run, or go on with one: the named one, or the newest unfinished one of the same settings.
 
@@ -104,7 +161,7 @@ def open_run(
     else:
         config = changed(config_of(storage, name), overrides if resume else ())
         lock = _lock(_local(store, name, here=here), name) if here else None
-    return _claimed(config, storage, store, name, at_step, lock)
+    return _claimed(config, storage, store, name, origin, lock)
 
 
 def _write_config(storage: Storage, config: Config, name: str, store: str) -> None:
@@ -116,25 +173,39 @@ def _write_config(storage: Storage, config: Config, name: str, store: str) -> No
 
 
 def _claimed(  # noqa: PLR0913, PLR0917 - the fields of a Run
-    config: Config, storage: Storage, store: str, name: str, at_step: int | None, lock: IO[str] | None
+    config: Config, storage: Storage, store: str, name: str, origin: Origin, lock: IO[str] | None
 ) -> Run:
-    attempt = documents.begin_attempt(storage, name, _this_attempt())
+    attempt = documents.begin_attempt(storage, name, _this_attempt(storage, name, origin))
     _check_boot(storage, name)
     owner = Owner(host=attempt.host, instance_id=attempt.instance_id, fleet_id=attempt.fleet_id)
     lineage = claim(storage, name, config.training.training_type, attempt.number, owner=owner)
-    checkpoint = _newest(lineage, at_step)
+    checkpoint = _newest(lineage, attempt, origin)
+    partial = load_partial(storage, name, config.training.training_type) if origin.from_partial else None
     if checkpoint is not None:
-        documents.change_attempt(storage, name, attempt.boot_id, first_step=checkpoint.step)
+        step = checkpoint.step
+        documents.change_attempt(storage, name, attempt.boot_id, first_step=step, last_step=step)
     documents.set_status(storage, name, "running", attempt=attempt.number)
     local = _local(store, name, here=lock is not None)
-    return Run(name, config, store, storage, lineage, attempt.boot_id, checkpoint, local, lock)
+    return Run(name, config, store, storage, lineage, attempt, checkpoint, partial, local, lock)
 
 
-def _this_attempt() -> documents.Attempt:
+def _this_attempt(storage: Storage, name: str, origin: Origin) -> documents.Attempt:
     """Return the row of attempts.json for this process; its number is given when it is added."""
-    machine = dict(identity(Imds())) if os.environ.get(ON_INSTANCE) else {}
+    machine = _machine(storage, name) if os.environ.get(ON_INSTANCE) else {}
     about = {"boot_id": uuid.uuid4().hex, "host": platform.node()[:300], "started_at": utc_now()}
-    return documents.Attempt.model_validate({"number": 1, **about, **machine})
+    return documents.Attempt.model_validate({"number": 1, "at_step": origin.at_step, **about, **machine})
+
+
+def _machine(storage: Storage, name: str) -> dict[str, Any]:
+    """Return what this instance is, and its price as the launcher wrote it down."""
+    from training.cloud.intent import read_intent  # noqa: PLC0415 - brings the launcher's modules
+
+    found: dict[str, Any] = dict(identity(Imds()))
+    intent = read_intent(storage, name)
+    if intent is not None:
+        kind, zone = found.get("instance_type", ""), found.get("availability_zone", "")
+        found |= {"price_usd_per_hour": intent.price_of(kind, zone), "price_source": intent.price_source}
+    return found
 
 
 def _check_boot(storage: Storage, name: str) -> None:
@@ -149,11 +220,25 @@ def _check_boot(storage: Storage, name: str) -> None:
         raise ConfigurationError(f"run {name} has failed: {decision.reason}", next_step=next_step)
 
 
-def _newest(lineage: Lineage, at_step: int | None) -> Checkpoint | None:
+def _newest(lineage: Lineage, attempt: documents.Attempt, origin: Origin) -> Checkpoint | None:
     try:
-        return lineage.load(at_step=at_step)
+        if origin.at_step is None or not attempt.fleet_id:
+            return lineage.load(at_step=origin.at_step)
+        newest = lineage.load()
+        gone_back = _went_back_already(lineage, attempt, newest)
+        return newest if gone_back else lineage.load(at_step=origin.at_step)
     except NoCheckpoint:
         return None
+
+
+def _went_back_already(lineage: Lineage, attempt: documents.Attempt, newest: Checkpoint) -> bool:
+    """Tell whether an earlier machine of this fleet has gone on from the step asked for, and got further.
+
+    Each machine of a fleet has the same command line: without this every relaunch would begin at --at again.
+    """
+    rows = documents.read_attempts(lineage.storage, lineage.run)
+    before = next((row for row in rows if row.number == newest.manifest.attempt), None)
+    return before is not None and (before.fleet_id, before.at_step) == (attempt.fleet_id, attempt.at_step)
 
 
 def _unfinished(storage: Storage, config: Config, store: str) -> str | None:
@@ -162,11 +247,7 @@ def _unfinished(storage: Storage, config: Config, store: str) -> str | None:
         return None
     for name in reversed(runs_in(storage)):
         status = documents.read_status(storage, name)
-        if (
-            status is None
-            or status.state in {"done", "failed"}
-            or _settings(config_of(storage, name)) != _settings(config)
-        ):
+        if status is None or status.state in {"done", "failed"} or not _is_like(storage, name, config):
             continue
         try:
             _lock(_local(store, name, here=True), name).close()
@@ -174,6 +255,14 @@ def _unfinished(storage: Storage, config: Config, store: str) -> str | None:
             continue
         return name
     return None
+
+
+def _is_like(storage: Storage, name: str, config: Config) -> bool:
+    """Tell whether a run has the same settings; one that another version wrote has not."""
+    try:
+        return _settings(config_of(storage, name)) == _settings(config)
+    except (ConfigurationError, DataError):
+        return False
 
 
 def _settings(config: Config) -> dict[str, Any]:

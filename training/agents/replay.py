@@ -117,6 +117,14 @@ class CompactReplay(ReplayBuffer):
         """Tell whether there is a transition to learn from."""
         return self.last_used >= max(0, self.steps - self.size())
 
+    def break_off(self) -> None:
+        """End every episode at the newest row, as if truncated there: what comes next does not follow from it."""
+        if self.steps == 0:
+            return
+        row = (self.steps - 1) % self.rows
+        for e in np.flatnonzero(self.final_number[row] == WITHIN):
+            self.final_number[row, e] = self.keep_final(self.observations[self.steps % self.rows, e])
+
     def pick(self, rng: np.random.Generator, count: int) -> Transitions:
         """Draw `count` transitions uniformly, with replacement; there must be one (`has_any`)."""
         row, env = self._draw(rng, count)

@@ -33,6 +33,12 @@ def segment_rows(replay: CompactReplay) -> int:
     return 1 << (rows.bit_length() - 1)
 
 
+def max_bytes(replay: CompactReplay) -> int:
+    """Return a bound of what a segment, or the tail, unpacks to: every row may end an episode in every environment."""
+    row_bytes = sum(getattr(replay, part)[0].nbytes for part in _PARTS)
+    return 2 * max(SEGMENT_BYTES, row_bytes) + row_bytes + (1 << 20)
+
+
 def cut(replay: CompactReplay, first: int, last: int) -> dict[str, NDArray[Any]]:
     """Copy rows first to last (inclusive, numbered from the run's start) out of the ring."""
     rows = np.arange(first, last + 1) % replay.rows
@@ -95,9 +101,9 @@ def restart(replay: CompactReplay, first: int) -> None:
 
 def finish(replay: CompactReplay, steps: int, newest: NDArray[np.float32]) -> None:
     """Set the ring's counters after the last `paste`."""
-    if newest.shape != replay.observations.shape[1:]:
-        msg = f"replay: the newest observation has shape {newest.shape}, expected {replay.observations.shape[1:]}"
-        raise DataError(msg)
+    if newest.shape != replay.observations.shape[1:] or newest.dtype != replay.observations.dtype:
+        found, expected = f"{newest.dtype} {newest.shape}", f"float32 {replay.observations.shape[1:]}"
+        raise DataError(f"replay: the newest observation is {found}, expected {expected}")
     replay.steps = steps
     replay.observations[steps % replay.rows] = newest
     replay.pos, replay.full = steps % replay.rows, steps >= replay.rows - 1

@@ -104,9 +104,7 @@ class Facts(NamedTuple):
     def _price(self, attempt: Attempt) -> float:
         if attempt.price_usd_per_hour or attempt.purchase == "local" or self.intent is None:
             return attempt.price_usd_per_hour
-        known = self.intent.prices_usd_per_hour
-        pool = f"{attempt.instance_type} {attempt.availability_zone}"
-        return known.get(pool, known.get(attempt.instance_type, self.intent.price_cap_usd_per_hour))
+        return self.intent.price_of(attempt.instance_type, attempt.availability_zone)
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return plain data for --json."""

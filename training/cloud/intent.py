@@ -44,6 +44,11 @@ class Intent(Versioned):
     price_source: ShortText = ""
     fleet_id: FleetId = ""
 
+    def price_of(self, instance_type: str, zone: str) -> float:
+        """Return the price at launch of a machine, $/h; where it is not known, the most that it can be."""
+        known = self.prices_usd_per_hour
+        return known.get(f"{instance_type} {zone}", known.get(instance_type, self.price_cap_usd_per_hour))
+
 
 def read_intent(storage: Storage, run: str) -> Intent | None:
     """Read what was last meant to be started for a run; None if nothing was."""

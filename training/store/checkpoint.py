@@ -144,10 +144,10 @@ class Lineage:
     ) -> CheckpointRef:
         """Save what fits before a deadline (weights, optimizers); the pointer is left alone.
 
-        Only `load_partial` ever finds it, and only while its base is the run's newest checkpoint.
+        Only `load_partial` ever finds it, and only while its base is the run's newest checkpoint. Waits for
+        nothing: a commit that hangs in another thread must not take the last seconds from it.
         """
-        with self._lock:
-            return self._write(until(self.storage, not_after), step, contents, "partial")
+        return self._write(until(self.storage, not_after), step, contents, "partial")
 
     def _base(self, pointer: Pointer) -> CheckpointRef | None:
         newest = pointer.checkpoint

@@ -12,7 +12,7 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -104,6 +104,12 @@ class DirectoryStorage:
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < before.timestamp():
                     path.unlink()
+
+    def remove_empty(self, prefixes: Iterable[str]) -> None:
+        """Remove directories in which nothing is left and nothing will be written again."""
+        for prefix in prefixes:
+            with contextlib.suppress(OSError):
+                self._path(prefix).rmdir()
 
     def _path(self, key: str) -> Path:
         return self._root / check_key(key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import Annotated, Literal, TypeVar
 
@@ -65,17 +65,33 @@ class Attempt(Document):
     price_usd_per_hour: NonNegative = 0.0
     price_source: ShortText = ""
     started_at: datetime
+    seen_at: datetime | None = None  # the last sign of life: a checkpoint, or the end
     ended_at: datetime | None = None
     cause: Cause = "running"
     exit_code: Annotated[int, Field(ge=0, le=255)] | None = None
+    at_step: Count | None = None  # the step that was asked for by --at
     first_step: Count = 0  # of the durable checkpoint found at boot
     last_step: Count = 0  # of the last durable checkpoint made
+    cost_usd: NonNegative = 0.0  # from the start to the end, or to the last sign of life
+
+    def priced(self) -> Attempt:
+        """Return the row with what it has cost so far."""
+        until = self.ended_at or self.seen_at or self.started_at
+        hours = max((until - self.started_at).total_seconds(), 0.0) / 3600
+        return self.model_copy(update={"cost_usd": round(hours * self.price_usd_per_hour, 6)})
 
 
 class Attempts(Versioned):
-    """Every boot of a run, in order."""
+    """Every boot of a run, in order, and what they have cost together."""
 
     attempts: Annotated[tuple[Attempt, ...], Field(max_length=MAX_ATTEMPTS)] = ()
+    cost_usd: NonNegative = 0.0
+
+    @classmethod
+    def of(cls, rows: Iterable[Attempt]) -> Attempts:
+        """Return the table of these rows, each with its cost."""
+        priced = tuple(row.priced() for row in rows)
+        return cls(attempts=priced, cost_usd=round(sum(row.cost_usd for row in priced), 6))
 
 
 Model = TypeVar("Model", bound=Versioned)
@@ -108,14 +124,17 @@ def update(storage: Storage, key: str, model: type[Model], change: Callable[[Mod
 
 
 def begin_attempt(storage: Storage, run: str, boot: Attempt) -> Attempt:
-    """Add a boot to the table and give it its number; the same `boot_id` gets the same number again."""
+    """Add a boot to the table and give it its number; the same `boot_id` gets the same number again.
+
+    Rows that are still "running" belong to attempts that could not say how they ended: they crashed, or were killed.
+    """
 
     def add(table: Attempts | None) -> Attempts:
         rows = table.attempts if table else ()
         if any(row.boot_id == boot.boot_id for row in rows):
             return table or Attempts()
         number = max((row.number for row in rows), default=0) + 1
-        return Attempts(attempts=(*rows, boot.model_copy(update={"number": number})))
+        return Attempts.of((*map(_closed, rows), boot.model_copy(update={"number": number})))
 
     rows = update(storage, layout.attempts_key(run), Attempts, add).attempts
     return next(row for row in rows if row.boot_id == boot.boot_id)
@@ -128,11 +147,8 @@ def change_attempt(storage: Storage, run: str, boot_id: str, **fields: object) -
         rows = table.attempts if table else ()
         if not any(row.boot_id == boot_id for row in rows):
             raise NotFound(f"run {run} has no attempt with boot id {boot_id!r}")
-        return Attempts(
-            attempts=tuple(
-                Attempt.model_validate({**dict(row), **fields}) if row.boot_id == boot_id else row
-                for row in rows
-            )
+        return Attempts.of(
+            Attempt.model_validate({**dict(row), **fields}) if row.boot_id == boot_id else row for row in rows
         )
 
     return update(storage, layout.attempts_key(run), Attempts, change)
@@ -177,6 +193,12 @@ def read_request(storage: Storage, run: str) -> Request:
     """Read what is asked of a run."""
     control = read(storage, layout.control_key(run), Control)
     return control.request if control else "none"
+
+
+def _closed(row: Attempt) -> Attempt:
+    if row.cause != "running":
+        return row
+    return row.model_copy(update={"cause": "crashed", "ended_at": row.seen_at or row.started_at})
 
 
 def _read(storage: Storage, key: str, model: type[Model]) -> tuple[Model, str] | None:

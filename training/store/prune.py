@@ -128,6 +128,10 @@ def sweep(storage: Storage, plan: Plan) -> None:
     inner = storage.inner if isinstance(storage, RetryingStorage) else storage
     if isinstance(inner, DirectoryStorage) and plan.before:
         inner.remove_temporary(layout.run_prefix(plan.run), plan.before)
+        of_checkpoints = f"{layout.checkpoints_prefix(plan.run)}/"
+        inner.remove_empty(
+            {key.rpartition("/")[0] for key in keys if key.startswith(of_checkpoints) and key.count("/") > 3}
+        )
 
 
 def _pointers(storage: Storage, run: str, entries: list[Entry]) -> tuple[Pointer, ...]:

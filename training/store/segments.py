@@ -7,6 +7,7 @@ segment stays in memory until it is durable.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import queue
 import threading
@@ -16,9 +17,11 @@ from typing import NamedTuple
 
 from training.store.manifest import MAX_SEGMENT_BYTES, SegmentRef
 from training.store.retry import until
-from training.store.storage import Refused, Storage, Unavailable
+from training.store.storage import RETRIED, Refused, Storage, Unavailable
 
 SLOT_POLL_S = 0.2
+# How often what failed is tried again while the trainer goes on.
+AGAIN_S = 5.0
 
 
 class Target(NamedTuple):
@@ -84,6 +87,11 @@ class PendingSegment:
         """Tell whether it was tried, is not durable, and nobody is at it."""
         return self._tried.is_set() and self._error is not None
 
+    @property
+    def trouble(self) -> str:
+        """Say why the last try failed; empty if none did."""
+        return "" if self._error is None else str(self._error)
+
     def _put(self, not_after: float | None) -> SegmentRef:
         if self._encode is not None:
             self._data = self._encode()
@@ -118,6 +126,7 @@ class SegmentUploader:
         self._waiting = waiting
         self._patience_s = patience_s
         self._held: list[PendingSegment] = []
+        self._again_at = -AGAIN_S
         self._queue: queue.SimpleQueue[PendingSegment | None] = queue.SimpleQueue()
         # Daemons: a machine about to be taken must be able to exit while the store hangs.
         self._threads = [
@@ -127,13 +136,37 @@ class SegmentUploader:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, agent: str, rows: tuple[int, int], encode: Callable[[], bytes]) -> PendingSegment:
+    def has_room(self) -> bool:
+        """Tell whether `submit` would take a segment at once; what failed is tried again behind our back."""
+        self._held = [pending for pending in self._held if not pending.durable]
+        if len(self._held) < self._waiting:
+            return True
+        if time.monotonic() - self._again_at >= AGAIN_S:
+            self._again_at = time.monotonic()
+            for pending in self._held:
+                if pending.failed:
+                    self._queue.put(pending)
+        return False
+
+    @property
+    def trouble(self) -> str:
+        """Say why segments wait; empty if the store has refused none of them."""
+        return next((pending.trouble for pending in self._held if pending.failed), "")
+
+    def submit(
+        self,
+        agent: str,
+        rows: tuple[int, int],
+        encode: Callable[[], bytes],
+        *,
+        not_after: float | None = None,
+    ) -> PendingSegment:
         """Hand over rows first to last; `encode` is called once, in another thread, for the bytes.
 
-        Blocks while `waiting` segments are not durable yet: training waits rather than loses. After
-        `patience_s` it raises what the store said.
+        Blocks while `waiting` segments are not durable yet. After `patience_s`, at `not_after` (monotonic clock,
+        s), or when trying again is of no use, it raises what the store said.
         """
-        self._make_room()
+        self._make_room(not_after)
         pending = PendingSegment(self._target, agent, rows, encode)
         self._held.append(pending)
         self._queue.put(pending)
@@ -147,8 +180,10 @@ class SegmentUploader:
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
 
-    def _make_room(self) -> None:
+    def _make_room(self, not_after: float | None) -> None:
         end = time.monotonic() + self._patience_s
+        if not_after is not None:
+            end = min(end, not_after)
         while True:
             self._held = [pending for pending in self._held if not pending.durable]
             if len(self._held) < self._waiting:
@@ -157,9 +192,10 @@ class SegmentUploader:
             if time.monotonic() >= end:
                 if failed is not None:
                     failed.result(not_after=end)
-                raise Unavailable(f"{self._waiting} replay segments not uploaded in {self._patience_s:g} s")
+                raise Unavailable(f"{self._waiting} replay segments were not uploaded in time")
             if failed is not None:
-                failed.upload(not_after=end)
+                with contextlib.suppress(*RETRIED):
+                    failed.result(not_after=end)
             time.sleep(SLOT_POLL_S)
 
     def _work(self) -> None:
