@@ -49,6 +49,8 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+# training.envs.drivers_gap says why; settings are read without loading the simulator.
+GAP_BEAMS = 20
 FACTORS = "[low, high], numbers within 0 to 10"
 TRACKS = "list of names (`python -m training tracks list`), generated-SEED, or paths of ROS map yamls"
 
@@ -87,6 +89,12 @@ class TrainingSettings(Section):
     resume_unfinished: bool = setting(True, "continue the newest unfinished run that has the same settings")
     seed: int = setting(0, "seed of everything random", ge=0, le=4_294_967_295)
     num_agents: int = setting(2, "cars that learn together; sac has one whatever this says", ge=1, le=64)
+    init_from: str | None = setting(
+        None,
+        "run whose newest networks the agents begin with; null: random ones",
+        legal=RUN_NAME_RULE,
+        pattern=RUN_NAME_PATTERN,
+    )
     device: Literal["auto", "cpu", "cuda"] = setting(
         "auto", "auto takes CUDA where there is an NVIDIA device"
     )
@@ -357,12 +365,24 @@ class Config(Section):
             raise ValueError(
                 f"sac.batch_size = {self.sac.batch_size} exceeds buffer_size = {self.sac.buffer_size}"
             )
+        league = self.multi_agent.league
+        if self.num_cars > 1 and self.multi_agent.mode == "league" and league.follow_the_gap > 0:
+            if self.env.beams < GAP_BEAMS:
+                raise ValueError(
+                    f"multi_agent.league.follow_the_gap = {league.follow_the_gap} needs env.beams of {GAP_BEAMS} "
+                    f"or more, not {self.env.beams}"
+                )
         return self
 
     @property
     def num_cars(self) -> int:
         """Return the cars in each environment: one, unless they learn together."""
         return self.training.num_agents if self.training.training_type == "sac_multiagent" else 1
+
+    @property
+    def num_agents(self) -> int:
+        """Return the agents that learn: one for each car, or one for all."""
+        return 1 if self.multi_agent.mode == "shared" else self.num_cars
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return plain JSON data that `from_json_dict` reads back to an equal object."""
@@ -420,8 +440,8 @@ CHANGEABLE = (
 )
 
 
-def changed(config: Config, overrides: Sequence[str]) -> Config:
-    """Return a run's own settings with `a.b=value` applied, for a run that goes on.
+def changed(config: Config, overrides: Sequence[str], run: str = "RUN") -> Config:
+    """Return a run's own settings with `a.b=value` applied, for a run that goes on; run: its name, for the message.
 
     ConfigurationError for a key that would make it another run.
     """
@@ -431,7 +451,8 @@ def changed(config: Config, overrides: Sequence[str]) -> Config:
         if not key.startswith(CHANGEABLE):
             raise ConfigurationError(
                 f"--set {override}: {key} cannot change while a run goes on",
-                next_step=f"Begin a new run, or change only: {', '.join(CHANGEABLE)}",
+                next_step=f"Begin a new run with these networks: python -m training train --init-from {run} "
+                f"--set {override}\nOr change only: {', '.join(CHANGEABLE)}",
             )
         given |= flatten(Config, {key: value}, "--set")
     return _validated(given)

@@ -61,8 +61,8 @@ def make_run(storage: Storage, name: str, *overrides: str, policy: Policy | None
 def save_policy(lineage: Lineage, policy: Policy, step: int) -> CheckpointRef:
     """Commit a checkpoint with a kept policy, and what training says beside it."""
     kept = {"step": KEPT_STEP, "completed": 20, "starts": 20, "mean_speed_mps": 5.2}
-    meta: dict[str, Any] = {"kept": kept, "elapsed_s": 118.0, "laps": 900, "machine": {"torch": "2.13.0"}}
-    return lineage.commit(step, Contents({"kept": policy.encode()}, meta=meta))
+    meta: dict[str, Any] = {"kept": [kept], "elapsed_s": 118.0, "laps": 900, "machine": {"torch": "2.13.0"}}
+    return lineage.commit(step, Contents({layout.kept_member(0): policy.encode()}, meta=meta))
 
 
 def put_curves(storage: Storage, name: str, folder: Path) -> str:

@@ -13,7 +13,6 @@ import numpy as np
 from training.agents.codec import copy_into
 from training.agents.policy import Policy
 from training.envs.opponents import make_driver
-from training.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,9 +45,7 @@ class League:
 
     def __init__(self, config: Config, env: RaceBatch, sizes: Sequence[int]) -> None:
         self._settings, self._env, self._sizes = config.multi_agent.league, env, tuple(sizes)
-        self._drivers = {
-            kind: make_driver(name, config.env.speed_cap_mps) for kind, name in _DRIVERS.items()
-        }
+        self._drivers = {kind: make_driver(name, config.env.speed_cap_mps) for kind, name in _DRIVERS.items()}
         self.driver = np.zeros((env.num_envs, env.num_cars), dtype=np.int64)
         self.races = np.zeros(env.num_envs, dtype=np.int64)
         self.rng = np.random.default_rng([config.training.seed, 2])
@@ -68,14 +65,7 @@ class League:
         return [*self.given, *(one for generation in self.generations for one in generation)]
 
     def admit(self, name: str, policy: Policy) -> None:
-        """Take another run's policy into the pool; ConfigurationError where it sees or thinks in another shape."""
-        theirs, ours = policy.stack.sizes, self._sizes
-        if theirs != ours:
-            raise ConfigurationError(
-                f"multi_agent.league.checkpoints: the policy of {name} has layers of {_in_words(theirs)} units, "
-                f"those of this run have {_in_words(ours)}",
-                next_step="Give env.beams, env.scans_stacked and sac.net_arch the values of that run.",
-            )
+        """Take another run's policy, of this run's shape, into the pool."""
         self.given.append(Frozen(name, policy))
 
     def drive(self, observations: NDArray[np.float32], actions: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -163,7 +153,3 @@ class League:
             generation, agent = np.divmod(self.driver[own] - first, count)
             self.driver[own] = first + generation // 2 * count + agent
         self.next_step += self.interval
-
-
-def _in_words(sizes: Sequence[int]) -> str:
-    return "-".join(str(size) for size in sizes)

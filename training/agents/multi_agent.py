@@ -10,7 +10,7 @@ A single car (training_type sac) is one agent that drives car 0.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -41,17 +41,16 @@ class MultiAgentSAC:
     def __init__(self, env: RaceBatch, config: Config, *, device: torch.device | str) -> None:
         self.env, self._settings = env, config.sac
         self.mode = config.multi_agent.mode if env.num_cars > 1 else "independent"
-        count = 1 if self.mode == "shared" else env.num_cars
-        surface = Spaces(
-            env.observation_space, env.action_space, env.num_envs * env.num_cars // count
-        )
+        count = config.num_agents
+        surface = Spaces(env.observation_space, env.action_space, env.num_envs * env.num_cars // count)
         seed = config.training.seed
         self.agents = [Agent(surface, config.sac, seed=seed, device=device, number=a) for a in range(count)]
         compute = torch.bfloat16 if config.training.mixed_precision else torch.float32
         self.team = Team(self.agents, config.sac.average_tau, compute)
         self.league = League(config, env, self.team.average.sizes) if self.mode == "league" else None
+        self._learnt_before = config.training.init_from is not None
         self.at_boundary: Callable[[], bool] = lambda: True
-        self.on_step: Callable[[Step], None] = lambda _step: None
+        self.on_episode: Callable[[int, dict[str, Any]], None] = lambda _agent, _figures: None
         self.num_timesteps = 0  # decisions of each agent
         self.observations: NDArray[np.float32] | None = None  # (E, N, D); None before the first step
 
@@ -86,13 +85,16 @@ class MultiAgentSAC:
         self.num_timesteps += self.agents[0].n_envs
         self._store(seen, chosen, step)
         self.observations = step.observations
-        self.on_step(step)
+        self._tell(step)
         if self.league is not None:
             self.league.after_step(step.restarted, self.num_timesteps, self.team)
 
     def _explore(self, seen: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return actions (A, K, 2): uniform ones until learning starts, then samples of the policies."""
-        if self.num_timesteps >= self._settings.learning_starts:
+        """Return actions (A, K, 2): uniform ones until learning starts, then samples of the policies.
+
+        Policies that have learnt in another run drive from the first step on.
+        """
+        if self._learnt_before or self.num_timesteps >= self._settings.learning_starts:
             return self.team.explore(seen)
         size = (self.agents[0].n_envs, 2)
         return np.stack([agent.rng.uniform(-1.0, 1.0, size=size).astype(np.float32) for agent in self.agents])
@@ -112,6 +114,11 @@ class MultiAgentSAC:
         for a, agent in enumerate(self.agents):
             parts = (seen[a], chosen[a], rewards[a], following[a], terminated[a], ended[a])
             agent.replay_buffer.store(Row(*parts, None if idle is None else idle[a]))
+
+    def _tell(self, step: Step) -> None:
+        for e, n, figures in step.episodes:
+            if self.league is None or self.league.live[e, n]:
+                self.on_episode(0 if self.mode == "shared" else n, figures)
 
     def _all_can_learn(self) -> bool:
         return all(agent.replay_buffer.has_any() for agent in self.agents)

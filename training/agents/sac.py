@@ -38,7 +38,13 @@ class Agent(SAC):
     replay_buffer: CompactReplay
 
     def __init__(
-        self, surface: Spaces, settings: SacSettings, *, seed: int, device: torch.device | str, number: int = 0
+        self,
+        surface: Spaces,
+        settings: SacSettings,
+        *,
+        seed: int,
+        device: torch.device | str,
+        number: int = 0,
     ) -> None:
         own_seed = (seed + number * _SEED_STRIDE) % 2**32
         super().__init__(

@@ -46,9 +46,7 @@ class Stack:
         views = self._views(self.flat if flat is None else flat)
         return torch.cat([view[first : first + count].reshape(-1) for view in views])
 
-    def set_part(
-        self, first: int, count: int, part: torch.Tensor, flat: torch.Tensor | None = None
-    ) -> None:
+    def set_part(self, first: int, count: int, part: torch.Tensor, flat: torch.Tensor | None = None) -> None:
         """Copy networks back that `part` took out."""
         begin = 0
         for view in self._views(self.flat if flat is None else flat):

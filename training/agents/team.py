@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from stable_baselines3.sac.policies import Actor
 
     from training.agents.sac import Agent
 
@@ -67,10 +68,7 @@ class Team:
         inputs = torch.from_numpy(observations).to(self.device)
         mean, raw = self.update.actor.forward(inputs)[-1].chunk(2, dim=2)
         noise = torch.stack(
-            [
-                torch.randn(mean.shape[1:], generator=agent.noise, device=self.device)
-                for agent in self.agents
-            ]
+            [torch.randn(mean.shape[1:], generator=agent.noise, device=self.device) for agent in self.agents]
         )
         return torch.tanh(mean + raw.clamp(LOG_STD_MIN, LOG_STD_MAX).exp() * noise).cpu().numpy()
 
@@ -110,7 +108,7 @@ def _bind(agents: Sequence[Agent], compute: torch.dtype) -> SacUpdate:
     learned = first.log_ent_coef is not None
     log_alpha = torch.zeros(len(agents), device=first.device)
     for a, agent in enumerate(agents):
-        actor.bind(a, [*_linears(agent.actor.latent_pi), [agent.actor.mu, agent.actor.log_std]])
+        actor.bind(a, actor_layers(agent.actor))
         for stack, module in ((critic, agent.critic), (target, agent.critic_target)):
             for i, network in enumerate(module.q_networks):
                 stack.bind(critics * a + i, _linears(network))
@@ -127,6 +125,11 @@ def _bind(agents: Sequence[Agent], compute: torch.dtype) -> SacUpdate:
         log_alpha=log_alpha,
         target_entropy=float(first.target_entropy) if learned else None,
     )
+
+
+def actor_layers(actor: Actor) -> list[list[torch.nn.Linear]]:
+    """Return stable-baselines3's modules of each layer of a policy, as `Stack.bind` takes them."""
+    return [*_linears(actor.latent_pi), [actor.mu, actor.log_std]]
 
 
 def _linears(layers: torch.nn.Sequential) -> list[list[torch.nn.Linear]]:

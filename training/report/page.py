@@ -16,6 +16,7 @@ from training.report import facts, plots
 from training.report.collect import loadable_courses, results
 from training.report.curves import read_curves
 from training.report.laps import Laps, described
+from training.report.loading import beside
 from training.report.scenery import Scenery
 from training.report.video import film
 
@@ -73,7 +74,7 @@ def _rendered(
     missing: list[str] = []
     if driven is None:
         courses, missing = loadable_courses(loaded.config)
-        driven = results(loaded.policy, loaded.config, courses)
+        driven = results(loaded.policy, loaded.config, courses, beside(loaded, storage))
     laps = Laps(loaded, driven)
     clock.said(f"drove {len(laps.courses)} tracks, {len(laps.drivers)} drivers")
     sceneries = {course: Scenery(course.track) for course, _ in laps.traces()}
