@@ -109,7 +109,13 @@ class RewardSettings(Section):
 
     progress: float = setting(1.0, "per metre driven forward along the centre line", ge=-1000, le=1000)
     trajectory: float = setting(0.0, "closeness to a pure-pursuit action, 0 to 1 a step", ge=-1000, le=1000)
-    collision: float = setting(-10.0, "once, when the car hits something", ge=-1000, le=1000)
+    collision: float = setting(
+        -10.0, "once, when the car hits a wall, or another car by its own fault", ge=-1000, le=1000
+    )
+    hit: float = setting(0.0, "when another car hits it without its fault", ge=-1000, le=1000)
+    overtake: float = setting(
+        0.0, "per place won in a race; each place lost costs as much", ge=-1000, le=1000
+    )
     steering_smoothness: float = setting(
         0.0, "per full change of steering between decisions (negative: smoother)", ge=-1000, le=1000
     )
@@ -126,6 +132,19 @@ class RandomisationSettings(Section):
         "simulator steps of 10 ms before a steering command acts",
         legal="[low, high], integers within 0 to 20",
     )
+
+
+class RaceSettings(Section):
+    """What holds where several cars share a track."""
+
+    after_crash: Literal["out", "restart"] = setting(
+        "out",
+        "a crashed car is out until the race begins anew, or starts again elsewhere; the others race on",
+    )
+    victims_race_on: bool = setting(
+        True, "a car that is hit without its fault races on; else its episode ends as by a crash"
+    )
+    grid_spacing_m: float = setting(2.0, "from car to car on the starting grid", ge=1, le=50)
 
 
 class EnvSettings(Section):
@@ -158,6 +177,7 @@ class EnvSettings(Section):
         True, "start anywhere on the track, a little off the line; else at its start"
     )
     friction_circle: bool = setting(False, "cap the tyres' combined force (profile training)")
+    race: RaceSettings = RaceSettings()
     reward: RewardSettings = RewardSettings()
     randomisation: RandomisationSettings = RandomisationSettings()
 

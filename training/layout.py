@@ -27,6 +27,7 @@ _CHECKPOINT = re.compile(r"^(?P<step>[0-9]{12,})-(?P<epoch>[0-9]{4,})-(?P<uuid>[
 _SEGMENT = re.compile(r"^(?P<first>[0-9]{12,})-(?P<last>[0-9]{12,})-(?P<sha256>[0-9a-f]{64})$")
 _EPOCH = re.compile(r"^e(?P<epoch>[0-9]+)$")
 _NAME = re.compile(r"^[a-z0-9](?:[a-z0-9_]{0,62}[a-z0-9])?$")
+_POLICY = re.compile(r"/policies/agent[0-9]+/(?P<step>[0-9]{12,})\.policy$")
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
 _MEMBER = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
 
@@ -225,6 +226,16 @@ def policy_key(run: str, agent: int, step: int) -> str:
     return f"{policies_prefix(run, agent)}/{step:012d}.policy"
 
 
+def policies_prefix(run: str, agent: int = 0) -> str:
+    """Return the prefix of one agent's policies over time."""
+    return f"{run_prefix(run)}/policies/agent{agent}"
+
+
+def policy_key(run: str, agent: int, step: int) -> str:
+    """Return the key of the policy that an agent had at a checkpoint; they outlive the checkpoints."""
+    return f"{policies_prefix(run, agent)}/{step:012d}.policy"
+
+
 def metrics_prefix(run: str) -> str:
     """Return the prefix of event files and tables of numbers."""
     return f"{run_prefix(run)}/metrics"
@@ -306,6 +317,14 @@ def parse_segment_key(key: str) -> SegmentId:
     if last < first:
         raise DataError(f"{key!r} is a replay segment that ends before it begins")
     return SegmentId(int(epoch["epoch"]), parts[4], first, last, name["sha256"])
+
+
+def parse_policy_step(key: str) -> int:
+    """Return the timestep of a policy's key. DataError if it is none."""
+    found = _POLICY.search(key)
+    if found is None:
+        raise DataError(f"{key!r} is not the key of a policy")
+    return int(found["step"])
 
 
 def _matching(pattern: re.Pattern[str], value: str, what: str) -> str:

@@ -8,27 +8,34 @@ Its physics and its lidar are its own. What it does badly for training is set ri
 - its noise (0.01 m) is always on, and the same for every car and episode. Its generator is replaced by ours:
   deviation as set, drawn from seed, environment, episode, car and step: only counters have to be saved;
 - its beams are always 1080: where fewer are asked for, those nearest to evenly spaced ones are picked;
-- it scans only after a step: after a reset we do.
+- it scans only after a step: after a reset we do;
+- it knows no car that is out of the race: such a car is parked far off the map, each in a place of its own, and
+  shown where it stopped.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from training.envs.f1tenth_package import load_package, make_scanner, make_simulator
 from training.errors import ConfigurationError
-from training.sim import Lidar, Vehicle, centerline
-from training.sim.params import MAX_STEERING_DELAY, NUM_STATES, YAW, X, Y
+from training.sim import Lidar, Vehicle, centerline, collision
+from training.sim.params import MAX_STEERING_DELAY, NUM_STATES, SLIP, SPEED, YAW, YAW_RATE, X, Y
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
     from training.config import EnvSettings
     from training.sim import Track
+
+
+# Cars that are out stand at this place times their number, x and y; no map reaches there.
+PARKED_M = 1e5
 
 
 class _State(NamedTuple):
@@ -39,6 +46,9 @@ class _State(NamedTuple):
     collisions: NDArray[np.bool_]
     collision_idx: NDArray[np.int64]
     wall_contacts: NDArray[np.bool_]
+    at_fault: NDArray[np.bool_]
+    contact_part: NDArray[np.int8]
+    out: NDArray[np.bool_]
     arc_m: NDArray[np.float64]
     lateral_m: NDArray[np.float64]
     progress_m: NDArray[np.float64]
@@ -123,6 +133,21 @@ class F1TenthGymWorld:
         return self._at.wall_contacts
 
     @property
+    def at_fault(self) -> NDArray[np.bool_]:
+        """(E, N): drove into another car during the last step; by our rules, for the package has none."""
+        return self._at.at_fault
+
+    @property
+    def contact_part(self) -> NDArray[np.int8]:
+        """(E, N): where another car touched during the last step: 0 nowhere, 1 front, 2 side, 3 rear."""
+        return self._at.contact_part
+
+    @property
+    def out(self) -> NDArray[np.bool_]:
+        """(E, N): taken out of the race: neither moves nor scans, is not seen and not touched."""
+        return self._at.out
+
+    @property
     def arc_m(self) -> NDArray[np.float64]:
         """(E, N) m: place along the track's centreline; 0 on a track without one."""
         return self._at.arc_m
@@ -163,11 +188,11 @@ class F1TenthGymWorld:
             self._tune(e)
             self._equip(e)
             self._first_scans(e)
-            self._at.collisions[e] = self._at.wall_contacts[e] = False
-            self._at.collision_idx[e] = -1
+            self._at.out[e] = False
+            self._forget_contacts(e)
             self._at.steering_queue[e] = np.nan
             self._copy_out(e)
-            self._follow_line(e, search_all=True)
+            self._follow_line(e, np.ones(self.num_cars, dtype=np.bool_))
 
     def step(self, actions: ArrayLike, repeat: int = 1) -> None:
         """Advance every environment by `repeat` physics steps; actions (E, N, 2) steering rad, speed m/s.
@@ -179,18 +204,51 @@ class F1TenthGymWorld:
         commands = self._checked(actions, 2, "actions", np.ones(self.num_envs, dtype=np.bool_))
         at = self._at
         for e, simulator in enumerate(self._simulators):
-            at.collisions[e] = at.wall_contacts[e] = False
-            at.collision_idx[e] = -1
+            self._forget_contacts(e)
+            racing = ~at.out[e]
+            met: set[tuple[int, int]] = set()
             for _ in range(repeat):
                 at.tick[e] += 1
                 self._equip(e)
-                simulator.step(commands[e])
-                at.collisions[e] |= simulator.collisions > 0.0
-                at.wall_contacts[e] |= [car.in_collision for car in simulator.agents]
-                touched = simulator.collision_idx.astype(np.int64)
+                simulator.step(commands[e] * racing[:, None])
+                at.collisions[e] |= racing & (simulator.collisions > 0.0)
+                at.wall_contacts[e] |= racing & [car.in_collision for car in simulator.agents]
+                touched = np.where(racing, simulator.collision_idx.astype(np.int64), -1)
                 np.copyto(at.collision_idx[e], touched, where=touched >= 0)
+                if (touched >= 0).any():
+                    self._judge(e, met)
             self._copy_out(e)
-            self._follow_line(e, search_all=False)
+            self._follow_line(e)
+
+    def take_out(self, where: ArrayLike) -> None:
+        """Take cars, where (E, N) bool, out of the race until a reset or `place` puts them back."""
+        for e, n in np.argwhere(self._of_cars(where)):
+            self._at.out[e, n] = True
+            self._at.states[e, n, [SPEED, YAW_RATE, SLIP]] = 0.0
+            self._park(e, n)
+
+    def place(self, poses: ArrayLike, where: ArrayLike) -> None:
+        """Put single cars, where (E, N), at rest at poses (E, N, 3) while the others drive on, and scan from there.
+
+        Raises:
+            ValueError: as `reset`.
+
+        """
+        chosen = self._of_cars(where)
+        placed = self._checked(poses, 3, "poses", chosen.any(axis=1))
+        for e in np.flatnonzero(chosen.any(axis=1)):
+            cars, simulator = np.flatnonzero(chosen[e]), self._simulators[e]
+            for n in cars:
+                simulator.agents[n].reset(placed[e, n])
+                simulator.agents[n].steer_buffer = np.empty((0,))
+                simulator.agent_poses[n] = placed[e, n]
+                self._at.out[e, n] = False
+            self._tune(e)
+            self._equip(e)
+            self._forget_contacts(e, cars)
+            self._first_scans(e, cars)
+            self._copy_out(e)
+            self._follow_line(e, chosen[e])
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Return copies of all that a later step depends on; `load_state_dict` goes on exactly from there."""
@@ -218,6 +276,8 @@ class F1TenthGymWorld:
                 car.state = self._at.states[e, n].copy()
                 queue = self._at.steering_queue[e, n]
                 car.steer_buffer = queue[~np.isnan(queue)]
+                if self._at.out[e, n]:
+                    self._park(e, n)
 
     def _draw_episode(self, e: int) -> None:
         """Draw this episode's friction, mass, delay and noise of each car."""
@@ -245,11 +305,41 @@ class F1TenthGymWorld:
             key = [self._seed + int(e), int(self._at.episode[e]), n, int(self._at.tick[e])]
             car.scan_rng = _Noise(float(self._at.noise_m[e, n]), key)
 
-    def _first_scans(self, e: int) -> None:
+    def _park(self, e: int, n: int) -> None:
+        """Put a car that is out where no other gets to, sees or touches it."""
+        car = self._simulators[e].agents[n]
+        car.state = np.zeros(NUM_STATES)
+        car.state[[X, Y]] = PARKED_M * (n + 1)
+        self._simulators[e].agent_poses[n] = car.state[[X, Y, YAW]]
+
+    def _forget_contacts(self, e: int, cars: slice | NDArray[np.intp] = slice(None)) -> None:
+        at = self._at
+        at.collisions[e, cars] = at.wall_contacts[e, cars] = at.at_fault[e, cars] = False
+        at.collision_idx[e, cars] = -1
+        at.contact_part[e, cars] = collision.NO_CONTACT
+
+    def _judge(self, e: int, met: set[tuple[int, int]]) -> None:
+        """Say whose fault the contacts of this physics step are; met: pairs that have touched before in this step."""
+        at, cars = self._at, self._simulators[e].agents
+        boxes = np.empty((len(cars), 4, 2))
+        for n, car in enumerate(cars):
+            size = (Vehicle().length, Vehicle().width)
+            collision.fill_corners(car.state[X], car.state[Y], car.state[YAW], *size, boxes[n])
+        for i, j in itertools.combinations(np.flatnonzero(~at.out[e]).tolist(), 2):
+            if (i, j) not in met and collision.boxes_overlap(boxes[i], boxes[j]):
+                met.add((i, j))
+                fault_i, fault_j, at.contact_part[e, i], at.contact_part[e, j] = collision.judge_contact(
+                    cars[i].state, cars[j].state, boxes[i], boxes[j]
+                )
+                at.at_fault[e, i] |= fault_i
+                at.at_fault[e, j] |= fault_j
+
+    def _first_scans(self, e: int, chosen: Iterable[int] | None = None) -> None:
         """Scan from the starting poses, for the package scans only after a step."""
         cars = self._simulators[e].agents
         vehicle = Vehicle()
-        for n, car in enumerate(cars):
+        for n in range(self.num_cars) if chosen is None else chosen:
+            car = cars[n]
             pose = car.state[[X, Y, YAW]]
             scan = self._scanners[e].scan(pose, car.scan_rng)
             for other in cars[:n] + cars[n + 1 :]:
@@ -259,18 +349,23 @@ class F1TenthGymWorld:
 
     def _copy_out(self, e: int) -> None:
         at, simulator = self._at, self._simulators[e]
-        np.clip(simulator.agent_scans[:, self._picked], 0.0, Lidar().max_range_m, out=at.scans[e])
-        for n, car in enumerate(simulator.agents):
+        racing = np.flatnonzero(~at.out[e])
+        at.scans[e, racing] = np.clip(
+            simulator.agent_scans[racing][:, self._picked], 0.0, Lidar().max_range_m
+        )
+        for n in racing:
+            car = simulator.agents[n]
             at.states[e, n] = car.state
             at.steering_queue[e, n] = np.nan
             at.steering_queue[e, n, : car.steer_buffer.size] = car.steer_buffer
 
-    def _follow_line(self, e: int, *, search_all: bool) -> None:
-        """Update the places along the centreline and the unwrapped progress, as World does."""
+    def _follow_line(self, e: int, anew: NDArray[np.bool_] | None = None) -> None:
+        """Update the places along the centreline and the unwrapped progress, as World does; anew (N,): from 0."""
         at, track = self._at, self.tracks[e]
         if track.centerline is None:
             return
-        for n in range(self.num_cars):
+        for n in np.flatnonzero(~at.out[e] if anew is None else anew):
+            search_all = anew is not None
             hint = -1 if search_all else int(at.line_index[e, n])
             x_m, y_m = float(at.states[e, n, X]), float(at.states[e, n, Y])
             arc_m, at.lateral_m[e, n], at.line_index[e, n] = centerline.project(track.curve, x_m, y_m, hint)
@@ -278,6 +373,12 @@ class F1TenthGymWorld:
             way_m -= track.length_m * np.floor(way_m / track.length_m + 0.5)  # the shorter way round
             at.progress_m[e, n] = 0.0 if search_all else at.progress_m[e, n] + way_m
             at.arc_m[e, n] = arc_m
+
+    def _of_cars(self, where: ArrayLike) -> NDArray[np.bool_]:
+        chosen = np.asarray(where, dtype=np.bool_)
+        if chosen.shape != (self.num_envs, self.num_cars):
+            raise ValueError(f"where has shape {chosen.shape}; it must be {(self.num_envs, self.num_cars)}")
+        return chosen
 
     def _checked(
         self, values: ArrayLike, last: int, name: str, chosen: NDArray[np.bool_]
@@ -316,6 +417,9 @@ def _empty_state(num_envs: int, num_cars: int, beams: int) -> _State:
         collisions=np.zeros(cars, dtype=np.bool_),
         collision_idx=np.full(cars, -1, dtype=np.int64),
         wall_contacts=np.zeros(cars, dtype=np.bool_),
+        at_fault=np.zeros(cars, dtype=np.bool_),
+        contact_part=np.zeros(cars, dtype=np.int8),
+        out=np.zeros(cars, dtype=np.bool_),
         arc_m=np.zeros(cars),
         lateral_m=np.zeros(cars),
         progress_m=np.zeros(cars),

@@ -39,9 +39,9 @@ class ScanStack:
         self.scans = np.zeros((num_envs, num_cars, self._depth * self._beams), dtype=np.float32)
 
     def restart(self, world: World, where: NDArray[np.bool_]) -> None:
-        """Fill the chosen environments' stacks with their current scan."""
+        """Fill the stacks of the chosen environments (E,), or cars (E, N), with their current scan."""
         newest = self._scaled(world)[where]
-        self.scans[where] = np.tile(newest, (1, 1, self._depth))
+        self.scans[where] = np.tile(newest, self._depth)
 
     def push(self, world: World) -> None:
         """Take in the current scan of every car."""

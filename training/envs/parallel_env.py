@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 class RaceParallelEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
     """Race N cars, "car_0" to "car_N-1", by actions in [-1, 1]: steering angle and speed.
 
-    A car that collides or drives the wrong way terminates and leaves `agents`; its body stays where it stopped. All
-    that are left are truncated at `max_episode_s`.
+    A car that crashes or drives the wrong way terminates, leaves `agents` and is taken off the track. With
+    `env.race.after_crash: restart` it goes on elsewhere instead: it does not terminate, for the API lets no agent come
+    back; info says "crashed" and has the "terminal_observation". All that are left are truncated at `max_episode_s`.
+
+    info of a car: reward terms, progress_m, laps, position, gap_ahead_m, gap_behind_m, overtakes, overtaken, crashed,
+    wall, at_fault, hit (by another car, without fault), hit_car (its number, -1 for none).
     """
 
     metadata = {"name": "f1tenth_race_v0", "render_modes": []}  # noqa: RUF012 - PettingZoo's own declaration
@@ -75,26 +79,43 @@ class RaceParallelEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         for name, action in actions.items():
             everyone[0, self._index(name)] = action
         outcome = self.race.step(everyone)
-        racing = [(name, self._index(name)) for name in self.agents]
-        terminated = {name: bool(outcome.terminated[0, n]) for name, n in racing}
         late = bool(outcome.truncated[0])
+        stays = self.settings.race.after_crash == "restart" and len(self.possible_agents) > 1
+        racing = [(name, self._index(name)) for name in self.agents]
+        terminated = {name: bool(outcome.terminated[0, n]) and not stays for name, n in racing}
         truncated = {name: late and not terminated[name] for name, _ in racing}
+        infos = {name: self._info(outcome, n) for name, n in racing}
         self.agents = [name for name in self.agents if not (terminated[name] or truncated[name])]
+        # Nobody acts on what comes after the last step.
+        observations = self.race.clear_crashed(outcome) if self.agents else outcome.observations
         return (
-            {name: outcome.observations[0, n] for name, n in racing},
+            {name: observations[0, n] for name, n in racing},
             {name: float(outcome.rewards[0, n]) for name, n in racing},
             terminated,
             truncated,
-            {name: self._info(outcome, n) for name, n in racing},
+            infos,
         )
 
     def _info(self, outcome: Outcome, n: int) -> dict[str, Any]:
-        return {
+        standings, contacts = self.race.standings, outcome.contacts
+        info = {
             "terms": {name: float(values[0, n]) for name, values in outcome.terms.items()},
             "progress_m": float(self.race.world.progress_m[0, n]),
             "laps": int(self.race.laps.done[0, n]),
+            "position": int(standings.position[0, n]),
+            "gap_ahead_m": float(standings.gap_ahead_m[0, n]),
+            "gap_behind_m": float(standings.gap_behind_m[0, n]),
+            "overtakes": int(standings.overtakes[0, n]),
+            "overtaken": int(standings.overtaken[0, n]),
+            "crashed": bool(outcome.terminated[0, n]),
+            "wall": bool(contacts.wall[0, n]),
+            "at_fault": bool(contacts.at_fault[0, n]),
+            "hit": bool(contacts.hit[0, n]),
             "hit_car": int(self.race.world.collision_idx[0, n]),
         }
+        if outcome.terminated[0, n]:
+            info["terminal_observation"] = outcome.observations[0, n]
+        return info
 
     def _index(self, name: str) -> int:
         return self.possible_agents.index(name)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from training.envs import reward
+from training.envs import reward, standings
+from training.envs.grid import check_grid, restart_pose, start_grid
 from training.envs.observation import ScanStack
 from training.sim import Randomisation, Vehicle, World
 from training.sim.params import PROFILES
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
 # A car this far behind its start drives the wrong way round: the episode ends as by a crash.
 WRONG_WAY_M = 5.0
-# Random starts keep the car's middle this far from the walls and its heading this near to the track's.
-START_CLEARANCE_M = 0.5
-START_HEADING_RAD = 0.3
 
 
 class Laps(NamedTuple):
@@ -40,11 +38,22 @@ class Laps(NamedTuple):
     best_s: Array
 
 
+class Contacts(NamedTuple):
+    """What racing cars touched in a step; arrays (E, N) bool."""
+
+    wall: NDArray[np.bool_]
+    at_fault: NDArray[np.bool_]  # drove into another car
+    hit: NDArray[np.bool_]  # was touched by another car without fault
+    crashed: NDArray[np.bool_]  # of these, what ends the car's episode
+
+
 class Outcome(NamedTuple):
     """What a step gave; arrays (E, N), observations (E, N, D)."""
 
     observations: NDArray[np.float32]
     rewards: Array
+    active: NDArray[np.bool_]  # was racing when the step began; of the others nothing counts
+    contacts: Contacts
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]  # (E,) time limit
     terms: dict[str, Array]
@@ -54,12 +63,18 @@ class Race:
     """Drive E × N cars by actions in [-1, 1]: steering angle, and speed between the slowest and the cap.
 
     One decision lasts `action_repeat` physics steps. Environment e drives on tracks[e % len(tracks)]. `reset` and
-    `step` never restart an environment by themselves: the face decides when.
+    `step` never restart an environment by themselves: the face decides when, and calls `clear_crashed` after each
+    step where several cars race.
+
+    Raises:
+        ConfigurationError: a track's starting grid holds fewer than num_cars.
+
     """
 
     def __init__(
         self, settings: EnvSettings, tracks: Sequence[Track], num_envs: int, num_cars: int = 1, seed: int = 0
     ) -> None:
+        check_grid(settings, tracks, num_cars)
         self.settings, self.num_envs, self.num_cars = settings, num_envs, num_cars
         self.vehicle = Vehicle()
         self.world = make_world(settings, [tracks[e % len(tracks)] for e in range(num_envs)], num_cars, seed)
@@ -70,6 +85,8 @@ class Race:
         self._guide = _pure_pursuit(settings)
         cars = (num_envs, num_cars)
         self.previous_action = np.zeros((*cars, 2))
+        self.active = np.ones(cars, dtype=np.bool_)  # racing: neither crashed nor turned round
+        self.standings = standings.make_standings(num_envs, num_cars)
         self.laps = Laps(
             np.zeros(cars, dtype=np.int64), np.zeros(cars), np.full(cars, np.nan), np.full(cars, np.nan)
         )
@@ -84,29 +101,63 @@ class Race:
         chosen = np.ones(self.num_envs, dtype=np.bool_) if where is None else where
         self.world.reset(self._start_poses(chosen) if poses is None else poses, chosen)
         self._stack.restart(self.world, chosen)
-        self.previous_action[chosen] = 0.0
-        self.laps.done[chosen] = 0
-        self.laps.started_s[chosen] = 0.0
-        self.laps.last_s[chosen] = self.laps.best_s[chosen] = np.nan
+        self.active[chosen] = True
+        self._forget(np.repeat(chosen[:, None], self.num_cars, axis=1))
+        if self.num_cars > 1:
+            standings.begin(self.standings, self.world, chosen, self.active)
+        return self._stack.observe(self.world)
+
+    def clear_crashed(self, outcome: Outcome) -> NDArray[np.float32]:
+        """Take the cars that a step ended out of the race, or put them elsewhere on the track, as the settings say.
+
+        Return the observations (E, N, D) to act on next.
+        """
+        crashed = outcome.terminated
+        if not crashed.any():
+            return outcome.observations
+        if self.settings.race.after_crash == "out":
+            self.active &= ~crashed
+            self.world.take_out(crashed)
+            return outcome.observations
+        crash_arc_m = self.world.arc_m.copy()
+        self.world.place(self._restart_poses(crashed), crashed)
+        self._stack.restart(self.world, crashed)
+        self._forget(crashed)
+        self.laps.started_s[crashed] = np.broadcast_to(self.world.time_s[:, None], crashed.shape)[crashed]
+        standings.move(self.standings, self.world, crashed, crash_arc_m)
         return self._stack.observe(self.world)
 
     def step(self, actions: NDArray[Any]) -> Outcome:
-        """Take one decision of every car, actions (E, N, 2) in [-1, 1] (clipped)."""
+        """Take one decision of every car, actions (E, N, 2) in [-1, 1] (clipped).
+
+        A car that is out ignores its action, earns nothing and ends no more.
+        """
         action = np.clip(np.asarray(actions, dtype=np.float64), -1.0, 1.0)
+        active = self.active.copy()
         reference = None if self._guide is None else self.actions_of(self._guide.act(self.world))
         before_m = self.world.progress_m.copy()
         self.world.step(self.commands_of(action), self.settings.action_repeat)
         self._stack.push(self.world)
         advance = self.world.progress_m - before_m
         self._count_laps(advance)
-        collided = self.world.collisions.copy()
-        decision = reward.Decision(advance, collided, action, self.previous_action, reference)
+        contacts = self._contacts(active)
+        terminated = contacts.crashed | (self.world.progress_m < -WRONG_WAY_M) & active
+        places = None
+        if self.num_cars > 1:
+            places = standings.advance(self.standings, self.world, active & ~terminated)
+        decision = reward.Decision(
+            advance, contacts.crashed, contacts.hit, places, action, self.previous_action, reference
+        )
         terms = reward.terms(self.settings.reward, decision)
+        if self.num_cars > 1:
+            terms = {name: values * active for name, values in terms.items()}
         self.previous_action = action
         return Outcome(
             observations=self._stack.observe(self.world),
             rewards=np.add.reduce(list(terms.values())),
-            terminated=collided | (self.world.progress_m < -WRONG_WAY_M),
+            active=active,
+            contacts=contacts,
+            terminated=terminated,
             truncated=self.world.time_s >= self.settings.max_episode_s - 1e-9,
             terms=terms,
         )
@@ -134,6 +185,8 @@ class Race:
             "arrays": {
                 "scans": self._stack.scans.copy(),
                 "previous_action": self.previous_action.copy(),
+                "active": self.active.copy(),
+                **standings.saved(self.standings),
                 **{f"laps_{k}": v.copy() for k, v in self.laps._asdict().items()},
             },
             "generators": [g.bit_generator.state for g in self._rng],
@@ -145,6 +198,8 @@ class Race:
         arrays = state["arrays"]
         self._stack.scans[...] = arrays["scans"]
         self.previous_action = arrays["previous_action"].copy()
+        self.active[...] = arrays["active"]
+        standings.restore(self.standings, arrays)
         for name, array in self.laps._asdict().items():
             array[...] = arrays[f"laps_{name}"]
         for generator, saved in zip(self._rng, state["generators"], strict=True):
@@ -165,33 +220,40 @@ class Race:
         np.copyto(self.laps.started_s, crossing, where=finished)
         self.laps.done[finished] += 1
 
+    def _contacts(self, active: NDArray[np.bool_]) -> Contacts:
+        """Say what each racing car touched, and whether that ends its episode."""
+        world = self.world
+        if self.num_cars == 1:
+            collided = world.collisions & active
+            return Contacts(collided, np.zeros_like(collided), np.zeros_like(collided), collided)
+        wall, at_fault = world.wall_contacts & active, world.at_fault & active
+        hit = (world.collision_idx >= 0) & ~at_fault & active
+        crashed = wall | at_fault
+        return Contacts(wall, at_fault, hit, crashed if self.settings.race.victims_race_on else crashed | hit)
+
+    def _forget(self, where: NDArray[np.bool_]) -> None:
+        """Begin the actions and laps of the chosen cars (E, N) anew, at the race's time 0."""
+        self.previous_action[where] = 0.0
+        self.laps.done[where] = 0
+        self.laps.started_s[where] = 0.0
+        self.laps.last_s[where] = self.laps.best_s[where] = np.nan
+
     def _start_poses(self, where: NDArray[np.bool_]) -> Array:
         poses = np.zeros((self.num_envs, self.num_cars, 3))
         for e in np.flatnonzero(where):
-            poses[e] = self._start_grid(self.world.tracks[e], self._rng[e])
+            poses[e] = start_grid(self.settings, self.world.tracks[e], self.num_cars, self._rng[e])
         return poses
 
-    def _start_grid(self, track: Track, rng: np.random.Generator) -> Array:
-        """Return (N, 3) starting poses: a single car anywhere, several in a row two metres apart, shuffled."""
-        first_m = rng.uniform(0.0, track.length_m) if self.settings.random_starts else 0.0
-        places = rng.permutation(self.num_cars) if self.num_cars > 1 else np.zeros(1)
-        poses = np.empty((self.num_cars, 3))
-        for n, place in enumerate(places):
-            s_m = (first_m - GRID_SPACING_M * float(place)) % track.length_m
-            poses[n] = self._start_pose(track, s_m, rng)
+    def _restart_poses(self, where: NDArray[np.bool_]) -> Array:
+        """Return new places (E, N, 3) of the chosen cars, clear of the racing ones and of each other."""
+        poses = np.zeros((self.num_envs, self.num_cars, 3))
+        for e in np.flatnonzero(where.any(axis=1)):
+            taken_m = list(self.world.arc_m[e, self.active[e] & ~where[e]])
+            for n in np.flatnonzero(where[e]):
+                track, arc_m = self.world.tracks[e], float(self.world.arc_m[e, n])
+                poses[e, n] = restart_pose(self.settings, track, arc_m, np.array(taken_m), self._rng[e])
+                taken_m.append(track.project(poses[e, n, :2])[0])
         return poses
-
-    def _start_pose(self, track: Track, s_m: float, rng: np.random.Generator) -> tuple[float, float, float]:
-        if not self.settings.random_starts:
-            return track.pose_at(s_m)
-        nearest = int(np.searchsorted(track.arc_length_m, s_m, side="right")) - 1
-        right = max(float(track.width_right_m[nearest]) - START_CLEARANCE_M, 0.0)
-        left = max(float(track.width_left_m[nearest]) - START_CLEARANCE_M, 0.0)
-        lateral = rng.uniform(-right, left)
-        return track.pose_at(s_m, lateral, rng.uniform(-START_HEADING_RAD, START_HEADING_RAD))
-
-
-GRID_SPACING_M = 2.0
 
 
 def make_world(settings: EnvSettings, tracks: Sequence[Track], num_cars: int, seed: int) -> World:

@@ -18,7 +18,9 @@ class Decision(NamedTuple):
     """What one decision of every car led to; arrays (E, N)."""
 
     advance_m: Array  # way along the centreline
-    collided: NDArray[np.bool_]
+    crashed: NDArray[np.bool_]  # into a wall, or into another car by its own fault
+    hit: NDArray[np.bool_]  # by another car, without fault
+    places: Array | None  # won less lost, where several cars race
     action: Array  # (E, N, 2) in [-1, 1]
     previous_action: Array  # (E, N, 2)
     reference_action: Array | None  # (E, N, 2) of pure pursuit, where the trajectory term is used
@@ -28,13 +30,18 @@ def terms(settings: RewardSettings, decision: Decision) -> dict[str, Array]:
     """Return the weighted terms, each (E, N); their sum is the reward.
 
     progress: metres along the centreline. trajectory: closeness to pure pursuit's action, 0 to 1 (trajectory-aided
-    learning, Evans et al. 2023, https://arxiv.org/abs/2306.07003). collision: once. steering_smoothness: change of
-    the steering command between decisions, in full ranges.
+    learning, Evans et al. 2023, https://arxiv.org/abs/2306.07003). collision: once, not for who is hit without fault.
+    hit: by another car, without fault. overtake: places won less places lost. steering_smoothness: change of the
+    steering command between decisions, in full ranges.
     """
     result = {
         "progress": settings.progress * decision.advance_m,
-        "collision": settings.collision * decision.collided.astype(np.float64),
+        "collision": settings.collision * decision.crashed.astype(np.float64),
     }
+    if decision.places is not None and settings.overtake != 0.0:
+        result["overtake"] = settings.overtake * decision.places
+    if decision.places is not None and settings.hit != 0.0:
+        result["hit"] = settings.hit * decision.hit.astype(np.float64)
     if settings.steering_smoothness != 0.0:
         change = np.abs(decision.action[..., 0] - decision.previous_action[..., 0]) / 2.0
         result["steering_smoothness"] = settings.steering_smoothness * change

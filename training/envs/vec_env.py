@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
-from training.envs import observation
-from training.envs.race import Race
+from training.envs.batch import RaceBatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,23 +28,14 @@ class RaceVecEnv(VecEnv):
 
     def __init__(self, settings: EnvSettings, tracks: Sequence[Track], seed: int = 0) -> None:
         self.render_mode = None  # stable-baselines3 asks for it
-        self.race = Race(settings, tracks, settings.num_envs, 1, seed)
-        low, high = observation.bounds(settings)
-        super().__init__(
-            settings.num_envs,
-            spaces.Box(low, high, dtype=np.float32),
-            spaces.Box(-1.0, 1.0, shape=(2,), dtype=np.float32),
-        )
+        self.batch = RaceBatch(settings, tracks, 1, seed)
+        self.race = self.batch.race
+        super().__init__(settings.num_envs, self.batch.observation_space, self.batch.action_space)
         self._actions = np.zeros((settings.num_envs, 1, 2))
-        self._length = np.zeros(settings.num_envs, dtype=np.int64)
-        self._sums: dict[str, NDArray[np.float64]] = {}
 
     def reset(self) -> VecEnvObs:
         """Restart all environments; return observations (E, D)."""
-        self._length[:] = 0
-        for total in self._sums.values():
-            total[:] = 0.0
-        return self.race.reset()[:, 0]
+        return self.batch.reset()[:, 0]
 
     def step_async(self, actions: NDArray[Any]) -> None:
         """Keep the actions (E, 2) for `step_wait`."""
@@ -54,56 +43,21 @@ class RaceVecEnv(VecEnv):
 
     def step_wait(self) -> VecEnvStepReturn:
         """Step; return observations (E, D), rewards (E,), dones (E,) and an info dict per environment."""
-        outcome = self.race.step(self._actions)
-        terminated = outcome.terminated[:, 0]
-        dones = terminated | outcome.truncated
-        self._add_up(outcome.terms)
+        step = self.batch.step(self._actions)
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        observations = outcome.observations[:, 0]
-        if dones.any():
-            for e in np.flatnonzero(dones):
-                infos[e]["terminal_observation"] = observations[e]
-                infos[e]["TimeLimit.truncated"] = bool(not terminated[e])
-                infos[e]["episode"] = self._episode(e)
-            observations = self.race.reset(dones)[:, 0]
-            self._length[dones] = 0
-            for total in self._sums.values():
-                total[dones] = 0.0
-        return observations, outcome.rewards[:, 0].astype(np.float32), dones, infos
+        for e, _, figures in step.episodes:
+            infos[e]["terminal_observation"] = step.next_observations[e, 0]
+            infos[e]["TimeLimit.truncated"] = bool(step.truncated[e, 0])
+            infos[e]["episode"] = figures
+        return step.observations[:, 0], step.rewards[:, 0], step.restarted, infos
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next steps depend on."""
-        return {
-            **self.race.state_dict(),
-            "length": self._length.copy(),
-            "sums": {name: total.copy() for name, total in self._sums.items()},
-        }
+        return self.batch.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on exactly where `state_dict` was taken."""
-        self.race.load_state_dict(state)
-        self._length[...] = state["length"]
-        self._sums = {name: total.copy() for name, total in state["sums"].items()}
-
-    def _add_up(self, terms: dict[str, NDArray[np.float64]]) -> None:
-        self._length += 1
-        for name, values in terms.items():
-            total = self._sums.setdefault(name, np.zeros(self.num_envs))
-            total += values[:, 0]
-
-    def _episode(self, e: int) -> dict[str, Any]:
-        # Sorted: the sum must not depend on the order in which a resume happened to restore the terms.
-        terms = {name: float(self._sums[name][e]) for name in sorted(self._sums)}
-        return {
-            "r": sum(terms.values()),
-            "l": int(self._length[e]),
-            "t": float(self.race.world.time_s[e]),
-            "laps": int(self.race.laps.done[e, 0]),
-            "best_lap_s": float(self.race.laps.best_s[e, 0]),
-            "progress_m": float(self.race.world.progress_m[e, 0]),
-            "collided": bool(self.race.world.collisions[e, 0]),
-            "terms": terms,
-        }
+        self.batch.load_state_dict(state)
 
     def close(self) -> None:
         """Nothing is open."""

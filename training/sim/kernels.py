@@ -14,7 +14,14 @@ import numpy as np
 from numba import njit, prange
 
 from training.sim import centerline
-from training.sim.collision import boxes_overlap, fill_corners, footprint_contact, scan_contact
+from training.sim.collision import (
+    NO_CONTACT,
+    boxes_overlap,
+    fill_corners,
+    footprint_contact,
+    judge_contact,
+    scan_contact,
+)
 from training.sim.dynamics import acceleration, integrate, steering_velocity
 from training.sim.lidar import Beams, View, cast, draw_car, exact_directions, table_directions, to_cells
 from training.sim.noise import add_gaussian, chain, uniform
@@ -47,6 +54,9 @@ class Cars(NamedTuple):
     collisions: np.ndarray  # (E, N) bool
     collision_idx: np.ndarray  # (E, N) the other car's index, -1 for none
     wall_contacts: np.ndarray  # (E, N) bool
+    at_fault: np.ndarray  # (E, N) bool, drove into another car
+    contact_part: np.ndarray  # (E, N) where another car touched: NO_CONTACT, FRONT, SIDE or REAR
+    out: np.ndarray  # (E, N) bool, taken out of the race
     arc_m: np.ndarray  # (E, N) place along the centreline
     lateral_m: np.ndarray  # (E, N) offset from it, left positive
     progress_m: np.ndarray  # (E, N) way along the centreline since the reset, unwrapped
@@ -160,7 +170,7 @@ def _draw_others(cars: Cars, rules: Rules, e: int, n: int, corners: np.ndarray) 
     """Draw the other cars into a scan, then add the noise of this car, episode and step."""
     s = cars.states[e, n]
     for other in range(cars.states.shape[1]):
-        if other != n:
+        if other != n and not cars.out[e, other]:
             draw_car((s[X], s[Y], s[YAW]), corners[other], rules.beams, cars.scans[e, n])
     if rules.switches.independent_noise and cars.noise_m[e, n] > 0.0:
         key = chain(chain(chain(rules.seeds[e], cars.episode[e]), n), cars.tick[e])
@@ -171,16 +181,33 @@ def _draw_others(cars: Cars, rules: Rules, e: int, n: int, corners: np.ndarray) 
 
 
 @njit(cache=True)
-def _mark_overlaps(cars: Cars, e: int, corners: np.ndarray, reach_sq: float) -> None:
+def _mark_overlaps(cars: Cars, e: int, corners: np.ndarray, reach_sq: float, met: np.ndarray) -> None:
+    """Notice cars that touch; met (N, N): pairs that have touched before in this step, and are judged already."""
     num_cars = cars.states.shape[1]
     for i in range(num_cars - 1):
         for j in range(i + 1, num_cars):
             dx = cars.states[e, i, X] - cars.states[e, j, X]
             dy = cars.states[e, i, Y] - cars.states[e, j, Y]
-            if dx * dx + dy * dy <= reach_sq and boxes_overlap(corners[i], corners[j]):
+            if not dx * dx + dy * dy <= reach_sq or cars.out[e, i] or cars.out[e, j]:
+                continue
+            if boxes_overlap(corners[i], corners[j]):
                 cars.collisions[e, i] = cars.collisions[e, j] = True
                 cars.collision_idx[e, i] = j
                 cars.collision_idx[e, j] = i
+                if not met[i, j]:
+                    met[i, j] = True
+                    _judge(cars, e, i, j, corners)
+
+
+@njit(cache=True)
+def _judge(cars: Cars, e: int, i: int, j: int, corners: np.ndarray) -> None:
+    fault_i, fault_j, part_i, part_j = judge_contact(
+        cars.states[e, i], cars.states[e, j], corners[i], corners[j]
+    )
+    cars.at_fault[e, i] |= fault_i
+    cars.at_fault[e, j] |= fault_j
+    cars.contact_part[e, i] = part_i
+    cars.contact_part[e, j] = part_j
 
 
 @njit(cache=True)
@@ -242,22 +269,24 @@ def _step_environment(  # noqa: C901, PLR0912 - the order of a step stays in one
     du, dv = np.empty(num_beams), np.empty(num_beams)
     corners, before = np.empty((num_cars, 4, 2)), np.empty((num_cars, 3))
     reach_sq = rules.vehicle.length**2 + rules.vehicle.width**2
+    met = np.zeros((num_cars, num_cars), np.bool_)
     for n in range(num_cars):
-        cars.collisions[e, n] = cars.wall_contacts[e, n] = False
-        cars.collision_idx[e, n] = -1
+        _forget_contacts(cars, e, n)
     for r in range(repeat):
         for n in range(num_cars):
             s = cars.states[e, n]
             before[n, 0], before[n, 1], before[n, 2] = s[X], s[Y], s[YAW]
             cars.steering_queue[e, n, cars.tick[e] % MAX_STEERING_DELAY] = actions[e, n, 0]
-            # A car that has hit a wall stands until its next command.
-            if not (footprint and cars.wall_contacts[e, n]):
+            # A car that has hit a wall stands until its next command, one that is out for good.
+            if not ((footprint and cars.wall_contacts[e, n]) or cars.out[e, n]):
                 _drive(cars, rules, e, n, actions[e, n, 1])
         cars.tick[e] += 1
         _fill_all_corners(cars, rules, e, corners)
         if num_cars > 1:
-            _mark_overlaps(cars, e, corners, reach_sq)
+            _mark_overlaps(cars, e, corners, reach_sq, met)
         for n in range(num_cars):
+            if cars.out[e, n]:
+                continue
             if not footprint:
                 _scan_walls(cars, atlas, rules, e, n, du, dv)
             if _touches_wall(cars, atlas, rules, e, n, corners):
@@ -271,8 +300,15 @@ def _step_environment(  # noqa: C901, PLR0912 - the order of a step stays in one
                 _follow_line(cars, atlas, e, n, False)
     if footprint:
         for n in range(num_cars):
-            _scan_walls(cars, atlas, rules, e, n, du, dv)
-            _draw_others(cars, rules, e, n, corners)
+            if not cars.out[e, n]:
+                _scan_walls(cars, atlas, rules, e, n, du, dv)
+                _draw_others(cars, rules, e, n, corners)
+
+
+@njit(cache=True)
+def _forget_contacts(cars: Cars, e: int, n: int) -> None:
+    cars.collisions[e, n] = cars.wall_contacts[e, n] = cars.at_fault[e, n] = False
+    cars.collision_idx[e, n], cars.contact_part[e, n] = -1, NO_CONTACT
 
 
 @njit(cache=True, parallel=True)
@@ -312,6 +348,16 @@ def _draw_episode(cars: Cars, rules: Rules, r: Randomisation, e: int, n: int) ->
 
 
 @njit(cache=True)
+def _put(cars: Cars, e: int, n: int, pose: np.ndarray) -> None:
+    """Put a car at rest at a pose (3,)."""
+    cars.states[e, n, :] = 0.0
+    cars.states[e, n, X], cars.states[e, n, Y], cars.states[e, n, YAW] = pose[0], pose[1], pose[2]
+    cars.steering_queue[e, n, :] = 0.0
+    cars.out[e, n] = False
+    _forget_contacts(cars, e, n)
+
+
+@njit(cache=True)
 def reset(
     cars: Cars, atlas: Atlas, rules: Rules, draws: Randomisation, poses: np.ndarray, where: np.ndarray
 ) -> None:
@@ -325,12 +371,7 @@ def reset(
         cars.episode[e] += 1
         cars.tick[e] = 0
         for n in range(num_cars):
-            cars.states[e, n, :] = 0.0
-            cars.states[e, n, X], cars.states[e, n, Y] = poses[e, n, 0], poses[e, n, 1]
-            cars.states[e, n, YAW] = poses[e, n, 2]
-            cars.steering_queue[e, n, :] = 0.0
-            cars.collisions[e, n] = cars.wall_contacts[e, n] = False
-            cars.collision_idx[e, n] = -1
+            _put(cars, e, n, poses[e, n])
             _draw_episode(cars, rules, draws, e, n)
         _fill_all_corners(cars, rules, e, corners)
         for n in range(num_cars):
@@ -340,14 +381,34 @@ def reset(
 
 
 @njit(cache=True)
+def place(cars: Cars, atlas: Atlas, rules: Rules, poses: np.ndarray, where: np.ndarray) -> None:
+    """Put single cars, where (E, N), at rest at their poses (E, N, 3) and scan from there; the others drive on."""
+    num_cars, num_beams = cars.states.shape[1], cars.scans.shape[2]
+    du, dv = np.empty(num_beams), np.empty(num_beams)
+    corners = np.empty((num_cars, 4, 2))
+    for e in range(cars.states.shape[0]):
+        if not where[e].any():
+            continue
+        for n in range(num_cars):
+            if where[e, n]:
+                _put(cars, e, n, poses[e, n])
+        _fill_all_corners(cars, rules, e, corners)
+        for n in range(num_cars):
+            if where[e, n]:
+                _scan_walls(cars, atlas, rules, e, n, du, dv)
+                _draw_others(cars, rules, e, n, corners)
+                _follow_line(cars, atlas, e, n, True)
+
+
+@njit(cache=True)
 def first_blocked(atlas: Atlas, car: Vehicle, poses: np.ndarray, where: np.ndarray) -> int:
-    """Return e * N + n of the first chosen pose whose body touches a wall or leaves the map, -1 if none."""
+    """Return e * N + n of the first chosen pose, where (E, N), whose body touches a wall or leaves the map, or -1."""
     num_cars = poses.shape[1]
     corners = np.empty((4, 2))
     for e in range(poses.shape[0]):
         for n in range(num_cars):
             x, y, yaw = poses[e, n, 0], poses[e, n, 1], poses[e, n, 2]
             fill_corners(x, y, yaw, car.length, car.width, corners)
-            if where[e] and footprint_contact(x, y, corners, atlas.field, _view(atlas, e)):
+            if where[e, n] and footprint_contact(x, y, corners, atlas.field, _view(atlas, e)):
                 return e * num_cars + n
     return -1

@@ -15,6 +15,9 @@ from training.sim.params import (
     MAX_STEERING_DELAY,
     NUM_STATES,
     PROFILES,
+    SLIP,
+    SPEED,
+    YAW_RATE,
     Lidar,
     Randomisation,
     Switches,
@@ -128,6 +131,21 @@ class World:
         return self._cars.wall_contacts
 
     @property
+    def at_fault(self) -> NDArray[np.bool_]:
+        """(E, N): drove into another car during the last step; the rules: training.sim.collision.judge_contact."""
+        return self._cars.at_fault
+
+    @property
+    def contact_part(self) -> NDArray[np.int8]:
+        """(E, N): where another car touched during the last step: 0 nowhere, 1 front, 2 side, 3 rear."""
+        return self._cars.contact_part
+
+    @property
+    def out(self) -> NDArray[np.bool_]:
+        """(E, N): taken out of the race: neither moves nor scans, is not seen and not touched."""
+        return self._cars.out
+
+    @property
     def arc_m(self) -> NDArray[np.float64]:
         """(E, N) m: place along the track's centreline; 0 on a track without one."""
         return self._cars.arc_m
@@ -163,16 +181,33 @@ class World:
             msg = f"where has shape {chosen.shape}; it must be ({self.num_envs},)"
             raise ValueError(msg)
         placed = self._checked(poses, 3, "poses", chosen)
-        if self._rules.switches.footprint_contact:
-            blocked = kernels.first_blocked(self._atlas, self._rules.vehicle, placed, chosen)
-            if blocked >= 0:
-                e, n = divmod(blocked, self.num_cars)
-                msg = (
-                    f"poses[{e}, {n}] = {placed[e, n].tolist()} touches a wall or lies off track "
-                    f"{self.tracks[e].name!r}; start where the car's body is clear, e.g. at track.pose_at(0.0)"
-                )
-                raise ValueError(msg)
+        self._refuse_blocked(placed, np.repeat(chosen[:, None], self.num_cars, axis=1))
         kernels.reset(self._cars, self._atlas, self._rules, self._draws, placed, chosen)
+
+    def take_out(self, where: ArrayLike) -> None:
+        """Take cars, where (E, N) bool, out of the race until a reset or `place` puts them back.
+
+        They keep their place and stand; scans see, and others touch, them from the next step on no more.
+        """
+        chosen = self._of_cars(where)
+        self._cars.out[chosen] = True
+        self._cars.states[..., [SPEED, YAW_RATE, SLIP]] *= ~chosen[..., None]
+
+    def place(self, poses: ArrayLike, where: ArrayLike) -> None:
+        """Put single cars at rest while the others drive on, and scan from there; their progress begins at 0.
+
+        Args:
+            poses: (E, N, 3) x m, y m, yaw rad; rows of cars that are not chosen are ignored.
+            where: (E, N) bool, the cars to place.
+
+        Raises:
+            ValueError: as `reset`.
+
+        """
+        chosen = self._of_cars(where)
+        placed = self._checked(poses, 3, "poses", chosen.any(axis=1))
+        self._refuse_blocked(placed, chosen)
+        kernels.place(self._cars, self._atlas, self._rules, placed, chosen)
 
     def step(self, actions: ArrayLike, repeat: int = 1) -> None:
         """Advance every environment by `repeat` physics steps under the same commands.
@@ -212,6 +247,25 @@ class World:
                 raise ValueError(msg)
         for name, array in self._cars._asdict().items():
             array[...] = arrays[name]
+
+    def _of_cars(self, where: ArrayLike) -> NDArray[np.bool_]:
+        chosen = np.asarray(where, dtype=np.bool_)
+        if chosen.shape != (self.num_envs, self.num_cars):
+            msg = f"where has shape {chosen.shape}; it must be {(self.num_envs, self.num_cars)}"
+            raise ValueError(msg)
+        return chosen
+
+    def _refuse_blocked(self, poses: NDArray[np.float64], chosen: NDArray[np.bool_]) -> None:
+        if not self._rules.switches.footprint_contact:
+            return
+        blocked = kernels.first_blocked(self._atlas, self._rules.vehicle, poses, chosen)
+        if blocked >= 0:
+            e, n = divmod(blocked, self.num_cars)
+            msg = (
+                f"poses[{e}, {n}] = {poses[e, n].tolist()} touches a wall or lies off track "
+                f"{self.tracks[e].name!r}; start where the car's body is clear, e.g. at track.pose_at(0.0)"
+            )
+            raise ValueError(msg)
 
     def _checked(
         self, values: ArrayLike, last: int, name: str, chosen: NDArray[np.bool_]
@@ -297,6 +351,9 @@ def _make_cars(num_envs: int, num_cars: int, beams: int, kind: type) -> Cars:
         collisions=np.zeros(cars, dtype=np.bool_),
         collision_idx=np.full(cars, -1, dtype=np.int64),
         wall_contacts=np.zeros(cars, dtype=np.bool_),
+        at_fault=np.zeros(cars, dtype=np.bool_),
+        contact_part=np.zeros(cars, dtype=np.int8),
+        out=np.zeros(cars, dtype=np.bool_),
         arc_m=np.zeros(cars),
         lateral_m=np.zeros(cars),
         progress_m=np.zeros(cars),

@@ -1,0 +1,156 @@
+"""Who is where in each race: way driven, position, gaps, overtakes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from training.sim import Vehicle
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from training.sim import World
+
+    Array = NDArray[np.float64]
+
+# A pass counts once the one car is a whole length ahead of the other: side by side nobody overtakes to and fro.
+PASSED_M = Vehicle().length
+
+
+class Standings(NamedTuple):
+    """Hold the standings of E races of N cars; arrays (E, N). A lap is one length of the centreline."""
+
+    distance_m: np.ndarray  # way along the centreline, from where the last car of the race started
+    base_m: np.ndarray  # of it, what was behind the car when its progress began
+    position: np.ndarray  # 1 leads; a car that is out is passed where it stands
+    start_position: np.ndarray
+    gap_ahead_m: (
+        np.ndarray
+    )  # along the track to the next racing car, whatever its lap; inf where there is none
+    gap_behind_m: np.ndarray
+    overtakes: np.ndarray  # places won from cars that were racing; lapping a car wins none
+    overtaken: np.ndarray  # places lost to them
+    ahead: np.ndarray  # (E, N, N) bool, [e, i, j]: i is ahead of j
+
+    @property
+    def gap_to_leader_m(self) -> Array:
+        """Give how far each car is behind the first of its race, m."""
+        behind: Array = self.distance_m.max(axis=1, keepdims=True) - self.distance_m
+        return behind
+
+
+def make_standings(num_envs: int, num_cars: int) -> Standings:
+    """Return the standings before any race."""
+    cars = (num_envs, num_cars)
+    whole, way = np.zeros(cars, dtype=np.int64), np.zeros(cars)
+    return Standings(
+        distance_m=way.copy(),
+        base_m=way.copy(),
+        position=whole + 1,
+        start_position=whole + 1,
+        gap_ahead_m=way + np.inf,
+        gap_behind_m=way + np.inf,
+        overtakes=whole.copy(),
+        overtaken=whole.copy(),
+        ahead=np.zeros((*cars, num_cars), dtype=np.bool_),
+    )
+
+
+def begin(at: Standings, world: World, where: NDArray[np.bool_], racing: NDArray[np.bool_]) -> None:
+    """Begin anew in the chosen environments (E,): cars as they stand on the grid; racing (E, N) of all.
+
+    The grid is the shortest stretch of track that holds all cars; the last of them has distance 0.
+    """
+    for e in np.flatnonzero(where):
+        arc_m, lap_m = world.arc_m[e], world.tracks[e].length_m
+        order = np.argsort(arc_m)
+        gaps = np.diff(arc_m[order], append=arc_m[order[0]] + lap_m)
+        last = order[(int(np.argmax(gaps)) + 1) % len(order)]
+        at.base_m[e] = (arc_m - arc_m[last]) % lap_m
+    at.distance_m[where] = at.base_m[where]
+    at.overtakes[where] = at.overtaken[where] = 0
+    _order_by_distance(at, np.repeat(where[:, None], at.position.shape[1], axis=1))
+    _measure(at, world.arc_m, _lengths(world), racing)
+    at.start_position[where] = at.position[where]
+
+
+def move(at: Standings, world: World, where: NDArray[np.bool_], crash_arc_m: Array) -> None:
+    """Take in that cars, where (E, N), were put elsewhere: each falls back by the way to its new place.
+
+    crash_arc_m: (E, N) where they were. Nobody overtakes by this.
+    """
+    lap_m = _lengths(world)[:, None]
+    forward_m = (world.arc_m - crash_arc_m) % lap_m
+    back = at.distance_m + np.where(forward_m > 0.0, forward_m - lap_m, 0.0)
+    np.copyto(at.base_m, back, where=where)
+    np.copyto(at.distance_m, back, where=where)
+    _order_by_distance(at, where)
+
+
+def advance(at: Standings, world: World, racing: NDArray[np.bool_]) -> Array:
+    """Take in a step; racing (E, N): the cars that raced all through it. Return places won less lost (E, N)."""
+    np.add(at.base_m, world.progress_m, out=at.distance_m)
+    before = at.overtakes - at.overtaken
+    _count_passes(at, racing)
+    _measure(at, world.arc_m, _lengths(world), racing)
+    return (at.overtakes - at.overtaken - before).astype(np.float64)
+
+
+def saved(at: Standings) -> dict[str, NDArray[Any]]:
+    """Return copies of all arrays by name."""
+    return {f"standings_{name}": array.copy() for name, array in at._asdict().items()}
+
+
+def restore(at: Standings, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Go on where `saved` was taken."""
+    for name, array in at._asdict().items():
+        array[...] = arrays[f"standings_{name}"]
+
+
+def _lengths(world: World) -> Array:
+    return np.array([track.length_m for track in world.tracks])
+
+
+def _order_by_distance(at: Standings, where: NDArray[np.bool_]) -> None:
+    """Set who is ahead of whom by distance alone, for every pair that one of the chosen cars is in."""
+    now = at.distance_m[:, :, None] > at.distance_m[:, None, :]
+    np.copyto(at.ahead, now, where=where[:, :, None] | where[:, None, :])
+
+
+@njit(cache=True)
+def _count_passes(at: Standings, racing: NDArray[np.bool_]) -> None:
+    num_envs, num_cars = at.distance_m.shape
+    for e in range(num_envs):
+        for i in range(num_cars):
+            for j in range(num_cars):
+                if at.ahead[e, i, j] or not at.distance_m[e, i] - at.distance_m[e, j] > PASSED_M:
+                    continue
+                if at.ahead[e, j, i] and racing[e, i] and racing[e, j]:
+                    at.overtakes[e, i] += 1
+                    at.overtaken[e, j] += 1
+                at.ahead[e, i, j], at.ahead[e, j, i] = True, False
+
+
+@njit(cache=True)
+def _measure(at: Standings, arc_m: Array, lap_m: Array, racing: NDArray[np.bool_]) -> None:
+    """Write position and gaps of every car, the gaps to the racing ones."""
+    num_envs, num_cars = at.distance_m.shape
+    for e in range(num_envs):
+        for i in range(num_cars):
+            place, ahead_m, behind_m = 1, np.inf, np.inf
+            for j in range(num_cars):
+                if i == j:
+                    continue
+                # Of two cars exactly side by side the one with the lower number counts as ahead.
+                lead_m = at.distance_m[e, j] - at.distance_m[e, i]
+                if lead_m > 0.0 or (lead_m == 0.0 and j < i):
+                    place += 1
+                if racing[e, j]:
+                    way_m = (arc_m[e, j] - arc_m[e, i]) % lap_m[e]
+                    ahead_m, behind_m = min(ahead_m, way_m), min(behind_m, lap_m[e] - way_m)
+            at.position[e, i], at.gap_ahead_m[e, i], at.gap_behind_m[e, i] = place, ahead_m, behind_m
