@@ -110,7 +110,7 @@ class RewardSettings(Section):
     progress: float = setting(1.0, "per metre driven forward along the centre line", ge=-1000, le=1000)
     trajectory: float = setting(0.0, "closeness to a pure-pursuit action, 0 to 1 a step", ge=-1000, le=1000)
     collision: float = setting(
-        -10.0, "once, when the car hits a wall, or another car by its own fault", ge=-1000, le=1000
+        -5.0, "once, when the car hits a wall, or another car by its own fault", ge=-1000, le=1000
     )
     hit: float = setting(0.0, "when another car hits it without its fault", ge=-1000, le=1000)
     overtake: float = setting(
@@ -154,15 +154,16 @@ class EnvSettings(Section):
     profile: Literal["training", "f1tenth_gym"] = setting(
         "training", "physics: mended for learning, or equal to f1tenth_gym v1.0.0 in every quirk"
     )
-    num_envs: int = setting(16, "environments that step together", ge=1, le=65_536)
+    num_envs: int = setting(64, "environments that step together", ge=1, le=65_536)
     tracks: Texts = setting(
         tuple(f"generated-{seed}" for seed in range(1, 17)),
         "tracks to learn on",
         legal=f"{TRACKS}, not empty",
         min_length=1,
     )
-    beams: int = setting(20, "lidar beams over 4.7 rad", ge=3, le=1080)
+    beams: int = setting(36, "lidar beams over 4.7 rad", ge=3, le=1080)
     scans_stacked: int = setting(2, "scans in an observation, the newest and those before it", ge=1, le=16)
+    proprioception: bool = setting(True, "see steering angle, yaw rate and the previous action too")
     scan_range_m: float = setting(10.0, "scans are clipped to this and divided by it", ge=1, le=30)
     scan_noise_m: float = setting(0.0, "standard deviation of the lidar's noise", ge=0, le=1)
     action_repeat: int = setting(
@@ -194,29 +195,45 @@ class EnvSettings(Section):
 class SacSettings(Section):
     """Soft actor-critic, by the names of stable-baselines3."""
 
-    learning_rate: float = setting(3e-4, "step size of Adam, for actor, critics and entropy", gt=0, le=1)
+    learning_rate: float = setting(1e-3, "step size of Adam, for actor, critics and entropy", gt=0, le=1)
     buffer_size: int = setting(
         1_000_000, "transitions that the replay buffer holds", ge=1_000, le=100_000_000
     )
-    batch_size: int = setting(256, "transitions in one update", ge=1, le=65_536)
-    gamma: float = setting(0.95, "discount per decision", ge=0, le=1)
+    batch_size: int = setting(128, "transitions in one update", ge=1, le=65_536)
+    gamma: float = setting(0.98, "discount per decision", ge=0, le=1)
     tau: float = setting(0.01, "share of the critics that their targets take over per update", gt=0, le=1)
     net_arch: Sizes = setting(
         (256, 256), "units of each hidden layer, actor and critics", min_length=1, max_length=8
     )
     learning_starts: int = setting(
-        2_000, "timesteps of random driving before the first update", ge=0, le=100_000_000
+        4_000,
+        "timesteps before the first update: random driving, or the guide's with noise",
+        ge=0,
+        le=100_000_000,
     )
     train_freq: int = setting(1, "steps of all environments between rounds of updates", ge=1, le=10_000)
-    gradient_steps: int = setting(4, "updates in a round", ge=1, le=10_000)
+    gradient_steps: int = setting(8, "updates in a round", ge=1, le=10_000)
     ent_coef: Literal["auto"] | Entropy = setting("auto", "weight of the entropy; auto learns it")
     target_entropy: Literal["auto"] | Entropy = setting(
-        "auto", "entropy that auto aims at; auto: -2 (two actions)"
+        -4.0, "entropy that ent_coef auto aims at; auto: -2, minus the number of actions"
     )
     average_tau: float = setting(
-        0.002, "share of the newest policy in the averaged one, per update; that one is kept", gt=0, le=1
+        0.005, "share of the newest policy in the averaged one, per update; that one is kept", gt=0, le=1
     )
     torch_threads: int = setting(1, "threads of torch on a CPU", ge=1, le=256)
+
+
+class GuideSettings(Section):
+    """A driver that knows the map and shows the policy the way at first; none: learn by trial and error alone."""
+
+    driver: Literal["none", "pure_pursuit", "racing_line"] = setting("racing_line", "who shows the way")
+    weight: float = setting(
+        100.0, "of the squared distance from the guide's action in the actor's loss, at first", gt=0, le=1e6
+    )
+    timesteps: int = setting(40_000, "timesteps over which that weight falls to 0", ge=1, le=10_000_000_000)
+    noise: float = setting(
+        0.2, "standard deviation around the guide's actions before sac.learning_starts", ge=0, le=2
+    )
 
 
 class LeagueSettings(Section):
@@ -372,6 +389,7 @@ class Config(Section):
     training: TrainingSettings = TrainingSettings()
     env: EnvSettings = EnvSettings()
     sac: SacSettings = SacSettings()
+    guide: GuideSettings = GuideSettings()
     multi_agent: MultiAgentSettings = MultiAgentSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     wandb: WandbSettings = WandbSettings()
@@ -386,12 +404,12 @@ class Config(Section):
                 f"sac.batch_size = {self.sac.batch_size} exceeds buffer_size = {self.sac.buffer_size}"
             )
         league = self.multi_agent.league
-        if self.num_cars > 1 and self.multi_agent.mode == "league" and league.follow_the_gap > 0:
-            if self.env.beams < GAP_BEAMS:
-                raise ValueError(
-                    f"multi_agent.league.follow_the_gap = {league.follow_the_gap} needs env.beams of {GAP_BEAMS} "
-                    f"or more, not {self.env.beams}"
-                )
+        gap = self.num_cars > 1 and self.multi_agent.mode == "league" and league.follow_the_gap > 0
+        if gap and self.env.beams < GAP_BEAMS:
+            raise ValueError(
+                f"multi_agent.league.follow_the_gap = {league.follow_the_gap} needs env.beams of {GAP_BEAMS} "
+                f"or more, not {self.env.beams}"
+            )
         return self
 
     @property

@@ -226,16 +226,6 @@ def policy_key(run: str, agent: int, step: int) -> str:
     return f"{policies_prefix(run, agent)}/{step:012d}.policy"
 
 
-def policies_prefix(run: str, agent: int = 0) -> str:
-    """Return the prefix of one agent's policies over time."""
-    return f"{run_prefix(run)}/policies/agent{agent}"
-
-
-def policy_key(run: str, agent: int, step: int) -> str:
-    """Return the key of the policy that an agent had at a checkpoint; they outlive the checkpoints."""
-    return f"{policies_prefix(run, agent)}/{step:012d}.policy"
-
-
 def metrics_prefix(run: str) -> str:
     """Return the prefix of event files and tables of numbers."""
     return f"{run_prefix(run)}/metrics"

@@ -13,6 +13,7 @@ from training import layout
 from training.agents import replay_segments, state
 from training.agents.codec import decode
 from training.agents.multi_agent import MultiAgentSAC
+from training.agents.replay import CompactReplay
 from training.config import Config, load_config
 from training.envs.batch import RaceBatch
 from training.errors import DataError
@@ -76,6 +77,8 @@ def settings(num_envs: int, **changes: object) -> Config:
         "sac.buffer_size": 1500,
         "sac.learning_starts": 200,
         "sac.gradient_steps": 2,
+        # Still there when a run is resumed, gone before its end.
+        "guide.timesteps": 1100,
         "evaluation.frequency": 600,
         "evaluation.starts": 2,
         **changes,
@@ -95,6 +98,7 @@ def several(agents: int, mode: str, **changes: object) -> Config:
             "multi_agent.league.pool_size": 2,
             "sac.buffer_size": 800,
             "sac.learning_starts": 100,
+            "guide.timesteps": 700,
             **changes,
         },
     )
@@ -186,6 +190,7 @@ ITEMS = (
     "generator",  # of an agent's batches
     "generators.starts",
     "replay",
+    "guides",
     "keeper",
 )
 # What only a league has.
@@ -281,6 +286,14 @@ def test_a_state_item_left_out_is_noticed(saved, monkeypatch, item):
     """Whatever part of the state stays as in a run just begun, the resumed run ends elsewhere."""
     if item == "replay":
         monkeypatch.setattr(replay_segments, "paste", lambda *_: None)
+    if item == "guides":
+        honest_paste = replay_segments.paste
+
+        def unguided(replay: CompactReplay, *arguments: Any) -> None:
+            honest_paste(replay, *arguments)
+            replay.guides[:] = 0.0
+
+        monkeypatch.setattr(replay_segments, "paste", unguided)
     if item == "keeper":
         monkeypatch.setattr(Keeper, "load_state", lambda *_: None)
     ended = resume_without(item, saved, monkeypatch)

@@ -34,8 +34,10 @@ Record = Callable[[str, dict[str, object]], None]
 
 def build(bucket: Bucket, config: Config, attempt: int) -> tuple[Parts, Saver]:
     tracks = [Track.load(name) for name in config.env.tracks]
-    env = RaceVecEnv(config.env, tracks)
-    parts = Parts(FastSAC(env, config.sac, seed=0, device="cpu"), env, Keeper(config, tracks))
+    env = RaceVecEnv(config.env, tracks, guide=config.guide.driver)
+    parts = Parts(
+        FastSAC(env, config.sac, seed=0, device="cpu", guide=config.guide), env, Keeper(config, tracks)
+    )
     lineage = claim(open_store(bucket.url, bucket.aws), RUN, TYPE, attempt)
     return parts, Saver(parts, lineage, config, say=pytest.fail)
 

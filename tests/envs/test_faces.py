@@ -10,11 +10,13 @@ from pettingzoo.test import parallel_api_test
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 from training.config import EnvSettings
+from training.envs import observation
 from training.envs.parallel_env import RaceParallelEnv
 from training.envs.race import WRONG_WAY_M, Race
 from training.envs.race_env import RaceEnv
 from training.envs.vec_env import RaceVecEnv
 from training.sim import Track
+from training.sim.params import SPEED, STEERING, YAW_RATE
 
 
 @pytest.fixture(scope="module")
@@ -195,3 +197,32 @@ def test_the_single_car_can_be_made_by_gymnasium():
     wrapped.reset(seed=0)
     ends = [wrapped.step(np.array([0.0, -1.0]))[3] for _ in range(5)]
     assert ends == [False, False, False, False, True]
+
+
+def test_an_observation_is_scans_speed_and_proprioception_in_that_order(track):
+    """Newest scan, the one before, speed over the cap, then steering, yaw rate over 10 rad/s, previous action."""
+    chosen = settings(num_envs=1)
+    race = Race(chosen, [track], 1)
+    first = race.reset(poses=np.array([[track.pose_at(3.0)]]))[0, 0]
+    beams = chosen.beams
+    np.testing.assert_array_equal(first[:beams], first[beams : 2 * beams])
+    np.testing.assert_array_equal(first[2 * beams :], np.zeros(5))
+    race.step(np.full((1, 1, 2), 0.1))
+    seen = race.step(np.array([[[0.4, -0.2]]])).observations[0, 0]
+    state = race.world.states[0, 0]
+    assert seen.shape == observation.bounds(chosen)[0].shape == (2 * beams + 5,)
+    scan = np.minimum(race.world.scans[0, 0], chosen.scan_range_m) / chosen.scan_range_m
+    np.testing.assert_allclose(seen[:beams], scan, rtol=1e-6)
+    motion = [
+        state[SPEED] / chosen.speed_cap_mps,
+        state[STEERING] / race.vehicle.s_max,
+        state[YAW_RATE] / 10.0,
+    ]
+    np.testing.assert_allclose(seen[2 * beams :], [*motion, 0.4, -0.2], rtol=1e-6)
+    assert abs(state[STEERING]) > 0.1
+
+
+def test_without_proprioception_an_observation_is_scans_and_speed(track):
+    """env.proprioception = false: what published work found enough at low speed."""
+    chosen = settings(num_envs=1, proprioception=False)
+    assert Race(chosen, [track], 1).reset().shape == (1, 1, 2 * chosen.beams + 1)

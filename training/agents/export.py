@@ -35,7 +35,7 @@ def model_zip(agent: Agent, policy: Policy, step: int) -> bytes:
         _init_setup_model=False,
     )
     model.observation_space, model.action_space, model.n_envs = agent.observation_space, agent.action_space, 1
-    model._setup_model()
+    model._setup_model()  # noqa: SLF001 - as stable-baselines3's own `load` does
     model.policy.load_state_dict(agent.policy.state_dict())
     with torch.no_grad():
         stack = Stack(1, policy.stack.sizes)

@@ -10,7 +10,7 @@ A single car (training_type sac) is one agent that drives car 0.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from training.agents.league import League
 from training.agents.replay import Row
 from training.agents.sac import Agent, Spaces
 from training.agents.team import Team
+from training.envs.opponents import make_driver
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
     from training.agents.policy import Policy
     from training.config import Config
     from training.envs.batch import RaceBatch, Step
+
+
+class Seen(NamedTuple):
+    """What agents saw and did in one step, arrays (A, K, ·)."""
+
+    observations: NDArray[np.float32]
+    actions: NDArray[np.float32]
+    guides: NDArray[np.float32] | None
 
 
 class MultiAgentSAC:
@@ -44,7 +53,23 @@ class MultiAgentSAC:
         count = config.num_agents
         surface = Spaces(env.observation_space, env.action_space, env.num_envs * env.num_cars // count)
         seed = config.training.seed
-        self.agents = [Agent(surface, config.sac, seed=seed, device=device, number=a) for a in range(count)]
+        self._guide = config.guide
+        self._driver = (
+            None
+            if config.guide.driver == "none"
+            else make_driver(config.guide.driver, config.env.speed_cap_mps)
+        )
+        self.agents = [
+            Agent(
+                surface,
+                config.sac,
+                seed=seed,
+                device=device,
+                number=number,
+                guided=self._driver is not None,
+            )
+            for number in range(count)
+        ]
         compute = torch.bfloat16 if config.training.mixed_precision else torch.float32
         self.team = Team(self.agents, config.sac.average_tau, compute)
         self.league = League(config, env, self.team.average.sizes) if self.mode == "league" else None
@@ -73,47 +98,74 @@ class MultiAgentSAC:
             for _ in range(self._settings.train_freq):
                 self._step()
             if self.num_timesteps > self._settings.learning_starts and self._all_can_learn():
-                self.team.train(self._settings.gradient_steps, self._settings.batch_size)
+                rounds, rows = self._settings.gradient_steps, self._settings.batch_size
+                self.team.train(rounds, rows, self.guide_weight())
 
     def _step(self) -> None:
         seen = self._by_agent(self.observations)
-        chosen = self._explore(seen)
+        reference = self._reference()
+        chosen = self._explore(seen, reference)
         actions = self._by_car(chosen)
         if self.league is not None:
             actions = self.league.drive(self.observations, actions)
         step = self.env.step(actions)
         self.num_timesteps += self.agents[0].n_envs
-        self._store(seen, chosen, step)
+        self._store(Seen(seen, chosen, reference), step)
         self.observations = step.observations
         self._tell(step)
         if self.league is not None:
             self.league.after_step(step.restarted, self.num_timesteps, self.team)
 
-    def _explore(self, seen: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return actions (A, K, 2): uniform ones until learning starts, then samples of the policies.
+    def guide_weight(self) -> float:
+        """Return the guide's present weight: it fades over `guide.timesteps`, to nothing."""
+        if self._driver is None:
+            return 0.0
+        return self._guide.weight * max(0.0, 1.0 - self.num_timesteps / self._guide.timesteps)
+
+    def _reference(self) -> NDArray[np.float32] | None:
+        """Return what the guide would do now (A, K, 2), while it is listened to; it knows the map."""
+        if self._driver is None or self.guide_weight() == 0.0:
+            return None
+        race = self.env.race
+        return self._by_agent(race.actions_of(self._driver.act(race.world)).astype(np.float32))
+
+    def _explore(
+        self, seen: NDArray[np.float32], reference: NDArray[np.float32] | None
+    ) -> NDArray[np.float32]:
+        """Return actions (A, K, 2): random or the guide's with noise until learning starts, then of the policies.
 
         Policies that have learnt in another run drive from the first step on.
         """
         if self._learnt_before or self.num_timesteps >= self._settings.learning_starts:
             return self.team.explore(seen)
         size = (self.agents[0].n_envs, 2)
-        return np.stack([agent.rng.uniform(-1.0, 1.0, size=size).astype(np.float32) for agent in self.agents])
+        if reference is None:
+            return np.stack([a.rng.uniform(-1.0, 1.0, size=size).astype(np.float32) for a in self.agents])
+        # Around the guide's way, not on it: the policy must learn to come back, the critics what leads off.
+        noise = np.stack([self._guide.noise * agent.rng.standard_normal(size) for agent in self.agents])
+        return np.clip(reference + noise, -1.0, 1.0).astype(np.float32)
 
-    def _store(self, seen: NDArray[np.float32], chosen: NDArray[np.float32], step: Step) -> None:
+    def _store(self, seen: Seen, step: Step) -> None:
+        """Give each agent's replay the transitions of its cars; those of cars that are out are no transitions."""
         used = step.active if self.league is None else step.active & self.league.live
-        idle = None if used.all() else self._by_agent(~used)
-        following, rewards, terminated, ended = (
+        ended = step.terminated | step.truncated
+        rewards, following, terminated, ended, idle = (
             self._by_agent(part)
-            for part in (
-                step.next_observations,
-                step.rewards,
-                step.terminated,
-                step.terminated | step.truncated,
-            )
+            for part in (step.rewards, step.next_observations, step.terminated, ended, ~used)
         )
+        some_idle = not used.all()
         for a, agent in enumerate(self.agents):
-            parts = (seen[a], chosen[a], rewards[a], following[a], terminated[a], ended[a])
-            agent.replay_buffer.store(Row(*parts, None if idle is None else idle[a]))
+            row = Row(
+                observations=seen.observations[a],
+                actions=seen.actions[a],
+                rewards=rewards[a],
+                following=following[a],
+                terminated=terminated[a],
+                ended=ended[a],
+                guides=None if seen.guides is None else seen.guides[a],
+                idle=idle[a] if some_idle else None,
+            )
+            agent.replay_buffer.store(row)
 
     def _tell(self, step: Step) -> None:
         for e, n, figures in step.episodes:

@@ -21,6 +21,7 @@ class Transitions(NamedTuple):
     next_observations: NDArray[np.float32]
     rewards: NDArray[np.float32]
     dones: NDArray[np.float32]  # terminated; a truncated episode goes on for the critic
+    guides: NDArray[np.float32]  # what the guide would have done; (n, 0) without one
 
 
 class Row(NamedTuple):
@@ -32,6 +33,7 @@ class Row(NamedTuple):
     following: NDArray[np.float32]  # observations that the step led to, at an episode's end its last one
     terminated: NDArray[np.bool_]
     ended: NDArray[np.bool_]  # terminated or truncated
+    guides: NDArray[np.float32] | None = None  # what the guide would have done
     idle: NDArray[np.bool_] | None = None  # nothing to learn from: out of the race, or driven by others
 
 
@@ -46,13 +48,14 @@ class CompactReplay(ReplayBuffer):
     aside in `final_observations`. Memory per transition: 4 (D + actions + 2) + 1 bytes, and 4 D per episode.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - stable-baselines3's signature
         self,
         buffer_size: int,
         observation_space: spaces.Box,
         action_space: spaces.Box,
         device: Any = "cpu",  # noqa: ANN401 - stable-baselines3's signature
         n_envs: int = 1,
+        guide_dim: int = 0,
         **_unused: object,
     ) -> None:
         rows = max(buffer_size // n_envs, 2)
@@ -64,6 +67,8 @@ class CompactReplay(ReplayBuffer):
         self.actions = np.zeros((rows + 1, n_envs, self.action_dim), dtype=np.float32)
         self.rewards = np.zeros((rows + 1, n_envs), dtype=np.float32)
         self.dones = np.zeros((rows + 1, n_envs), dtype=np.bool_)
+        # What the guide would have done in each step, where there was one.
+        self.guides = np.zeros((rows + 1, n_envs, guide_dim), dtype=np.float32)
         # Number of the episode's end among all ends so far; WITHIN an episode; IDLE where there is no transition.
         self.final_number = np.full((rows + 1, n_envs), WITHIN, dtype=np.int64)
         self.final_observations = np.zeros((64, width), dtype=np.float32)
@@ -81,20 +86,6 @@ class CompactReplay(ReplayBuffer):
         """Return the number of complete rows."""
         return min(self.steps, self.rows - 1)
 
-    def add(  # noqa: PLR0913, PLR0917 - stable-baselines3's signature
-        self,
-        obs: NDArray[Any],
-        next_obs: NDArray[Any],
-        action: NDArray[Any],
-        reward: NDArray[Any],
-        done: NDArray[Any],
-        infos: list[dict[str, Any]],
-    ) -> None:
-        """Store one step of all environments; next_obs of an ended episode is its last observation."""
-        truncated = np.array([info.get("TimeLimit.truncated", False) for info in infos])
-        actions = action.reshape(self.n_envs, self.action_dim)
-        self.store(Row(obs, actions, reward, next_obs, done & ~truncated, done))
-
     def store(self, step: Row) -> None:
         """Store one step of all cars."""
         row = self.steps % self.rows
@@ -102,6 +93,7 @@ class CompactReplay(ReplayBuffer):
         self.actions[row] = step.actions
         self.rewards[row] = step.rewards
         self.dones[row] = step.terminated
+        self.guides[row] = 0.0 if step.guides is None else step.guides
         self.dropped += int((self.final_number[row] >= 0).sum())
         self.final_number[row] = WITHIN if step.idle is None else np.where(step.idle, IDLE, WITHIN)
         ended = step.ended if step.idle is None else step.ended & ~step.idle
@@ -150,12 +142,16 @@ class CompactReplay(ReplayBuffer):
             following,
             self.rewards[row, env],
             self.dones[row, env].astype(np.float32),
+            self.guides[row, env],
         )
+
+    def add(self, *_step: object) -> None:
+        """Refuse stable-baselines3's way of storing: `store` knows of cars that are out of the race."""
+        raise NotImplementedError("CompactReplay is filled by store(row)")
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> Any:  # noqa: ANN401
         """Refuse stable-baselines3's way of sampling: `pick` takes the generator that a resume restores."""
-        msg = "CompactReplay is sampled by pick(rng, count)"
-        raise NotImplementedError(msg)
+        raise NotImplementedError("CompactReplay is sampled by pick(rng, count)")
 
     def keep_final(self, observation: NDArray[np.float32]) -> int:
         """Keep an episode's last observation and return its number; ends leave in the order they came."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from training.agents.replay import CompactReplay
 
 SEGMENT_BYTES = 4 << 20
-_PARTS = ("observations", "actions", "rewards", "dones")
+_PARTS = ("observations", "actions", "rewards", "dones", "guides")
 
 
 def segment_rows(replay: CompactReplay) -> int:

@@ -32,7 +32,8 @@ class Agent(SAC):
     """Hold the policy, critics, targets, entropy coefficient, replay buffer and generators of one agent.
 
     All of it is stable-baselines3's, `predict` and `save` work; but steps are taken by `MultiAgentSAC` and updates by
-    `Team`, for all agents of a run at once. number: the agent's own in its run, from 0.
+    `Team`, for all agents of a run at once. number: the agent's own in its run, from 0. guided: its replay keeps what
+    a guide would have done.
     """
 
     replay_buffer: CompactReplay
@@ -45,6 +46,7 @@ class Agent(SAC):
         seed: int,
         device: torch.device | str,
         number: int = 0,
+        guided: bool = False,
     ) -> None:
         own_seed = (seed + number * _SEED_STRIDE) % 2**32
         super().__init__(
@@ -59,6 +61,7 @@ class Agent(SAC):
             train_freq=settings.train_freq,
             gradient_steps=settings.gradient_steps,
             replay_buffer_class=CompactReplay,
+            replay_buffer_kwargs={"guide_dim": surface.action.shape[0] if guided else 0},
             ent_coef=settings.ent_coef,
             # stable-baselines3's "auto", which it would look up in an environment
             target_entropy=-float(surface.action.shape[0])

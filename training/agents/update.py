@@ -29,6 +29,7 @@ class Batch(NamedTuple):
     next_observations: torch.Tensor
     rewards: torch.Tensor
     dones: torch.Tensor  # terminated, not truncated
+    guides: torch.Tensor | None = None  # actions (A, B, ·) that the actor's mean is drawn to
 
 
 class Losses(NamedTuple):
@@ -72,6 +73,8 @@ class SacUpdate:
         self.agents = actor.nets
         self.gamma, self.tau, self.target_entropy = gamma, tau, target_entropy
         self.log_alpha = log_alpha
+        # Weight of the actor's squared distance to the guide's action; 0: plain SAC.
+        self.guide_weight = 0.0
         device = actor.flat.device
         self._actor_gradient = Stack(actor.nets, actor.sizes, device)
         self._critic_gradient = Stack(critic.nets, critic.sizes, device)
@@ -154,9 +157,16 @@ class SacUpdate:
         squash = 2.0 * sample.action * sample.slope / (sample.slope + TANH_EPSILON)
         at_u = weight * squash + at_action * sample.slope
         at_log_std = (at_u * sample.std_noise - weight) * sample.free
-        self.actor.backward(values, torch.cat([at_u, at_log_std], dim=2), self._actor_gradient)
+        at_mean = at_u if self.guide_weight == 0.0 else at_u + self._to_guide(batch, values[-1])
+        self.actor.backward(values, torch.cat([at_mean, at_log_std], dim=2), self._actor_gradient)
         self.actor_optimizer.step()
         return (alpha[:, None] * sample.log_prob - smallest[:, 0]).mean(dim=1)
+
+    def _to_guide(self, batch: Batch, outputs: torch.Tensor) -> torch.Tensor:
+        """Return the gradient (A, B, actions) of weight x mean |tanh(mean) - guide|^2 at the means."""
+        driven = torch.tanh(outputs[..., : batch.guides.shape[2]])
+        scale = 2.0 * self.guide_weight / batch.guides.shape[1]
+        return scale * (driven - batch.guides) * (1.0 - driven * driven)
 
     def _split(self, outputs: torch.Tensor) -> torch.Tensor:
         """Return the critics' outputs (2A, B, 1) as (A, 2, B)."""

@@ -105,7 +105,7 @@ class Race:
         self._forget(np.repeat(chosen[:, None], self.num_cars, axis=1))
         if self.num_cars > 1:
             standings.begin(self.standings, self.world, chosen, self.active)
-        return self._stack.observe(self.world)
+        return self._stack.observe(self.world, self.previous_action)
 
     def clear_crashed(self, outcome: Outcome) -> NDArray[np.float32]:
         """Take the cars that a step ended out of the race, or put them elsewhere on the track, as the settings say.
@@ -125,7 +125,7 @@ class Race:
         self._forget(crashed)
         self.laps.started_s[crashed] = np.broadcast_to(self.world.time_s[:, None], crashed.shape)[crashed]
         standings.move(self.standings, self.world, crashed, crash_arc_m)
-        return self._stack.observe(self.world)
+        return self._stack.observe(self.world, self.previous_action)
 
     def step(self, actions: NDArray[Any]) -> Outcome:
         """Take one decision of every car, actions (E, N, 2) in [-1, 1] (clipped).
@@ -153,7 +153,7 @@ class Race:
             terms = {name: values * active for name, values in terms.items()}
         self.previous_action = action
         return Outcome(
-            observations=self._stack.observe(self.world),
+            observations=self._stack.observe(self.world, self.previous_action),
             rewards=np.add.reduce(list(terms.values())),
             active=active,
             contacts=contacts,

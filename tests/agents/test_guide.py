@@ -1,0 +1,153 @@
+"""The guide: a driver that knows the map draws the policy to its actions at first, and is gone after a while."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from training.agents.multi_agent import MultiAgentSAC
+from training.agents.stack import Stack
+from training.agents.update import Batch, SacUpdate
+from training.config import Config, load_config
+from training.envs.batch import RaceBatch, Step
+from training.envs.opponents import make_driver
+from training.report.evaluation import evaluate
+from training.rng import seed_everything
+from training.sim import Track
+
+WIDTH, ACTIONS, ROWS = 7, 2, 32
+
+
+def settings(**changes: object) -> Config:
+    overrides = {"env.tracks": "[generated-1, generated-2]", "env.num_envs": 8, **changes}
+    return load_config(None, [f"{key}={value}" for key, value in overrides.items()])
+
+
+def begin(config: Config) -> MultiAgentSAC:
+    seed = config.training.seed
+    seed_everything(seed)
+    tracks = [Track.load(name) for name in config.env.tracks]
+    return MultiAgentSAC(RaceBatch(config.env, tracks, config.num_cars, seed), config, device="cpu")
+
+
+def train_to(learner: MultiAgentSAC, steps: int) -> None:
+    learner.learn(steps)
+
+
+def random_update(guide_weight: float) -> SacUpdate:
+    generator = torch.Generator().manual_seed(11)
+    stacks = [
+        Stack(nets, sizes)
+        for nets, sizes in (
+            (1, [WIDTH, 12, 2 * ACTIONS]),
+            (2, [WIDTH + ACTIONS, 12, 1]),
+            (2, [WIDTH + ACTIONS, 12, 1]),
+        )
+    ]
+    for stack in stacks:
+        stack.flat.copy_(0.3 * torch.randn(stack.flat.shape, generator=generator))
+    update = SacUpdate(
+        *stacks, learning_rate=1e-3, gamma=0.9, tau=0.01, log_alpha=torch.zeros(1), target_entropy=-2.0
+    )
+    update.guide_weight = guide_weight
+    return update
+
+
+def random_batch() -> tuple[Batch, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(5)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn((1, ROWS, *shape), generator=generator)
+
+    taken, guides = torch.tanh(normal(ACTIONS)), torch.tanh(normal(ACTIONS))
+    batch = Batch(normal(WIDTH), taken, normal(WIDTH), normal(), torch.zeros(1, ROWS), guides)
+    return batch, normal(ACTIONS), normal(ACTIONS)
+
+
+def test_the_guides_gradient_is_that_of_the_weighted_squared_distance():
+    """What the guide adds to the actor's gradient is, by autograd, weight x mean |tanh(mean) - guide|^2."""
+    plain, guided = random_update(0.0), random_update(3.0)
+    batch, noise, next_noise = random_batch()
+    first = guided.actor.weights[0].clone().requires_grad_()
+    bias, last = guided.actor.biases[0].clone(), guided.actor.weights[1].clone()
+    hidden = torch.relu(batch.observations @ first.transpose(1, 2) + bias)
+    outputs = hidden @ last.transpose(1, 2) + guided.actor.biases[1]
+    distance = (torch.tanh(outputs[..., :ACTIONS]) - batch.guides).square().sum(dim=2).mean()
+    (expected,) = torch.autograd.grad(3.0 * distance, first)
+    for update in (plain, guided):
+        update.step(batch, noise, next_noise)
+    added = guided._actor_gradient.weights[0] - plain._actor_gradient.weights[0]
+    torch.testing.assert_close(added, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_without_weight_the_guides_actions_change_nothing():
+    """A guide that has faded leaves plain SAC: the same weights with and without its actions."""
+    one, other = random_update(0.0), random_update(0.0)
+    batch, noise, next_noise = random_batch()
+    one.step(batch, noise, next_noise)
+    other.step(batch._replace(guides=None), noise, next_noise)
+    assert torch.equal(one.actor.flat, other.actor.flat)
+
+
+def test_the_guide_fades_and_is_then_not_asked_any_more(monkeypatch):
+    """Its weight falls linearly to 0 at guide.timesteps; from there on the driver is never called."""
+    learner = begin(settings(**{"guide.timesteps": 400, "guide.weight": 10.0, "sac.learning_starts": 10_000}))
+    assert learner.guide_weight() == 10.0
+    train_to(learner, 200)
+    assert learner.guide_weight() == pytest.approx(5.0)
+    train_to(learner, 400)
+    assert learner.guide_weight() == 0.0
+    monkeypatch.setattr(
+        type(learner._driver), "act", lambda *_: pytest.fail("a guide that is gone was asked")
+    )
+    train_to(learner, 480)
+
+
+@pytest.mark.parametrize("kind", ["sac", "sac_multiagent"])
+def test_the_replay_holds_what_the_guide_would_have_done(kind):
+    """Each transition's guide action is the driver's answer to the state in which it was taken, resets included."""
+    config = settings(**{"env.max_episode_s": 1.0, "training.training_type": kind})
+    learner = begin(config)
+    env, driver, asked = learner.env, make_driver("racing_line"), []
+    honest = env.step
+
+    def ask(actions: np.ndarray) -> Step:
+        asked.append(env.race.actions_of(driver.act(env.race.world)).astype(np.float32))
+        return honest(actions)
+
+    env.step = ask
+    train_to(learner, 240)
+    assert len(asked) == 30
+    for number, agent in enumerate(learner.agents):
+        held = agent.replay_buffer.guides[: len(asked)]
+        np.testing.assert_array_equal(held, np.stack(asked)[:, :, number])
+        assert np.ptp(held[..., 0]) > 0.1
+
+
+def test_a_warm_up_with_a_guide_drives_on_where_random_actions_crash():
+    """Before sac.learning_starts the guide drives, with noise; without one the cars are driven at random."""
+    reached = {}
+    for driver in ("racing_line", "none"):
+        learner = begin(settings(**{"guide.driver": driver, "sac.learning_starts": 100_000}))
+        train_to(learner, 8 * 60)
+        reached[driver] = float(learner.env.race.world.progress_m.mean())
+    assert reached["racing_line"] > 20.0 > reached["none"]
+
+
+def test_without_a_guide_the_replay_spends_no_memory_on_one():
+    """guide.driver = none: rows of no width."""
+    learner = begin(settings(**{"guide.driver": "none"}))
+    assert learner.agents[0].replay_buffer.guides.nbytes == 0
+
+
+@pytest.mark.slow
+def test_a_policy_laps_on_a_track_it_never_saw_after_a_thousand_updates():
+    """The default settings, 15,000 timesteps: at least 8 of 10 laps of an unseen track, above 6 m/s."""
+    config = load_config(None)
+    learner = begin(config)
+    train_to(learner, 15_000)
+    unseen = Track.generate(2001, length_m=120.0, half_width_m=1.1, min_radius_m=2.0)
+    drives = evaluate(learner.average_policy(), config.env, [unseen], starts=10, seed=1)
+    assert sum(drive.completed for drive in drives) >= 8
+    assert np.mean([drive.mean_speed_mps for drive in drives]) > 6.0
