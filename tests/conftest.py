@@ -1,5 +1,10 @@
 """Servers that any test may ask for; they start when the first test does, once a session."""
 
+import os
+
+# As in a run (sac.torch_threads). Two processes whose OpenMP threads spin for two cores take ten times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from tests.servers import credentials, moto_server, moto_url, weed_server, weed_url
 
 __all__ = ["credentials", "moto_server", "moto_url", "weed_server", "weed_url"]

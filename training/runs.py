@@ -162,7 +162,12 @@ def open_run(
     else:
         config = changed(config_of(storage, name), overrides if resume else (), name)
         lock = _lock(_local(store, name, here=here), name) if here else None
-    return _claimed(config, storage, store, name, origin, lock)
+    try:
+        return _claimed(config, storage, store, name, origin, lock)
+    except BaseException:
+        if lock is not None:
+            lock.close()
+        raise
 
 
 def _write_config(storage: Storage, config: Config, name: str, store: str) -> None:

@@ -256,10 +256,8 @@ class Saver:
         with self._lock:
             members = {name: make() for name, make in snapshot.members.items()}
             contents = Contents(members, snapshot.segments, snapshot.meta)
-            before = -1 if self.durable is None else self.durable.step
-            milestone = (
-                self._milestones > 0 and snapshot.step // self._milestones > before // self._milestones
-            )
+            every = self._milestones
+            milestone = every > 0 and snapshot.step // every > self.durable_step // every
             self._lineage.commit(snapshot.step, contents, milestone=milestone, not_after=not_after)
             self.durable = Durable(snapshot.step, time.monotonic())
         try:

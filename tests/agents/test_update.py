@@ -76,6 +76,7 @@ def alone(agent: Agent, **changes) -> SAC:
         gamma=chosen.gamma,
         tau=chosen.tau,
         ent_coef=chosen.ent_coef,
+        target_entropy=chosen.target_entropy,
         policy_kwargs={"net_arch": list(chosen.net_arch)},
         seed=3,
         device="cpu",
@@ -173,7 +174,7 @@ def test_agents_updated_together_equal_agents_updated_alone():
         noise = torch.randn((2, agents, ROWS, ACTIONS), generator=generator)
         together.step(batch, noise[0], noise[1])
         for a, single in enumerate(singles):
-            single.step(Batch(*(t[a : a + 1] for t in batch)), noise[0, a : a + 1], noise[1, a : a + 1])
+            single.step(Batch(*(t[a : a + 1] for t in batch[:-1])), noise[0, a : a + 1], noise[1, a : a + 1])
     for a, single in enumerate(singles):
         for mine, all_of_them in zip(single.actor.weights, together.actor.weights, strict=True):
             torch.testing.assert_close(mine[0], all_of_them[a], rtol=1e-4, atol=1e-6)

@@ -11,6 +11,7 @@ import pytest
 from tests.report.runs import KEPT_STEP, STEP, driver_by_hand, make_run, save_policy
 from training import layout
 from training.config import Config
+from training.envs import observation
 from training.errors import DataError, UsageError
 from training.report.loading import newest_run, policy_of, runs_in
 from training.store.checkpoint import CheckpointRef, Contents, claim
@@ -24,7 +25,7 @@ def storage(tmp_path: Path) -> Storage:
 
 
 def scans_of(config: Config) -> np.ndarray:
-    return np.random.default_rng(1).uniform(0.0, 1.0, (7, config.env.beams * 2 + 1)).astype(np.float32)
+    return np.random.default_rng(1).uniform(0.0, 1.0, (7, observation.size(config.env))).astype(np.float32)
 
 
 def test_the_kept_policy_comes_back_as_it_was_saved(storage: Storage) -> None:

@@ -1,0 +1,222 @@
+"""Saving while the store is away, full or slow; partial saves; what stays on this computer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.agents.test_resume import TYPE, Session, begin, settings
+from training.agents import replay_segments
+from training.agents.codec import decode, encode
+from training.errors import DataError
+from training.saver import Parts, Saver
+from training.store.checkpoint import Contents, claim, load, load_partial
+from training.store.directory import DirectoryStorage
+from training.store.restore import NoCheckpoint
+from training.store.storage import ALWAYS, Body, Condition, OutOfSpace
+
+RUN = "exact"
+# Segments of 128 timesteps, a ring of 1000; random driving, but where a test asks for updates.
+SMALL = {"sac.buffer_size": 1000, "evaluation.frequency": 0, "sac.learning_starts": 100_000}
+LEARNING = {"sac.learning_starts": 200, "sac.gradient_steps": 1}
+
+
+class MoodyStorage(DirectoryStorage):
+    """A directory that is full while told to, or whose writes of members hang."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.full = False
+        self.hanging = False
+        self.gate = threading.Event()
+
+    def put(self, key: str, body: Body, *, condition: Condition = ALWAYS, sha256: str | None = None) -> str:
+        if self.full:
+            raise OutOfSpace(f"write {key}: no space left on the device")
+        if self.hanging and "/replay_tail" in key:
+            self.gate.wait(30)
+        return super().put(key, body, condition=condition, sha256=sha256)
+
+
+def session(
+    root: Path, *, attempt: int = 1, learning: bool = False
+) -> tuple[Session, MoodyStorage, list[str]]:
+    """Build a session of a small ring, and so of short segments, in a moody store."""
+    config = settings(4, **{**SMALL, **(LEARNING if learning else {})})
+    made = begin(config, root / f"unused-{attempt}")
+    made.saver.close()
+    store, said = MoodyStorage(root / "store"), []
+    lineage = claim(store, RUN, TYPE, attempt=attempt)
+    saver = Saver(Parts(*made.parts), lineage, config, said.append)
+    return Session(made.parts, saver), store, said
+
+
+def test_a_full_disk_stops_no_step_and_is_said_once(tmp_path):
+    """Training goes on for longer than the ring remembers; with room again the next save is whole."""
+    run, store, said = session(tmp_path)
+    run.train_to(40)
+    run.saver.finish({})
+    store.full = True
+    run.train_to(2600)
+    for _ in range(3):
+        run.saver.start({})
+        if run.saver._running is not None:
+            run.saver._running.exception()
+        run.saver.poll()
+    assert [line for line in said if "no space left" in line] == said[:1]
+    assert "training goes on" in said[0]
+    assert run.saver.durable.step == 40
+    store.full = False
+    run.saver.finish({})
+    again, *_ = session(tmp_path, attempt=2)
+    again.saver.restore(load(store, RUN, TYPE))
+    replay, restored = (s.parts.learner.replay_buffer for s in (run, again))
+    rows = replay.steps - replay.size(), replay.steps - 1
+    for name, array in replay_segments.cut(replay, *rows).items():
+        np.testing.assert_array_equal(array, replay_segments.cut(restored, *rows)[name], err_msg=name)
+
+
+def test_ctrl_c_on_a_full_disk_says_so_at_once(tmp_path):
+    """Without a deadline the error of the store comes up; nobody waits minutes for a disk to grow."""
+    run, store, _ = session(tmp_path)
+    run.train_to(40)
+    run.saver.finish({})
+    store.full = True
+    run.train_to(1600)
+    began = time.monotonic()
+    with pytest.raises(OutOfSpace):
+        run.saver.finish({})
+    assert time.monotonic() - began < 60
+    assert load(store, RUN, TYPE).step == 40
+
+
+def test_weights_go_up_as_a_partial_while_a_save_hangs(tmp_path, monkeypatch):
+    """A notice comes while the store hangs: the last seconds go to weights, optimizers and generators."""
+    monkeypatch.setattr("training.saver.PARTIAL_S", 20.0)
+    run, store, said = session(tmp_path)
+    run.train_to(240)
+    run.saver.finish({})
+    store.hanging = True
+    run.train_to(320)
+    assert run.saver.start({"laps": 1})
+    run.train_to(400)
+    assert run.saver.finish({"laps": 2}, not_after=time.monotonic() + 20.5) is False
+    assert "cannot be saved in time" in said[-1]
+    partial = load_partial(store, RUN, TYPE)
+    assert (partial.step, partial.meta["laps"]) == (400, 2)
+    assert load(store, RUN, TYPE).step == 240, "a partial save never replaces the pointer"
+    store.gate.set()
+    run.saver._running.exception()
+    assert load(store, RUN, TYPE).step == 320
+    with pytest.raises(NoCheckpoint):  # overtaken by a whole checkpoint, if an older one
+        load_partial(store, RUN, TYPE)
+
+
+def test_a_partial_save_goes_on_with_its_weights_and_the_replay_of_the_checkpoint(tmp_path):
+    """All but what the replay took in since comes back; no transition leads from the one moment to the other."""
+    run, store, _ = session(tmp_path, learning=True)
+    run.train_to(512)  # the last row fills a segment, which must be cut again
+    run.saver.finish({})
+    run.train_to(800)
+    snapshot = run.saver._state({"laps": 7})
+    members = {"learner": snapshot.members["learner"]()}
+    run.saver._lineage.commit_partial(800, Contents(members, (), snapshot.meta))
+    again, _, _ = session(tmp_path, attempt=2, learning=True)
+    checkpoint, partial = load(store, RUN, TYPE), load_partial(store, RUN, TYPE)
+    assert again.saver.restore(checkpoint, partial)["laps"] == 7
+    ours, theirs = again.parts.learner, run.parts.learner
+    assert ours.num_timesteps == 800
+    np.testing.assert_array_equal(ours.update.actor.flat.numpy(), theirs.update.actor.flat.numpy())
+    np.testing.assert_array_equal(ours.noise.get_state().numpy(), theirs.noise.get_state().numpy())
+    np.testing.assert_array_equal(ours._last_obs, theirs._last_obs)
+    replay = ours.replay_buffer
+    assert replay.steps == 512 // 4
+    newest = replay.observations[replay.steps % replay.rows].copy()
+    again.train_to(812)
+    row = np.full(4, (512 // 4 - 1) % replay.rows)
+    np.testing.assert_array_equal(
+        replay.at(row, np.arange(4)).next_observations[replay.final_number[row[0]] >= replay.finals - 8],
+        newest[replay.final_number[row[0]] >= replay.finals - 8],
+    )
+    again.saver.finish({})
+    third, *_ = session(tmp_path, attempt=3, learning=True)
+    third.saver.restore(load(store, RUN, TYPE))
+    rows = replay.steps - replay.size(), replay.steps - 1
+    for name, array in replay_segments.cut(replay, *rows).items():
+        np.testing.assert_array_equal(
+            array, replay_segments.cut(third.parts.learner.replay_buffer, *rows)[name], err_msg=name
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"replay_steps": 10**14}, "rows"),
+        ({"replay_steps": -5}, "rows"),
+        ({"replay_steps": "many"}, "does not hold what this run needs"),
+        ({"num_timesteps": None}, "does not hold what"),
+        ({"generators": {}}, "does not hold what"),
+    ],
+)
+def test_a_checkpoint_that_is_whole_but_not_ours_is_refused_in_words(tmp_path, change, told):
+    """Hashes vouch for bytes, not for sense: wrong types and counts end in an error that says what to do."""
+    run, store, _ = session(tmp_path)
+    run.train_to(240)
+    snapshot = run.saver._snapshot({})
+    meta = {**snapshot.meta, "learner": {**snapshot.meta["learner"], **change}}
+    members = {name: make() for name, make in snapshot.members.items()}
+    run.saver._lineage.commit(240, Contents(members, snapshot.segments, meta))
+    again, *_ = session(tmp_path, attempt=2)
+    with pytest.raises(DataError, match=told):
+        again.saver.restore(load(store, RUN, TYPE))
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("last_observations", np.zeros((4, 3), dtype=np.float64)),
+        ("actor", np.zeros(5, dtype=np.float32)),
+        ("log_alpha", np.zeros(1, dtype=np.int64)),
+    ],
+)
+def test_arrays_of_another_type_or_shape_are_refused_by_name(tmp_path, name, array):
+    """The error names the array, what was found and what was expected."""
+    run, store, _ = session(tmp_path)
+    run.train_to(240)
+    snapshot = run.saver._snapshot({})
+    arrays = decode(snapshot.members["learner"](), what="learner") | {name: array}
+    members = {name: make() for name, make in snapshot.members.items()} | {"learner": encode(arrays)}
+    run.saver._lineage.commit(240, Contents(members, snapshot.segments, snapshot.meta))
+    again, *_ = session(tmp_path, attempt=2)
+    with pytest.raises(DataError, match=f"{name}.*expected"):
+        again.saver.restore(load(store, RUN, TYPE))
+
+
+def test_a_member_that_would_unpack_to_gigabytes_is_not_unpacked(tmp_path):
+    """A few kilobytes that announce two gigabytes are refused before memory is taken."""
+    import zstandard
+
+    bomb = zstandard.ZstdCompressor().compress(bytes(100 << 20))
+    run, store, _ = session(tmp_path)
+    run.train_to(240)
+    snapshot = run.saver._snapshot({})
+    members = {name: make() for name, make in snapshot.members.items()} | {"replay_tail": bomb}
+    run.saver._lineage.commit(240, Contents(members, snapshot.segments, snapshot.meta))
+    again, *_ = session(tmp_path, attempt=2)
+    with pytest.raises(DataError, match="would unpack to"):
+        again.saver.restore(load(store, RUN, TYPE))
+
+
+def test_milestones_are_marked_as_often_as_asked_for(tmp_path):
+    """training.milestone_frequency: the first checkpoint from each multiple on is kept for good."""
+    run, *_ = session(tmp_path)
+    run.saver._milestones = 100
+    for step in (40, 104, 160, 240):
+        run.train_to(step)
+        run.saver.finish({})
+    lineage = run.saver._lineage
+    assert [ref.step for ref in lineage.pointer.milestones] == [240, 104]
