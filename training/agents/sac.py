@@ -38,7 +38,7 @@ class Agent(SAC):
 
     replay_buffer: CompactReplay
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it is for, and which one of its run
         self,
         surface: Spaces,
         settings: SacSettings,
