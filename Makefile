@@ -25,8 +25,17 @@ TEST_STAMP := .venv/.stamp-test-$(call hash,requirements.txt tests/requirements.
 TYPED := $(wildcard training/config*.py training/layout.py training/errors.py training/store training/cloud launch.py)
 PYTEST := $(PY) -m pytest -n 2 --dist loadfile
 
+# Money is spent only where the command itself says so: a CLOUD left in the environment is not heard.
+ifneq ($(origin CLOUD),command line)
 ifneq ($(CLOUD),)
-$(error CLOUD=$(CLOUD): this version trains on this computer only; leave CLOUD out)
+ifneq ($(filter train,$(MAKECMDGOALS)),)
+$(info CLOUD=$(CLOUD) in the environment is not heard: training on this computer. For AWS: make train CLOUD=aws)
+endif
+endif
+override CLOUD :=
+endif
+ifneq ($(filter-out aws,$(CLOUD)),)
+$(error CLOUD=$(CLOUD) is not known: CLOUD=aws trains on AWS, which costs money; leave CLOUD out to train here)
 endif
 
 .PHONY: help
@@ -38,8 +47,8 @@ help: ## Show this list
 setup: $(RUN_STAMP) ## Install what runs into .venv (TORCH_INDEX=, PYTHON=)
 
 .PHONY: train
-train: $(RUN_STAMP) ## Train, watch, evaluate, report (TYPE=sac|sac_multiagent, CONFIG=file, ARGS=…)
-	@$(PY) -m training train $(if $(CONFIG),--config '$(CONFIG)') \
+train: $(RUN_STAMP) ## Train, watch, evaluate, report (TYPE=sac|sac_multiagent, CONFIG=file, ARGS=…; CLOUD=aws on AWS)
+	@$(PY) $(if $(CLOUD),launch.py train --up,-m training train) $(if $(CONFIG),--config '$(CONFIG)') \
 		$(if $(TYPE),--set training.training_type=$(TYPE)) $(ARGS)
 
 .PHONY: report

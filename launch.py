@@ -77,11 +77,18 @@ def doctor(
 
 
 @app.command()
-def up(*, config: ConfigFile = None, sets: Sets = None, dry_run: DryRun = False, yes: Yes = False) -> None:
+def up(
+    *,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
     """Make what training needs: bucket, policy, security group, log group; free of charge while empty."""
     from training.cloud import commands
 
-    commands.up(site_of(config, sets), commands.Manner(yes=yes, dry_run=dry_run))
+    commands.up(site_of(config, sets), commands.Manner(json=json, yes=yes, dry_run=dry_run))
 
 
 @app.command()
@@ -93,11 +100,12 @@ def down(
     config: ConfigFile = None,
     sets: Sets = None,
     yes: Yes = False,
+    json: Json = False,
 ) -> None:
     """Remove all that `up` and `train` made. Images stay: `make ami` made them."""
     from training.cloud import commands
 
-    commands.down(site_of(config, sets), commands.Manner(yes=yes), data=data)
+    commands.down(site_of(config, sets), commands.Manner(json=json, yes=yes), data=data)
 
 
 @app.command()
@@ -126,6 +134,9 @@ def train(
     at: Annotated[
         int | None, typer.Option(metavar="STEP", min=0, help="With --resume: its checkpoint.")
     ] = None,
+    from_partial: Annotated[
+        bool, typer.Option("--from-partial", help="With --resume: the partial save after its checkpoint.")
+    ] = False,
     market: Annotated[Literal["spot", "on-demand"], typer.Option(help="Which capacity; same cap.")] = "spot",
     no_relaunch: Annotated[
         bool, typer.Option("--no-relaunch", help="Do not replace a lost machine.")
@@ -137,6 +148,7 @@ def train(
     keep_on_failure: Annotated[
         str, typer.Option(metavar="TIME", help="Keep a failed machine up for this long: 30m, 2h.")
     ] = "0m",
+    up_first: Annotated[bool, typer.Option("--up", help="Set up first, as `up` does.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Do not follow the start.")] = False,
     config: ConfigFile = None,
     sets: Sets = None,
@@ -150,6 +162,8 @@ def train(
 
     if at is not None and resume is None:
         raise UsageError("--at needs --resume RUN")
+    if from_partial and (resume is None or at is not None):
+        raise UsageError("--from-partial needs --resume RUN, without --at")
     if resume is not None and name is not None:
         raise UsageError("--resume RUN has a name already: leave --name out")
     limits = {"max_hours": max_hours, "max_cost_usd": max_cost_usd}
@@ -157,9 +171,11 @@ def train(
     keep_s = commands.seconds(keep_on_failure)
     site = site_of(config, [*(sets or ()), *given], "cloud")
     run = commands.run_name(resume, name, site.config.training.run_name)
-    options = Options(run, resume is not None, at, market, not no_relaunch, keep_s)
+    options = Options(
+        run, resume is not None, at, from_partial, market, not no_relaunch, keep_s, tuple(sets or ())
+    )
     manner = commands.Manner(json=json, yes=yes, dry_run=dry_run)
-    raise typer.Exit(commands.train(site, options, ROOT, manner, detach=detach))
+    raise typer.Exit(commands.train(site, options, ROOT, manner, up_first=up_first, detach=detach))
 
 
 @app.command()
@@ -195,13 +211,16 @@ def logs(
     run: Run,
     *,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the run ends.")] = False,
+    system: Annotated[
+        bool, typer.Option("--system", help="The machines' log instead: boot and system, from CloudWatch.")
+    ] = False,
     config: ConfigFile = None,
     sets: Sets = None,
 ) -> None:
     """Print a run's log, through relaunches."""
     from training.cloud import commands
 
-    commands.logs(site_of(config, sets), run, follow=follow)
+    commands.logs(site_of(config, sets), run, follow=follow, system=system)
 
 
 @app.command()
@@ -214,11 +233,12 @@ def stop(
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it has ended.")] = True,
     config: ConfigFile = None,
     sets: Sets = None,
+    json: Json = False,
 ) -> None:
     """Stop a run: it saves a checkpoint, then ends; `train --resume` continues it."""
     from training.cloud import commands
 
-    commands.stop(site_of(config, sets), run, now=now, wait=wait)
+    commands.stop(site_of(config, sets), run, commands.Manner(json=json), now=now, wait=wait)
 
 
 @app.command()
@@ -229,11 +249,12 @@ def fetch(
     latest: Annotated[bool, typer.Option("--latest", help="The newest model instead of the best.")] = False,
     config: ConfigFile = None,
     sets: Sets = None,
+    json: Json = False,
 ) -> None:
     """Copy a run's model and report to this computer."""
     from training.cloud import commands
 
-    commands.fetch(site_of(config, sets), run, out, latest=latest)
+    commands.fetch(site_of(config, sets), run, out, commands.Manner(json=json), latest=latest)
 
 
 @app.command()

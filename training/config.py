@@ -348,6 +348,7 @@ class AwsSettings(Section):
     aws_region: str = setting(
         "us-east-2",
         "region; prices differ by three times between regions",
+        legal="name of a region, as us-east-2",
         pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$",
     )
     availability_zones: Texts = setting((), "zones to use; empty: all of the region")
@@ -360,20 +361,27 @@ class AwsSettings(Section):
     project_name: str = setting(
         "f1tenth",
         "in the name and tags of all that is made",
+        legal="1 to 20 of a-z, 0-9 and -, neither first nor last a -",
         pattern=r"^[a-z0-9](?:[a-z0-9-]{0,18}[a-z0-9])?$",
     )
     s3_bucket_name: str | None = setting(
-        None, "bucket; null: <project>-<account>-<region>", pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
+        None,
+        "bucket; null: <project>-<account>-<region>",
+        legal="3 to 63 of a-z, 0-9, . and -, first and last no sign | null",
+        pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
     )
     s3_transfer_acceleration: bool = setting(
         False, "upload through the nearest edge; costs $0.04 per GB more"
     )
     volume_size_gb: int = setting(50, "disk of the instance", ge=20, le=16_384)
-    vpc_id: str | None = setting(None, "network; null: the default one", pattern=r"^vpc-[0-9a-f]{8,17}$")
+    vpc_id: str | None = setting(
+        None, "network; null: the default one", legal="vpc-… | null", pattern=r"^vpc-[0-9a-f]{8,17}$"
+    )
     subnet_ids: Texts = setting((), "subnets; empty: one of each zone")
     open_ports_to: str = setting(
         "none",
-        "who reaches ports 22 and 6006: none, my-ip, or one IPv4 address",
+        "who reaches ports 22 and 6006",
+        legal="none | my-ip | one IPv4 address",
         pattern=r"^(none|my-ip|[0-9]{1,3}([.][0-9]{1,3}){3})$",
     )
     max_hours: float = setting(6.0, "the fleet ends after this, whatever happens", gt=0, le=720)

@@ -13,14 +13,13 @@ from botocore.stub import ANY, Stubber
 
 from tests.cloud.golden import SCOPE
 from training import layout
-from training.cloud import facts, launching, look, policies, price_table, prices, problems, watching
+from training.cloud import launching, look, policies, price_table, prices, problems, watching
 from training.cloud.api import Clock, Cloud, permission
-from training.cloud.facts import Facts
 from training.cloud.prices import Pool, Price, Prices
 from training.config import AwsSettings
 from training.errors import UsageError
 from training.store.directory import DirectoryStorage
-from training.store.documents import Attempt, set_status
+from training.store.documents import set_status
 
 NOW = datetime(2026, 12, 1, 12, 0, tzinfo=timezone.utc)
 
@@ -261,27 +260,6 @@ def test_every_call_of_the_launcher_is_in_a_persons_policy() -> None:
     }
     assert len(used) > 40
     assert used - granted - {"sts:GetCallerIdentity", "s3:ListMultipartUploads"} == set()
-
-
-# --- money ---
-def attempt(number: int, hours: float, **fields: Any) -> Attempt:
-    return Attempt(
-        number=number, boot_id=f"b{number}", instance_type="g5.xlarge", availability_zone="us-east-2a", purchase="spot",
-        price_usd_per_hour=0.4, started_at=NOW - timedelta(hours=hours), **fields,
-    )  # fmt: skip
-
-
-def test_the_cost_is_the_sum_over_attempts_and_an_attempt_ends_where_the_next_begins() -> None:
-    lost = attempt(1, 3.0, first_step=0, last_step=1_000_000)
-    last = attempt(2, 1.0, first_step=1_000_000, last_step=1_500_000)
-    known = Facts("race", None, None, (lost, last), 1_500_000, NOW, NOW)
-    assert known.cost_usd == pytest.approx(0.4 * 3)
-    assert known.steps_per_s == pytest.approx(500_000 / 3600)
-
-
-def test_figures_of_a_run_that_has_done_nothing_are_not_yet_there(tmp_path: Path) -> None:
-    figures = facts.cost_figures(DirectoryStorage(tmp_path), Facts("race", None, None, (), None, None, NOW))
-    assert (figures["usd"], figures["usd_per_million_steps"], figures["goodput"]) == (0.0, None, None)
 
 
 def test_names_fit_what_iam_allows() -> None:

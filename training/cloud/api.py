@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 
 from training.cloud.problems import LOGIN, CloudError, NoAccess, Unanswered, from_reply
 from training.config import AwsSettings
-from training.errors import ConfigurationError
+from training.errors import ConfigurationError, TrainingError, UsageError
 
 DEADLINE_S = 60.0
 FIRST_DELAY_S = 0.5
@@ -86,6 +87,7 @@ class Cloud:
             ClientError,
             ParamValidationError,
         )
+        from botocore.parsers import ResponseParserError  # noqa: PLC0415
 
         action = permission(service, operation)
         try:
@@ -94,6 +96,11 @@ class Cloud:
             raise from_reply(error.response, action) from error
         except ParamValidationError as error:
             raise ConfigurationError(f"{action}: {error}") from error
+        except ResponseParserError as error:  # a proxy's or a hotel's page instead of AWS's answer
+            raise Unanswered(
+                f"{action}: an answer that is not AWS's: {str(error)[:200]}",
+                next_step="Check the network: does something stand between this computer and AWS?",
+            ) from error
         except BotoCoreError as error:
             raise _unsent(error, action, self.aws) from error
         return reply
@@ -143,7 +150,34 @@ def _client(service: str, aws: AwsSettings) -> Any:  # noqa: ANN401 - boto3 make
         raise _unsent(error, service, aws) from error
 
 
-def _unsent(error: Exception, action: str, aws: AwsSettings) -> CloudError | ConfigurationError:
+def _regions() -> list[str]:
+    """Return all regions that this version of boto3 knows."""
+    import boto3  # noqa: PLC0415 - half a second that --help need not pay
+
+    session = boto3.session.Session()
+    return [
+        name
+        for partition in session.get_available_partitions()
+        for name in session.get_available_regions("ec2", partition_name=partition)
+    ]
+
+
+def _is_no_region(aws: AwsSettings) -> bool:
+    """Tell whether a failure to connect comes from a misspelt region; asked only then, for AWS adds new ones."""
+    return aws.endpoints.ec2 is None and aws.aws_region not in _regions()
+
+
+def _no_region(name: str) -> UsageError:
+    near = difflib.get_close_matches(name, _regions(), n=3, cutoff=0.7)
+    return UsageError(
+        f"aws.aws_region = {name!r} is no region of AWS",
+        next_step=f"Did you mean {' or '.join(near)}?"
+        if near
+        else "For example us-east-2; see docs/operations.md.",
+    )
+
+
+def _unsent(error: Exception, action: str, aws: AwsSettings) -> TrainingError:
     names = {ancestor.__name__ for ancestor in type(error).__mro__}
     if names & {
         "NoCredentialsError",
@@ -160,10 +194,12 @@ def _unsent(error: Exception, action: str, aws: AwsSettings) -> CloudError | Con
             f"{error}", next_step="Correct AWS_PROFILE; `aws configure list-profiles` has the names."
         )
     if "EndpointConnectionError" in names:
+        if _is_no_region(aws):
+            return _no_region(aws.aws_region)
         return Unanswered(
             f"{action}: {error}",
             next_step=f"Check the network, and that aws.aws_region = {aws.aws_region} is a region of AWS.",
         )
-    if names & {"ConnectionError", "HTTPClientError", "IncompleteReadError", "ResponseParserError"}:
+    if names & {"ConnectionError", "HTTPClientError", "IncompleteReadError"}:
         return Unanswered(f"{action}: {error}", next_step="Check the network and try again.")
     return CloudError(f"{action}: {error}")

@@ -21,6 +21,7 @@ from training.cloud import (
     reaching,
     setup,
     stopping,
+    system_log,
     watching,
 )
 from training.cloud.api import Cloud
@@ -106,15 +107,26 @@ def up(site: Site, manner: Manner) -> None:
     """Make what is missing, after asking."""
     steps = setup.plan(site.cloud, site.scope)
     if manner.dry_run:
-        show([{"what": step.what, "action": step.action, "request": step.request} for step in steps])
+        show(_requests(steps))
         return
+    _apply(steps, manner)
+    if manner.json:
+        show({"store": site.scope.store, "region": site.scope.region, "steps": _requests(steps)})
+    else:
+        print(f"up: {site.scope.store} in {site.scope.region}. Next: make ami, then ./launch.py train")
+
+
+def _requests(steps: list[setup.Step]) -> list[dict[str, object]]:
+    return [{"what": step.what, "action": step.action, "request": step.request} for step in steps]
+
+
+def _apply(steps: list[setup.Step], manner: Manner) -> None:
     new = [step for step in steps if step.action == "make"]
     for step in new:
         say(f"  make    {step.what}")
     if new:
         ask("Make these? They cost nothing while they are empty.", manner)
     setup.apply(steps, say)
-    print(f"up: {site.scope.store} in {site.scope.region}. Next: make ami, then ./launch.py train")
 
 
 def down(site: Site, manner: Manner, *, data: bool) -> None:
@@ -128,9 +140,12 @@ def down(site: Site, manner: Manner, *, data: bool) -> None:
         fate = "will be DELETED" if data else "stays (--data deletes it)"
         say(f"  bucket  {scope.bucket}, {count} objects, {size / 1e9:.3f} GB: {fate}")
     ask(f"Remove project {scope.project} from {scope.region}?", manner)
-    ending.down(cloud, scope, data=data, say=say)
-    rest = f" but its bucket {scope.bucket}" if exists and not data else ""
-    print(f"down: nothing of the project is left{rest}")
+    ending.down(cloud, scope, site.storage if exists else None, data=data, say=say)
+    kept = scope.bucket if exists and not data else None
+    if manner.json:
+        show({"project": scope.project, "region": scope.region, "kept_bucket": kept})
+    else:
+        print(f"down: nothing of the project is left{f' but its bucket {kept}' if kept else ''}")
 
 
 def gc(site: Site, manner: Manner, *, delete: bool) -> None:
@@ -158,10 +173,22 @@ def gc(site: Site, manner: Manner, *, delete: bool) -> None:
 
 
 # --- runs ---
-def train(site: Site, options: launching.Options, root: Path, manner: Manner, *, detach: bool) -> int:
-    """Plan, ask, start, follow."""
+def train(  # noqa: PLR0913 - the options of the command
+    site: Site, options: launching.Options, root: Path, manner: Manner, *, up_first: bool, detach: bool
+) -> int:
+    """Plan, ask, start, follow; what cannot work is refused before `up_first` makes anything."""
+    if not up_first:
+        site.storage  # noqa: B018 - "set up first" comes before "bake an image"
+    basis = launching.read_basis(site, options.market, root)
+    if up_first:
+        steps = setup.plan(site.cloud, site.scope)
+        if manner.dry_run and any(step.action == "make" for step in steps):
+            show({"up": _requests(steps), "plan": ["The launch is planned when that is there."]})
+            return 0
+        if not manner.dry_run:
+            _apply(steps, manner)
     storage = site.storage
-    plan = launching.make_plan(site, storage, options, root)
+    plan = launching.make_plan(site, storage, options, basis)
     lines = launching.describe(plan)
     if manner.dry_run:
         show({"plan": lines, **launching.requests(site, plan)})
@@ -230,25 +257,36 @@ def status(site: Site, run: str, manner: Manner) -> None:
         print(f"waiting     {facts.why_waiting(site.cloud, site.scope, run)}")
 
 
-def logs(site: Site, run: str, *, follow: bool) -> None:
-    """Print a run's log."""
+def logs(site: Site, run: str, *, follow: bool, system: bool) -> None:
+    """Print a run's log, or its machines'."""
     _known(site, run)
-    watching.follow_log(site.cloud, site.storage, run, sys.stdout.write, until_end=follow)
+    print_log = system_log.follow if system else watching.follow_log
+
+    def write(text: str) -> None:
+        print(text, end="", flush=True)
+
+    print_log(site, site.storage, run, write, until_end=follow)
 
 
-def stop(site: Site, run: str, *, now: bool, wait: bool) -> None:
+def stop(site: Site, run: str, manner: Manner, *, now: bool, wait: bool) -> None:
     """Stop a run."""
     _known(site, run)
     state = stopping.stop(site, site.storage, run, now=now, wait=wait)
+    if manner.json:
+        show({"run": run, "state": state})
+        return
     again = "" if state == "done" else f". Continue: ./launch.py train --resume {run}"
     print(f"run {run} is {state}{again}")
 
 
-def fetch(site: Site, run: str, out: Path, *, latest: bool) -> None:
+def fetch(site: Site, run: str, out: Path, manner: Manner, *, latest: bool) -> None:
     """Copy a run's model and report here, and print the files."""
     _known(site, run)
-    for path in stopping.fetch(site.storage, run, out, latest=latest):
-        print(path)
+    files = stopping.fetch(site.storage, run, out, say, latest=latest)
+    if manner.json:
+        show({"run": run, "files": files})
+    else:
+        print("\n".join(str(path) for path in files))
 
 
 def prune(site: Site, run: str, *, keep: int, delete: bool) -> int:
@@ -303,7 +341,7 @@ def compare_prices(site: Site, manner: Manner) -> None:
 
 def cost(site: Site, run: str, manner: Manner) -> None:
     """Print what a run has cost."""
-    figures = facts.cost_figures(site.storage, _known(site, run))
+    figures = facts.cost_figures(site.cloud, site.scope, site.storage, _known(site, run))
     if manner.json:
         show(figures)
         return

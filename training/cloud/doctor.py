@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from training import layout
-from training.cloud import documents, look, setup
+from training.cloud import documents, look, permissions, policies, setup
 from training.cloud.api import Cloud
+from training.cloud.policies import Document
 from training.cloud.problems import CloudError, Denied
 from training.cloud.scope import Scope, read_scope
 from training.errors import TrainingError
@@ -28,6 +29,7 @@ class Finding(NamedTuple):
     detail: str
     next_step: str = ""  # empty where all is well
     action: str = ""  # the missing permission
+    statements: tuple[Document, ...] = ()  # or the missing parts of our policies
 
     @property
     def ok(self) -> bool:
@@ -44,6 +46,7 @@ def examine(cloud: Cloud, root: Path) -> Iterator[Finding]:
         return
     yield Finding("credentials", scope.caller)
     yield _clock(cloud)
+    yield _permissions(cloud, scope)
     checks: dict[str, Callable[[], Finding]] = {
         "region": lambda: _region(cloud),
         "types": lambda: _types(cloud),
@@ -67,11 +70,31 @@ def examine(cloud: Cloud, root: Path) -> Iterator[Finding]:
 
 def missing_policy(findings: list[Finding]) -> dict[str, object] | None:
     """Return a policy with exactly the permissions found missing, ready to paste; None if none is."""
-    actions = sorted({finding.action for finding in findings if finding.action})
-    if not actions:
-        return None
-    statement = {"Sid": "MissingForTraining", "Effect": "Allow", "Action": actions, "Resource": "*"}
-    return {"Version": "2012-10-17", "Statement": [statement]}
+    statements = [statement for finding in findings for statement in finding.statements]
+    known = {action for statement in statements for action in statement["Action"]}
+    actions = sorted({finding.action for finding in findings if finding.action} - known)
+    if actions:
+        statements.append(
+            {"Sid": "MissingForTraining", "Effect": "Allow", "Action": actions, "Resource": "*"}
+        )
+    return {"Version": "2012-10-17", "Statement": statements} if statements else None
+
+
+def _permissions(cloud: Cloud, scope: Scope) -> Finding:
+    """Ask IAM whether the caller may do what training takes, and set-up where that is not done yet."""
+    try:
+        who = permissions.principal(cloud, scope)
+        if who is None:
+            return Finding("permissions", "root may do everything; a user of your own is safer")
+        missing = permissions.lacking(cloud, scope, who, policies.daily_policy(scope))
+        if setup.is_up(cloud, scope):
+            missing += permissions.lacking(cloud, scope, who, policies.setup_policy(scope))
+    except TrainingError as error:
+        return Finding("permissions", permissions.cannot_be_asked(error))
+    if missing:
+        told = permissions.describe(missing)
+        return Finding("permissions", told, "Add the policy below to your user.", statements=tuple(missing))
+    return Finding("permissions", f"{scope.caller.rpartition('/')[2]} has all that is needed")
 
 
 def _region(cloud: Cloud) -> Finding:

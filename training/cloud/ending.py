@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 from training import layout
 from training.cloud import look
-from training.cloud.api import SILENCE_S, Cloud
-from training.cloud.intent import Intent, read_intent
-from training.cloud.launching import ENDS, delete_template, owner
+from training.cloud.api import Cloud
+from training.cloud.intent import ENDS, Intent, read_intent
+from training.cloud.launching import delete_template, owner
+from training.cloud.patience import Patience
 from training.cloud.problems import Absent, CloudError, Denied
 from training.cloud.scope import Scope, tag
-from training.store.documents import read_status
+from training.store.documents import read_status, set_status
 from training.store.storage import Storage
 
 WAIT_FOR_END_S = 300.0
@@ -242,25 +243,24 @@ def delete_role(cloud: Cloud, scope: Scope, name: str) -> None:
 
 def wait_until_ended(cloud: Cloud, scope: Scope, run: str | None = None) -> None:
     """Wait until the machines are terminated, saying which are not; CloudError after five minutes."""
-    start = spoken = cloud.clock.monotonic()
+    patience = Patience(cloud)
     while True:
         left = [one for one in look.machines(cloud, scope, run) if tag(one, layout.TAG_RUN)]
         if not left:
             return
         names = ", ".join(f"{one['InstanceId']} {one['State']['Name']}" for one in left)
-        now = cloud.clock.monotonic()
-        if now > start + WAIT_FOR_END_S:
+        if patience.waited_s > WAIT_FOR_END_S:
             raise CloudError(
                 f"still there after {WAIT_FOR_END_S:.0f} s: {names}", next_step="Look again: ./launch.py gc"
             )
-        if now >= spoken + SILENCE_S:
-            cloud.say(f"  waiting for AWS to terminate {names}; a machine takes about a minute")
-            spoken = now
+        patience.explain(f"  waiting for AWS to terminate {names}; a machine takes about a minute")
         cloud.clock.sleep(3.0)
 
 
 # --- down ---
-def down(cloud: Cloud, scope: Scope, *, data: bool, say: Callable[[str], None]) -> None:
+def down(
+    cloud: Cloud, scope: Scope, storage: Storage | None, *, data: bool, say: Callable[[str], None]
+) -> None:
     """Remove all that the project has made; with `data`, its bucket and every run in it too."""
     for fleet in look.fleets(cloud, scope):
         delete_fleet(cloud, fleet["FleetId"])
@@ -272,6 +272,8 @@ def down(cloud: Cloud, scope: Scope, *, data: bool, say: Callable[[str], None]) 
     for leak in find_leaks(cloud, scope, None):
         end_leak(cloud, scope, leak, lambda _: None)
         say(f"  gone    {leak.kind} {leak.id}")
+    if storage is not None and not data:
+        _mark_stopped(cloud, scope, storage)
     _delete_groups(cloud, scope, say)
     _delete_policy(cloud, scope)
     say(f"  gone    policy {layout.instance_policy_name(scope.project)}")
@@ -283,11 +285,21 @@ def down(cloud: Cloud, scope: Scope, *, data: bool, say: Callable[[str], None]) 
         say(f"  gone    bucket {scope.bucket}")
 
 
+def _mark_stopped(cloud: Cloud, scope: Scope, storage: Storage) -> None:
+    """Write into the runs that had a fleet that they are stopped; what trains elsewhere with this store goes on."""
+    for run in look.run_names(cloud, scope):
+        if read_intent(storage, run) is not None:
+            reason = f"down by {owner()}"
+            set_status(storage, run, "stopped", only_from={"pending", "running"}, reason=reason)
+
+
 def bucket_size(cloud: Cloud, scope: Scope) -> tuple[int, int]:
     """Return how many objects the bucket holds, and their bytes."""
     count = size = 0
+    patience = Patience(cloud)
     token: dict[str, Any] = {}
     while True:
+        patience.explain(f"  counting what is in {scope.bucket}: {count:,} objects so far")
         reply = cloud.call("s3", "list_objects_v2", Bucket=scope.bucket, **token)
         rows = reply.get("Contents", ())
         count, size = count + len(rows), size + sum(row["Size"] for row in rows)
@@ -298,7 +310,9 @@ def bucket_size(cloud: Cloud, scope: Scope) -> tuple[int, int]:
 
 def empty_bucket(cloud: Cloud, scope: Scope) -> None:
     """Delete every version of every object: only so does a versioned bucket become empty."""
+    patience, gone = Patience(cloud), 0
     while True:
+        patience.explain(f"  emptying {scope.bucket}: {gone:,} versions of objects are gone")
         reply = cloud.call("s3", "list_object_versions", Bucket=scope.bucket, MaxKeys=1000)
         rows = [*reply.get("Versions", ()), *reply.get("DeleteMarkers", ())]
         if not rows:
@@ -312,6 +326,7 @@ def empty_bucket(cloud: Cloud, scope: Scope) -> None:
                 f"{failed['Key']} was not deleted: {failed['Code']}",
                 next_step="Again: ./launch.py down --data",
             )
+        gone += len(objects)
     for upload in cloud.call("s3", "list_multipart_uploads", Bucket=scope.bucket).get("Uploads", ()):
         _unless_absent(
             cloud,

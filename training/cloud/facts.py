@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from training import layout
 from training.cloud import look
 from training.cloud.api import Cloud
-from training.cloud.intent import LAUNCHING, Intent, read_intent
+from training.cloud.intent import ENDS, EXPIRED, LAUNCHING, Intent, read_intent
 from training.cloud.prices import describe_age
 from training.cloud.problems import CloudError
 from training.cloud.scope import Scope
 from training.store.documents import Attempt, Status, read_attempts, read_status
 from training.store.fencing import read_pointer
+from training.store.manifest import Pointer
 from training.store.restore import history
-from training.store.storage import Storage
+from training.store.storage import NotFound, Storage
 
-PUT_USD = 0.005 / 1000  # S3 standard; reading costs a twelfth of it
+PUT_USD, GET_USD = 0.005 / 1000, 0.0004 / 1000  # S3 standard, us-east-1 and us-east-2
+CONTROL_POLL_S = 5.0  # so often the trainer looks at control.json: nearly all that it reads
+KINDS = ("sac", "sac_multiagent")
 
 
 class Facts(NamedTuple):
@@ -30,13 +34,25 @@ class Facts(NamedTuple):
     checkpoint_step: int | None
     checkpoint_at: datetime | None
     now: datetime
+    total_steps: int | None = None
+    trained_s: float | None = (
+        None  # of training in the newest checkpoint, all attempts together, lost work not counted
+    )
 
     @property
     def state(self) -> str:
         """Return the run's state in one word."""
         if self.status is None:
             return "half-made" if self.intent is not None else "unknown"
+        if self.expired:
+            return EXPIRED
         return self.status.state
+
+    @property
+    def expired(self) -> bool:
+        """Tell whether the fleet's end date has passed before the run was done: nobody was left to say so."""
+        unfinished = self.status is not None and self.status.state in {"pending", "running"}
+        return unfinished and self.intent is not None and self.now >= self.intent.valid_until
 
     @property
     def paid_s(self) -> float:
@@ -46,7 +62,7 @@ class Facts(NamedTuple):
     @property
     def cost_usd(self) -> float:
         """Return what the machines have cost so far, by the prices of their attempts."""
-        return sum(self.length_s(one) * self._price(one) / 3600 for one in self.attempts)
+        return sum(self.length_s(one) * self.price(one) / 3600 for one in self.attempts)
 
     @property
     def steps(self) -> int:
@@ -60,17 +76,37 @@ class Facts(NamedTuple):
         return self.checkpoint_at is not None
 
     @property
-    def trained_steps(self) -> int:
-        """Return the timesteps that all attempts trained and saved."""
-        return sum(max(self._last(one) - one.first_step, 0) for one in self.attempts)
+    def steps_per_s(self) -> float | None:
+        """Return the mean speed of training, boots and lost work left out; None before the first checkpoint."""
+        return self.checkpoint_step / self.trained_s if self.checkpoint_step and self.trained_s else None
 
     @property
-    def steps_per_s(self) -> float | None:
-        """Return the speed of the newest attempt, None before its first checkpoint."""
-        newest = self.attempts[-1] if self.attempts else None
-        if newest is None or self.length_s(newest) <= 0 or self._last(newest) <= newest.first_step:
+    def goodput(self) -> float | None:
+        """Return the share of the paid time that was training and was kept."""
+        return min(self.trained_s / self.paid_s, 1.0) if self.trained_s and self.paid_s else None
+
+    def usd_until(self, moment: datetime) -> float:
+        """Return what the machines had cost by then."""
+        return sum(
+            min(max((moment - one.started_at).total_seconds(), 0.0), self.length_s(one))
+            * self.price(one)
+            / 3600
+            for one in self.attempts
+        )
+
+    @property
+    def hours_to_go(self) -> float | None:
+        """Return the hours until the last step at the present speed, None where that is not known."""
+        speed = self.steps_per_s
+        if speed is None or self.total_steps is None or self.state not in {"pending", "running"}:
             return None
-        return (self._last(newest) - newest.first_step) / self.length_s(newest)
+        return max(self.total_steps - self.steps, 0) / speed / 3600
+
+    @property
+    def usd_to_go(self) -> float | None:
+        """Return what the rest will cost at the present speed and price."""
+        hours = self.hours_to_go
+        return None if hours is None else hours * self.price(self.attempts[-1])
 
     @property
     def hours_left(self) -> float | None:
@@ -79,17 +115,20 @@ class Facts(NamedTuple):
             return None
         return max((self.intent.valid_until - self.now).total_seconds() / 3600, 0.0)
 
-    def _last(self, attempt: Attempt) -> int:
-        newest = attempt is self.attempts[-1]
-        return max(attempt.last_step, self.checkpoint_step or 0) if newest else attempt.last_step
+    def last_step(self, attempt: Attempt) -> int:
+        """Return the last step of an attempt that was saved; one that was lost could not say it itself."""
+        later = [one.first_step for one in self.attempts if one.number > attempt.number]
+        return max(attempt.last_step, min(later, default=self.checkpoint_step or 0))
 
     def length_s(self, attempt: Attempt) -> float:
         """Return how long an attempt's machine was up, in seconds."""
         end = attempt.ended_at
         if end is None:
-            # An attempt that could not say when it ended, ended at the latest when the next one began.
+            # An attempt that could not say when it ended: after its last sign of life, before the next one began.
             later = [one.started_at for one in self.attempts if one.number > attempt.number]
             end = min(later, default=self._open_end)
+            if later and attempt.seen_at is not None:
+                end = min(end, attempt.seen_at)
         return max((end - attempt.started_at).total_seconds(), 0.0)
 
     @property
@@ -97,11 +136,12 @@ class Facts(NamedTuple):
         ends = [self.now]
         if self.intent is not None:
             ends.append(self.intent.valid_until)
-        if self.status is not None and self.state in {"done", "stopped", "failed"}:
+        if self.status is not None and self.status.state in ENDS:
             ends.append(self.status.changed_at)
         return min(ends)
 
-    def _price(self, attempt: Attempt) -> float:
+    def price(self, attempt: Attempt) -> float:
+        """Return the dollars per hour of an attempt's machine, as far as they are known."""
         if attempt.price_usd_per_hour or attempt.purchase == "local" or self.intent is None:
             return attempt.price_usd_per_hour
         return self.intent.price_of(attempt.instance_type, attempt.availability_zone)
@@ -118,8 +158,17 @@ class Facts(NamedTuple):
             "checkpoint_age_s": (self.now - self.checkpoint_at).total_seconds()
             if self.checkpoint_at
             else None,
-            "attempts": [attempt.model_dump(mode="json") for attempt in self.attempts],
+            "attempts": [
+                {
+                    **attempt.model_dump(mode="json"),
+                    "usd": round(self.length_s(attempt) * self.price(attempt) / 3600, 4),
+                }
+                for attempt in self.attempts
+            ],
             "cost_usd": round(self.cost_usd, 4),
+            "total_steps": self.total_steps,
+            "hours_to_go": self.hours_to_go,
+            "usd_to_go": self.usd_to_go,
             "cap_usd": self.intent.cap_usd if self.intent else None,
             "hours_left": self.hours_left,
             "fleet_id": self.intent.fleet_id if self.intent else "",
@@ -129,24 +178,49 @@ class Facts(NamedTuple):
 
 def read_facts(storage: Storage, run: str, now: datetime) -> Facts:
     """Read what the store knows of a run."""
-    step = at = None
-    for entry in storage.list(f"{layout.checkpoints_prefix(run)}/"):
-        name = entry.key.rpartition("/")[2]
-        if not name.endswith("_latest_checkpoint.json"):
-            continue
-        seen = read_pointer(storage, run, name.removesuffix("_latest_checkpoint.json"))
-        ref = seen.pointer.checkpoint if seen else None
-        if seen is not None and ref is not None and (step is None or ref.step > step):
-            step, at = ref.step, seen.pointer.written_at
+    pointer = newest_pointer(storage, run)
+    checkpoint = pointer.checkpoint if pointer else None
+    elapsed = newest_meta(storage, pointer).get("elapsed_s") if pointer else None
     return Facts(
-        run, read_status(storage, run), read_intent(storage, run), read_attempts(storage, run), step, at, now
+        run,
+        read_status(storage, run),
+        read_intent(storage, run),
+        read_attempts(storage, run),
+        checkpoint.step if checkpoint else None,
+        pointer.written_at if pointer and checkpoint else None,
+        now,
+        total_steps(storage, run),
+        float(elapsed) if isinstance(elapsed, (int, float)) else None,
     )
+
+
+def newest_meta(storage: Storage, pointer: Pointer) -> dict[str, Any]:
+    """Return what the newest sound checkpoint says of the run; empty where none can be read."""
+    for _, manifest in history(storage, pointer, []):
+        return dict(manifest.meta)
+    return {}
+
+
+def newest_pointer(storage: Storage, run: str) -> Pointer | None:
+    """Return the pointer of a run with the newest checkpoint; None before the first."""
+    seen = [read_pointer(storage, run, kind) for kind in KINDS]
+    found = [one.pointer for one in seen if one is not None and one.pointer.checkpoint is not None]
+    return max(found, key=lambda pointer: pointer.checkpoint.step if pointer.checkpoint else 0, default=None)
+
+
+def total_steps(storage: Storage, run: str) -> int | None:
+    """Return how many timesteps a run is meant to make; None where its settings cannot be read."""
+    try:
+        training = json.loads(storage.get(layout.config_key(run), max_bytes=1 << 20).data)["training"]
+        return int(training["total_timesteps"])
+    except (NotFound, ValueError, KeyError, TypeError):
+        return None
 
 
 def describe(facts: Facts) -> list[str]:
     """Return the facts for people."""
     status, intent = facts.status, facts.intent
-    speed, left = facts.steps_per_s, facts.hours_left
+    speed, left, to_go = facts.steps_per_s, facts.hours_left, facts.hours_to_go
     age = (
         "none yet"
         if facts.checkpoint_at is None
@@ -155,18 +229,33 @@ def describe(facts: Facts) -> list[str]:
     # The launcher's own phase outlives it: the trainer changes the state only.
     told = status is not None and status.phase not in {"", LAUNCHING}
     phase = f", {status.phase}" if status and (told or status.state == "pending") else ""
+    reason = status.reason if status else ""
+    if facts.expired:
+        reason = f"time or money was up; continue: ./launch.py train --resume {facts.run}"
     lines = [
-        f"run         {facts.run}: {facts.state}{phase}"
-        + (f" ({status.reason})" if status and status.reason else ""),
-        f"steps       {facts.steps:,}" + (f", {speed:,.0f} a second" if speed else ""),
+        f"run         {facts.run}: {facts.state}{phase}" + (f" ({reason})" if reason else ""),
+        f"steps       {facts.steps:,}"
+        + (f" of {facts.total_steps:,}" if facts.total_steps else "")
+        + (f", {speed:,.0f} a second" if speed else ""),
         f"checkpoint  {age}",
         f"cost        ${facts.cost_usd:.2f}" + (f" of at most ${intent.cap_usd:.2f}" if intent else ""),
     ]
+    if to_go is not None:
+        lines.append(f"to go       about {_hours(to_go)} and ${facts.usd_to_go:.2f} at this speed and price")
     if left is not None and intent is not None:
-        lines.append(f"time left   {left:.1f} h, until {intent.valid_until:%Y-%m-%d %H:%M} UTC")
+        lines.append(f"time left   {_hours(left)}: the fleet ends at {intent.valid_until:%Y-%m-%d %H:%M} UTC")
+        if to_go is not None and to_go > left:
+            lines.append(
+                f"            too little for all steps: raise aws.max_hours and aws.max_cost_usd, then "
+                f"./launch.py stop {facts.run} and ./launch.py train --resume {facts.run}"
+            )
     if intent is not None:
         lines.append(f"fleet       {intent.fleet_id or 'none: the launch was interrupted'} ({intent.market})")
     return lines + [_attempt_line(one, facts) for one in facts.attempts]
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 2 else f"{hours * 60:.0f} min"
 
 
 def _attempt_line(attempt: Attempt, facts: Facts) -> str:
@@ -174,16 +263,20 @@ def _attempt_line(attempt: Attempt, facts: Facts) -> str:
         part for part in (attempt.instance_type, attempt.availability_zone, attempt.instance_id) if part
     )
     length = describe_age(facts.length_s(attempt))
-    steps = f"steps {attempt.first_step:,} to {attempt.last_step:,}"
-    return f"attempt {attempt.number:<3} {where or attempt.host}, {length}, {attempt.cause}, {steps}"
+    steps = f"steps {attempt.first_step:,} to {facts.last_step(attempt):,}"
+    usd = f"${facts.length_s(attempt) * facts.price(attempt) / 3600:.2f}"
+    cause: str = attempt.cause
+    if cause == "running" and (attempt is not facts.attempts[-1] or facts.state in ENDS):
+        cause = "lost"  # it ended too suddenly to say so
+    return f"attempt {attempt.number:<3} {where or attempt.host}, {length}, {usd}, {cause}, {steps}"
 
 
-def cost_figures(storage: Storage, facts: Facts) -> dict[str, Any]:
+def cost_figures(cloud: Cloud, scope: Scope, storage: Storage, facts: Facts) -> dict[str, Any]:
     """Return the figures of `cost`; None where something has not happened yet."""
-    lap_s = _first_clean_lap_s(storage, facts.run)
-    objects = sum(1 for _ in storage.list(f"{layout.run_prefix(facts.run)}/"))
-    useful_s = facts.trained_steps / facts.steps_per_s if facts.steps_per_s else None
+    lap_at = _first_clean_lap_at(storage, facts.run)
     paid_s = facts.paid_s
+    writes = count_writes(cloud, scope, facts.run)
+    reads = int(paid_s / CONTROL_POLL_S)
     return {
         "run": facts.run,
         "usd": round(facts.cost_usd, 4),
@@ -191,33 +284,44 @@ def cost_figures(storage: Storage, facts: Facts) -> dict[str, Any]:
         "attempts": len(facts.attempts),
         "steps": facts.steps,
         "usd_per_million_steps": facts.cost_usd / facts.steps * 1e6 if facts.steps else None,
-        "usd_to_first_clean_lap": facts.cost_usd * min(lap_s / paid_s, 1.0) if lap_s and paid_s else None,
+        "usd_to_first_clean_lap": facts.usd_until(lap_at) if lap_at else None,
         "steps_per_paid_s": facts.steps / paid_s if paid_s else None,
-        "goodput": min(useful_s / paid_s, 1.0) if useful_s and paid_s else None,
-        "s3_objects": objects,
-        "s3_requests_usd": round(objects * PUT_USD, 4),
+        "goodput": facts.goodput,
+        "s3_writes": writes,
+        "s3_reads_about": reads,
+        "s3_requests_usd": round(writes * PUT_USD + reads * GET_USD, 4),
     }
 
 
-def _first_clean_lap_s(storage: Storage, run: str) -> float | None:
-    """Return the training time of the first checkpoint that knows of a lap."""
-    earliest: float | None = None
-    for kind in ("sac", "sac_multiagent"):
-        seen = read_pointer(storage, run, kind)
-        if seen is None:
-            continue
-        for _, manifest in history(storage, seen.pointer, []):
-            elapsed = manifest.meta.get("elapsed_s")
-            if manifest.meta.get("laps") and isinstance(elapsed, float):
-                earliest = elapsed if earliest is None else min(earliest, elapsed)
-    return earliest
+def count_writes(cloud: Cloud, scope: Scope, run: str) -> int:
+    """Return how often something was written for a run: each write is a version, kept for a month."""
+    count = 0
+    more: dict[str, Any] = {}
+    while True:
+        reply = cloud.call(
+            "s3", "list_object_versions", Bucket=scope.bucket, Prefix=f"{layout.run_prefix(run)}/", **more
+        )
+        count += len(reply.get("Versions", ()))
+        if not reply.get("IsTruncated"):
+            return count
+        more = {
+            "KeyMarker": reply["NextKeyMarker"],
+            "VersionIdMarker": reply["NextVersionIdMarker"],
+        }
+
+
+def _first_clean_lap_at(storage: Storage, run: str) -> datetime | None:
+    """Return when the first checkpoint was made that knows of a lap."""
+    pointer = newest_pointer(storage, run)
+    found = history(storage, pointer, []) if pointer else ()
+    return min((manifest.created_at for _, manifest in found if manifest.meta.get("laps")), default=None)
 
 
 def why_waiting(cloud: Cloud, scope: Scope, run: str) -> str:
     """Return AWS's own reason why a fleet has no machine, and what happens next."""
     fleet = look.fleet_of(cloud, scope, run)
     if fleet is None:
-        return "the fleet has ended: ./launch.py status " + run
+        return f"its fleet has ended. Continue: ./launch.py train --resume {run}"
     reasons = [str(one.get("ErrorMessage", "")) for one in fleet.get("Errors", ()) if one.get("ErrorMessage")]
     try:
         since = fleet.get("CreateTime", cloud.clock.now())

@@ -20,6 +20,8 @@ from training.store.documents import NonNegative, Versioned
 from training.store.manifest import Count, RunName, Sha256, ShortText
 from training.store.storage import Storage
 
+EXPIRED = "expired"  # what the launcher calls a run whose fleet has ended by its date
+ENDS = {"done", "stopped", "failed", EXPIRED}  # states in which a run has no fleet
 LAUNCHING = "launching"  # the phase of a status that only the launcher has written
 FleetId = Literal[""] | Annotated[str, Field(pattern=r"^fleet-[0-9a-f-]{8,60}$")]
 

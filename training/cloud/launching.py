@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import json
 import platform
@@ -17,11 +16,12 @@ from training.cloud.api import Cloud
 from training.cloud.bundle import Bundle, make_bundle
 from training.cloud.intent import LAUNCHING, Intent, name_fleet, read_intent, write_intent
 from training.cloud.machine import Launch, Market
+from training.cloud.patience import heard
 from training.cloud.prices import Pool, Price, Prices, read_prices
 from training.cloud.problems import Absent, CloudError, Present, Unanswered
 from training.cloud.scope import Scope
 from training.cloud.site import Site
-from training.config import Config
+from training.config import Config, changed
 from training.errors import UsageError
 from training.store.documents import read_status, set_status
 from training.store.storage import IF_ABSENT, NotFound, PreconditionFailed, Storage
@@ -30,7 +30,6 @@ from training.store.storage import IF_ABSENT, NotFound, PreconditionFailed, Stor
 IAM_SPREAD_S = 10.0
 # gp3 per GB and hour in us-east-1, the part of the bill that no price limit covers.
 VOLUME_USD_PER_GB_HOUR = 0.08 / 730
-ENDS = {"done", "stopped", "failed"}
 
 
 class Options(NamedTuple):
@@ -39,20 +38,33 @@ class Options(NamedTuple):
     run: str
     resume: bool = False
     at_step: int | None = None
+    from_partial: bool = False
     market: Market = "spot"
     relaunch: bool = True
     keep_on_failure_s: int = 0
+    overrides: tuple[str, ...] = ()  # --set
+
+
+class Basis(NamedTuple):
+    """What a launch depends on and `up` does not make."""
+
+    prices: Prices
+    hours: float
+    bundle: Bundle
+    image_id: str
+    vpc_id: str
+    zones: dict[str, str]  # subnet → zone
+    pools: list[tuple[str, str]]  # (type, subnet)
+    quota_vcpus: float | None
 
 
 class Plan(NamedTuple):
     """A launch, ready to be confirmed."""
 
     launch: Launch
-    bundle: Bundle
-    prices: Prices
-    zones: dict[str, str]  # subnet → zone
+    config: Config  # of the run: a run that is continued brings its own
+    basis: Basis
     expected: Price
-    quota_vcpus: float | None
     volume_size_gb: int
 
     @property
@@ -66,49 +78,58 @@ def owner() -> str:
     return f"{getpass.getuser()}@{platform.node()}"[:250]
 
 
-def make_plan(site: Site, storage: Storage, options: Options, root: Path) -> Plan:
-    """Read what the launch depends on, and refuse what cannot work before anything is made."""
+def read_basis(site: Site, market: Market, root: Path) -> Basis:
+    """Read what a launch depends on, and refuse what cannot work before anything is made."""
     config, cloud, scope = site
     aws = config.aws
     kinds = aws.instance_types
     sizes = look.vcpus(cloud, kinds)
     prices = read_prices(cloud, kinds)
-    cap = prices.cap(kinds)
-    hours = allowed_hours(aws.max_hours, aws.max_cost_usd, cap)
+    hours = allowed_hours(aws.max_hours, aws.max_cost_usd, prices.cap(kinds))
+    vpc = look.vpc_id(cloud)
+    zones = {subnet["SubnetId"]: subnet["AvailabilityZone"] for subnet in look.subnets(cloud, vpc)}
+    pools = _pools(cloud, kinds, zones)
+    quota = look.quota(cloud, market)
+    look.check_quota(quota, min(sizes.values()), scope.region, market)
+    bundle = make_bundle(root)
+    image = look.image_for(cloud, scope, bundle.requirements_sha256)
+    return Basis(prices, hours, bundle, image["ImageId"], vpc, zones, pools, quota)
+
+
+def make_plan(site: Site, storage: Storage, options: Options, basis: Basis) -> Plan:
+    """Return the launch, ready to be confirmed; UsageError for a run that exists, does not exist, or is running."""
+    config, cloud, scope = site
+    aws, kinds = config.aws, config.aws.instance_types
     missing = setup.is_up(cloud, scope)
     if missing:
         raise CloudError(
             f"not set up yet: {', '.join(missing)}", next_step="Set up, free of charge: ./launch.py up"
         )
     number = _next_launch(cloud, scope, storage, options)
-    bundle = make_bundle(root)
-    image = look.image_for(cloud, scope, bundle.requirements_sha256)
-    vpc = look.vpc_id(cloud)
-    zones = {subnet["SubnetId"]: subnet["AvailabilityZone"] for subnet in look.subnets(cloud, vpc)}
-    pools = _pools(cloud, kinds, zones)
-    quota = look.quota(cloud, options.market)
-    look.check_quota(quota, min(sizes.values()), scope.region, options.market)
-    group = look.security_group(cloud, scope, vpc)
+    run_config = _config_of_run(storage, config, options)
+    group = look.security_group(cloud, scope, basis.vpc_id)
     launch = Launch(
         run=options.run,
         number=number,
         owner=owner(),
-        image_id=image["ImageId"],
+        image_id=basis.image_id,
         security_group_id=group["GroupId"] if group else "",
-        bundle_sha256=bundle.sha256,
-        training_type=_training_type(storage, config, options.run),
+        bundle_sha256=basis.bundle.sha256,
+        training_type=run_config.training.training_type,
         instance_types=kinds,
-        pools=tuple(pools),
-        valid_until=(cloud.clock.now() + timedelta(hours=hours)).replace(microsecond=0),
-        hours=hours,
-        price_cap_usd_per_hour=cap,
+        pools=tuple(basis.pools),
+        valid_until=(cloud.clock.now() + timedelta(hours=basis.hours)).replace(microsecond=0),
+        hours=basis.hours,
+        price_cap_usd_per_hour=basis.prices.cap(kinds),
         market=options.market,
         relaunch=options.relaunch,
         keep_on_failure_s=options.keep_on_failure_s,
         at_step=options.at_step,
+        from_partial=options.from_partial,
     )
-    expected = prices.expected([Pool(kind, zones[subnet]) for kind, subnet in pools], options.market)
-    return Plan(launch, bundle, prices, zones, expected, quota, aws.volume_size_gb)
+    pools = [Pool(kind, basis.zones[subnet]) for kind, subnet in basis.pools]
+    expected = basis.prices.expected(pools, options.market)
+    return Plan(launch, run_config, basis, expected, aws.volume_size_gb)
 
 
 def allowed_hours(max_hours: float, max_cost_usd: float, cap_usd_per_hour: float) -> float:
@@ -130,7 +151,7 @@ def describe(plan: Plan) -> list[str]:
     return [
         f"run        {launch.run}" + (f", launch {launch.number}" if launch.number > 1 else ""),
         f"machine    one of {', '.join(launch.instance_types)} ({launch.market}, {end})",
-        f"zones      {', '.join(sorted(set(plan.zones.values())))}: {len(launch.pools)} pools to choose from",
+        f"zones      {', '.join(sorted(set(plan.basis.zones.values())))}: {len(launch.pools)} pools to choose from",
         f"image      {launch.image_id}, code {launch.bundle_sha256[:12]}",
         f"price      about {plan.expected}",
         f"ends       by {launch.valid_until:%Y-%m-%d %H:%M} UTC ({launch.hours:.2f} h), whatever happens",
@@ -138,8 +159,8 @@ def describe(plan: Plan) -> list[str]:
         "quota      "
         + (
             "could not be read"
-            if plan.quota_vcpus is None
-            else f"{plan.quota_vcpus:.0f} vCPUs of G and VT machines"
+            if plan.basis.quota_vcpus is None
+            else f"{plan.basis.quota_vcpus:.0f} vCPUs of G and VT machines"
         ),
     ]
 
@@ -160,13 +181,15 @@ def requests(site: Site, plan: Plan) -> dict[str, Any]:
 
 def start(site: Site, storage: Storage, plan: Plan, say: Callable[[str], None]) -> str:
     """Make everything and return the fleet's id. What an interrupted start leaves, the next one or `gc` finds."""
-    config, cloud, scope = site
+    _, cloud, scope = site
     launch = plan.launch
     intent = write_intent(storage, _intent(cloud, plan), lambda current: _may_replace(cloud, scope, current))
     say("  done    the run is ours: its intent is written")
-    upload_bundle(storage, plan.bundle)
-    say(f"  done    code uploaded, {len(plan.bundle.data) / 1e6:.1f} MB")
-    _write_run(storage, config, launch)
+    size = f"{len(plan.basis.bundle.data) / 1e6:.1f} MB"
+    with heard(say, f"  still uploading the code, {size}"):
+        upload_bundle(storage, plan.basis.bundle)
+    say(f"  done    code uploaded, {size}")
+    _write_run(storage, plan.config, launch)
     made = make_role(cloud, scope, launch.run)
     say("  done    role of the run")
     template_id, version = make_template(cloud, scope, launch)
@@ -252,6 +275,7 @@ def make_fleet(cloud: Cloud, scope: Scope, launch: Launch, template_id: str, ver
             found = look.fleet_of(cloud, scope, launch.run)
             if found is not None:
                 return str(found["FleetId"])
+            cloud.say(f"  {error.message}; no fleet came of it: asking again")
             cloud.clock.sleep(2.0)
             continue
         return str(reply["FleetId"])
@@ -292,10 +316,11 @@ def _next_launch(cloud: Cloud, scope: Scope, storage: Storage, options: Options)
     return 1
 
 
-def _training_type(storage: Storage, config: Config, run: str) -> str:
-    """Return the kind of a run: a run that is continued brings its own."""
-    known = config if read_status(storage, run) is None else config_of(storage, run)
-    return known.training.training_type
+def _config_of_run(storage: Storage, config: Config, options: Options) -> Config:
+    """Return the settings of a run: one that is continued brings its own, changed as far as that is allowed."""
+    if read_status(storage, options.run) is None:
+        return config
+    return changed(config_of(storage, options.run), options.overrides if options.resume else ())
 
 
 def _pools(cloud: Cloud, kinds: tuple[str, ...], zones: dict[str, str]) -> list[tuple[str, str]]:
@@ -311,9 +336,11 @@ def _pools(cloud: Cloud, kinds: tuple[str, ...], zones: dict[str, str]) -> list[
 
 def _intent(cloud: Cloud, plan: Plan) -> Intent:
     launch = plan.launch
-    prices = {f"{pool.kind} {pool.zone}": price.usd_per_hour for pool, price in plan.prices.spot.items()}
+    prices = {
+        f"{pool.kind} {pool.zone}": price.usd_per_hour for pool, price in plan.basis.prices.spot.items()
+    }
     if launch.market == "on-demand" or not prices:
-        prices = {kind: price.usd_per_hour for kind, price in plan.prices.on_demand.items()}
+        prices = {kind: price.usd_per_hour for kind, price in plan.basis.prices.on_demand.items()}
     return Intent(
         run=launch.run,
         launch=launch.number,
@@ -340,10 +367,9 @@ def _may_replace(cloud: Cloud, scope: Scope, current: Intent) -> bool:
 
 
 def _write_run(storage: Storage, config: Config, launch: Launch) -> None:
-    """Write the run's settings, if it is new, and its status: an ended one becomes pending again."""
+    """Write the run's settings, and its status: an ended one becomes pending again."""
     settings = json.dumps(config.to_json_dict(), indent=1).encode()
-    with contextlib.suppress(PreconditionFailed):  # a run keeps the settings it began with
-        storage.put(layout.config_key(launch.run), settings, condition=IF_ABSENT)
+    storage.put(layout.config_key(launch.run), settings)
     set_status(storage, launch.run, "pending", phase=LAUNCHING, reason="")
 
 

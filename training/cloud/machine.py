@@ -40,6 +40,7 @@ class Launch(NamedTuple):
     relaunch: bool = True
     keep_on_failure_s: int = 0
     at_step: int | None = None
+    from_partial: bool = False
 
     @property
     def client_token(self) -> str:
@@ -146,7 +147,10 @@ def user_data(scope: Scope, aws: AwsSettings, launch: Launch) -> str:
 
 def run_env(scope: Scope, aws: AwsSettings, launch: Launch) -> dict[str, str]:
     """Return what the units on the image read: names and limits, never a secret."""
-    arguments = f"--resume {launch.run}" + (f" --at {launch.at_step}" if launch.at_step is not None else "")
+    origin = " --from-partial" if launch.from_partial else ""
+    if launch.at_step is not None:
+        origin = f" --at {launch.at_step}"
+    arguments = f"--resume {launch.run}{origin}"
     env = {
         "F1TENTH_ON_INSTANCE": "1",
         "F1TENTH_RUN": launch.run,

@@ -194,6 +194,11 @@ def _looking(scope: Scope) -> list[Document]:
             "LookAtFleets", ["ec2:DescribeFleetHistory", "ec2:DescribeFleetInstances"], scope.ec2("fleet")
         ),
         _allow("LookAtQuotasAndPrices", ["servicequotas:GetServiceQuota", "pricing:GetProducts"], "*"),
+        _allow(
+            "AskWhatOneMayDo",
+            ["iam:SimulatePrincipalPolicy"],
+            f"arn:{scope.partition}:iam::{scope.account}:user/${{aws:username}}",
+        ),
         _allow("LookAtLogs", ["logs:DescribeLogGroups"], "*"),
         _allow("ReadLogs", ["logs:FilterLogEvents"], f"{_log_group(scope)}:*"),
     ]

@@ -64,6 +64,7 @@ class Unsupported(CloudError):
 
 
 LOGIN = "Log in with `aws configure` or `aws sso login`, or set AWS_PROFILE; then: ./launch.py doctor"
+NOT_ENABLED = "If that is right, the region of aws.aws_region may not be switched on in your account."
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html and its like.
 THROTTLED = {
     "Throttling",
@@ -83,11 +84,9 @@ FAULTS = {
     "Unavailable",
     "ServiceFailure",
 }
+EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
 ACCESS = {
     "AuthFailure",
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "RequestExpired",
     "InvalidClientTokenId",
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
@@ -143,8 +142,10 @@ def _named(code: str, status: int, message: str, action: str) -> CloudError:  # 
         return throttled
     if code in CLOCK:
         return CloudError(message, next_step="Set this computer's clock; then: ./launch.py doctor")
+    if code in EXPIRED:
+        return NoAccess(message, next_step=f"Your session has expired. {LOGIN}")
     if code in ACCESS or status == 401:
-        return NoAccess(message, next_step=LOGIN)
+        return NoAccess(message, next_step=f"{LOGIN}. {NOT_ENABLED}")
     if code in DENIED:
         denied = Denied(
             message, next_step=f"Your user lacks {action}: ./launch.py doctor prints the policy to add."

@@ -27,14 +27,14 @@ def machine_of(cloud: Cloud, scope: Scope, run: str) -> dict[str, Any]:
 
 def shell_command(cloud: Cloud, machine: dict[str, Any]) -> list[str]:
     """Return the command that opens a shell on a machine."""
-    if cloud.aws.open_ports_to != "none" and machine.get("PublicIpAddress"):
+    if _takes_ssh(cloud, machine):
         return ["ssh", f"ubuntu@{machine['PublicIpAddress']}"]
-    return [*_session(cloud, machine)]
+    return _session(cloud, machine)
 
 
 def tensorboard_command(cloud: Cloud, machine: dict[str, Any], local_port: int) -> list[str]:
     """Return the command that forwards TensorBoard's port of a machine to this computer."""
-    if cloud.aws.open_ports_to != "none" and machine.get("PublicIpAddress"):
+    if _takes_ssh(cloud, machine):
         forward = f"{local_port}:127.0.0.1:{TENSORBOARD_PORT}"
         return ["ssh", "-N", "-L", forward, f"ubuntu@{machine['PublicIpAddress']}"]
     ports = json.dumps({"portNumber": [str(TENSORBOARD_PORT)], "localPortNumber": [str(local_port)]})
@@ -47,15 +47,25 @@ def tensorboard_command(cloud: Cloud, machine: dict[str, Any], local_port: int) 
     ]
 
 
+def _takes_ssh(cloud: Cloud, machine: dict[str, Any]) -> bool:
+    """Tell whether SSH gets in: its port is open, and a key was put on the machine."""
+    aws = cloud.aws
+    return (
+        aws.open_ports_to != "none" and aws.key_pair_name is not None and bool(machine.get("PublicIpAddress"))
+    )
+
+
 def check_tools(command: list[str]) -> None:
     """Raise CloudError where the programs that the command needs are not installed."""
+    needed = {"aws": "https://aws.amazon.com/cli/", "session-manager-plugin": PLUGIN_PAGE}
     if command[0] == "ssh":
-        return
-    for program, page in (("aws", "https://aws.amazon.com/cli/"), ("session-manager-plugin", PLUGIN_PAGE)):
+        needed = {"ssh": "https://www.openssh.com"}
+    for program, page in needed.items():
         if shutil.which(program) is None:
             raise CloudError(
                 f"{program} is not installed here",
-                next_step=f"Install it: {page}. Or open ports to this address: aws.open_ports_to=my-ip",
+                next_step=f"Install it: {page}. Or set aws.key_pair_name and aws.open_ports_to=my-ip, then: "
+                "./launch.py up",
             )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from training.cloud import look
 from training.cloud.api import Cloud
+from training.cloud.patience import store_policy
 from training.cloud.problems import CloudError
 from training.cloud.scope import Scope, read_scope
 from training.config import Config, load_config
@@ -35,7 +36,7 @@ class Site(NamedTuple):
             raise CloudError(
                 f"there is no bucket {self.scope.bucket}", next_step="Set up, free of charge: ./launch.py up"
             )
-        return open_store(self.scope.store, self.config.aws)
+        return open_store(self.scope.store, self.config.aws, policy=store_policy(self.cloud))
 
 
 def read_settings(

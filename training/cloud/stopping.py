@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from training import layout
 from training.cloud import look
-from training.cloud.api import SILENCE_S, Cloud
+from training.cloud.api import Cloud
 from training.cloud.ending import delete_fleet, end_traces, wait_until_ended
-from training.cloud.launching import ENDS, owner
+from training.cloud.facts import newest_meta, newest_pointer
+from training.cloud.intent import ENDS
+from training.cloud.launching import owner
+from training.cloud.patience import Patience, heard
 from training.cloud.problems import CloudError
 from training.cloud.scope import Scope, tag
 from training.cloud.site import Site
 from training.store.documents import read_status, request, set_status
-from training.store.storage import Storage
+from training.store.storage import Entry, Storage
 
 POLL_S = 5.0
 STOP_WITHIN_S = 600.0
@@ -49,45 +53,52 @@ def end_run(cloud: Cloud, scope: Scope, storage: Storage, run: str) -> str:
 
 
 def _wait_for_end(cloud: Cloud, scope: Scope, storage: Storage, run: str) -> str:
-    start = spoken = cloud.clock.monotonic()
+    patience = Patience(cloud)
     while True:
         status = read_status(storage, run)
         if status is not None and status.state in ENDS:
             return end_run(cloud, scope, storage, run)
-        now = cloud.clock.monotonic()
-        if now - start > STOP_WITHIN_S:
+        if patience.waited_s > STOP_WITHIN_S:
             raise CloudError(
                 f"run {run} has not ended {STOP_WITHIN_S / 60:.0f} minutes after it was asked to",
                 next_step=f"Take its machine away; its last checkpoint stays: ./launch.py stop {run} --now",
             )
-        if now - spoken >= SILENCE_S:
-            cloud.say(
-                f"  waiting for the last checkpoint of {run}; it is {status.state if status else 'unknown'}"
+        if not look.machines(cloud, scope, run):
+            # It was interrupted meanwhile. The next machine would read the request and end: nobody need pay it.
+            cloud.say("  its machine is gone: the run ends with the last checkpoint that it saved")
+            set_status(
+                storage, run, "stopped", only_from={"pending", "running"}, reason=f"stopped by {owner()}"
             )
-            spoken = now
+            return end_run(cloud, scope, storage, run)
+        state = status.state if status else "unknown"
+        patience.explain(f"  waiting for the last checkpoint of {run}; it is {state}")
         cloud.clock.sleep(POLL_S)
 
 
-def fetch(storage: Storage, run: str, out: Path, *, latest: bool) -> list[Path]:
-    """Copy the model and the report of a run to this computer and return the files.
-
-    The trainer writes a model of the best policy so far; `latest` takes the one of the newest step.
-    """
-    models = [
-        entry.key for entry in storage.list(f"{layout.run_prefix(run)}/models/") if entry.key.endswith(".zip")
-    ]
-    chosen = sorted(models, key=lambda key: key.rpartition("/")[2])[-1:]
-    reports = [entry.key for entry in storage.list(f"{layout.report_prefix(run)}/")]
-    best = [key for key in models if "/best/" in key]
-    wanted = [*(chosen if latest or not best else best), *reports]
+def fetch(storage: Storage, run: str, out: Path, say: Callable[[str], None], *, latest: bool) -> list[Path]:
+    """Copy the best model of a run, or the `latest`, and its report to this computer; return the files."""
+    models = [one for one in storage.list(f"{layout.run_prefix(run)}/models/") if one.key.endswith(".zip")]
+    models.sort(key=lambda one: one.key.rpartition("/")[2])
+    chosen = models[-1:] if latest else _best(storage, run, models)
+    wanted = [*chosen, *storage.list(f"{layout.report_prefix(run)}/")]
     if not wanted:
         raise CloudError(
             f"run {run} has no model and no report yet", next_step=f"How far it is: ./launch.py status {run}"
         )
     files = []
-    for key in wanted:
-        path = out / key
+    for entry in wanted:
+        path = out / entry.key
         path.parent.mkdir(parents=True, exist_ok=True)
-        storage.get_to_file(key, path, max_bytes=MAX_FILE_BYTES)
+        with heard(say, f"  still fetching {entry.key}, {entry.size / 1e6:.1f} MB"):
+            storage.get_to_file(entry.key, path, max_bytes=MAX_FILE_BYTES)
         files.append(path)
     return files
+
+
+def _best(storage: Storage, run: str, models: list[Entry]) -> list[Entry]:
+    """Return the model of the policy that the newest checkpoint calls the best; the newest one where none is."""
+    pointer = newest_pointer(storage, run)
+    kept = newest_meta(storage, pointer).get("kept") if pointer else None
+    step = kept.get("step") if isinstance(kept, dict) else None
+    best = [one for one in models if isinstance(step, int) and one.key.endswith(f"/{step:012d}.zip")]
+    return best or models[-1:]

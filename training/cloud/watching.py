@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 
 from training import layout
 from training.cloud import look
-from training.cloud.api import SILENCE_S, Cloud
+from training.cloud.api import Cloud
 from training.cloud.facts import Facts, read_facts, why_waiting
-from training.cloud.intent import LAUNCHING
-from training.cloud.launching import ENDS
+from training.cloud.intent import ENDS, LAUNCHING
+from training.cloud.patience import Patience
 from training.cloud.scope import Scope
+from training.cloud.site import Site
 from training.errors import UsageError
 from training.store.storage import Storage
 
@@ -20,20 +22,18 @@ MAX_LOG_BYTES = 64 << 20
 
 def follow(cloud: Cloud, scope: Scope, storage: Storage, run: str, say: Callable[[str], None]) -> str:
     """Say each phase with its time until the first steps are made; return the run's state then."""
-    start = spoken = cloud.clock.monotonic()
+    patience = Patience(cloud, say)
     told: set[str] = set()
     while True:
         facts = read_facts(storage, run, cloud.clock.now())
         for phase in _phases(look.machines(cloud, scope, run), facts):
             if phase not in told:
                 told.add(phase)
-                spoken = cloud.clock.monotonic()
-                say(f"  {spoken - start:6.0f} s  {phase}")
+                patience.progress()
+                say(f"  {patience.waited_s:6.0f} s  {phase}")
         if facts.state in ENDS or _has_stepped(facts):
             return facts.state
-        if cloud.clock.monotonic() - spoken >= SILENCE_S:
-            spoken = cloud.clock.monotonic()
-            say(f"  {spoken - start:6.0f} s  {_explain(cloud, scope, run, told)}")
+        patience.explain(lambda: f"  {patience.waited_s:6.0f} s  {_explain(cloud, scope, run, told)}")
         cloud.clock.sleep(POLL_S)
 
 
@@ -74,34 +74,37 @@ def _explain(cloud: Cloud, scope: Scope, run: str, told: set[str]) -> str:
     return "the trainer restores its checkpoint and compiles. Its log: ./launch.py logs -f " + run
 
 
-def log_text(storage: Storage, run: str, after: str = "") -> tuple[str, str]:
-    """Return the log written after a chunk, and the name of the last chunk read."""
-    texts = []
-    for entry in storage.list(f"{layout.logs_prefix(run)}/"):
-        if entry.key > after:
-            texts.append(storage.get(entry.key, max_bytes=MAX_LOG_BYTES).data.decode(errors="replace"))
-            after = entry.key
-    return "".join(texts), after
+def log_text(storage: Storage, run: str, read: set[str]) -> str:
+    """Return the chunks of the log that were not `read` yet, and add them to it; a lost machine's last may be late."""
+    new = [entry.key for entry in storage.list(f"{layout.logs_prefix(run)}/") if entry.key not in read]
+    read.update(new)
+    return "".join(storage.get(key, max_bytes=MAX_LOG_BYTES).data.decode(errors="replace") for key in new)
+
+
+def _why_no_log(cloud: Cloud, scope: Scope, run: str, state: str) -> str:
+    if not look.machines(cloud, scope, run):
+        return f"(no machine at the moment. {why_waiting(cloud, scope, run)})"
+    return f"(nothing new; the run is {state}, its machine is up; Ctrl-C ends the watching, not the run)"
 
 
 def follow_log(
-    cloud: Cloud, storage: Storage, run: str, write: Callable[[str], object], *, until_end: bool
+    site: Site, storage: Storage, run: str, write: Callable[[str], object], *, until_end: bool
 ) -> None:
     """Write the log, and with `until_end` what comes to it until the run ends."""
-    after, spoken = "", cloud.clock.monotonic()
+    _, cloud, scope = site
+    read: set[str] = set()
+    patience = Patience(cloud)
     while True:
-        facts = read_facts(storage, run, cloud.clock.now())
-        if facts.state == "unknown":
+        state = read_facts(storage, run, cloud.clock.now()).state
+        if state == "unknown":
             raise UsageError(
                 f"there is no run {run} in {storage.url}", next_step="List them: ./launch.py list"
             )
-        text, after = log_text(storage, run, after)
+        text = log_text(storage, run, read)
         write(text)
-        if not until_end or facts.state in ENDS:
+        if not until_end or state in ENDS:
             return
         if text:
-            spoken = cloud.clock.monotonic()
-        elif cloud.clock.monotonic() - spoken >= SILENCE_S:
-            cloud.say(f"(nothing new; the run is {facts.state}; Ctrl-C ends the watching, not the run)")
-            spoken = cloud.clock.monotonic()
+            patience.progress()
+        patience.explain(functools.partial(_why_no_log, cloud, scope, run, state))
         cloud.clock.sleep(POLL_S)

@@ -1,0 +1,174 @@
+"""Everything that can be wrong before a launch: one message, the next command, the right exit code, nothing made."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.cloud import front
+from tests.cloud.amazon import Account
+from tests.cloud.front import Front
+from training.cloud import look, setup
+from training.cloud.api import Clock, Cloud
+from training.cloud.problems import Unanswered
+
+USER, WORLD = 2, 1
+NO_KEYS = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+
+
+class Bench:
+    """An account that is set up and has an image, and a proxy before it that can answer otherwise."""
+
+    def __init__(self, account: Account, behind: Front) -> None:
+        self.front = behind
+        self.account = account._replace(endpoint=behind.url)
+
+    def ready(self) -> None:
+        """Set up and bake, without the command line: it has its own tests."""
+        setup.apply(setup.plan(self.account.cloud, self.account.scope), lambda _: None)
+        self.account.bake()
+
+    def refused(
+        self, code: int, says: str, next_step: str, *words: str, env: dict[str, str] | None = None
+    ) -> None:
+        """Type a command that must be refused, and see that it made nothing."""
+        before = list(self.front.asked)
+        done = self.account.launch(*words, env=env)
+        told = f"exit code {done.returncode}\n{done.stdout}{done.stderr}"
+        assert done.returncode == code, told
+        assert "Traceback" not in done.stderr, told
+        assert done.stderr.count("error: ") == 1, told
+        assert says in done.stderr, told
+        assert next_step in done.stderr, told
+        made = [
+            action
+            for action in self.front.asked[len(before) :]
+            if action.startswith(("Create", "Run", "PUT"))
+        ]
+        assert made == [], "nothing was made"
+
+    def client(self, service: str, region: str = "us-east-1", **keys: str) -> Any:
+        return boto3.client(service, endpoint_url=self.account.endpoint, region_name=region, **keys)
+
+
+@pytest.fixture
+def bench(account: Account) -> Iterator[Bench]:
+    with Front(account.endpoint) as behind:
+        bench = Bench(account, behind)
+        bench.account.write_config()
+        yield bench
+
+
+def test_without_credentials_a_login_is_named(bench: Bench) -> None:
+    env = {**NO_KEYS, "HOME": str(bench.account.folder)}
+    bench.refused(WORLD, "Unable to locate credentials", "aws configure", "train", "--yes", env=env)
+    bench.refused(WORLD, "Unable to locate credentials", "aws sso login", "train", "--up", "--yes", env=env)
+
+
+def test_an_expired_session_is_called_so(bench: Bench) -> None:
+    bench.front.answers["GetCallerIdentity"] = front.refusal("ExpiredToken", "The security token is expired")
+    bench.refused(WORLD, "ExpiredToken", "Your session has expired. Log in", "train", "--yes")
+
+
+def test_unknown_keys_may_also_mean_a_region_that_is_not_switched_on(bench: Bench) -> None:
+    answer = front.refusal("InvalidClientTokenId", "The security token included in the request is invalid")
+    bench.front.answers["GetCallerIdentity"] = answer
+    bench.refused(WORLD, "InvalidClientTokenId", "may not be switched on", "up", "--yes")
+
+
+def test_a_page_that_is_not_of_aws_is_a_named_error_after_a_minute(bench: Bench) -> None:
+    bench.front.answers["GetCallerIdentity"] = front.Answer("<html>Welcome to our hotel", 200, "text/html")
+    slept: list[float] = []
+    cloud = Cloud(bench.account.aws, lambda _: None, Clock(monotonic=lambda: sum(slept), sleep=slept.append))
+    with pytest.raises(Unanswered, match="not AWS's") as caught:
+        cloud.call("sts", "get_caller_identity")
+    assert "stand between" in caught.value.next_step
+    assert 50 < sum(slept) <= 60
+
+
+def test_a_region_that_does_not_exist_is_corrected(bench: Bench) -> None:
+    bench.account.write_config(aws_region="us-east-9", endpoints={})
+    bench.refused(USER, "'us-east-9' is no region of AWS", "Did you mean us-east-2", "train", "--yes")
+
+
+def test_a_text_that_is_no_region_is_refused_before_anything_is_asked(bench: Bench) -> None:
+    bench.refused(USER, "aws.aws_region", "", "train", "--yes", "--set", "aws.aws_region=Ohio")
+
+
+def test_a_region_without_a_default_vpc_names_the_command_that_makes_one(bench: Bench) -> None:
+    region = "ca-central-1"
+    ec2 = bench.client("ec2", region)
+    for vpc in ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]:
+        for subnet in ec2.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [vpc["VpcId"]]}])["Subnets"]:
+            ec2.delete_subnet(SubnetId=subnet["SubnetId"])
+        ec2.delete_vpc(VpcId=vpc["VpcId"])
+    bench.account.write_config(aws_region=region, availability_zones=[])
+    bench.refused(WORLD, "ca-central-1 has no default VPC", "aws ec2 create-default-vpc", "up", "--yes")
+    bench.refused(WORLD, "ca-central-1 has no default VPC", "aws.vpc_id", "train", "--up", "--yes")
+
+
+def test_a_bucket_name_that_somebody_else_has_is_refused(bench: Bench) -> None:
+    taken = f"taken-{secrets.token_hex(4)}"
+    # moto knows no owners.
+    bench.front.answers[f"HEAD /{taken}"] = front.Answer("", 403, "text/xml")
+    bench.account.bake()
+    bench.account.write_config(s3_bucket_name=taken)
+    for words in (("up", "--yes"), ("train", "--up", "--yes")):
+        bench.refused(USER, taken, "Choose another aws.s3_bucket_name", *words)
+
+
+def test_without_an_image_nothing_is_set_up_either(bench: Bench) -> None:
+    bench.refused(WORLD, "no image of project", "make ami", "train", "--up", "--yes")
+    assert not look.bucket_exists(bench.account.cloud, bench.account.scope)
+
+
+def test_an_image_of_other_requirements_is_refused(bench: Bench) -> None:
+    bench.account.bake(b"other requirements")
+    bench.refused(WORLD, "has requirements", "make ami", "train", "--up", "--yes")
+
+
+@pytest.mark.parametrize("market", ["spot", "on-demand"])
+def test_a_quota_of_zero_names_the_page_where_more_is_asked_for(bench: Bench, market: str) -> None:
+    bench.ready()
+    bench.front.answers["GetServiceQuota"] = front.quota(0)
+    page = f"quotas/{look.QUOTA_CODES[market]}"
+    bench.refused(WORLD, "is 0 vCPUs, 4 are needed", page, "train", "--yes", "--market", market)
+
+
+def test_a_type_that_does_not_exist_is_refused(bench: Bench) -> None:
+    words = ("train", "--up", "--yes", "--set", "aws.instance_types=[g9.huge]")
+    bench.refused(USER, "'g9.huge' is no instance type of us-east-1", "g4dn.xlarge", *words)
+
+
+def test_a_budget_below_one_hour_is_refused(bench: Bench) -> None:
+    bench.account.bake()
+    words = ("train", "--up", "--yes", "--max-cost-usd", "0.5")
+    bench.refused(USER, "aws.max_cost_usd = 0.5 does not buy an hour", "Raise aws.max_cost_usd", *words)
+
+
+def test_a_broken_config_is_refused_with_its_place(bench: Bench) -> None:
+    (bench.account.folder / "config.yaml").write_text("aws: [")
+    bench.refused(USER, "config.yaml", "", "train", "--up", "--yes")
+    bench.account.write_config(max_hour=3)
+    bench.refused(USER, "aws.max_hour", "Did you mean aws.max_hours", "train", "--up", "--yes")
+
+
+def test_a_run_name_that_exists_is_refused(bench: Bench) -> None:
+    bench.ready()
+    assert bench.account.launch("train", "--name", "race", "--yes", "--detach").returncode == 0
+    bench.refused(USER, "run race is running", "./launch.py status race", "train", "--name", "race", "--yes")
+    bench.account.launch("stop", "race", "--now")
+    words = ("train", "--up", "--name", "race", "--yes")
+    bench.refused(USER, "a run named race exists", "train --resume race", *words)
+
+
+def test_what_would_make_another_run_cannot_be_set_on_a_resume(bench: Bench) -> None:
+    bench.ready()
+    bench.account.launch("train", "--name", "race", "--yes", "--detach")
+    bench.account.launch("stop", "race", "--now")
+    words = ("train", "--resume", "race", "--yes", "--set", "sac.gamma=0.9")
+    bench.refused(USER, "sac.gamma cannot change while a run goes on", "Begin a new run", *words)

@@ -1,0 +1,260 @@
+"""What a user is told of a run while it goes and when it has ended: state, money, logs, models, ways to its machine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.cloud import front
+from tests.cloud.amazon import ROOT, Account
+from tests.cloud.front import Front
+from training import interruption, layout
+from training.cloud import doctor, facts, look, patience, reaching, setup, stopping
+from training.cloud.api import Clock, Cloud
+from training.cloud.facts import Facts
+from training.cloud.intent import Intent
+from training.config import AwsSettings
+from training.store import documents
+from training.store.checkpoint import Contents, claim
+from training.store.directory import DirectoryStorage
+from training.store.documents import Attempt, Status
+from training.store.manifest import Owner
+
+NOW = datetime(2026, 12, 1, 12, 0, tzinfo=timezone.utc)
+
+
+@pytest.fixture
+def fronted(account: Account) -> Iterator[tuple[Account, Front]]:
+    """Give an account whose requests go through a proxy that can answer what moto cannot."""
+    with Front(account.endpoint) as behind:
+        through = account._replace(endpoint=behind.url)
+        through.write_config()
+        yield through, behind
+
+
+def launched(account: Account) -> None:
+    setup.apply(setup.plan(account.cloud, account.scope), lambda _: None)
+    account.bake()
+    assert account.launch("train", "--name", "race", "--yes", "--detach").returncode == 0
+
+
+# --- doctor ---
+def test_doctor_asks_iam_for_what_is_missing_and_prints_it_to_paste(fronted: tuple[Account, Front]) -> None:
+    account, behind = fronted
+    behind.answers["SimulatePrincipalPolicy"] = front.simulator({"ec2:CreateFleet", "iam:PassRole"})
+    behind.answers["GetServiceQuota"] = front.quota(64)
+    done = account.launch("doctor")
+    assert done.returncode == 1
+    assert "NO  permissions      missing: ec2:CreateFleet, iam:PassRole" in done.stdout
+    found = account.launch("doctor", "--json")
+    (passing,) = [
+        statement
+        for statement in json.loads(found.stdout)["missing_policy"]["Statement"]
+        if statement["Action"] == ["iam:PassRole"]
+    ]
+    assert passing["Condition"]["StringEquals"] == {"iam:PassedToService": "ec2.amazonaws.com"}
+    assert passing["Resource"].endswith(f"role/{account.project}/*")
+    assert "ok  spot quota       64 vCPUs" in done.stdout
+
+
+def test_doctor_asks_for_a_sessions_role_and_lets_root_be(fronted: tuple[Account, Front]) -> None:
+    account, behind = fronted
+    behind.answers["SimulatePrincipalPolicy"] = front.simulator(set())
+    boto3.client("iam", endpoint_url=account.endpoint, region_name="us-east-1").create_role(
+        RoleName=f"{account.project}-student", Path="/lab/", AssumeRolePolicyDocument="{}"
+    )
+    arn = f"arn:aws:sts::123456789012:assumed-role/{account.project}-student/kim"
+    finding = doctor._permissions(account.cloud, account.scope._replace(caller=arn))
+    assert (finding.ok, finding.detail) == (True, "kim has all that is needed")
+    root = account.scope._replace(caller="arn:aws:iam::123456789012:root")
+    assert "root may do everything" in doctor._permissions(account.cloud, root).detail
+
+
+# --- waiting ---
+def test_status_gives_awss_reason_where_there_is_no_machine(fronted: tuple[Account, Front]) -> None:
+    account, behind = fronted
+    launched(account)
+    words = ("error", "launchSpecTemporarilyBlacklisted", "no Spot capacity in us-east-1a")
+    behind.answers["DescribeFleetHistory"] = front.fleet_history(*words, at="2026-12-01T12:00:00Z")
+    machines = [one["InstanceId"] for one in look.machines(account.cloud, account.scope)]
+    account.cloud.call("ec2", "terminate_instances", InstanceIds=machines)
+    told = account.launch("status", "race").stdout
+    assert "waiting     AWS says: launchSpecTemporarilyBlacklisted no Spot capacity in us-east-1a." in told
+    assert "--market on-demand" in told
+
+
+def test_prices_are_those_of_aws_with_what_spot_saves(fronted: tuple[Account, Front]) -> None:
+    account, behind = fronted
+    hour_ago = f"{datetime.now(timezone.utc) - timedelta(hours=3):%Y-%m-%dT%H:%M:%SZ}"
+    rows = [("g5.xlarge", "us-east-1a", 0.5), ("g4dn.xlarge", "us-east-1b", 0.2)]
+    behind.answers["DescribeSpotPriceHistory"] = front.spot_prices(rows, hour_ago)
+    behind.answers["GetProducts"] = front.on_demand(1.0)
+    told = account.launch("prices").stdout
+    first, second = [line for line in told.splitlines() if "us-east-1" in line and "xlarge" in line]
+    assert first.split()[:5] == ["g4dn.xlarge", "us-east-1b", "0.200", "1.000", "80%"]
+    assert "50%" in second
+    assert "Pricing API" in first
+
+
+def test_a_long_silence_is_broken_with_what_is_waited_for() -> None:
+    slept: list[float] = []
+    said: list[str] = []
+    cloud = Cloud(AwsSettings(), said.append, Clock(monotonic=lambda: sum(slept), sleep=slept.append))
+    waiting = patience.Patience(cloud)
+    for _ in range(14):
+        waiting.explain("still here")
+        cloud.clock.sleep(5.0)
+    assert said == ["still here", "still here"]
+
+
+def test_a_store_that_does_not_answer_is_heard_of() -> None:
+    said: list[str] = []
+    policy = patience.store_policy(Cloud(AwsSettings(), said.append, Clock(sleep=lambda _: None)))
+    for _ in range(8):
+        policy.sleep(2.0)
+    assert ["asking again" in line for line in said] == [True]
+
+
+def test_one_long_call_is_heard_of_too() -> None:
+    heard_of = threading.Event()
+    with patience.heard(lambda _: heard_of.set(), "still uploading", every_s=0.01):
+        assert heard_of.wait(30)
+
+
+# --- money ---
+def attempt(number: int, hours_ago: float, **fields: Any) -> Attempt:
+    return Attempt(
+        number=number, boot_id=f"b{number}", instance_type="g5.xlarge", availability_zone="us-east-2a",
+        purchase="spot", price_usd_per_hour=0.4, started_at=NOW - timedelta(hours=hours_ago), **fields,
+    )  # fmt: skip
+
+
+def intent(**fields: Any) -> Intent:
+    given: dict[str, Any] = {
+        "run": "race", "launch": 1, "by": "kim@laptop", "created_at": NOW - timedelta(hours=3), "market": "spot",
+        "valid_until": NOW + timedelta(hours=1), "price_cap_usd_per_hour": 1.0, "cap_usd": 4.0,
+        "bundle_sha256": "ab" * 32, "image_id": "ami-1", "fleet_id": "fleet-12345678",
+    }  # fmt: skip
+    return Intent.model_validate({**given, **fields})
+
+
+RUNNING = Status(state="running", changed_at=NOW)
+TWO = (attempt(1, 3.0, first_step=0), attempt(2, 1.0, first_step=1_000_000))
+
+
+def test_status_tells_speed_rest_and_what_each_attempt_cost() -> None:
+    known = Facts("race", RUNNING, intent(), TWO, 1_800_000, NOW, NOW, 3_600_000, trained_s=9_000.0)
+    told = "\n".join(facts.describe(known))
+    assert "steps       1,800,000 of 3,600,000, 200 a second" in told
+    assert "to go       about 2.5 h and $1.00 at this speed and price" in told
+    assert "time left   60 min" in told
+    assert "too little for all steps" in told
+    assert "attempt 1   g5.xlarge us-east-2a, 2 h, $0.80, lost, steps 0 to 1,000,000" in told
+    assert "attempt 2   g5.xlarge us-east-2a, 60 min, $0.40, running, steps 1,000,000 to 1,800,000" in told
+    assert known.goodput == pytest.approx(9_000 / 10_800)
+
+
+def test_a_run_whose_fleet_has_ended_by_its_date_is_expired_not_running() -> None:
+    late = NOW + timedelta(hours=2)
+    known = Facts("race", RUNNING, intent(), TWO, 1_800_000, NOW, late, 3_600_000, trained_s=9_000.0)
+    assert known.state == "expired"
+    assert known.cost_usd == pytest.approx(0.4 * 4), "the fleet's end is the end of its cost"
+    assert "./launch.py train --resume race" in facts.describe(known)[0]
+
+
+def test_the_first_clean_lap_costs_what_was_paid_until_its_checkpoint(account: Account) -> None:
+    setup.apply(setup.plan(account.cloud, account.scope), lambda _: None)
+    store = account.storage
+    lineage = claim(store, "race", "sac", 1, owner=Owner(host="x"))
+    for step, laps in ((100, 0), (200, 3), (300, 9)):
+        lineage.commit(step, Contents({"learner": b"x"}, (), {"laps": laps, "elapsed_s": step / 10}))
+    now = datetime.now(timezone.utc)
+    boot = Attempt(
+        number=1, boot_id="b", purchase="spot", price_usd_per_hour=0.4, started_at=now - timedelta(hours=1)
+    )
+    documents.begin_attempt(store, "race", boot)
+    known = facts.read_facts(store, "race", now + timedelta(hours=1))
+    figures = facts.cost_figures(account.cloud, account.scope, store, known)
+    nothing = facts.cost_figures(
+        account.cloud, account.scope, store, Facts("x", None, None, (), None, None, now)
+    )
+    assert (nothing["usd"], nothing["usd_per_million_steps"], nothing["goodput"]) == (0.0, None, None)
+    assert figures["usd"] == pytest.approx(0.8, rel=0.01)
+    assert figures["usd_to_first_clean_lap"] == pytest.approx(0.4, rel=0.01)
+    assert figures["steps"] == 300
+    assert figures["goodput"] == pytest.approx(30 / 7200, rel=0.01)
+    assert figures["s3_writes"] >= 3 * 3, "data, manifest and pointer of three checkpoints"
+
+
+def test_reads_are_reckoned_by_how_often_the_trainer_looks_for_requests() -> None:
+    assert facts.CONTROL_POLL_S == interruption.CONTROL_POLL_S
+
+
+# --- models ---
+@pytest.mark.parametrize(("latest", "step"), [(False, 200), (True, 300)])
+def test_fetch_brings_the_best_model_or_the_latest(tmp_path: Path, latest: bool, step: int) -> None:
+    store = DirectoryStorage(tmp_path / "store")
+    lineage = claim(store, "race", "sac", 1, owner=Owner(host="x"))
+    lineage.commit(300, Contents({"learner": b"x"}, (), {"kept": {"step": 200}}))
+    for one in (100, 200, 300):
+        store.put(layout.model_key("race", "sac", one), str(one).encode())
+    (file,) = stopping.fetch(store, "race", tmp_path / "out", print, latest=latest)
+    assert file.read_text() == str(step)
+
+
+# --- logs ---
+def test_the_machines_log_comes_from_cloudwatch_where_it_is_switched_on(account: Account) -> None:
+    launched(account)
+    refused = account.launch("logs", "race", "--system")
+    assert refused.returncode == 1
+    assert "monitoring_cloudwatch_enabled" in refused.stderr
+    (machine,) = [one["InstanceId"] for one in look.machines(account.cloud, account.scope)]
+    logs = boto3.client("logs", endpoint_url=account.endpoint, region_name="us-east-1")
+    group = {"logGroupName": layout.log_group_name(account.project), "logStreamName": f"{machine}/cloud-init"}
+    logs.create_log_stream(**group)
+    at = int(datetime.now(timezone.utc).timestamp() * 1000)
+    logs.put_log_events(
+        **group, logEvents=[{"timestamp": at, "message": "fetched"}, {"timestamp": at, "message": "run"}]
+    )
+    assert [
+        line.split(": ")[1] for line in account.launch("logs", "race", "--system").stdout.splitlines()
+    ] == [
+        "fetched",
+        "run",
+    ]
+
+
+# --- ways to a machine ---
+MACHINE = {"InstanceId": "i-1", "PublicIpAddress": "203.0.113.9"}
+
+
+@pytest.mark.parametrize(
+    ("ports", "key", "program"),
+    [("none", "laptop", "aws"), ("my-ip", None, "aws"), ("my-ip", "laptop", "ssh")],
+)
+def test_ssh_is_taken_where_its_port_is_open_and_a_key_is_on_the_machine(ports, key, program) -> None:
+    cloud = Cloud(AwsSettings(open_ports_to=ports, key_pair_name=key))
+    assert reaching.shell_command(cloud, MACHINE)[0] == program
+    assert reaching.tensorboard_command(cloud, MACHINE, 6006)[0] == program
+
+
+# --- what is loaded ---
+def test_nothing_of_the_launcher_loads_torch_or_the_simulator() -> None:
+    script = (
+        "import sys, pkgutil, importlib, launch, training.cloud\n"
+        "for one in pkgutil.iter_modules(training.cloud.__path__): importlib.import_module('training.cloud.' + one.name)\n"
+        "print([m for m in ('torch', 'gymnasium', 'numba', 'stable_baselines3', 'training.sim') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
