@@ -5,6 +5,9 @@
 One update of 8 agents of the default observation (41 numbers and proprioception) and the local preset's networks and
 batch: stacked in one Team; as 8 Teams of one agent, the same kernel; as 8 SACs of stable-baselines3. All on the same
 threads, in turns, the shortest of several rounds each. Goal: together at most 60 % of one after the other.
+
+Then the whole loop, simulation, storing and drawing included: rounds of 64 environments and 8 updates, by number of
+cars and by mode.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import torch
 from stable_baselines3 import SAC
 from stable_baselines3.common.logger import Logger
 
+from training.agents.multi_agent import MultiAgentSAC
 from training.agents.replay import Row
 from training.agents.sac import Agent, Spaces
 from training.agents.team import Team
@@ -112,3 +116,31 @@ def test_eight_agents_together_beside_eight_alone(threads: int, record_bench: Re
         },
     )
     set_threads(config.sac.torch_threads)
+
+
+@pytest.mark.bench
+@pytest.mark.parametrize(
+    ("cars", "mode"),
+    [(1, "independent"), (2, "independent"), (4, "independent"), (2, "shared"), (2, "league")],
+)
+def test_rounds_of_training_by_number_of_cars(cars: int, mode: str, record_bench: Record) -> None:
+    """Decisions of all cars a second; the replay holds a few thousand of them when the clock starts."""
+    overrides = [
+        f"training.training_type={'sac' if cars == 1 else 'sac_multiagent'}",
+        f"training.num_agents={cars}",
+        f"multi_agent.mode={mode}",
+        "multi_agent.league.interval=1000",
+        "sac.learning_starts=640",
+    ]
+    config = load_config(None, overrides, preset="local")
+    set_threads(config.sac.torch_threads)
+    tracks = [Track.load(name) for name in config.env.tracks[:4]]
+    learner = MultiAgentSAC(RaceBatch(config.env, tracks, config.num_cars), config, device="cpu")
+    each = learner.agents[0].n_envs
+    learner.learn(30 * each)
+    began = time.perf_counter()
+    learner.learn(60 * each)
+    round_s = (time.perf_counter() - began) / 30
+    decisions = config.env.num_envs * cars
+    row = {"cars": cars, "mode": mode, "ms a round": round(1000 * round_s, 1)}
+    record_bench("training", {**row, "decisions/s": round(decisions / round_s)})
