@@ -41,7 +41,7 @@ endif
 .PHONY: help
 help: ## Show this list
 	@echo "Train F1TENTH cars. On this computer nothing costs money; CLOUD=aws is the only word that can."
-	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 22
 
 .PHONY: setup
 setup: $(RUN_STAMP) ## Install what runs into .venv (TORCH_INDEX=, PYTHON=)
@@ -59,8 +59,17 @@ report: $(RUN_STAMP) ## Write the report of a run again (RUN=name; the newest wi
 check: lint ## Style, types, import contracts and the quick tests: under 3 minutes
 	$(PYTEST) -m "not slow and not bench and not torture" $(ARGS)
 
+# The parts of `make test`: a part that fails keeps no other from running. Those of CONTAINER_TESTS boot systemd in
+# containers; where that cannot be done, they are skipped with the reason.
+TESTS := lint lint-ansible pytest
+CONTAINER_TESTS := molecule ami-rehearsal
+
 .PHONY: test
-test: lint ## All of check, and the slow tests
+test: $(if $(shell sh tests/image/lacks.sh),,system-packages) ## Prove it all: style, every test, the roles, the bake (as root on Debian 12; says what it skips)
+	@MAKE='$(MAKE)' tests/parts.sh $(TESTS) -- $(CONTAINER_TESTS)
+
+.PHONY: pytest
+pytest: $(TEST_STAMP) # Every test of tests/ that needs no container
 	$(PYTEST) $(ARGS)
 
 .PHONY: lint

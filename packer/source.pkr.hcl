@@ -54,7 +54,7 @@ source "amazon-ebs" "image" {
 
   communicator                          = "ssh"
   ssh_username                          = "ubuntu"
-  ssh_timeout                           = "5m"
+  ssh_timeout                           = var.ssh_timeout
   ssh_host                              = var.rehearsal_ssh_host
   ssh_port                              = var.rehearsal_ssh_port
   ssh_private_key_file                  = var.rehearsal_ssh_private_key_file

@@ -17,7 +17,7 @@ from training import rng
 from training.errors import ConfigurationError
 from training.report.loading import policy_of, runs_in
 from training.store import documents
-from training.store.checkpoint import load
+from training.store.checkpoint import Contents, claim, load
 from training.store.opening import open_store
 
 QUICK = (
@@ -202,6 +202,34 @@ def test_an_earlier_step_can_be_resumed(finished):
     resumed = run(store, "--resume", name, "--at", "1000")
     assert "goes on from step 1,000" in resumed.stdout
     assert resumed.returncode == 0
+
+
+def test_a_partial_save_is_gone_on_with_by_its_option(tmp_path):
+    """--from-partial says what is lost, goes on from the partial save's step, and commits a whole checkpoint."""
+    process = begin_and_wait(tmp_path, steps=400_000)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    storage = open_store(str(tmp_path))
+    (name,) = runs_in(storage)
+    whole = load(storage, name, "sac")
+    none_yet = run(tmp_path, "--resume", name, "--from-partial")
+    assert none_yet.returncode == 64
+    assert "Leave --from-partial out" in none_yet.stderr
+    # What a notice leaves behind when the store is too slow for the whole.
+    lineage = claim(storage, name, "sac", attempt=2)
+    lineage.load()
+    lineage.commit_partial(whole.step, Contents({"learner": whole.read("learner")}, (), whole.meta))
+    again = run(tmp_path, "--resume", name, "--from-partial", steps=whole.step + 400)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert f"partial save at step {whole.step:,}" in again.stdout
+    assert "Lost: what the replay buffer took in" in again.stdout
+    assert load(storage, name, "sac").step == whole.step + 400
+    alone = subprocess.run(
+        [sys.executable, "-m", "training", "train", "--from-partial"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert alone.returncode == 64
+    assert "--resume RUN --from-partial" in alone.stderr
 
 
 def test_cuda_without_cuda_is_refused_before_the_first_step(tmp_path):

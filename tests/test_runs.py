@@ -12,12 +12,11 @@ from training import layout
 from training.cloud.imds import ENDPOINT_VARIABLE, ON_INSTANCE
 from training.cloud.intent import Intent, write_intent
 from training.config import load_config
-from training.errors import ConfigurationError
+from training.errors import ConfigurationError, UsageError
 from training.runs import Origin, Run, open_run
 from training.store import documents
 from training.store.checkpoint import Contents
 from training.store.opening import open_store
-from training.store.restore import NoCheckpoint
 
 RUN = "race"
 NOW = datetime.now(timezone.utc)
@@ -145,6 +144,28 @@ def test_a_fleet_goes_back_to_a_step_once(instance, tmp_path):
     assert relaunched.checkpoint.step == 150
 
 
+def test_a_fleet_goes_on_from_a_partial_save_once(instance, tmp_path):
+    """--from-partial is on every machine's command line; a relaunch after a save goes on from that."""
+    run = begin(tmp_path)
+    save(run, 100)
+    run.lineage.commit_partial(150, Contents({"learner": b"part"}))
+    run.lock.close()
+    instance.paths["meta-data/tags/instance/aws:ec2:fleet-id"] = "fleet-0b"
+    killed_early = begin(tmp_path, from_partial=True)
+    assert killed_early.partial.step == 150
+    killed_early.lock.close()
+    again = begin(tmp_path, from_partial=True)
+    assert again.partial.step == 150, "nothing was saved since"
+    save(again, 150)
+    again.lock.close()
+    relaunched = begin(tmp_path, from_partial=True)
+    assert (relaunched.checkpoint.step, relaunched.partial) == (150, None)
+    relaunched.lock.close()
+    instance.paths["meta-data/tags/instance/aws:ec2:fleet-id"] = "fleet-0c"
+    with pytest.raises(UsageError, match="no partial save"):
+        begin(tmp_path, from_partial=True)
+
+
 def test_this_computer_keeps_as_many_checkpoints_as_asked_for(tmp_path):
     """training.keep_checkpoints = 2; what goes leaves no empty folder, and the run goes on."""
     run = begin(tmp_path, resume=False)
@@ -171,7 +192,7 @@ def test_a_partial_save_is_taken_only_when_asked_for(tmp_path):
     assert "Lost: what the replay buffer took in after step 100" in asked.greeting
     save(asked, 150)
     asked.lock.close()
-    with pytest.raises(NoCheckpoint, match="no partial save that continues"):
+    with pytest.raises(UsageError, match="no partial save that continues"):
         begin(tmp_path, from_partial=True)
 
 

@@ -253,9 +253,8 @@ def show_laps(setup: Setup) -> None:
             page = closing.report(loaded, run.storage, run.local / "report", driven, say)
             if page is not None:
                 run.publish(page, layout.report_prefix(run.name))
-                say(
-                    f"The report is in {page}; watch the curves with: .venv/bin/tensorboard --logdir {run.local}"
-                )
+                curves = f".venv/bin/tensorboard --logdir {run.local}"
+                say(f"The report is in {run.place}/report/{page.name}; watch the curves with: {curves}")
     except Exception as error:  # noqa: BLE001 - the run itself is trained and saved
         traceback.print_exc()
         say(f"laps and report failed ({error!r}); the run is saved. Try: make report RUN={run.name}")

@@ -181,12 +181,13 @@ def _write_config(storage: Storage, config: Config, name: str, store: str) -> No
 def _claimed(  # noqa: PLR0913, PLR0917 - the fields of a Run
     config: Config, storage: Storage, store: str, name: str, origin: Origin, lock: IO[str] | None
 ) -> Run:
-    attempt = documents.begin_attempt(storage, name, _this_attempt(storage, name, origin))
+    row = _this_attempt(storage, name, origin)
+    partial = _partial(storage, config, name, row.fleet_id) if origin.from_partial else None
+    attempt = documents.begin_attempt(storage, name, row)
     _check_boot(storage, name)
     owner = Owner(host=attempt.host, instance_id=attempt.instance_id, fleet_id=attempt.fleet_id)
     lineage = claim(storage, name, config.training.training_type, attempt.number, owner=owner)
     checkpoint = _newest(lineage, attempt, origin)
-    partial = load_partial(storage, name, config.training.training_type) if origin.from_partial else None
     if checkpoint is not None:
         step = checkpoint.step
         documents.change_attempt(storage, name, attempt.boot_id, first_step=step, last_step=step)
@@ -224,6 +225,22 @@ def _check_boot(storage: Storage, name: str) -> None:
     if decision.verdict == "failed":
         next_step = "Look at the logs of the last attempts, mend the cause, and begin a new run."
         raise ConfigurationError(f"run {name} has failed: {decision.reason}", next_step=next_step)
+
+
+def _partial(storage: Storage, config: Config, name: str, fleet_id: str) -> Checkpoint | None:
+    """Return the partial save that continues a run's newest checkpoint; nothing is claimed if there is none.
+
+    None if an earlier machine of this fleet, with the same command line, went on from it and has saved since.
+    """
+    try:
+        return load_partial(storage, name, config.training.training_type)
+    except NoCheckpoint as error:
+        if fleet_id and any(row.fleet_id == fleet_id for row in documents.read_attempts(storage, name)):
+            return None
+        next_step = (
+            f"{error.next_step}\nLeave --from-partial out: the run goes on from its newest checkpoint."
+        )
+        raise UsageError(error.message, next_step=next_step.strip()) from error
 
 
 def _newest(lineage: Lineage, attempt: documents.Attempt, origin: Origin) -> Checkpoint | None:

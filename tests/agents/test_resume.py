@@ -129,20 +129,59 @@ def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
             assert json.dumps(value, sort_keys=True) == json.dumps(other[name], sort_keys=True), name
 
 
-@pytest.mark.parametrize(("num_envs", "train_freq", "total"), [(1, 1, 700), (16, 3, 2400)])
+class Kind(NamedTuple):
+    """A kind of run, with its number of updates a timestep in its name."""
+
+    num_envs: int
+    train_freq: int
+    gradient_steps: int
+    total: int
+
+    @property
+    def config(self) -> Config:
+        changes = {"sac.train_freq": self.train_freq, "sac.gradient_steps": self.gradient_steps}
+        return settings(self.num_envs, **changes, **{"sac.buffer_size": 1000})
+
+
+KINDS = {
+    "1 environment, 1 update": Kind(1, 1, 1, 500),
+    "1 environment, 1/4 update": Kind(1, 4, 1, 1200),
+    "16 environments, 1 update": Kind(16, 1, 16, 640),
+    "16 environments, 1/24 update": Kind(16, 3, 2, 2400),
+}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> dict[Kind, dict[str, Any]]:
+    """Return where each kind of run ends if nobody interrupts it; filled as it is needed."""
+
+    class Ends(dict[Kind, dict[str, Any]]):
+        def __missing__(self, kind: Kind) -> dict[str, Any]:
+            whole = begin(kind.config, tmp_path_factory.mktemp("whole"))
+            whole.train_to(kind.total)
+            self[kind] = whole.everything()
+            return self[kind]
+
+    return Ends()
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize("part", [0.2, 0.75])
-def test_resumed_equals_uninterrupted(tmp_path, num_envs, train_freq, total, part):
-    """Before and after learning starts, with a ring that has wrapped, every array is the same to the last bit."""
-    config = settings(num_envs, **{"sac.train_freq": train_freq, "sac.buffer_size": 1000})
-    whole = begin(config, tmp_path / "whole")
-    whole.train_to(total)
-    first = begin(config, tmp_path / "cut")
-    first.train_to(int(total * part))
-    first.save()
-    second = begin(config, tmp_path / "cut", resume=True)
-    assert_same(first.everything(), second.everything())
-    second.train_to(total)
-    assert_same(whole.everything(), second.everything())
+def test_resumed_equals_uninterrupted(tmp_path, uninterrupted, kind, part):
+    """Before and after learning starts, with a ring that has wrapped, every array is the same to the last bit.
+
+    The save goes up in the background while training goes on, and what is trained after it is lost.
+    """
+    first = begin(kind.config, tmp_path)
+    first.train_to(int(kind.total * part))
+    saved = first.everything()
+    assert first.saver.start({})
+    first.train_to(int(kind.total * (part + 0.1)))
+    first.saver._running.result()
+    second = begin(kind.config, tmp_path, resume=True)
+    assert_same(saved, second.everything())
+    second.train_to(kind.total)
+    assert_same(uninterrupted[kind], second.everything())
 
 
 @pytest.mark.parametrize(

@@ -1,28 +1,88 @@
-"""What the benchmarks share: each writes its rows, and `make bench` leaves them as JSON."""
+"""What the benchmarks share: `make bench` prints one table, keeps it as JSON and says what moved."""
 
 from __future__ import annotations
 
 import json
+import os
 import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.bench.measuring import REFERENCE, Speeds, load, moved, table
+
+# The last committed figures. BENCH_KEEP=1 writes a run's rows over those of the same name there.
+BASELINE = Path(__file__).with_name("baseline.json")
 RESULTS = Path(".cache/bench.json")
 
 
+class Results:
+    """Collect rows of figures, speeds, and what could not be measured."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, list[dict[str, object]]] = {}
+        self.speeds: dict[str, dict[str, Any]] = {}
+        self.notes: list[str] = []
+
+    def keep(self, name: str, row: dict[str, object]) -> None:
+        """Keep a row of other figures and print it."""
+        self.rows.setdefault(name, []).append(row)
+        print(f"\n{name}: {json.dumps(row)}")  # noqa: T201 - the bench tells how it goes
+
+    def keep_speeds(
+        self,
+        group: str,
+        speeds: Speeds,
+        *,
+        peers: list[str] | None = None,
+        goals: dict[str, float] | None = None,
+    ) -> None:
+        """Keep speeds measured in turns; peers are what the others are set beside."""
+        for name, per_s in speeds.items():
+            if name == REFERENCE:
+                continue
+            row: dict[str, Any] = {
+                "per_s": round(per_s, 2),
+                "per_reference": round(per_s / speeds[REFERENCE], 3),
+            }
+            if peers and name not in peers:
+                row["beside"] = {peer: round(per_s / speeds[peer], 2) for peer in peers}
+            if goals and name in goals:
+                row["goal"] = goals[name]
+            self.speeds[f"{group}: {name}"] = row
+
+
 @pytest.fixture(scope="session")
-def record_bench() -> Iterator[Callable[[str, dict[str, object]], None]]:
-    """Return a function that keeps a row of figures under a name and prints it."""
-    rows: dict[str, list[dict[str, object]]] = {}
-
-    def record(name: str, row: dict[str, object]) -> None:
-        rows.setdefault(name, []).append(row)
-        print(f"\n{name}: {json.dumps(row)}")  # noqa: T201 - the table of the bench
-
-    yield record
+def _results() -> Iterator[Results]:
+    results = Results()
+    yield results
+    baseline = load(BASELINE)
+    data = {"machine": platform.platform(), "cores": os.cpu_count(), "speeds": results.speeds, **results.rows}
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(
-        json.dumps({"machine": platform.platform(), **rows}, indent=1) + "\n", encoding="utf-8"
-    )
+    RESULTS.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    print("\n\n" + table(results.speeds, results.notes))  # noqa: T201 - the table is what the bench is for
+    print("\n".join(moved(results.speeds, baseline["speeds"]) or ["nothing moved by more than 15 %"]))  # noqa: T201
+    if os.environ.get("BENCH_KEEP"):
+        baseline |= {"machine": data["machine"], "cores": data["cores"]}
+        baseline["speeds"] |= results.speeds
+        BASELINE.write_text(json.dumps(baseline, indent=1) + "\n", encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def record_bench(_results: Results) -> Callable[[str, dict[str, object]], None]:
+    """Return a function that keeps a row of figures under a name and prints it."""
+    return _results.keep
+
+
+@pytest.fixture(scope="session")
+def record_speeds(_results: Results) -> Callable[..., None]:
+    """Return a function that keeps speeds of `measuring.in_turns`."""
+    return _results.keep_speeds
+
+
+@pytest.fixture(scope="session")
+def bench_note(_results: Results) -> Callable[[str], None]:
+    """Return a function that keeps the name of a peer that is not measured here, and why."""
+    return _results.notes.append

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from botocore.stub import ANY, Stubber
 
-from tests.cloud.golden import SCOPE
+from tests.cloud.golden import LAUNCH, SCOPE
 from training import layout
-from training.cloud import launching, look, policies, price_table, prices, problems, watching
+from training.cloud import launching, look, machine, making, policies, price_table, prices, problems, watching
 from training.cloud.api import Clock, Cloud, permission
 from training.cloud.prices import Pool, Price, Prices
 from training.config import AwsSettings
@@ -81,6 +81,36 @@ def test_a_quota_that_cannot_be_read_stops_nobody(stage: Stage) -> None:
         "get_service_quota", "NoSuchResourceException", http_status_code=400
     )
     look.check_quota(look.quota(stage.cloud, "spot"), 4, "us-east-2", "spot")
+
+
+# --- a token that is spent ---
+def living_fleet() -> dict[str, Any]:
+    return {
+        "FleetId": "fleet-1",
+        "FleetState": "active",
+        "CreateTime": NOW,
+        "Tags": SCOPE.run_tags(LAUNCH.run, "kim", NOW),
+    }
+
+
+def test_a_name_used_before_gets_a_fleet_with_another_token(stage: Stage) -> None:
+    ec2 = stage.script("ec2")
+    request = machine.fleet_request(SCOPE, LAUNCH, "lt-1", 1)
+    other = {**request, "ClientToken": machine.client_token(SCOPE, LAUNCH, f"{LAUNCH.valid_until}")}
+    ec2.add_client_error("create_fleet", "IdempotentParameterMismatch", expected_params=request)
+    ec2.add_response("describe_fleets", {"Fleets": []}, None)
+    ec2.add_response("create_fleet", {"FleetId": "fleet-2"}, other)
+    assert making.make_fleet(stage.cloud, SCOPE, LAUNCH, "lt-1", 1) == "fleet-2"
+    assert stage.watch.s >= making.FLEET_SHOWS_S
+
+
+def test_an_earlier_start_whose_fleet_shows_late_gets_no_second_one(stage: Stage) -> None:
+    ec2 = stage.script("ec2")
+    ec2.add_client_error("create_fleet", "IdempotentParameterMismatch")
+    ec2.add_response("describe_fleets", {"Fleets": [living_fleet()]}, None)
+    with pytest.raises(problems.CloudError, match="has made fleet-1") as caught:
+        making.make_fleet(stage.cloud, SCOPE, LAUNCH, "lt-1", 1)
+    assert "./launch.py stop lap-record --now" in caught.value.next_step
 
 
 # --- prices ---

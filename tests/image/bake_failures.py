@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import bakery
 import pytest
+import rootfs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +52,17 @@ def test_a_missing_base_image_stops_the_bake(machine: bakery.Builder, address: s
     assert bakery.leftovers(address) == {}
 
 
+def test_a_builder_that_never_answers_stops_the_bake(
+    machine: bakery.Builder, address: str, directory: Path
+) -> None:
+    """192.0.2.0/24 is nobody's."""
+    nobody = machine._replace(address="192.0.2.7")
+    built = bakery.packer_build(nobody, address, directory, "-var=ssh_timeout=15s")
+    assert built.status != 0
+    assert "Timeout waiting for SSH" in built.output
+    assert bakery.leftovers(address) == {}
+
+
 def test_a_driver_that_cannot_be_installed_stops_the_bake(
     machine: bakery.Builder, address: str, directory: Path
 ) -> None:
@@ -80,4 +92,24 @@ def test_a_full_disk_stops_the_bake(machine: bakery.Builder, address: str, direc
     )
     assert built.status != 0
     assert "No space left on device" in built.output
+    assert bakery.leftovers(address) == {}
+
+
+def test_an_image_that_fails_its_own_checks_stops_the_bake(
+    machine: bakery.Builder, address: str, directory: Path
+) -> None:
+    """The monitoring role without the trainer's units that it belongs to."""
+    built = bakery.packer_build(machine, address, directory, bakery.ansible(directory, {}, "monitoring"))
+    assert built.status != 0
+    assert "What the training unit gets as credentials is read" in built.output
+    assert bakery.leftovers(address) == {}
+
+
+def test_a_key_of_the_builder_stops_the_bake(machine: bakery.Builder, address: str, directory: Path) -> None:
+    """The last of these tests: once the machine was cleaned, nobody can log in."""
+    left = "mkdir -p /home/ubuntu/.aws && touch /home/ubuntu/.aws/credentials && echo {} >/etc/f1tenth-image.json"
+    rootfs.podman("exec", machine.name, "sh", "-c", left)
+    built = bakery.packer_build(machine, address, directory, bakery.ansible(directory, {}, "none"))
+    assert built.status != 0
+    assert "left behind: /home/ubuntu/.aws" in built.output
     assert bakery.leftovers(address) == {}

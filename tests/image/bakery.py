@@ -94,8 +94,8 @@ def emulator(directory: Path) -> Iterator[str]:
         call(f"{address}/moto-api/recorder/start-recording", method="POST")
         yield address
     finally:
-        server.terminate()
-        server.wait(timeout=10)
+        server.kill()  # it has nothing to save, and takes its time over a polite word
+        server.wait()
 
 
 def free_port() -> int:
@@ -147,6 +147,9 @@ def leftovers(address: str) -> dict[str, list[str]]:
         "key pairs": [k["KeyName"] for k in ec2.describe_key_pairs()["KeyPairs"]],
         "security groups": [g["GroupId"] for g in groups],
         "images": [i["ImageId"] for i in ec2.describe_images(Owners=["self"])["Images"]],
+        "launch templates": [
+            t["LaunchTemplateName"] for t in ec2.describe_launch_templates()["LaunchTemplates"]
+        ],
     }
     return {kind: names for kind, names in found.items() if names}
 
@@ -187,9 +190,12 @@ def builder(name: str, directory: Path, *podman_options: str) -> Iterator[Builde
         rootfs.podman("rm", "--force", "--time", "0", name)
 
 
-# What cloud-init does on an instance before Packer logs in.
+# What cloud-init does on an instance before Packer logs in. Systemd answers only once its bus is there, and
+# until it has booted it empties /tmp, where apt checks signatures.
 FIRST_BOOT = """
-systemctl is-system-running --wait >/dev/null
+for attempt in $(seq 120); do
+    case $(systemctl is-system-running --wait 2>/dev/null) in running|degraded) break ;; *) sleep 1 ;; esac
+done
 useradd --create-home --shell /bin/bash ubuntu
 echo 'ubuntu ALL=(ALL) NOPASSWD:ALL' >/etc/sudoers.d/90-cloud-init-users
 install -d -o ubuntu -g ubuntu -m 700 /home/ubuntu/.ssh

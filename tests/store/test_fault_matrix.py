@@ -125,5 +125,8 @@ def test_every_fault_at_every_call_of_a_directory(
 def test_every_fault_at_every_call_of_seaweedfs(weed_url: Bucket, capsys: pytest.CaptureFixture[str]) -> None:
     numbers = iter(range(10_000))
     run_matrix(
-        "seaweedfs", lambda: open_store(f"{weed_url.url}/{next(numbers)}", weed_url.aws).inner, None, capsys
+        "seaweedfs",
+        lambda: open_store(f"{weed_url.url}/{next(numbers)}", weed_url.aws).inner,
+        None,
+        capsys,
     )

@@ -13,7 +13,7 @@ from training.errors import DataError
 
 REQUIREMENTS = "requirements.txt"
 CODE = "training"
-# One time for every file, the image's too: numba's cache is keyed on the times of its sources.
+# One time for every file, the image's too: the same code is the same archive, and numba before 0.68 keyed its cache so.
 SOURCE_EPOCH_S = 1_577_836_800
 _SUFFIXES = {".py", ".sha256", ".json", ".yaml", ".html", ".j2", ".csv", ".png", ".css", ".js", ".svg"}
 

@@ -181,6 +181,7 @@ def train(  # noqa: PLR0913 - the options of the command
         site.storage  # noqa: B018 - "set up first" comes before "bake an image"
     basis = launching.read_basis(site, options.market, root)
     if up_first:
+        launching.check_run(site, options)
         steps = setup.plan(site.cloud, site.scope)
         if manner.dry_run and any(step.action == "make" for step in steps):
             show({"up": _requests(steps), "plan": ["The launch is planned when that is there."]})

@@ -9,7 +9,8 @@ from training import layout
 from training.cloud import look
 from training.cloud.api import Cloud
 from training.cloud.intent import ENDS, Intent, read_intent
-from training.cloud.launching import delete_template, owner
+from training.cloud.launching import owner
+from training.cloud.making import delete_template
 from training.cloud.patience import Patience
 from training.cloud.problems import Absent, CloudError, Denied
 from training.cloud.scope import Scope, tag
@@ -146,8 +147,8 @@ def _templates(cloud: Cloud, scope: Scope, keep: set[str]) -> list[Leak]:
 def _identities(cloud: Cloud, scope: Scope, keep: set[str]) -> list[Leak]:
     kept = {layout.run_role_name(scope.project, run) for run in keep if run}
     why = "its run has no fleet"
-    profiles = cloud.pages("iam", "list_instance_profiles", "InstanceProfiles", PathPrefix=scope.iam_path)
-    roles = cloud.pages("iam", "list_roles", "Roles", PathPrefix=scope.iam_path)
+    profiles = _ours(cloud, scope, "list_instance_profiles", "InstanceProfiles")
+    roles = _ours(cloud, scope, "list_roles", "Roles")
     return [
         *(
             Leak("instance profile", row["InstanceProfileName"], "", why, costs=False)
@@ -160,6 +161,12 @@ def _identities(cloud: Cloud, scope: Scope, keep: set[str]) -> list[Leak]:
             if row["RoleName"] not in kept
         ),
     ]
+
+
+def _ours(cloud: Cloud, scope: Scope, operation: str, key: str) -> list[dict[str, Any]]:
+    """Return what IAM has on the project's path; looked at again here, for what is listed may be deleted next."""
+    found = cloud.pages("iam", operation, key, PathPrefix=scope.iam_path)
+    return [row for row in found if row["Path"] == scope.iam_path]
 
 
 # --- ending ---

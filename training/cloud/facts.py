@@ -49,6 +49,12 @@ class Facts(NamedTuple):
         return self.status.state
 
     @property
+    def phase(self) -> str:
+        """Return what the run is at, empty where it does not say; the launcher's own phase outlives the launch."""
+        phase = self.status.phase if self.status else ""
+        return "" if phase == LAUNCHING and self.state != "pending" else phase
+
+    @property
     def expired(self) -> bool:
         """Tell whether the fleet's end date has passed before the run was done: nobody was left to say so."""
         unfinished = self.status is not None and self.status.state in {"pending", "running"}
@@ -151,7 +157,7 @@ class Facts(NamedTuple):
         return {
             "run": self.run,
             "state": self.state,
-            "phase": self.status.phase if self.status else "",
+            "phase": self.phase,
             "reason": self.status.reason if self.status else "",
             "steps": self.steps,
             "steps_per_s": self.steps_per_s,
@@ -226,9 +232,7 @@ def describe(facts: Facts) -> list[str]:
         if facts.checkpoint_at is None
         else f"{describe_age((facts.now - facts.checkpoint_at).total_seconds())} old"
     )
-    # The launcher's own phase outlives it: the trainer changes the state only.
-    told = status is not None and status.phase not in {"", LAUNCHING}
-    phase = f", {status.phase}" if status and (told or status.state == "pending") else ""
+    phase = f", {facts.phase}" if facts.phase else ""
     reason = status.reason if status else ""
     if facts.expired:
         reason = f"time or money was up; continue: ./launch.py train --resume {facts.run}"

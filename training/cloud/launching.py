@@ -1,4 +1,4 @@
-"""`train`: read everything that a launch depends on, then make it step by step so that nothing is half-made unseen."""
+"""`train`: read everything that a launch depends on, then start it so that nothing is half-made unseen."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from training.cloud.api import Cloud
 from training.cloud.bundle import Bundle, make_bundle
 from training.cloud.intent import LAUNCHING, Intent, name_fleet, read_intent, write_intent
 from training.cloud.machine import Launch, Market
+from training.cloud.making import make_fleet, make_role, make_template
 from training.cloud.patience import heard
 from training.cloud.prices import Pool, Price, Prices, read_prices
-from training.cloud.problems import Absent, CloudError, Present, Unanswered
+from training.cloud.problems import CloudError
 from training.cloud.scope import Scope
 from training.cloud.site import Site
 from training.config import Config, changed
 from training.errors import UsageError
 from training.store.documents import read_status, set_status
-from training.store.storage import IF_ABSENT, NotFound, PreconditionFailed, Storage
+from training.store.restore import NoCheckpoint, load, load_partial
+from training.store.storage import IF_ABSENT, Corrupt, NotFound, PreconditionFailed, Storage
 
 # IAM takes some seconds to tell EC2 of a new role; a fleet that comes earlier fails once and waits a minute.
 IAM_SPREAD_S = 10.0
@@ -96,6 +98,17 @@ def read_basis(site: Site, market: Market, root: Path) -> Basis:
     return Basis(prices, hours, bundle, image["ImageId"], vpc, zones, pools, quota)
 
 
+def check_run(site: Site, options: Options) -> None:
+    """Raise UsageError for a run that exists, does not exist, or is running, as far as there is a store to ask."""
+    config, cloud, scope = site
+    if look.bucket_exists(cloud, scope):
+        storage = site.storage
+        _next_launch(cloud, scope, storage, options)
+        _check_origin(storage, options, _config_of_run(storage, config, options))
+    elif options.resume:
+        raise _no_run(scope, options.run)
+
+
 def make_plan(site: Site, storage: Storage, options: Options, basis: Basis) -> Plan:
     """Return the launch, ready to be confirmed; UsageError for a run that exists, does not exist, or is running."""
     config, cloud, scope = site
@@ -107,6 +120,7 @@ def make_plan(site: Site, storage: Storage, options: Options, basis: Basis) -> P
         )
     number = _next_launch(cloud, scope, storage, options)
     run_config = _config_of_run(storage, config, options)
+    _check_origin(storage, options, run_config)
     group = look.security_group(cloud, scope, basis.vpc_id)
     launch = Launch(
         run=options.run,
@@ -213,75 +227,6 @@ def upload_bundle(storage: Storage, bundle: Bundle) -> None:
         return
 
 
-def make_role(cloud: Cloud, scope: Scope, run: str) -> bool:
-    """Make the run's role and instance profile, as far as they are missing; tell whether something was made."""
-    role = documents.create_role(scope, run)
-    profile = documents.create_instance_profile(scope, run)
-    name = role["RoleName"]
-    made = _unless_present(
-        cloud,
-        "create_role",
-        {**role, "AssumeRolePolicyDocument": json.dumps(role["AssumeRolePolicyDocument"])},
-    )
-    cloud.call("iam", "attach_role_policy", RoleName=name, PolicyArn=scope.policy_arn)
-    made |= _unless_present(cloud, "create_instance_profile", profile)
-    try:
-        cloud.call("iam", "add_role_to_instance_profile", InstanceProfileName=name, RoleName=name)
-    except CloudError:
-        held = cloud.call("iam", "get_instance_profile", InstanceProfileName=name)["InstanceProfile"]["Roles"]
-        if [row["RoleName"] for row in held] != [name]:
-            raise
-    return made
-
-
-def make_template(cloud: Cloud, scope: Scope, launch: Launch) -> tuple[str, int]:
-    """Make the launch template of a launch and return its id and version; one of an interrupted start is made anew."""
-    request = machine.launch_template(scope, cloud.aws, launch)
-    name = request["LaunchTemplateName"]
-    try:
-        made = cloud.call("ec2", "create_launch_template", **request)["LaunchTemplate"]
-    except Present:
-        # No fleet uses it: it may carry an older end date.
-        delete_template(cloud, name)
-        made = cloud.call(
-            "ec2",
-            "create_launch_template",
-            **{
-                **request,
-                "ClientToken": f"{request['ClientToken'][:32]}-{int(launch.valid_until.timestamp())}",
-            },
-        )["LaunchTemplate"]
-    return made["LaunchTemplateId"], int(made["LatestVersionNumber"])
-
-
-def delete_template(cloud: Cloud, name: str) -> None:
-    """Delete a launch template, if it is there."""
-    try:
-        cloud.call("ec2", "delete_launch_template", LaunchTemplateName=name)
-    except Absent:
-        return
-
-
-def make_fleet(cloud: Cloud, scope: Scope, launch: Launch, template_id: str, version: int) -> str:
-    """Make the fleet and return its id. After a lost reply it looks before it asks again: one run, one fleet."""
-    request = machine.fleet_request(scope, launch, template_id, version)
-    for _ in range(4):
-        try:
-            reply = cloud.call("ec2", "create_fleet", repeat_unknown=False, **request)
-        except Unanswered as error:
-            if error.refused:
-                raise
-            last = error
-            found = look.fleet_of(cloud, scope, launch.run)
-            if found is not None:
-                return str(found["FleetId"])
-            cloud.say(f"  {error.message}; no fleet came of it: asking again")
-            cloud.clock.sleep(2.0)
-            continue
-        return str(reply["FleetId"])
-    raise last
-
-
 def _next_launch(cloud: Cloud, scope: Scope, storage: Storage, options: Options) -> int:
     """Return the number of this launch; UsageError for a run that exists, does not exist, or is running."""
     intent = read_intent(storage, options.run)
@@ -296,9 +241,7 @@ def _next_launch(cloud: Cloud, scope: Scope, storage: Storage, options: Options)
         )
     if options.resume:
         if status is None and intent is None:
-            raise UsageError(
-                f"there is no run {options.run} in {scope.store}", next_step="List them: ./launch.py list"
-            )
+            raise _no_run(scope, options.run)
         if status is not None and status.state == "done":
             raise UsageError(
                 f"run {options.run} is done", next_step=f"Get its model: ./launch.py fetch {options.run}"
@@ -316,11 +259,29 @@ def _next_launch(cloud: Cloud, scope: Scope, storage: Storage, options: Options)
     return 1
 
 
+def _no_run(scope: Scope, run: str) -> UsageError:
+    return UsageError(f"there is no run {run} in {scope.store}", next_step="List them: ./launch.py list")
+
+
 def _config_of_run(storage: Storage, config: Config, options: Options) -> Config:
     """Return the settings of a run: one that is continued brings its own, changed as far as that is allowed."""
     if read_status(storage, options.run) is None:
         return config
     return changed(config_of(storage, options.run), options.overrides if options.resume else ())
+
+
+def _check_origin(storage: Storage, options: Options, config: Config) -> None:
+    """Raise UsageError where the checkpoint that the user names is not there: no machine need boot to find out."""
+    kind = config.training.training_type
+    try:
+        if options.at_step is not None:
+            load(storage, options.run, kind, at_step=options.at_step, verify=False)
+        elif options.from_partial:
+            load_partial(storage, options.run, kind, verify=False)
+    except (Corrupt, NoCheckpoint) as error:
+        raise UsageError(
+            error.message, next_step=error.next_step or f"Its newest: ./launch.py status {options.run}"
+        ) from error
 
 
 def _pools(cloud: Cloud, kinds: tuple[str, ...], zones: dict[str, str]) -> list[tuple[str, str]]:
@@ -382,11 +343,3 @@ def config_of(storage: Storage, run: str) -> Config:
             f"there is no run {run} in {storage.url}", next_step="List them: ./launch.py list"
         ) from None
     return Config.from_json_dict(data, layout.config_key(run))
-
-
-def _unless_present(cloud: Cloud, operation: str, request: dict[str, Any]) -> bool:
-    try:
-        cloud.call("iam", operation, **request)
-    except Present:
-        return False
-    return True

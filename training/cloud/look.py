@@ -71,9 +71,11 @@ def image_for(cloud: Cloud, scope: Scope, requirements_sha256: str) -> Found:
 
 
 def vpc_id(cloud: Cloud) -> str:
-    """Return the network of the settings, or the default one."""
+    """Return the network of the settings, that of their subnets, or the default one."""
     if cloud.aws.vpc_id:
         return cloud.aws.vpc_id
+    if cloud.aws.subnet_ids:
+        return str(_named_subnets(cloud)[0]["VpcId"])
     found = cloud.call("ec2", "describe_vpcs", Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
     if not found:
         raise CloudError(
@@ -87,23 +89,41 @@ def subnets(cloud: Cloud, vpc: str) -> list[Found]:
     """Return one subnet of each zone to use, or those of the settings."""
     aws = cloud.aws
     if aws.subnet_ids:
-        try:
-            return list(cloud.pages("ec2", "describe_subnets", "Subnets", SubnetIds=list(aws.subnet_ids)))
-        except Absent as error:
-            raise UsageError(f"aws.subnet_ids: {error.message}") from error
-    found = cloud.pages("ec2", "describe_subnets", "Subnets", Filters=[{"Name": "vpc-id", "Values": [vpc]}])
+        named = _named_subnets(cloud)
+        strange = [one["SubnetId"] for one in named if one["VpcId"] != vpc]
+        if strange:
+            raise UsageError(
+                f"aws.subnet_ids: {', '.join(strange)} not in {vpc}",
+                next_step="A run's subnets lie in one network: correct aws.subnet_ids, or leave aws.vpc_id out.",
+            )
+        return named
+    filters = [{"Name": "vpc-id", "Values": [vpc]}]
+    found = list(cloud.pages("ec2", "describe_subnets", "Subnets", Filters=filters))
+    if not found:
+        what = f"{vpc} has no subnet, or there is no such network in {aws.aws_region}"
+        next_step = (
+            "Set aws.subnet_ids, or another aws.vpc_id; `aws ec2 describe-subnets` lists what there is."
+        )
+        raise (UsageError if aws.vpc_id else CloudError)(what, next_step=next_step)
     by_zone: dict[str, Found] = {}
     for subnet in sorted(found, key=lambda one: (not one.get("DefaultForAz", False), one["SubnetId"])):
         by_zone.setdefault(subnet["AvailabilityZone"], subnet)
     unknown = sorted(set(aws.availability_zones) - set(by_zone))
     if unknown:
         raise UsageError(
-            f"aws.availability_zones: {', '.join(unknown)} not in {vpc}; there are {', '.join(sorted(by_zone))}"
+            f"aws.availability_zones: {', '.join(unknown)} not in {vpc}",
+            next_step=f"Choose of {', '.join(sorted(by_zone))}, or leave it empty: all of them.",
         )
-    wanted = aws.availability_zones or sorted(by_zone)
-    if not wanted:
-        raise CloudError(f"{vpc} has no subnet", next_step="Set aws.subnet_ids, or another aws.vpc_id.")
-    return [by_zone[zone] for zone in wanted]
+    return [by_zone[zone] for zone in aws.availability_zones or sorted(by_zone)]
+
+
+def _named_subnets(cloud: Cloud) -> list[Found]:
+    try:
+        return list(cloud.pages("ec2", "describe_subnets", "Subnets", SubnetIds=list(cloud.aws.subnet_ids)))
+    except Absent as error:
+        raise UsageError(
+            f"aws.subnet_ids: {error.message}", next_step="`aws ec2 describe-subnets` lists what there is."
+        ) from error
 
 
 def vcpus(cloud: Cloud, kinds: Sequence[str]) -> dict[str, int]:

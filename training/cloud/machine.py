@@ -42,10 +42,10 @@ class Launch(NamedTuple):
     at_step: int | None = None
     from_partial: bool = False
 
-    @property
-    def client_token(self) -> str:
-        """Return what makes AWS take a repeated CreateFleet for the same one."""
-        return hashlib.sha256(f"{self.run}/{self.number}".encode()).hexdigest()
+
+def client_token(scope: Scope, launch: Launch, again: str = "") -> str:
+    """Return what makes AWS take a repeated CreateFleet for the same one; `again` makes another of it."""
+    return hashlib.sha256(f"{scope.project}/{launch.run}/{launch.number}/{again}".encode()).hexdigest()
 
 
 def launch_template(scope: Scope, aws: AwsSettings, launch: Launch) -> Request:
@@ -85,7 +85,7 @@ def launch_template(scope: Scope, aws: AwsSettings, launch: Launch) -> Request:
         "VersionDescription": f"run {launch.run}, launch {launch.number}",
         "LaunchTemplateData": data,
         "TagSpecifications": [{"ResourceType": "launch-template", "Tags": tags}],
-        "ClientToken": launch.client_token,
+        "ClientToken": client_token(scope, launch, f"{launch.valid_until}"),
     }
 
 
@@ -97,7 +97,7 @@ def fleet_request(scope: Scope, launch: Launch, template_id: str, version: int) 
     limit = {"MaxTotalPrice": f"{launch.price_cap_usd_per_hour:.4f}"}
     tags = scope.run_tags(launch.run, launch.owner, launch.valid_until)
     request: Request = {
-        "ClientToken": launch.client_token,
+        "ClientToken": client_token(scope, launch),
         "Type": "maintain" if launch.relaunch else "request",
         "ValidUntil": launch.valid_until,
         "TerminateInstancesWithExpiration": True,

@@ -16,6 +16,7 @@ from numba import njit, prange
 from training.sim import centerline
 from training.sim.collision import (
     NO_CONTACT,
+    TIME_TO_COLLISION_S,
     boxes_overlap,
     fill_corners,
     footprint_contact,
@@ -23,7 +24,16 @@ from training.sim.collision import (
     scan_contact,
 )
 from training.sim.dynamics import acceleration, integrate, steering_velocity
-from training.sim.lidar import Beams, View, cast, draw_car, exact_directions, table_directions, to_cells
+from training.sim.lidar import (
+    Beams,
+    View,
+    cast,
+    directions,
+    draw_car,
+    exact_directions,
+    table_directions,
+    to_cells,
+)
 from training.sim.noise import add_gaussian, chain, uniform
 from training.sim.params import (
     MAX_STEERING_DELAY,
@@ -82,6 +92,7 @@ class Atlas(NamedTuple):
     cosine: np.ndarray
     sine: np.ndarray
     resolution_m: np.ndarray
+    closed: np.ndarray  # (T,) bool
     line: np.ndarray  # (P, 2) all centrelines
     tangent: np.ndarray  # (P, 2)
     arc_m: np.ndarray  # (P,)
@@ -113,6 +124,7 @@ def _view(atlas: Atlas, e: int) -> View:
         atlas.cosine[t],
         atlas.sine[t],
         atlas.resolution_m[t],
+        atlas.closed[t],
     )
 
 
@@ -153,16 +165,19 @@ def _drive(cars: Cars, rules: Rules, e: int, n: int, speed: float) -> None:
 @njit(cache=True)
 def _scan_walls(
     cars: Cars, atlas: Atlas, rules: Rules, e: int, n: int, du: np.ndarray, dv: np.ndarray
-) -> None:
+) -> float:
+    """Scan the walls; return a range, m, that no beam of the scan falls below."""
     s, view = cars.states[e, n], _view(atlas, e)
     if rules.switches.exact_beams:
         exact_directions(s[YAW], rules.beams, view, du, dv)
     else:
         table_directions(s[YAW], rules.beams, view, du, dv)
     start = to_cells(s[X], s[Y], view)
-    cast(start, du, dv, atlas.field, view, rules.beams.max_range_m, cars.scans[e, n])
+    shortest = cast(start, du, dv, atlas.field, view, rules.beams.max_range_m, cars.scans[e, n])
     if not rules.switches.independent_noise and cars.noise_m[e, n] > 0.0:
         add_gaussian(chain(rules.seeds[e], cars.tick[e]), cars.noise_m[e, n], cars.scans[e, n])
+        return -np.inf
+    return shortest
 
 
 @njit(cache=True)
@@ -211,10 +226,16 @@ def _judge(cars: Cars, e: int, i: int, j: int, corners: np.ndarray) -> None:
 
 
 @njit(cache=True)
-def _touches_wall(cars: Cars, atlas: Atlas, rules: Rules, e: int, n: int, corners: np.ndarray) -> bool:
+def _touches_wall(
+    cars: Cars, atlas: Atlas, rules: Rules, e: int, n: int, corners: np.ndarray, shortest: float
+) -> bool:
+    """Tell whether a car touches a wall; shortest: as `_scan_walls` returns it, where the contact is the scan's."""
     s = cars.states[e, n]
     if rules.switches.footprint_contact:
         return footprint_contact(s[X], s[Y], corners[n], atlas.field, _view(atlas, e))
+    # Nothing is that near: the beams need not be looked at one by one.
+    if shortest - rules.beams.farthest_side_m > TIME_TO_COLLISION_S * abs(s[SPEED]) + 1e-6:
+        return False
     return scan_contact(cars.scans[e, n], s[SPEED], rules.beams)
 
 
@@ -266,7 +287,7 @@ def _step_environment(  # noqa: C901, PLR0912 - the order of a step stays in one
 ) -> None:
     num_cars, num_beams = cars.states.shape[1], cars.scans.shape[2]
     footprint = rules.switches.footprint_contact
-    du, dv = np.empty(num_beams), np.empty(num_beams)
+    du, dv = directions(num_beams, atlas.field)
     corners, before = np.empty((num_cars, 4, 2)), np.empty((num_cars, 3))
     reach_sq = rules.vehicle.length**2 + rules.vehicle.width**2
     met = np.zeros((num_cars, num_cars), np.bool_)
@@ -287,9 +308,10 @@ def _step_environment(  # noqa: C901, PLR0912 - the order of a step stays in one
         for n in range(num_cars):
             if cars.out[e, n]:
                 continue
+            shortest = 0.0
             if not footprint:
-                _scan_walls(cars, atlas, rules, e, n, du, dv)
-            if _touches_wall(cars, atlas, rules, e, n, corners):
+                shortest = _scan_walls(cars, atlas, rules, e, n, du, dv)
+            if _touches_wall(cars, atlas, rules, e, n, corners, shortest):
                 _stop_at_wall(cars, rules, e, n, before)
                 if footprint:
                     s = cars.states[e, n]
@@ -363,7 +385,7 @@ def reset(
 ) -> None:
     """Put the cars of the chosen environments at rest at their poses (E, N, 3) and scan from there."""
     num_cars, num_beams = cars.states.shape[1], cars.scans.shape[2]
-    du, dv = np.empty(num_beams), np.empty(num_beams)
+    du, dv = directions(num_beams, atlas.field)
     corners = np.empty((num_cars, 4, 2))
     for e in range(cars.states.shape[0]):
         if not where[e]:

@@ -1,9 +1,7 @@
-"""The lidar: sphere tracing through the distance field, a dozen beams abreast, and other cars drawn in.
+"""The lidar: sphere tracing through the distance field (training.sim.march), and other cars drawn in.
 
-A beam at (u, v), in map cells, may go as far as the distance field says there is nothing. Beams of one group take
-their steps together: the loop over the group has no branch, so it fills the processor's lanes, and the group ends when
-all its beams have. A finished beam stands in an occupied cell where the field is 0, so its further steps are no-ops
-and need no mask. See docs/simulator.md for the reference's rules that are kept to the letter.
+A beam at (u, v), in map cells, may go as far as the distance field says there is nothing. See docs/simulator.md for
+the reference's rules that are kept to the letter.
 """
 
 from __future__ import annotations
@@ -14,12 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from training.sim.march import LANES, march_checked, march_inside
 from training.sim.params import Lidar
 
-# Beams that march together. 12 and 16 measured best of 8 to 120 (18 us for 1,080 beams, one by one 65 us).
-LANES = 12
-# f1tenth_gym ends a ray where the field is at most 0.1 mm; a free cell's value is never below one resolution.
-HIT_CELLS = 1e-3
 TABLE_SIZE = 2000
 # f1tenth_gym's measure of a point in line with an edge: twice the area of the triangle that they make.
 IN_LINE_M2 = 1e-8
@@ -33,6 +28,7 @@ class Beams(NamedTuple):
     cosine: np.ndarray  # (beams,)
     sine: np.ndarray  # (beams,)
     side_m: np.ndarray  # (beams,) from the scanner to the body's edge, for time to collision
+    farthest_side_m: float
     table_cosine: np.ndarray  # (2000,)
     table_sine: np.ndarray  # (2000,)
     fov_rad: float
@@ -50,6 +46,7 @@ class View(NamedTuple):
     cosine: float  # of the origin's yaw
     sine: float
     resolution_m: float
+    closed: bool  # its outermost cells are all occupied: no beam can leave it
 
 
 def make_beams(lidar: Lidar, body_width_m: float, wheelbase_m: float) -> Beams:
@@ -72,6 +69,7 @@ def make_beams(lidar: Lidar, body_width_m: float, wheelbase_m: float) -> Beams:
         np.cos(angle),
         np.sin(angle),
         side,
+        float(side.max()),
         np.cos(table),
         np.sin(table),
         lidar.fov_rad,
@@ -116,6 +114,13 @@ def exact_directions(yaw: float, beams: Beams, view: View, du: np.ndarray, dv: n
         dv[i] = s * beams.cosine[i] + c * beams.sine[i]
 
 
+@njit(cache=True)
+def directions(beams: int, field: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return room for the beams' directions, whole groups of LANES, of the field's type: beams march in it."""
+    total = (beams + LANES - 1) // LANES * LANES
+    return np.empty(total, field.dtype), np.empty(total, field.dtype)
+
+
 @njit(cache=True, error_model="numpy")
 def cast(
     start: tuple[float, float],
@@ -125,45 +130,35 @@ def cast(
     view: View,
     max_range_m: float,
     ranges: np.ndarray,
-) -> None:
-    """Write the range, m, of every beam from a start, cells, along its direction.
+) -> float:
+    """Write the range, m, of every beam from a start, cells, along its direction; return the shortest.
 
+    du, dv: of `directions`, filled for the beams.
     field: distance in cells to the nearest occupied cell, all maps one after the other. A point off the map reads the
     map's last cell, as f1tenth_gym does; with a closed border that cell is a wall.
     """
-    n = ranges.size
+    n, total = ranges.size, du.size
     width, height = np.int64(view.width), np.int64(view.height)
-    last = view.first + width * height - 1
-    u, v, total = np.empty(LANES), np.empty(LANES), np.empty(LANES)
-    cu, cv = np.empty(LANES), np.empty(LANES)
-    limit = max_range_m / view.resolution_m
-    # All beams begin in the same cell, so their first step is as long.
+    kind = du.dtype.type
+    for k in range(n, total):
+        du[k], dv[k] = du[n - 1], dv[n - 1]
     here = (start[0] >= 0) & (start[1] >= 0) & (start[0] < width) & (start[1] < height)
-    opening = np.float64(
-        field[view.first + np.int64(start[1]) * width + np.int64(start[0]) if here else last]
-    )
-    for begin in range(0, n, LANES):
-        lanes = min(LANES, n - begin)
-        for k in range(LANES):
-            beam = begin + min(k, lanes - 1)
-            cu[k], cv[k] = du[beam], dv[beam]
-            u[k], v[k], total[k] = start[0] + opening * cu[k], start[1] + opening * cv[k], opening
-        marching = True
-        while marching:
-            longest = 0.0
-            for k in range(LANES):
-                a, b = u[k], v[k]
-                inside = (a >= 0) & (b >= 0) & (a < width) & (b < height)
-                cell = view.first + np.int64(b) * width + np.int64(a)
-                d = np.float64(field[cell if inside else last])
-                u[k] = a + d * cu[k]
-                v[k] = b + d * cv[k]
-                total[k] += d
-                # A beam past its range counts as finished.
-                longest = max(longest, d if total[k] <= limit else 0.0)
-            marching = longest > HIT_CELLS
-        for k in range(lanes):
-            ranges[begin + k] = min(total[k], limit) * view.resolution_m
+    cell = np.int64(start[1]) * width + np.int64(start[0]) if here else width * height - 1
+    # All beams begin in the same cell, so their first step is as long.
+    origin = (kind(start[0]), kind(start[1]), kind(field[view.first + cell]))
+    grid, limit = (np.int64(view.first), width, height), kind(max_range_m / view.resolution_m)
+    way = np.empty_like(du)
+    if view.closed and here:
+        for k in range(0, total, LANES):
+            march_inside(k, origin, du, dv, field, grid, limit, way)
+    else:
+        for k in range(0, total, LANES):
+            march_checked(k, origin, du, dv, field, grid, limit, way)
+    shortest = np.inf
+    for k in range(n):
+        ranges[k] = min(way[k], limit) * view.resolution_m
+        shortest = min(shortest, ranges[k])
+    return shortest
 
 
 @njit(cache=True)

@@ -373,14 +373,16 @@ def _make_atlas(tracks: tuple[Track, ...], closed_border: bool, kind: type) -> A
     index = {id(t): i for i, t in enumerate(distinct)}
     border = _BORDER_CELLS if closed_border else 0
     fields = [_field_cells(t, border) for t in distinct]
+    # Where rounding puts a beam's end on a closed map's very edge, it reads the wall that follows in memory.
+    flat = [np.concatenate([f.ravel(), np.zeros(f.shape[1] + 1)]).astype(kind) for f in fields]
     yaws = [t.origin[2] for t in distinct]
     counts = [0 if t.centerline is None else len(t.centerline) for t in distinct]
     lined = [t for t in distinct if t.centerline is not None]
     # The border moves the corner of the map outwards, along the map's own axes.
     out = [-border * t.resolution_m for t in distinct]
     return Atlas(
-        field=np.concatenate([f.ravel() for f in fields]).astype(kind),
-        first=_starts([f.size for f in fields]),
+        field=np.concatenate(flat),
+        first=_starts([f.size for f in flat]),
         width=np.array([f.shape[1] for f in fields]),
         height=np.array([f.shape[0] for f in fields]),
         origin_x=np.array(
@@ -392,6 +394,7 @@ def _make_atlas(tracks: tuple[Track, ...], closed_border: bool, kind: type) -> A
         cosine=np.cos(yaws),
         sine=np.sin(yaws),
         resolution_m=np.array([t.resolution_m for t in distinct]),
+        closed=np.array([_is_closed(f) for f in fields]),
         line=np.concatenate([np.empty((0, 2)), *[t.centerline for t in lined]]),
         tangent=np.concatenate([np.empty((0, 2)), *[t.tangent for t in lined]]),
         arc_m=np.concatenate([np.empty(0), *[t.arc_length_m for t in lined]]),
@@ -404,6 +407,12 @@ def _make_atlas(tracks: tuple[Track, ...], closed_border: bool, kind: type) -> A
 
 def _starts(sizes: Sequence[int]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
+
+
+def _is_closed(field: NDArray[np.float64]) -> bool:
+    """Tell whether all cells along the map's edge are occupied."""
+    edges = (field[0], field[-1], field[:, 0], field[:, -1])
+    return not any(edge.any() for edge in edges)
 
 
 def _field_cells(track: Track, border: int) -> NDArray[np.float64]:

@@ -161,8 +161,10 @@ def check_manifest(  # noqa: PLR0913 - what it must agree with
     return manifest
 
 
-def load_partial(storage: Storage, run: str, training_type: str, *, workers: int = 4) -> Checkpoint:
-    """Read the newest partial save that continues the run's newest checkpoint.
+def load_partial(
+    storage: Storage, run: str, training_type: str, *, verify: bool = True, workers: int = 4
+) -> Checkpoint:
+    """Read the newest partial save that continues the run's newest checkpoint; with `verify`, every byte of it.
 
     Raises `NoCheckpoint` if there is none; damaged ones are passed over and named in `skipped`.
     """
@@ -183,7 +185,8 @@ def load_partial(storage: Storage, run: str, training_type: str, *, workers: int
                 continue  # it continues another checkpoint: a zombie's, or overtaken by a full save
             ref = ref_of(manifest, data)
             partial = Checkpoint(storage, run, ref, manifest, tuple(skipped))
-            partial.verify(workers=workers)
+            if verify:
+                partial.verify(workers=workers)
         except (Corrupt, NotFound) as error:
             skipped.append(f"{checkpoint}: {error}")
             continue

@@ -11,8 +11,9 @@ build() { # name, path of its program, what that prints or does
     printf '#!/bin/sh\n%s\n' "$3" >"$root$2"
     chmod 755 "$root" "$root$2"
     if [ "$1" = nvidia-persistenced ]; then
+        # As Ubuntu's package has it: it cannot be enabled, stops when not needed, and keeps nothing.
         mkdir -p "$root/lib/systemd/system"
-        printf '[Service]\nExecStart=%s\n[Install]\nWantedBy=multi-user.target\n' "$2" \
+        printf '[Unit]\nStopWhenUnneeded=true\n[Service]\nExecStart=%s --user nvpd --no-persistence-mode --verbose\n' "$2" \
             >"$root/lib/systemd/system/nvidia-persistenced.service"
     fi
     printf 'Package: %s\nVersion: %s\nArchitecture: amd64\nMaintainer: nobody <nobody@localhost>\nDescription: stand-in\n' \
@@ -23,7 +24,7 @@ build() { # name, path of its program, what that prints or does
 
 build nvidia-smi /usr/bin/nvidia-smi 'echo 580.95.05'
 build nvidia-persistenced /usr/bin/nvidia-persistenced 'exec sleep infinity'
-build nvidia-modprobe /usr/bin/nvidia-modprobe 'exit 0'
+build nvidia-modprobe /usr/bin/nvidia-modprobe 'echo "$@" >/run/nvidia-modprobe.called'
 build libcuda1 /usr/share/libcuda1/marker 'exit 0'
 build nvidia-cuda-toolkit /usr/bin/nvcc 'echo "nvcc: NVIDIA (R) Cuda compiler driver"'
 

@@ -1,0 +1,193 @@
+"""The SAC update beside stable-baselines3 and SBX, stacked agents beside separate ones, and what the replay costs.
+
+    make bench ARGS="-k update"
+
+Batch 256, observation 64, action 2, two layers of 256; and the network of `make train` on its 41 numbers. Each peer
+samples from its own replay buffer of random transitions, as ours does. SBX is measured where BENCH_JAX_PYTHON names a
+Python that has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3 import SAC
+from stable_baselines3.common.logger import Logger
+
+from tests.bench.measuring import JAX_PYTHON, JaxPeer, in_turns
+from training.agents.replay import CompactReplay
+from training.agents.stack import Stack
+from training.agents.update import Batch, SacUpdate
+
+BATCH, ACTIONS, FILLED = 256, 2, 20_000
+UPDATES = 10
+# Observation numbers and width of the two hidden layers.
+CASES = ((64, 256), (41, 100))
+ENVS = 32
+
+
+def space(observation: int) -> tuple[spaces.Box, spaces.Box]:
+    return spaces.Box(-1, 1, (observation,), np.float32), spaces.Box(-1, 1, (ACTIONS,), np.float32)
+
+
+class Still(gymnasium.Env):
+    """Gives the shapes; is never stepped."""
+
+    def __init__(self, observation: int) -> None:
+        self.observation_space, self.action_space = space(observation)
+
+
+def filled_replay(observation: int) -> CompactReplay:
+    replay = CompactReplay(FILLED, *space(observation), n_envs=ENVS)
+    rng = np.random.default_rng(0)
+    for _ in range(FILLED // ENVS):
+        seen = rng.uniform(-1, 1, (2, ENVS, observation)).astype(np.float32)
+        done = rng.uniform(size=ENVS) < 0.01
+        replay.add(
+            seen[0], seen[1], rng.uniform(-1, 1, (ENVS, ACTIONS)), rng.uniform(size=ENVS), done, [{}] * ENVS
+        )
+    return replay
+
+
+def learner(agents: int, observation: int, width: int) -> SacUpdate:
+    generator = torch.Generator().manual_seed(0)
+    stacks = []
+    for nets, sizes in (
+        (agents, [observation, width, width, 2 * ACTIONS]),
+        (2 * agents, [observation + ACTIONS, width, width, 1]),
+        (2 * agents, [observation + ACTIONS, width, width, 1]),
+    ):
+        stack = Stack(nets, sizes)
+        stack.flat.copy_(0.06 * torch.randn(stack.flat.shape, generator=generator))
+        stacks.append(stack)
+    return SacUpdate(
+        *stacks,
+        learning_rate=3e-4,
+        gamma=0.98,
+        tau=0.01,
+        log_alpha=torch.zeros(agents),
+        target_entropy=-2.0,
+    )
+
+
+def sample(replay: CompactReplay, rng: np.random.Generator, rounds: int) -> list[torch.Tensor]:
+    picked = replay.pick(rng, rounds * BATCH)
+    parts = [torch.from_numpy(part) for part in picked[:5]]
+    return [part.view(rounds, 1, BATCH, *part.shape[1:]) for part in parts]
+
+
+def ours(observation: int, width: int) -> Callable[[], int]:
+    """Return a round as training does it: one gather, its noise, UPDATES updates."""
+    replay, update = filled_replay(observation), learner(1, observation, width)
+    rng, generator = np.random.default_rng(1), torch.Generator().manual_seed(1)
+
+    def work() -> int:
+        batches = sample(replay, rng, UPDATES)
+        noise = torch.randn((UPDATES, 2, 1, BATCH, ACTIONS), generator=generator)
+        for i in range(UPDATES):
+            update.step(Batch(*(part[i] for part in batches)), noise[i, 0], noise[i, 1])
+        return UPDATES
+
+    return work
+
+
+def stable_baselines3(observation: int, width: int) -> Callable[[], int]:
+    model = SAC(
+        "MlpPolicy",
+        Still(observation),
+        batch_size=BATCH,
+        buffer_size=FILLED,
+        policy_kwargs={"net_arch": [width, width]},
+        device="cpu",
+    )
+    model.set_logger(Logger(None, []))
+    rng, buffer = np.random.default_rng(0), model.replay_buffer
+    buffer.observations[:] = rng.uniform(-1, 1, buffer.observations.shape)
+    buffer.next_observations[:] = rng.uniform(-1, 1, buffer.observations.shape)
+    buffer.actions[:] = rng.uniform(-1, 1, buffer.actions.shape)
+    buffer.full = True
+
+    def work() -> int:
+        model.train(gradient_steps=2, batch_size=BATCH)
+        return 2
+
+    return work
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.bench
+@pytest.mark.parametrize(("observation", "width"), CASES)
+def test_updates_per_second_beside_the_peers(observation, width, threads, record_speeds, bench_note) -> None:
+    """With one thread and with two; SBX takes what XLA takes. Goals: 3 x stable-baselines3, 1.2 x SBX."""
+    what = f"[{width}, {width}], observation {observation}, {threads} thread{'s' * (threads > 1)}"
+    peers = {f"stable-baselines3 {what}": stable_baselines3(observation, width)}
+    jax_peer = JaxPeer("sbx", str(observation), str(width), "10") if JAX_PYTHON else None
+    if jax_peer:
+        peers[f"SBX {what}"] = jax_peer
+    else:
+        bench_note("SBX (BENCH_JAX_PYTHON names no Python)")
+    mine = f"ours {what}"
+    speeds = in_turns({mine: ours(observation, width), **peers})
+    record_speeds("update", speeds, peers=list(peers), goals={mine: 3.0})
+    if jax_peer:
+        jax_peer.close()
+
+
+@pytest.mark.bench
+@pytest.mark.parametrize(("observation", "width"), CASES)
+def test_eight_agents_together_beside_eight_alone(observation, width, record_speeds) -> None:
+    """Rounds of 8 updates a second; the goal is 1 / .6 = 1.67 times the separate ones."""
+    together, alone = learner(8, observation, width), [learner(1, observation, width) for _ in range(8)]
+    generator = torch.Generator().manual_seed(2)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn((8, BATCH, *shape), generator=generator)
+
+    batch = Batch(normal(observation), normal(ACTIONS), normal(observation), normal(), torch.zeros(8, BATCH))
+    noise = torch.randn((2, 8, BATCH, ACTIONS), generator=generator)
+
+    def stacked() -> int:
+        together.step(batch, noise[0], noise[1])
+        return 1
+
+    def separate() -> int:
+        for a, update in enumerate(alone):
+            own = slice(a, a + 1)
+            update.step(Batch(*(part[own] for part in batch[:5])), noise[0, own], noise[1, own])
+        return 1
+
+    peer = f"8 agents apart, [{width}, {width}]"
+    speeds = in_turns({f"8 agents together, [{width}, {width}]": stacked, peer: separate})
+    record_speeds("update", speeds, peers=[peer])
+
+
+@pytest.mark.bench
+def test_sampling_beside_an_update(record_speeds, record_bench) -> None:
+    """Goal: sampling a batch takes less than 5 % of an update, so it is at least 20 times as fast."""
+    observation, width = CASES[0]
+    replay, rng = filled_replay(observation), np.random.default_rng(1)
+
+    def sampling() -> int:
+        sample(replay, rng, UPDATES)
+        return UPDATES
+
+    update = f"ours [{width}, {width}], sampling included"
+    speeds = in_turns({"batches sampled, observation 64": sampling, update: ours(observation, width)})
+    record_speeds("replay", speeds, peers=[update])
+    arrays = (replay.observations, replay.actions, replay.rewards, replay.dones, replay.final_number)
+    per_transition = sum(a.nbytes for a in arrays) / (replay.rows * ENVS)
+    record_bench(
+        "replay memory", {"observation": observation, "bytes per transition": round(per_transition, 1)}
+    )

@@ -1,0 +1,123 @@
+"""How the benchmarks measure: candidates in turns, medians, and everything beside a fixed reference loop.
+
+A machine is never as fast twice: other work, heat, another processor. So whatever is compared runs in turns within one
+run, and what is kept over time is a ratio to a loop that never changes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROUNDS = 5
+SECONDS = 0.4
+MOVED = 0.15
+REFERENCE = "reference loop"
+# A Python with jax, and f1tenth_gym_jax or sbx beside it: neither fits the pins of what runs here.
+JAX_PYTHON = os.environ.get("BENCH_JAX_PYTHON", "")
+
+Speeds = dict[str, float]
+
+
+def reference_loop() -> int:
+    """Do a fixed piece of work, a twentieth of a second or so of Python, numpy and memory; return 1."""
+    matrix = np.linspace(0.0, 1.0, 128 * 128).reshape(128, 128)
+    for _ in range(40):
+        matrix = np.tanh(matrix @ matrix / 64.0)
+    total = 0.0
+    for i in range(60_000):
+        total += i * 0.5
+    assert total > 0
+    return 1
+
+
+def rate(work: Callable[[], int], seconds: float = SECONDS) -> float:
+    """Return the units per second of a function that does some and returns how many."""
+    began, done = time.perf_counter(), 0
+    while True:
+        done += work()
+        spent = time.perf_counter() - began
+        if spent >= seconds:
+            return done / spent
+
+
+def in_turns(
+    candidates: Mapping[str, Callable[[], int]], rounds: int = ROUNDS, seconds: float = SECONDS
+) -> Speeds:
+    """Return each candidate's median units per second over rounds in which all of them run once.
+
+    The reference loop is always one of them. Each runs once before, to compile and to warm up.
+    """
+    works = {REFERENCE: reference_loop, **candidates}
+    for work in works.values():
+        work()
+    samples: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            samples[name].append(rate(work, seconds))
+    return {name: statistics.median(values) for name, values in samples.items()}
+
+
+class JaxPeer:
+    """A peer in another Python: each call lets it work once and returns how many units it did, 0.0 s of it ours."""
+
+    def __init__(self, *arguments: str) -> None:
+        script = Path(__file__).with_name("peer_jax.py")
+        self._process = subprocess.Popen(
+            [JAX_PYTHON, str(script), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.environ.get("BENCH_JAX_PATH", "")},
+        )
+
+    def __call__(self) -> int:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print("go", file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        if not answer:
+            msg = "the peer in BENCH_JAX_PYTHON ended; its error stands above"
+            raise RuntimeError(msg)
+        return int(answer)
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=30)
+
+
+def moved(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
+    """Say which speeds changed by more than MOVED against the baseline, both as ratios to the reference loop."""
+    lines = []
+    for name, row in now.items():
+        old = before.get(name)
+        if old is None:
+            lines.append(f"new: {name}")
+            continue
+        change = row["per_reference"] / old["per_reference"] - 1.0
+        if abs(change) > MOVED:
+            lines.append(f"{'faster' if change > 0 else 'SLOWER'} by {100 * abs(change):.0f} %: {name}")
+    return lines
+
+
+def table(rows: Mapping[str, Any], notes: list[str]) -> str:
+    """Return all speeds as one table: what, units/s, per reference loop, and beside the peers."""
+    lines = [f"{'what':<58} {'per s':>12} {'per ref.':>10}  beside"]
+    for name, row in rows.items():
+        beside = ", ".join(f"{ratio:.2f} x {peer}" for peer, ratio in row.get("beside", {}).items())
+        lines.append(f"{name:<58} {row['per_s']:>12,.0f} {row['per_reference']:>10,.1f}  {beside}")
+    return "\n".join([*lines, *(f"not measured: {note}" for note in notes)])
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a baseline; an empty one where there is none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"speeds": {}}

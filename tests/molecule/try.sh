@@ -1,0 +1,17 @@
+#!/bin/bash
+# Try one role: its scenario's whole sequence, into a log; close with one line, after the log's end when it failed.
+#   tests/molecule/try.sh ROLE
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+role=$1 log=$PWD/../.cache/image/logs/$1.log
+mkdir -p "$(dirname "$log")"
+F1TENTH_TEST_IMAGE=$(python image/rootfs.py) || exit 1
+export F1TENTH_TEST_IMAGE
+begun=$SECONDS
+if molecule --base-config molecule/base.yml test -s "$role" >"$log" 2>&1; then
+    echo "molecule $role: passed in $((SECONDS - begun)) s; behaviour: $(grep -oE '[0-9]+ passed in' "$log" | cut -d' ' -f1 | paste -sd+) tests"
+else
+    tail -n 80 "$log"
+    echo "molecule $role: FAILED after $((SECONDS - begun)) s; the whole log is .cache/image/logs/$role.log"
+    exit 1
+fi

@@ -1,0 +1,310 @@
+"""The trainer killed at random instants, again and again, ends in the same bits as one that was left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from tests.servers import CREDENTIALS, Bucket, fresh_bucket
+from training import layout
+from training.agents.codec import decode
+from training.config import AwsSettings
+from training.store import documents
+from training.store.checkpoint import load
+from training.store.opening import open_store
+from training.store.storage import Storage
+
+RUN = "killed"
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+SAMPLE, FULL = 4, 200
+# One life in so many is `python -m training train` in a process of its own, with all its imports.
+OWN_PROCESS = 10
+IMPORT_S = 5.0
+
+SETTINGS = {
+    "env.tracks": "[generated-1]",
+    "env.max_episode_s": 3.0,
+    "env.scan_noise_m": 0.01,
+    "sac.net_arch": "[16, 16]",
+    "sac.batch_size": 16,
+    "sac.buffer_size": 1000,
+    "sac.learning_starts": 100,
+    "evaluation.starts": 1,
+    "evaluation.tracks": "[]",
+    "training.report": "false",
+    "training.run_name": RUN,
+    "tensorboard.graph": "false",
+}
+
+
+class Case(NamedTuple):
+    """A kind of run: environments, steps between rounds of updates, updates in a round; how long, how often saved."""
+
+    num_envs: int
+    train_freq: int
+    gradient_steps: int
+    total: int
+    every: int
+
+    @property
+    def updates_per_step(self) -> float:
+        return self.gradient_steps / (self.train_freq * self.num_envs)
+
+    def arguments(self) -> list[str]:
+        values = {
+            **SETTINGS,
+            "env.num_envs": self.num_envs,
+            "sac.train_freq": self.train_freq,
+            "sac.gradient_steps": self.gradient_steps,
+            "training.total_timesteps": self.total,
+            "training.save_frequency": self.every,
+            "evaluation.frequency": self.total // 3,
+        }
+        return [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
+
+
+CASES = (
+    Case(1, 1, 1, 400, 40),  # an update a step
+    Case(16, 1, 16, 640, 80),
+    Case(1, 4, 1, 600, 60),  # fewer
+    Case(16, 2, 2, 3200, 320),
+)
+
+
+class Place(NamedTuple):
+    """A store, as the command line and as we see it."""
+
+    options: list[str]
+    storage: Storage
+    env: Mapping[str, str]
+
+
+def directory(path: Path) -> Place:
+    return Place(["--store", str(path)], open_store(str(path)), {})
+
+
+def on_weed(bucket: Bucket, scratch: Path) -> Place:
+    options = ["--store", bucket.url, "--set", f"aws.endpoints.s3={bucket.endpoint}"]
+    aws: AwsSettings = bucket.aws
+    env = {**CREDENTIALS, "STATE_DIRECTORY": str(scratch)}
+    return Place([*options, "--set", "aws.aws_region=us-east-1"], open_store(bucket.url, aws), env)
+
+
+class Nursery:
+    """Start trainers, let them live for so much processor time, kill them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "trainers.log"
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.trainer_nursery"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+    @property
+    def used_s(self) -> float:
+        """Return the processor time of all trainers that have ended."""
+        fields = (
+            Path(f"/proc/{self._process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        )
+        return (int(fields[13]) + int(fields[14])) * TICK_S
+
+    def tail(self) -> str:
+        """Return the last words of the trainers."""
+        return self.log.read_text()[-3000:]
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+    def live(self, arguments: list[str], env: Mapping[str, str], *, cpu_s: float | None) -> int:
+        """Run a forked trainer, SIGKILL it after so much processor time of its own; return its wait status."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        order = {"arguments": arguments, "env": dict(env), "log": str(self.log)}
+        self._process.stdin.write(json.dumps(order) + "\n")
+        kill_after(int(self._process.stdout.readline()), cpu_s)
+        return int(self._process.stdout.readline())
+
+    def live_alone(self, arguments: list[str], env: Mapping[str, str], *, cpu_s: float | None) -> int:
+        """Do the same with a process that begins as a user's does."""
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "training", *arguments],
+                env={**os.environ, **env},
+                stdout=log,
+                stderr=log,
+            )
+            kill_after(process.pid, cpu_s)
+            code = process.wait()
+        return -code if code < 0 else code << 8
+
+
+def kill_after(pid: int, cpu_s: float | None) -> None:
+    """Kill a process once it has used so much processor time: the instant does not depend on what else runs."""
+    while cpu_s is not None and (used := used_s(pid)) is not None:
+        if used >= cpu_s:
+            os.kill(pid, signal.SIGKILL)
+            return
+        time.sleep(TICK_S)  # polling a process that ends
+
+
+def used_s(pid: int) -> float | None:
+    """Return the processor time of a process, None once it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    except FileNotFoundError:
+        return None
+    return None if fields[0] in "ZX" else (int(fields[11]) + int(fields[12])) * TICK_S
+
+
+@pytest.fixture
+def nursery(tmp_path: Path) -> Iterator[Nursery]:
+    made = Nursery(tmp_path)
+    yield made
+    made.close()
+
+
+def order(case: Case, place: Place) -> list[str]:
+    """Return the arguments that begin a run, or go on with it: what a user would type."""
+    exists = any(True for _ in place.storage.list(layout.config_key(RUN)))
+    if exists:
+        return ["train", "--resume", RUN, *place.options]
+    return ["train", *case.arguments(), *place.options]
+
+
+def everything(storage: Storage) -> tuple[dict[str, np.ndarray[Any, Any]], str]:
+    """Return all arrays of the final checkpoint, and its JSON state as text."""
+    checkpoint = load(storage, RUN, "sac")
+    arrays = {
+        f"{name}/{part}": array
+        for name in checkpoint.manifest.members
+        for part, array in decode(checkpoint.read(name), what=name).items()
+    }
+    for ref, data in checkpoint.read_segments("agent0"):
+        for part, array in decode(data, what="segment").items():
+            arrays[f"{ref.first}-{ref.last}/{part}"] = array
+    learned = {
+        "step": checkpoint.step,
+        **{name: checkpoint.meta[name] for name in ("learner", "keeper", "laps")},
+    }
+    return arrays, json.dumps(learned, sort_keys=True)
+
+
+def left_alone(case: Case, place: Place, nursery: Nursery) -> float:
+    """Train without a kill; return the processor time that it took, s."""
+    before = nursery.used_s
+    status = nursery.live(order(case, place), place.env, cpu_s=None)
+    assert status == 0, nursery.tail()
+    return nursery.used_s - before
+
+
+class Storm(NamedTuple):
+    """What came of a run that was killed."""
+
+    kills: int
+    alone: int  # of them, in a process of its own
+    steps: list[int]  # of the newest checkpoint after each kill
+
+
+def storm(
+    case: Case, place: Place, nursery: Nursery, generator: random.Random, *, most: int, life_s: float
+) -> Storm:
+    """Kill a run at random instants of its lives until it ends, or after `most` kills let it end."""
+    kills, alone, steps = 0, 0, []
+    while kills <= most:
+        own = generator.random() < 1 / OWN_PROCESS
+        # A life is start, claim, restore; then steps, saves, evaluations; then choice, last save, laps.
+        early = generator.random() < 0.2
+        cpu_s = life_s * (generator.uniform(0.0, 0.25) if early else generator.uniform(0.25, 0.8))
+        live = nursery.live_alone if own else nursery.live
+        limit_s = cpu_s + (IMPORT_S if own else 0.0)
+        status = live(order(case, place), place.env, cpu_s=limit_s if kills < most else None)
+        if status == 0:
+            return Storm(kills, alone, steps)
+        assert status == signal.SIGKILL, nursery.tail()
+        kills, alone = kills + 1, alone + own
+        steps.append(newest_step(place.storage))
+    raise AssertionError(f"{kills} kills and no end: {steps}\n{nursery.tail()}")
+
+
+def compare(whole: Place, killed: Place) -> int:
+    """Hold a killed run's end beside that of one left alone; return how many arrays are equal: all."""
+    arrays, learned = everything(whole.storage)
+    theirs, also_learned = everything(killed.storage)
+    assert arrays.keys() == theirs.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, theirs[name], err_msg=name)
+    assert learned == also_learned
+    status = documents.read_status(killed.storage, RUN)
+    assert status is not None
+    assert status.state == "done"
+    assert any(True for _ in killed.storage.list(f"runs/{RUN}/models/sac/"))
+    return len(arrays)
+
+
+def newest_step(storage: Storage) -> int:
+    names = [layout.parse_checkpoint(entry.key).step for entry in storage.list(f"runs/{RUN}/checkpoints/0")]
+    return max(names, default=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [CASES[0], CASES[3]], ids=["1-environment", "16-environments"])
+def test_a_trainer_killed_a_few_times_ends_as_if_it_never_was(
+    case: Case, tmp_path: Path, nursery: Nursery
+) -> None:
+    """Every array of the final checkpoint, and all that it says of the learner, is the same to the last bit."""
+    whole, killed = directory(tmp_path / "whole"), directory(tmp_path / "killed")
+    life_s = left_alone(case, whole, nursery)
+    storm(case, killed, nursery, random.Random(4), most=SAMPLE, life_s=life_s)
+    assert compare(whole, killed) > 20
+
+
+@pytest.mark.torture
+@pytest.mark.usefixtures("credentials")
+def test_trainers_killed_two_hundred_times_end_as_if_they_never_were(
+    tmp_path: Path, nursery: Nursery, weed_server: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """1 and 16 environments, an update a step and fewer, in a directory and on seaweedfs."""
+    generator = random.Random(5)
+    wholes = [directory(tmp_path / f"whole-{number}") for number in range(len(CASES))]
+    lives_s = [left_alone(case, place, nursery) for case, place in zip(CASES, wholes, strict=True)]
+    rows: dict[tuple[str, Case], list[int]] = {}
+    kills = number = 0
+    while kills < FULL:
+        which, on_s3 = number % len(CASES), number // len(CASES) % 2 == 1
+        folder = tmp_path / f"killed-{number}"
+        place = on_weed(fresh_bucket(weed_server), folder) if on_s3 else directory(folder)
+        most = min(20, FULL - kills)
+        came = storm(CASES[which], place, nursery, generator, most=most, life_s=lives_s[which])
+        compare(wholes[which], place)
+        row = rows.setdefault(("seaweedfs" if on_s3 else "directory", CASES[which]), [0, 0, 0])
+        for index, count in enumerate((1, came.kills, came.alone)):
+            row[index] += count
+        kills, number = kills + came.kills, number + 1
+    with capsys.disabled():
+        for (kind, case), (runs, killed, alone) in rows.items():
+            sys.stdout.write(
+                f"\n  {kind:10} {case.num_envs:2} environments, {case.updates_per_step:.3g} updates a step: "
+                f"{killed:3} kills ({alone} of processes of their own) in {runs} runs, {runs} equal"
+            )
+        sys.stdout.write(
+            f"\n{kills} SIGKILLs of the trainer: {number} of {number} runs equal to those left alone\n"
+        )

@@ -1,0 +1,108 @@
+"""What a launch makes on AWS: role, launch template, fleet. Each may be made again after an interrupted start."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from training.cloud import documents, look, machine
+from training.cloud.api import Cloud
+from training.cloud.machine import Launch
+from training.cloud.problems import Absent, CloudError, Present, Unanswered
+from training.cloud.scope import Scope
+
+# EC2 shows what was just made only after some seconds.
+FLEET_SHOWS_S = 10.0
+
+
+def make_role(cloud: Cloud, scope: Scope, run: str) -> bool:
+    """Make the run's role and instance profile, as far as they are missing; tell whether something was made."""
+    role = documents.create_role(scope, run)
+    profile = documents.create_instance_profile(scope, run)
+    name = role["RoleName"]
+    made = _unless_present(
+        cloud,
+        "create_role",
+        {**role, "AssumeRolePolicyDocument": json.dumps(role["AssumeRolePolicyDocument"])},
+    )
+    cloud.call("iam", "attach_role_policy", RoleName=name, PolicyArn=scope.policy_arn)
+    made |= _unless_present(cloud, "create_instance_profile", profile)
+    try:
+        cloud.call("iam", "add_role_to_instance_profile", InstanceProfileName=name, RoleName=name)
+    except CloudError:
+        held = cloud.call("iam", "get_instance_profile", InstanceProfileName=name)["InstanceProfile"]["Roles"]
+        if [row["RoleName"] for row in held] != [name]:
+            raise
+    return made
+
+
+def make_template(cloud: Cloud, scope: Scope, launch: Launch) -> tuple[str, int]:
+    """Make the launch template of a launch and return its id and version; one of an interrupted start is made anew."""
+    request = machine.launch_template(scope, cloud.aws, launch)
+    name = request["LaunchTemplateName"]
+    try:
+        made = cloud.call("ec2", "create_launch_template", **request)["LaunchTemplate"]
+    except Present:
+        # No fleet uses it: it may carry an older end date.
+        delete_template(cloud, name)
+        made = cloud.call(
+            "ec2",
+            "create_launch_template",
+            **{**request, "ClientToken": f"{request['ClientToken'][:32]}-again"},
+        )["LaunchTemplate"]
+    return made["LaunchTemplateId"], int(made["LatestVersionNumber"])
+
+
+def delete_template(cloud: Cloud, name: str) -> None:
+    """Delete a launch template, if it is there."""
+    try:
+        cloud.call("ec2", "delete_launch_template", LaunchTemplateName=name)
+    except Absent:
+        return
+
+
+def make_fleet(cloud: Cloud, scope: Scope, launch: Launch, template_id: str, version: int) -> str:
+    """Make the fleet and return its id. After a lost reply it looks before it asks again: one run, one fleet."""
+    request = machine.fleet_request(scope, launch, template_id, version)
+    for _ in range(4):
+        try:
+            return str(cloud.call("ec2", "create_fleet", repeat_unknown=False, **request)["FleetId"])
+        except Unanswered as error:
+            if error.refused:
+                raise
+            last: CloudError = error
+            found = look.fleet_of(cloud, scope, launch.run)
+            if found is not None:
+                return str(found["FleetId"])
+            cloud.say(f"  {error.message}; no fleet came of it: asking again")
+            cloud.clock.sleep(2.0)
+        except CloudError as error:
+            if error.code != "IdempotentParameterMismatch":
+                raise
+            last = error
+            request = {**request, "ClientToken": _another_token(cloud, scope, launch)}
+    raise last
+
+
+def _another_token(cloud: Cloud, scope: Scope, launch: Launch) -> str:
+    """Return a token for a fleet whose first one is spent, by a start that was interrupted or a run that was removed.
+
+    Raises CloudError if that start did make a fleet, which may take AWS some seconds to show.
+    """
+    cloud.say("  AWS remembers an earlier start of this run: looking for its fleet")
+    cloud.clock.sleep(FLEET_SHOWS_S)
+    found = look.fleet_of(cloud, scope, launch.run)
+    if found is not None:
+        raise CloudError(
+            f"an earlier start of run {launch.run} has made {found['FleetId']}",
+            next_step=f"End it: ./launch.py stop {launch.run} --now; then: ./launch.py train --resume {launch.run}",
+        )
+    return machine.client_token(scope, launch, f"{launch.valid_until}")
+
+
+def _unless_present(cloud: Cloud, operation: str, request: dict[str, Any]) -> bool:
+    try:
+        cloud.call("iam", operation, **request)
+    except Present:
+        return False
+    return True
