@@ -116,25 +116,32 @@ def evaluate(
     raise typer.Exit(commands.evaluate(run, store=store, aws=aws, tracks=tracks, laps=laps, as_json=json))
 
 
+Racer = "RUN, RUN@STEP, RUN:AGENT, or a driver: pure_pursuit, follow_the_gap, racing_line."
+
+
 @app.command()
 def race(
-    run_a: Annotated[str, typer.Argument(metavar="RUN_A")],
-    run_b: Annotated[str, typer.Argument(metavar="RUN_B")],
+    run_a: Annotated[str, typer.Argument(metavar="RUN_A", help=Racer)],
+    run_b: Annotated[str, typer.Argument(metavar="RUN_B", help="The same.")],
     *,
     track: Annotated[
-        str | None, typer.Option(metavar="TRACK", help="A name, generated-SEED or a map yaml.")
+        str | None,
+        typer.Option(
+            metavar="TRACK", help="A name, generated-SEED or a map yaml. Default: one RUN_A has not seen."
+        ),
     ] = None,
     races: Annotated[int, typer.Option(min=1, max=10_000, help="Races; the starting order alternates.")] = 20,
+    laps: Annotated[int, typer.Option(min=1, max=100, help="Laps of each race.")] = 2,
     store: Store = ".",
     config: ConfigFile = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
-    """Race the kept policies of two runs against each other."""
+    """Race two policies, or a policy and a driver: wins, overtakes, collisions at fault, laps."""
     from training.report import commands
 
     aws = _settings(config).aws
     raise typer.Exit(
-        commands.race(run_a, run_b, store=store, aws=aws, track=track, races=races, as_json=json)
+        commands.race((run_a, run_b), store=store, aws=aws, track=track, races=races, laps=laps, as_json=json)
     )
 
 

@@ -269,3 +269,47 @@ def laps_table(title: str, rows: Sequence[LapRow], console: Console | None = Non
     console.print()
     console.print(Text(title, style="bold"))
     console.print(table)
+
+
+class RaceRow(NamedTuple):
+    """How one contestant fared in its races; NaN where it never finished."""
+
+    name: str
+    races: int
+    wins: int
+    win_low: float  # 95 % interval of the share of races won
+    win_high: float
+    finished: int
+    overtakes: int
+    at_fault: int
+    hit: int
+    wall: int
+    laps: float
+    mean_finish_s: float
+
+
+def races_table(title: str, rows: Sequence[RaceRow], console: Console | None = None) -> None:
+    """Print how each contestant fared; its races that ended in a crash are at fault or at a wall."""
+    if console is None:
+        console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("", overflow="ellipsis", min_width=14)
+    headings = ("wins", "95 %", "finished", "overtakes", "at fault", "hit", "wall", "laps", "mean s")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
+    for row in rows:
+        table.add_row(
+            row.name,
+            f"{row.wins}/{row.races}",
+            f"{100 * row.win_low:.0f}–{100 * row.win_high:.0f} %",
+            f"{row.finished}",
+            f"{row.overtakes}",
+            f"{row.at_fault}",
+            f"{row.hit}",
+            f"{row.wall}",
+            f"{row.laps:.1f}",
+            number(row.mean_finish_s, ".2f"),
+        )
+    console.print()
+    console.print(Text(title, style="bold"))
+    console.print(table)

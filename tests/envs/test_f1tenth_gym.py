@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.config import EnvSettings
+from training.config import EnvSettings, RaceSettings
+from training.envs.batch import RaceBatch
 from training.envs.f1tenth_gym import F1TenthGymWorld
 from training.envs.race import Race
 from training.errors import ConfigurationError
@@ -295,3 +296,52 @@ def test_settings_that_the_package_cannot_follow_are_refused(
 ) -> None:
     with pytest.raises(ConfigurationError, match=said):
         F1TenthGymWorld(FULL.model_copy(update=change), tracks)
+
+
+@needs_package
+@pytest.mark.parametrize("after_crash", ["out", "restart"])
+def test_races_of_several_cars_mean_the_same_on_both_backends(tracks: list[Track], after_crash: str) -> None:
+    """Crashes, faults, who is out and the standings are those of our own f1tenth_gym profile, action for action."""
+    rules = RaceSettings(after_crash=after_crash)
+    ours = EnvSettings(beams=1080, profile="f1tenth_gym", num_envs=2, race=rules, random_starts=False)
+    batches = [
+        RaceBatch(settings, tracks, 3, seed=1)
+        for settings in (ours, ours.model_copy(update={"backend": "f1tenth_gym"}))
+    ]
+    for batch in batches:
+        batch.reset()
+    rng = np.random.default_rng(0)
+    crashes = 0
+    for k in range(60):
+        actions = np.stack([rng.uniform(-0.3, 0.3, (2, 3)), rng.uniform(-0.9, 0.2, (2, 3))], axis=-1)
+        one, other = (batch.step(actions) for batch in batches)
+        np.testing.assert_array_equal(one.terminated, other.terminated, err_msg=f"decision {k}")
+        np.testing.assert_array_equal(one.active, other.active)
+        np.testing.assert_array_equal(one.restarted, other.restarted)
+        np.testing.assert_allclose(one.rewards, other.rewards, atol=1e-5)
+        np.testing.assert_allclose(one.observations, other.observations, atol=1e-5)
+        assert [row[2]["race"]["at_fault"] for row in one.episodes] == [
+            row[2]["race"]["at_fault"] for row in other.episodes
+        ]
+        crashes += int(one.terminated.sum())
+    assert crashes > 3
+
+
+@needs_package
+def test_a_saved_race_with_cars_that_are_out_goes_on_exactly(tracks: list[Track]) -> None:
+    settings = EnvSettings(beams=20, backend="f1tenth_gym", num_envs=2, random_starts=False)
+    one, two = (RaceBatch(settings, tracks, 3, seed=1) for _ in range(2))
+    one.reset()
+    two.reset()
+    rng = np.random.default_rng(0)
+
+    def act() -> Array:
+        return np.stack([rng.uniform(-0.3, 0.3, (2, 3)), rng.uniform(-0.9, 0.2, (2, 3))], axis=-1)
+
+    while not (one.race.world.out.any() and one.active.any()):
+        one.step(act())
+    two.load_state_dict(one.state_dict())
+    for _ in range(20):
+        actions = act()
+        for a, b in zip(one.step(actions)[:-1], two.step(actions)[:-1], strict=True):
+            np.testing.assert_array_equal(a, b)

@@ -1,4 +1,4 @@
-"""`evaluate`, `report` and `race` as a user types them."""
+"""`evaluate` and `report` as a user types them."""
 
 from __future__ import annotations
 
@@ -74,12 +74,6 @@ def test_an_unknown_run_ends_with_64_and_the_runs_there_are(
 def test_an_unknown_track_ends_with_65(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "good", "--track", "nowhere"]) == 65
     assert "no track called 'nowhere'" in capsys.readouterr().err
-
-
-@pytest.mark.usefixtures("store")
-def test_racing_two_runs_is_refused_with_what_to_do_instead(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["race", "good", "better"]) == 64
-    assert "python -m training evaluate good" in capsys.readouterr().err
 
 
 def test_a_run_in_a_bucket_is_evaluated_from_there(

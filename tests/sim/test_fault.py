@@ -73,14 +73,14 @@ def test_fault_is_judged_when_the_cars_first_touch_not_when_the_step_ends():
     """A fast car goes right through a slow one within a step of ten physics steps: it still hit it from behind."""
     corridor = Track.from_occupancy(np.ones((40, 300), dtype=bool), 0.1, (0.0, 0.0, 0.0))
     world = World(corridor, 1, 2, beams=20)
-    world.reset(np.array([[[2.0, 2.0, 0.0], [8.0, 2.1, 0.0]]]))
+    world.reset(np.array([[[2.0, 2.0, 0.0], [7.6, 2.1, 0.0]]]))
     for _ in range(15):
         world.step([[[0.0, 12.0], [0.0, 0.0]]], 10)
         if world.collisions.any():
             assert world.collision_idx.tolist() == [[1, 0]]
             assert world.at_fault.tolist() == [[True, False]]
             assert world.contact_part.tolist() == [[FRONT, REAR]]
-            assert world.states[0, 0, X] > 8.0, "the step ended before the cars were through each other"
+            assert world.states[0, 0, X] > 7.6, "the step ended before the cars were through each other"
             return
     pytest.fail("the fast car never reached the standing one")
 

@@ -164,11 +164,7 @@ class Race:
 
     def commands_of(self, actions: Array) -> Array:
         """Return the commands (E, N, 2), rad and m/s, that actions in [-1, 1] stand for."""
-        low, high = self.settings.min_speed_mps, self.settings.speed_cap_mps
-        commands = np.empty_like(actions)
-        commands[..., 0] = actions[..., 0] * self.vehicle.s_max
-        commands[..., 1] = low + (actions[..., 1] + 1.0) * (0.5 * (high - low))
-        return commands
+        return commands_of(self.settings, actions)
 
     def actions_of(self, commands: Array) -> Array:
         """Return the actions in [-1, 1] that stand for commands (E, N, 2), clipped where they go beyond."""
@@ -254,6 +250,15 @@ class Race:
                 poses[e, n] = restart_pose(self.settings, track, arc_m, np.array(taken_m), self._rng[e])
                 taken_m.append(track.project(poses[e, n, :2])[0])
         return poses
+
+
+def commands_of(settings: EnvSettings, actions: Array) -> Array:
+    """Return the commands (..., 2), steering rad and speed m/s, that actions in [-1, 1] stand for under settings."""
+    low, high = settings.min_speed_mps, settings.speed_cap_mps
+    commands = np.empty_like(actions)
+    commands[..., 0] = actions[..., 0] * Vehicle().s_max
+    commands[..., 1] = low + (actions[..., 1] + 1.0) * (0.5 * (high - low))
+    return commands
 
 
 def make_world(settings: EnvSettings, tracks: Sequence[Track], num_cars: int, seed: int) -> World:

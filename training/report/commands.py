@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from training import layout
-from training.display import laps_table
-from training.errors import UsageError
+from training.config import Config
+from training.display import RaceRow, laps_table, races_table
+from training.envs.opponents import DRIVERS
 from training.report.closing import lap_row
 from training.report.collect import POLICY, courses_of, drive, tally
-from training.report.loading import newest_run, policy_of
+from training.report.contestants import contestants_of, parse
+from training.report.loading import config_of, newest_run, policy_of
+from training.report.race_table import table
+from training.report.races import race_all
+from training.sim import Track
 from training.store.opening import open_store
 
 if TYPE_CHECKING:
@@ -22,6 +28,7 @@ if TYPE_CHECKING:
     from training.config import AwsSettings
     from training.report.collect import Tally
     from training.report.loading import LoadedRun
+    from training.store.storage import Storage
 
 
 def evaluate(  # noqa: PLR0913 - the command line's options
@@ -72,14 +79,40 @@ def report(run: str | None, *, store: str, aws: AwsSettings) -> int:
 
 
 def race(  # noqa: PLR0913 - the command line's options
-    run_a: str, run_b: str, *, store: str, aws: AwsSettings, track: str | None, races: int, as_json: bool
+    specs: tuple[str, str],
+    *,
+    store: str,
+    aws: AwsSettings,
+    track: str | None,
+    races: int,
+    laps: int,
+    as_json: bool,
 ) -> int:
-    """Refuse: races between runs come with training of several cars."""
-    del store, aws, track, races, as_json
-    raise UsageError(
-        f"this version cannot race {run_a} against {run_b} yet",
-        next_step=f"Compare their laps: python -m training evaluate {run_a}, then {run_b}.",
-    )
+    """Race two runs, policies or built-in drivers against each other on one track; print how they fared.
+
+    track: a name or path; without one the first that was kept from the training of the first run. Raises UsageError
+    for what cannot race, TrackError for a broken track.
+    """
+    contestants = contestants_of(open_store(store, aws), specs)
+    course = Track.load(track or _unseen_track(open_store(store, aws), specs))
+    results = race_all(contestants, [(0, 1)] * races, course, laps=laps)
+    rows = table([one.name for one in contestants], results)
+    if as_json:
+        found = {"track": course.name, "races": races, "laps": laps}
+        typer.echo(json.dumps({**found, "contestants": [row.to_json_dict() for row in rows]}))
+        return 0
+    shown = [RaceRow(**{**row._asdict(), "mean_finish_s": row.mean_finish_s or math.nan}) for row in rows]
+    races_table(f"{races} races of {laps} lap{'s' * (laps > 1)} on {course.name}, from standing", shown)
+    nobody = races - sum(row.wins for row in rows)
+    if nobody:
+        typer.echo(f"{nobody} race{'s' * (nobody > 1)} ended without a winner: nobody finished.")
+    return 0
+
+
+def _unseen_track(storage: Storage, specs: tuple[str, ...]) -> str:
+    runs = [spec for spec in specs if spec not in DRIVERS]
+    config = config_of(storage, parse(runs[0]).run) if runs else Config()
+    return next(iter((*config.evaluation.tracks, *config.env.tracks)))
 
 
 def _name(agent: LoadedRun) -> str:

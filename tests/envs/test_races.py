@@ -1,0 +1,249 @@
+"""Several cars in one race: both faces agree step for step, crashed cars go, standings and faults are told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from training.config import EnvSettings, RaceSettings, RewardSettings
+from training.envs.batch import RaceBatch
+from training.envs.grid import RESTART_GAP_M, grid_capacity
+from training.envs.parallel_env import RaceParallelEnv
+from training.envs.race import Race
+from training.errors import ConfigurationError
+from training.sim import Track, Vehicle
+from training.sim.params import SPEED
+
+CARS = 3
+
+
+@pytest.fixture(scope="module")
+def track() -> Track:
+    return Track.generate(5)
+
+
+def settings(after_crash: str = "out", **changes) -> EnvSettings:
+    race = RaceSettings(after_crash=after_crash, **changes.pop("race", {}))
+    reward = RewardSettings(overtake=2.0, hit=-1.0)
+    plain = EnvSettings(num_envs=1, max_episode_s=6.0, scan_noise_m=0.02, reward=reward)
+    return plain.model_copy(update={"race": race, **changes})
+
+
+def lively(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Random actions that keep cars moving, so that they meet."""
+    return np.stack([rng.uniform(-0.4, 0.4, shape), rng.uniform(-0.9, 0.4, shape)], axis=-1)
+
+
+@pytest.mark.parametrize("after_crash", ["out", "restart"])
+def test_the_batch_and_pettingzoo_agree_step_for_step(track, after_crash):
+    """600 random decisions, noise, crashes and new races included: equal observations, rewards, ends, infos."""
+    chosen = settings(after_crash)
+    batch, parallel = RaceBatch(chosen, [track], CARS, seed=7), RaceParallelEnv(CARS, chosen, track)
+    rng = np.random.default_rng(0)
+    seen, _ = parallel.reset(seed=7)
+    np.testing.assert_array_equal(batch.reset()[0], [seen[f"car_{n}"] for n in range(CARS)])
+    crashes = races = 0
+    for _ in range(600):
+        np.testing.assert_array_equal(batch.active[0], [f"car_{n}" in parallel.agents for n in range(CARS)])
+        actions = lively(rng, (1, CARS))
+        step = batch.step(actions)
+        seen, rewards, ends, cuts, infos = parallel.step(
+            {name: actions[0, int(name[-1])] for name in parallel.agents}
+        )
+        for name, observation in seen.items():
+            n = int(name[-1])
+            assert rewards[name] == pytest.approx(step.rewards[0, n], rel=1e-6)
+            assert infos[name]["crashed"] == step.terminated[0, n]
+            assert ends[name] == (step.terminated[0, n] and after_crash == "out")
+            if not (step.restarted[0] and infos[name]["crashed"]):
+                assert cuts[name] == step.truncated[0, n]
+            last = infos[name].get("terminal_observation", observation)
+            np.testing.assert_array_equal(step.next_observations[0, n], last)
+            if not step.restarted[0]:
+                np.testing.assert_array_equal(step.observations[0, n], observation)
+            crashes += infos[name]["crashed"]
+        assert step.restarted[0] == (not parallel.agents)
+        if step.restarted[0]:
+            races += 1
+            seen, _ = parallel.reset()
+            np.testing.assert_array_equal(step.observations[0], [seen[f"car_{n}"] for n in range(CARS)])
+    assert crashes > 10
+    assert races > 3
+
+
+def test_many_races_equal_single_ones(track):
+    """Environment e of a batch drives as it would alone, whatever the others do."""
+    chosen = settings()
+    batch = Race(chosen, [track], 5, CARS, seed=3)
+    poses = np.array([[track.pose_at(20.0 * e + 1.5 * n) for n in range(CARS)] for e in range(5)])
+    batch.reset(poses=poses)
+    alone = Race(chosen, [track], 1, CARS, seed=3 + 4)
+    alone.reset(poses=poses[4:])
+    rng = np.random.default_rng(1)
+    for _ in range(60):
+        actions = lively(rng, (5, CARS))
+        one, many = alone.step(actions[4:]), batch.step(actions)
+        np.testing.assert_array_equal(one.observations[0], many.observations[4])
+        np.testing.assert_array_equal(one.rewards[0], many.rewards[4])
+        alone.clear_crashed(one)
+        batch.clear_crashed(many)
+
+
+@pytest.mark.parametrize("after_crash", ["out", "restart"])
+def test_the_same_seed_repeats_and_a_saved_batch_goes_on_exactly(track, after_crash):
+    """state_dict carries who is out, standings, sums and counted cars: 300 steps later all is equal."""
+    chosen = settings(after_crash, num_envs=4)
+    one, two, same = (RaceBatch(chosen, [track], CARS, seed=1) for _ in range(3))
+    for batch in (one, two, same):
+        batch.reset()
+    one.counted[:, 0] = same.counted[:, 0] = False
+    rng = np.random.default_rng(0)
+    for _ in range(80):
+        actions = lively(rng, (4, CARS))
+        for a, b in zip(one.step(actions), same.step(actions), strict=True):
+            assert_same(a, b)
+    two.load_state_dict(one.state_dict())
+    for _ in range(300):
+        actions = lively(rng, (4, CARS))
+        for a, b in zip(one.step(actions), two.step(actions), strict=True):
+            assert_same(a, b)
+
+
+def assert_same(a, b) -> None:
+    if isinstance(a, list):
+        assert repr(a) == repr(b)
+    else:
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_crashed_car_leaves_the_track_and_the_others_race_on(track):
+    """Car 0 turns into the wall: its episode ends, the car behind drives through where it stood."""
+    batch = RaceBatch(settings(scan_noise_m=0.0, max_episode_s=60.0), [track], 2)
+    batch.reset()
+    batch.race.reset(poses=np.array([[track.pose_at(8.0), track.pose_at(2.0)]]))
+    ended = None
+    for k in range(40):
+        steer_along = follow(batch.race, 1)
+        step = batch.step(np.array([[[1.0, 0.0], steer_along]]))
+        if ended is None and step.terminated[0, 0]:
+            ended = k
+            assert not step.restarted.any()
+            assert [(e, n) for e, n, _ in step.episodes] == [(0, 0)]
+            assert step.episodes[0][2]["race"]["wall"]
+        elif ended is not None:
+            assert not step.active[0, 0]
+            assert step.rewards[0, 0] == 0.0
+            assert step.active[0, 1]
+            assert not step.terminated.any()
+    assert ended is not None
+    assert batch.race.world.arc_m[0, 1] > 12.0
+    assert not batch.active[0, 0]
+
+
+def test_a_crashed_car_restarts_clear_of_the_others_with_an_episode_of_its_own(track):
+    batch = RaceBatch(settings("restart", max_episode_s=60.0, num_envs=4), [track], CARS)
+    batch.reset()
+    rng = np.random.default_rng(2)
+    restarts = 0
+    for _ in range(200):
+        step = batch.step(lively(rng, (4, CARS)))
+        for e, n in np.argwhere(step.terminated & ~step.restarted[:, None]):
+            restarts += 1
+            world = batch.race.world
+            assert batch.active[e, n]
+            assert world.progress_m[e, n] == 0.0
+            assert world.states[e, n, SPEED] == 0.0
+            others = np.delete(world.arc_m[e], n) - world.arc_m[e, n]
+            apart = np.abs((others + track.length_m / 2) % track.length_m - track.length_m / 2)
+            assert apart.min() > RESTART_GAP_M - 0.5
+            assert not np.array_equal(step.observations[e, n], step.next_observations[e, n])
+    assert restarts > 20
+
+
+def test_a_victim_races_on_unless_the_settings_say_otherwise(track):
+    """Run into from behind: the one behind is at fault, pays and is out; the one in front pays only `hit`."""
+    for victims_race_on in (True, False):
+        chosen = settings(scan_noise_m=0.0, race={"victims_race_on": victims_race_on})
+        batch = RaceBatch(chosen, [track], 2)
+        batch.reset()
+        batch.race.reset(poses=np.array([[track.pose_at(3.0), track.pose_at(4.5)]]))
+        for _ in range(20):
+            slow = follow(batch.race, 1)
+            slow[1] = -1.0
+            fast = follow(batch.race, 0)
+            fast[1] = 1.0
+            step = batch.step(np.array([[fast, slow]]))
+            if step.terminated.any():
+                break
+        assert step.terminated[0].tolist() == [True, not victims_race_on]
+        (_, n, figures), *others = step.episodes
+        assert (n, figures["collided"], figures["race"]["at_fault"]) == (0, True, True)
+        assert figures["terms"]["collision"] == chosen.reward.collision
+        if not victims_race_on:
+            (_, _, victim) = others[0]
+            assert not victim["race"]["at_fault"]
+            assert victim["race"]["hit"] == 1
+            assert victim["terms"]["hit"] == chosen.reward.hit
+
+
+def test_overtakes_positions_and_gaps_are_those_of_the_track(track):
+    """A fast car passes a slow one beside it: one overtake, places swapped, gaps as along the centreline."""
+    batch = RaceBatch(settings(scan_noise_m=0.0, max_episode_s=60.0), [track], 2)
+    batch.reset()
+    race = batch.race
+    race.reset(poses=np.array([[track.pose_at(3.0, -0.35), track.pose_at(5.0, 0.35)]]))
+    assert race.standings.position.tolist() == [[2, 1]]
+    assert race.standings.gap_ahead_m[0, 0] == pytest.approx(2.0, abs=0.2)
+    for _ in range(40):
+        fast, slow = follow(race, 0, -0.35), follow(race, 1, 0.35)
+        fast[1], slow[1] = -0.3, -0.9
+        step = batch.step(np.array([[fast, slow]]))
+        assert not step.terminated.any()
+        if race.standings.overtakes.any():
+            break
+    assert race.standings.overtakes.tolist() == [[1, 0]]
+    assert race.standings.overtaken.tolist() == [[0, 1]]
+    assert race.standings.position.tolist() == [[1, 2]]
+    lead = race.world.arc_m[0, 0] - race.world.arc_m[0, 1]
+    assert lead > Vehicle().length
+    assert race.standings.gap_behind_m[0, 0] == pytest.approx(lead)
+    assert race.standings.gap_to_leader_m[0, 1] == pytest.approx(lead, abs=0.05)
+
+
+def test_an_uncounted_car_does_not_keep_a_race_going(track):
+    """A league race ends with its learners: when the counted car crashes, the other's episode is truncated."""
+    batch = RaceBatch(settings(max_episode_s=60.0), [track], 2)
+    batch.reset()
+    batch.counted[0, 1] = False
+    batch.race.reset(poses=np.array([[track.pose_at(8.0), track.pose_at(2.0)]]))
+    for _ in range(40):
+        step = batch.step(np.array([[[1.0, 0.0], follow(batch.race, 1)]]))
+        if step.terminated[0, 0]:
+            assert step.restarted[0]
+            assert step.truncated[0, 1]
+            assert batch.active.all()
+            return
+    pytest.fail("full lock, and no wall in 4 s")
+
+
+def test_the_grid_fits_the_track_or_the_number_and_its_limit_are_named():
+    """As many cars as the grid holds start clear of each other and of the walls; one more is refused."""
+    short = Track.generate(3, length_m=40.0)
+    limit = grid_capacity(short, 2.0)
+    race = Race(settings(num_envs=4), [short], 4, limit, seed=0)
+    for _ in range(5):
+        race.reset()
+        outcome = race.step(np.tile([0.0, -1.0], (4, limit, 1)))
+        assert not outcome.contacts.hit.any()
+    with pytest.raises(ConfigurationError, match=rf"num_agents = {limit + 1}: .* holds at most {limit} cars"):
+        Race(settings(), [short], 1, limit + 1)
+
+
+def follow(race: Race, n: int, lateral_m: float = 0.0) -> np.ndarray:
+    """Return an action that keeps car n along the centreline at a moderate speed."""
+    track, world = race.world.tracks[0], race.world
+    x, y, _, _, yaw, _, _ = world.states[0, n]
+    to_x, to_y, _ = track.pose_at(float(world.arc_m[0, n]) + 1.0, lateral_m)
+    bearing = np.arctan2(to_y - y, to_x - x) - yaw
+    steer = np.arctan(2 * 0.33 * np.sin(bearing) / np.hypot(to_x - x, to_y - y))
+    return race.actions_of(np.array([[[steer, 3.0]]]))[0, 0]

@@ -1,0 +1,167 @@
+"""Races between policies and drivers: as typed, and their figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.report.runs import QUICK, driver_by_hand, make_run, straight_on
+from training import layout
+from training.__main__ import main
+from training.config import EnvSettings, load_config
+from training.envs.opponents import make_driver
+from training.errors import UsageError
+from training.report.contestants import driver, parse
+from training.report.race_table import beaten, elo, table, wilson
+from training.report.races import Contestant, pairings, race_all
+from training.sim import Track
+from training.store.opening import open_store
+
+
+@pytest.fixture(scope="module")
+def track() -> Track:
+    return Track.generate(1, length_m=60.0)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    make_run(open_store("."), "good")
+    make_run(open_store("."), "bad", policy=straight_on(load_config(None, QUICK, "local")))
+    return tmp_path
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:
+    assert main(["race", *arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.usefixtures("store")
+def test_a_policy_that_laps_beats_one_that_drives_straight_into_the_wall(capsys) -> None:
+    """All races won, the interval excludes chance, the loser's ends are at walls, laps are counted."""
+    found = said(capsys, "good", "bad", "--track", "generated-1-l60", "--races", "6", "--laps", "1")
+    good, bad = found["contestants"]
+    assert (found["races"], found["laps"], found["track"]) == (6, 1, "generated-1-l60")
+    assert (good["name"], good["wins"], good["finished"], good["win_rate"]) == ("good", 6, 6, 1.0)
+    assert good["win_low"] > 0.5
+    assert good["laps"] >= 6.0
+    assert 5.0 < good["mean_finish_s"] < 30.0
+    assert (bad["wins"], bad["finished"], bad["mean_finish_s"]) == (0, 0, None)
+    assert bad["wall"] + bad["at_fault"] == 6
+
+
+@pytest.mark.usefixtures("store")
+def test_a_driver_by_name_races_a_run_and_the_table_says_how(capsys) -> None:
+    track = ("--track", "generated-1-l60", "--races", "2", "--laps", "1")
+    assert main(["race", "pure_pursuit", "bad", *track]) == 0
+    text = capsys.readouterr().out
+    assert "2 races of 1 lap on generated-1-l60" in text
+    assert "2/2" in text
+    assert "at fault" in text
+
+
+@pytest.mark.usefixtures("store")
+def test_the_policy_of_a_step_is_raced_by_run_at_step(capsys) -> None:
+    storage = open_store(".")
+    config = load_config(None, QUICK, "local")
+    for step, policy in ((1_000, straight_on(config)), (2_000, driver_by_hand(config))):
+        storage.put(layout.policy_key("good", 0, step), policy.encode())
+    track = ("--track", "generated-1-l60", "--races", "2", "--laps", "1")
+    early, late = said(capsys, "good@1000", "good@2000", *track)["contestants"]
+    assert (early["name"], early["wins"], late["name"], late["wins"]) == ("good@1000", 0, "good@2000", 2)
+    assert main(["race", "good@1500", "bad"]) == 64
+    assert "no policy of agent 0 at step 1500; there are: 1000, 2000" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("good", "worse"), "no run called 'worse'"),
+        (("good", "good@"), "'good@' names nobody to race"),
+        (("good", "good@12"), "no policy of agent 0 at step 12; there are: none"),
+        (("good", "bad", "--track", "nowhere"), "nowhere"),
+    ],
+)
+@pytest.mark.usefixtures("store")
+def test_who_cannot_race_is_named_with_the_next_step(capsys, arguments, told) -> None:
+    assert main(["race", *arguments]) in {64, 65}
+    assert told in capsys.readouterr().err
+
+
+def test_runs_of_different_physics_or_beams_are_refused_with_the_values(track) -> None:
+    mind = make_driver("pure_pursuit")
+    one = Contestant("one", EnvSettings(beams=1000), mind)
+    other = Contestant("other", EnvSettings(beams=1080), mind)
+    with pytest.raises(UsageError, match=r"env\.beams of 1000 and 1080"):
+        race_all([one, other], [(0, 1)], track)
+    reference = Contestant("reference", EnvSettings(profile="f1tenth_gym"), mind)
+    with pytest.raises(
+        UsageError, match=r"env\.profile differs: training for one, f1tenth_gym for reference"
+    ):
+        race_all([one, reference], [(0, 1)], track)
+
+
+def test_the_same_races_come_out_the_same_and_everyone_leads_the_grid_equally_often(track) -> None:
+    field = [driver("pure_pursuit", EnvSettings()), driver("follow_the_gap", EnvSettings(beams=39))]
+    first, again = (race_all(field, [(0, 1)] * 4, track, laps=1) for _ in range(2))
+    assert [race.entries for race in first] == [race.entries for race in again]
+    assert sorted(race.entries[0].start for race in first) == [1, 1, 2, 2]
+    for race in first:
+        assert sorted(entry.position for entry in race.entries) == [1, 2]
+        assert sum(entry.won for entry in race.entries) <= 1
+
+
+def test_a_driver_races_alike_whatever_the_others_see_and_how_often_they_decide(track) -> None:
+    """Pure pursuit at 10 Hz finishes in the same time beside a car at 25 Hz with a finer scan, far behind it."""
+    times = []
+    for seeing in (EnvSettings(), EnvSettings(action_repeat=4, beams=72)):
+        slow = Contestant("slow", seeing, make_driver("pure_pursuit", 1.5))
+        (first, second) = race_all([driver("pure_pursuit", EnvSettings()), slow], [(0, 1)], track, laps=1)[
+            0
+        ].entries
+        assert (first.start, first.won) == (1, True)
+        assert second.finish_s > 30.0
+        times.append(first.finish_s)
+    # The moment of the finish is interpolated within a step, which is 0.1 s beside the one and 0.02 s beside the other.
+    assert times[0] == pytest.approx(times[1], abs=0.01)
+
+
+def test_names_are_read_as_they_are_meant() -> None:
+    assert parse("run") == ("run", None, None)
+    assert parse("run@50_000") == ("run", 50_000, None)
+    assert parse("run:2") == ("run", None, 2)
+    assert parse("run@7:0") == ("run", 7, 0)
+
+
+def test_the_interval_is_wilsons() -> None:
+    """Values of Newcombe 1998, table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29."""
+    for (wins, races), (low, high) in {
+        (81, 263): (0.2553, 0.3662),
+        (15, 148): (0.0624, 0.1605),
+        (0, 20): (0.0, 0.1611),
+        (1, 29): (0.0061, 0.1718),
+    }.items():
+        assert wilson(wins, races) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_ratings_order_by_strength_and_predict_the_share_of_wins() -> None:
+    """Nine of ten is 400 * log10(9) points, give or take the half win that is added each way."""
+    wins = np.array([[0.0, 900.0], [100.0, 0.0]])
+    ratings = elo(wins)
+    assert ratings.mean() == pytest.approx(1000.0)
+    assert ratings[0] - ratings[1] == pytest.approx(400 * np.log10(9), rel=0.01)
+    chain = np.array([[0, 5, 9], [5, 0, 8], [1, 2, 0]], dtype=float)
+    assert elo(chain)[2] == elo(chain).min()
+
+
+def test_tables_count_what_happened(track) -> None:
+    field = [driver("racing_line", EnvSettings()), driver("pure_pursuit", EnvSettings())]
+    results = race_all(field, pairings(2, 4), track, laps=1)
+    rows = table(["line", "pursuit"], results)
+    assert [row.races for row in rows] == [4, 4]
+    assert rows[0].wins + rows[1].wins == sum(any(e.won for e in race.entries) for race in results)
+    assert beaten(2, results).sum() == 4.0
+    assert rows[0].overtakes == sum(race.entries[0].overtakes for race in results)
