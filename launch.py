@@ -28,8 +28,10 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Train on AWS spot capacity: one command, a budget that holds, and nothing left behind.",
-    epilog="Every command may be repeated. Exit codes: 0 done, 1 AWS or the run says no, 2 a wrong word or setting.",
+    epilog="Every command may be repeated. Exit codes: 0 done, 1 AWS or the run says no, 2 a wrong word or setting, "
+    "130 Ctrl-C.",
 )
+INTERRUPTED = 130
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run, as `train` and `list` print it.")]
 ConfigFile = Annotated[
@@ -265,11 +267,12 @@ def prune(
     delete: Delete = False,
     config: ConfigFile = None,
     sets: Sets = None,
+    json: Json = False,
 ) -> None:
     """Remove from the store what no kept checkpoint of a run needs."""
     from training.cloud import commands
 
-    raise typer.Exit(commands.prune(site_of(config, sets), run, keep=keep, delete=delete))
+    commands.prune(site_of(config, sets), run, commands.Manner(json=json), keep=keep, delete=delete)
 
 
 # --- reaching a machine ---
@@ -314,14 +317,13 @@ def cost(run: Run, *, config: ConfigFile = None, sets: Sets = None, json: Json =
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command and return the exit code: 0 done, 1 the world's answer, 2 the user's words."""
+    """Run a command and return the exit code: 0 done, 1 the world's answer, 2 the user's words, 130 Ctrl-C."""
     try:
         app(sys.argv[1:] if arguments is None else arguments, prog_name="./launch.py")
     except SystemExit as exit_:
+        if exit_.code == INTERRUPTED:  # typer makes this of a KeyboardInterrupt, without a word
+            print("\ninterrupted. Runs go on; what is half-made now: ./launch.py gc", file=sys.stderr)
         return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
-    except KeyboardInterrupt:
-        print("\nstopped here. What is half-made now: ./launch.py gc", file=sys.stderr)
-        return 1
     except TrainingError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if _is_the_users(error) else 1

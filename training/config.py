@@ -444,7 +444,7 @@ class Config(Section):
 PRESETS: Mapping[Preset, Mapping[str, object]] = {
     "local": {
         "training.total_timesteps": 300_000,
-        "training.max_minutes": 3.0,
+        "training.max_minutes": 2.0,
         "sac.net_arch": [100, 100],
     },
     "cloud": {},

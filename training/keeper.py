@@ -2,6 +2,7 @@
 
 Training keeps changing a policy that already laps, often for the worse. What is kept is chosen by laps, not by the
 last reward, and from the training tracks alone: the tracks of the report's "unseen" rows take no part in the choice.
+Of those that complete all laps the steadiest is kept: the one that still does with its actions disturbed.
 """
 
 from __future__ import annotations
@@ -18,13 +19,19 @@ if TYPE_CHECKING:
 
     from training.agents.multi_agent import MultiAgentSAC
     from training.config import Config
+    from training.envs.race import Race
+    from training.report.evaluation import Controller
     from training.sim import Track
 
 # Candidates for the final choice; its starts are fresh, so luck in one evaluation does not decide.
-CANDIDATES = 3
+CANDIDATES = 4
 # Starts a track in the first, quick look; only a policy that completes them all is looked at in full.
 QUICK_STARTS = 1
 FINAL_SEED = 7_000_000
+# Most policies near the speed cap complete a few dozen laps; what they can spare shows under a hand that shakes.
+# Standard deviation, of actions in [-1, 1]: .03 rad of steering. Policies that complete 400 of 400 unseen drives still
+# complete 91 to 100 % of them at .06, those that fail at 1 % 91 to 99 %; at .15 the good ones fail too.
+DISTURBANCE = 0.08
 
 
 class Keeper:
@@ -56,13 +63,22 @@ class Keeper:
         drives = self._drive(policy, QUICK_STARTS, seed=step)
         if all(d.completed for d in drives):
             drives = self._drive(policy, self._starts(), seed=step + 1)
-        self._consider(_rated(policy, step, drives))
+            disturbed = self._drive(disturb(policy, step), self._starts(), seed=step + 2)
+            self._consider(_rated(policy, step, drives, disturbed))
+        else:
+            self._consider(_rated(policy, step, drives))
         return figures(drives)
 
     def choose(self) -> Kept | None:
         """Drive every candidate from fresh starts and put the best first; call once, at the end of training."""
+        starts = self._config.evaluation.starts
         rated = [
-            _rated(kept.policy, kept.step, self._drive(kept.policy, self._starts(), seed=FINAL_SEED))
+            _rated(
+                kept.policy,
+                kept.step,
+                self._drive(kept.policy, starts, seed=FINAL_SEED),
+                self._drive(disturb(kept.policy, FINAL_SEED), starts, seed=FINAL_SEED + 1),
+            )
             for kept in self.candidates
         ]
         self.candidates = sorted(rated, key=lambda kept: kept.score, reverse=True)
@@ -92,9 +108,9 @@ class Keeper:
     def _starts(self) -> int:
         return max(self._config.evaluation.starts // 3, QUICK_STARTS)
 
-    def _drive(self, policy: Policy, starts: int, seed: int) -> list[Drive]:
+    def _drive(self, controller: Controller, starts: int, seed: int) -> list[Drive]:
         return evaluate(
-            policy,
+            controller,
             self._config.env,
             self._tracks,
             starts=starts,
@@ -106,10 +122,22 @@ class Keeper:
         self.candidates = sorted([*self.candidates, kept], key=lambda k: k.score, reverse=True)[:CANDIDATES]
 
 
-def _rated(policy: Policy, step: int, drives: Sequence[Drive]) -> Kept:
+def disturb(policy: Policy, seed: int) -> Controller:
+    """Return the policy with a hand that shakes, the same way for the same seed."""
+    rng = np.random.default_rng([seed, 2])
+
+    def shaking(race: Race, observations: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        actions = policy(race, observations)
+        return actions + DISTURBANCE * rng.standard_normal(actions.shape)
+
+    return shaking
+
+
+def _rated(policy: Policy, step: int, drives: Sequence[Drive], disturbed: Sequence[Drive] = ()) -> Kept:
     completed = [d for d in drives if d.completed]
     speed = float(np.mean([d.mean_speed_mps for d in completed])) if completed else 0.0
-    return Kept(policy, step, len(completed), len(drives), speed)
+    steady = sum(d.completed for d in disturbed) / max(len(disturbed), 1)
+    return Kept(policy, step, len(completed), len(drives), speed, steady)
 
 
 def figures(drives: Sequence[Drive]) -> dict[str, float]:

@@ -84,7 +84,7 @@ class Account(NamedTuple):
             text=True,
             check=False,
             env=environment,
-            timeout=120,
+            timeout=300,
         )
 
     def launch_json(self, *arguments: str) -> Any:

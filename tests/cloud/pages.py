@@ -40,7 +40,7 @@ COMMANDS = """\
 # Commands of the launcher
 
 Written from `launch.py` by `python -m tests.cloud.pages`. Every command may be repeated. Exit codes: 0 done, 1 AWS or
-the run says no, 2 a wrong word or setting. Settings: `config.example.yaml`.
+the run says no, 2 a wrong word or setting, 130 Ctrl-C. Settings: `config.example.yaml`.
 """
 
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from datetime import datetime, timedelta, timezone
 
 import pytest
 
 from tests.cloud.amazon import ROOT, Account
+from tests.cloud.front import Answer, Front, refusal
 from tests.servers import CREDENTIALS
 from training import layout
-from training.cloud import ending, look
+from training.cloud import ending, look, setup
 from training.cloud.intent import read_intent
 from training.store import documents
-from training.store.manifest import fresh_nonce
+from training.store.checkpoint import Contents, claim
+from training.store.manifest import Owner, fresh_nonce
 
 HALF_AN_HOUR = timedelta(minutes=30)
 
@@ -130,6 +134,26 @@ def test_prices_and_ways_to_a_machine_are_shown(account: Account) -> None:
     assert "7007" in board
 
 
+def test_prune_says_what_would_go_and_removes_it_when_told_to(account: Account) -> None:
+    setup.apply(setup.plan(account.cloud, account.scope), lambda _: None)
+    store = account.storage
+    documents.set_status(store, "race", "stopped")
+    lineage = claim(store, "race", "sac", 1, owner=Owner())
+    for step in (10, 20, 30):
+        lineage.commit(step, Contents({"learner": b"x" * step}, (), {}))
+        time.sleep(1.1)  # S3 dates objects by the second, and what is as old as a kept checkpoint stays
+    told = account.launch("prune", "race").stdout
+    assert "are kept: 30, 20" in told
+    assert "./launch.py prune race --delete" in told
+    planned = account.launch_json("prune", "race")
+    assert (planned["kept_steps"], planned["removed"]) == ([20, 30], False)
+    done = account.launch_json("prune", "race", "--delete")
+    assert done["objects"] == planned["objects"]
+    assert len(done["objects"]) == 2, "its member and its manifest"
+    left = [entry.key for entry in store.list("runs/race/checkpoints/")]
+    assert not set(left) & set(done["objects"])
+
+
 def test_help_answers_without_loading_aws_or_torch() -> None:
     loaded = "[m for m in ('torch', 'boto3', 'pydantic') if m in sys.modules]"
     script = f"import sys, launch; launch.main(['--help']); print({loaded})"
@@ -193,6 +217,40 @@ def make(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, check=False, env={**env, **environment}
     )
+
+
+# --- Ctrl-C ---
+INTERRUPTIBLE = """
+import signal, sys, launch
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
+sys.exit(launch.main(sys.argv[1:]))
+"""
+
+
+def test_ctrl_c_in_a_launch_names_gc_which_finds_what_is_there(account: Account) -> None:
+    setup.apply(setup.plan(account.cloud, account.scope), lambda _: None)
+    account.bake()
+    with Front(account.endpoint) as behind:
+        account._replace(endpoint=behind.url).write_config()
+        command = [sys.executable, "-c", INTERRUPTIBLE, "train", "--name", "race", "--yes"]
+        env = {**os.environ, **CREDENTIALS, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(account.folder)}
+        with subprocess.Popen(
+            command, cwd=account.folder, env=env, stderr=subprocess.PIPE, text=True
+        ) as process:
+
+            def interrupt(_: str) -> Answer:
+                process.send_signal(signal.SIGINT)
+                return refusal("InternalError", "the answer comes too late", 500)
+
+            behind.answers["CreateFleet"] = interrupt
+            _, told = process.communicate(timeout=300)
+    assert process.returncode == 130
+    assert told.endswith("interrupted. Runs go on; what is half-made now: ./launch.py gc\n")
+    account.write_config()
+    found = {leak["kind"] for leak in account.launch_json("gc")}
+    assert found == {"half-made run", "launch template", "role", "instance profile"}
+    assert account.launch("gc", "--delete", "--yes").returncode == 0
+    assert account.launch("gc").stdout == "0 found\n"
 
 
 # --- bad input; more of it in test_bad_input.py ---

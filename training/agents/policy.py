@@ -57,11 +57,12 @@ class Kept(NamedTuple):
     completed: int  # starts that ended in a completed drive
     starts: int
     mean_speed_mps: float  # over completed drives
+    steady: float = 0.0  # share of drives completed while its actions were disturbed
 
     @property
-    def score(self) -> tuple[float, float]:
-        """Order policies: first by completion, then by speed."""
-        return self.completed / max(self.starts, 1), self.mean_speed_mps
+    def score(self) -> tuple[float, float, float]:
+        """Order policies: by completion, then by steadiness to a hundredth, then by speed."""
+        return self.completed / max(self.starts, 1), round(self.steady, 2), self.mean_speed_mps
 
     def __str__(self) -> str:
         """Return one phrase for people."""

@@ -29,7 +29,7 @@ from training.cloud.site import Site
 from training.errors import UsageError
 from training.store.documents import set_status
 from training.store.opening import open_store
-from training.store.prune import prune as prune_run
+from training.store.prune import make_plan, sweep
 
 MAX_KEEP_S = 4 * 3600
 
@@ -290,10 +290,29 @@ def fetch(site: Site, run: str, out: Path, manner: Manner, *, latest: bool) -> N
         print("\n".join(str(path) for path in files))
 
 
-def prune(site: Site, run: str, *, keep: int, delete: bool) -> int:
-    """Prune a run's store."""
+def prune(site: Site, run: str, manner: Manner, *, keep: int, delete: bool) -> None:
+    """Prune a run's store, or say what would go."""
     _known(site, run)
-    return prune_run(run, store=site.scope.store, keep=keep, dry_run=not delete, aws=site.config.aws)
+    storage = site.storage
+    plan = make_plan(storage, run, keep, read_all=False)
+    if delete:
+        sweep(storage, plan)
+    if manner.json:
+        show(
+            {
+                "run": run,
+                "kept_steps": sorted(ref.step for ref in plan.kept),
+                "objects": [entry.key for entry in plan.doomed],
+                "bytes": sum(entry.size for entry in plan.doomed),
+                "notes": plan.notes,
+                "removed": delete,
+            }
+        )
+        return
+    for line in plan.describe():
+        print(line)
+    if plan.doomed:
+        print("removed" if delete else f"nothing was removed. Do it: ./launch.py prune {run} --delete")
 
 
 # --- reaching a machine ---
