@@ -170,9 +170,10 @@ class Boundary:
         self._parts.display.update(progress)
         if time.monotonic() - self._notified_at >= 1.0:
             self._notified_at = time.monotonic()
+            kept = "; ".join(agent.kept for agent in progress.agents)
             notify(
                 "WATCHDOG=1",
-                f"STATUS=step {progress.step:,}, {progress.steps_per_s:.0f} steps/s, kept {progress.kept}",
+                f"STATUS=step {progress.step:,}, {progress.steps_per_s:.0f} steps/s, kept {kept}",
             )
 
     def _log(self, now: float) -> None:

@@ -96,9 +96,9 @@ def several(agents: int, mode: str, **changes: object) -> Config:
             "multi_agent.mode": mode,
             "multi_agent.league.interval": 200,
             "multi_agent.league.pool_size": 2,
-            "sac.buffer_size": 800,
+            "sac.buffer_size": 1000,
             "sac.learning_starts": 100,
-            "guide.timesteps": 700,
+            "guide.timesteps": 1000,
             **changes,
         },
     )
@@ -190,7 +190,7 @@ def test_resumed_equals_uninterrupted(tmp_path, uninterrupted, kind, part):
 )
 def test_several_agents_resume_exactly(tmp_path, agents, mode):
     """Networks, replay and generators of every agent, the pool and who drives what: all as without the break."""
-    config, total = several(agents, mode), 1000 if mode != "shared" else 1000 * agents
+    config, total = several(agents, mode), 1400 if mode != "shared" else 1400 * agents
     whole = begin(config, tmp_path / "whole")
     whole.train_to(total)
     first = begin(config, tmp_path / "cut")
