@@ -14,6 +14,7 @@ from training.agents import replay_segments, state
 from training.agents.codec import decode
 from training.agents.multi_agent import MultiAgentSAC
 from training.agents.replay import CompactReplay
+from training.callbacks import Episodes
 from training.config import Config, load_config
 from training.envs.batch import RaceBatch
 from training.errors import DataError
@@ -30,6 +31,7 @@ RUN = "exact"
 class Session(NamedTuple):
     parts: Parts
     saver: Saver
+    episodes: list[Episodes]  # of each agent
 
     def train_to(self, steps: int) -> None:
         """Train to the first boundary at or after so many timesteps."""
@@ -46,7 +48,7 @@ class Session(NamedTuple):
         learner.learn(10**6)
 
     def save(self) -> None:
-        self.saver.finish({})
+        self.saver.finish({"episodes": [own.state() for own in self.episodes]})
         self.saver.close()
 
     def everything(self) -> dict[str, Any]:
@@ -62,6 +64,7 @@ class Session(NamedTuple):
             own = {**captured.arrays, **kept, **{f"replay.{name}": array for name, array in rows.items()}}
             own |= {"meta": captured.meta, "kept_meta": kept_meta}
             found |= {f"{layout.agent_name(number)}.{name}": value for name, value in own.items()}
+        found["episodes"] = [own.state() for own in self.episodes]
         return found
 
 
@@ -114,9 +117,12 @@ def begin(config: Config, store: Path, *, resume: bool = False) -> Session:
     storage = open_store(str(store))
     lineage = claim(storage, RUN, config.training.training_type, attempt=2 if resume else 1)
     saver = Saver(parts, lineage, config, say=pytest.fail)
+    episodes = [Episodes() for _ in learner.agents]
+    learner.on_episode = lambda number, figures: episodes[number].note(figures)
     if resume:
-        saver.restore(lineage.load())
-    return Session(parts, saver)
+        for own, held in zip(episodes, saver.restore(lineage.load())["episodes"], strict=True):
+            own.load_state(held)
+    return Session(parts, saver, episodes)
 
 
 def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
