@@ -62,10 +62,10 @@ check: lint ## Style, types, import contracts and the quick tests: under 3 minut
 # The parts of `make test`: a part that fails keeps no other from running. Those of CONTAINER_TESTS boot systemd in
 # containers; where that cannot be done, they are skipped with the reason.
 TESTS := lint lint-ansible pytest
-CONTAINER_TESTS := molecule ami-rehearsal
+CONTAINER_TESTS := molecule
 
 .PHONY: test
-test: $(if $(shell sh tests/image/lacks.sh),,system-packages) ## Prove it all: style, every test, the roles, the bake (as root on Debian 12; says what it skips)
+test: $(if $(shell sh tests/image/lacks.sh),,system-packages) ## Prove it all: style, every test, the roles (as root on Debian 12; says what it skips)
 	@MAKE='$(MAKE)' tests/parts.sh $(TESTS) -- $(CONTAINER_TESTS)
 
 .PHONY: pytest
@@ -93,6 +93,7 @@ clean: ## Remove caches; .venv and runs/ stay
 	find training tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 include ansible/image.mk
+include tests/rehearsal/rehearsal.mk
 
 # --- the virtual environment ---
 .venv/.stamp-venv:

@@ -1,12 +1,13 @@
 """A metadata service as EC2's, for tests and the rehearsal: tokens with a life time, 401, scripted notices, a record.
 
-Run by itself (`python tests/fake_imds.py ADDRESS:PORT STATE.json`) it serves what the JSON file says at each request,
-so that a script can change it while an instance looks.
+Run by itself (`python tests/fake_imds.py ADDRESS:PORT STATE.json LOG`) it serves what the JSON file says at each
+request, so that a script can change it while an instance looks, and adds each request to the log.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import sys
 import threading
@@ -15,16 +16,24 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+# cloud-init asks by the date of a version of the tree, everybody else for the latest.
+_VERSION = re.compile(r"^/(latest|[0-9]{4}-[0-9]{2}-[0-9]{2})/")
+
 
 class FakeImds(ThreadingHTTPServer):
     """Serve `paths` (below /latest/) to whoever shows a token; `log` keeps every request."""
 
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int] = ("127.0.0.1", 0), state_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int] = ("127.0.0.1", 0),
+        state_file: Path | None = None,
+        log_file: Path | None = None,
+    ) -> None:
         super().__init__(address, _Handler)
         self.paths: dict[str, str] = {}
-        self.state_file = state_file
+        self.state_file, self.log_file = state_file, log_file
         self.tokens: dict[str, float] = {}
         self.ttl_limit_s = 21_600.0
         self.broken = 0  # answer 500 to so many requests
@@ -46,6 +55,11 @@ class FakeImds(ThreadingHTTPServer):
         if self.state_file is None:
             return self.paths
         return {str(k): str(v) for k, v in json.loads(self.state_file.read_text()).items()}
+
+    def note(self, request: str, status: int) -> None:
+        if self.log_file is not None:
+            with self.log_file.open("a", encoding="utf-8") as log:
+                log.write(f"{time.strftime('%H:%M:%S')} {status} {request}\n")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -73,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif time.monotonic() >= until:
             self._answer(401, "")
         else:
-            text = self.server.served().get(self.path.removeprefix("/latest/").rstrip("/"))
+            text = self.server.served().get(_VERSION.sub("", self.path).rstrip("/"))
             self._answer(404 if text is None else 200, text or "")
 
     def _sound(self) -> bool:
@@ -81,6 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self.server.broken < 0
 
     def _answer(self, status: int, text: str) -> None:
+        self.server.note(f"{self.command} {self.path}", status)
         data = text.encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
@@ -93,4 +108,4 @@ class _Handler(BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     host, port = sys.argv[1].rsplit(":", 1)
-    FakeImds((host, int(port)), Path(sys.argv[2])).serve_forever()
+    FakeImds((host, int(port)), Path(sys.argv[2]), Path(sys.argv[3])).serve_forever()

@@ -147,15 +147,14 @@ def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session")
-def weed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Run seaweedfs with its S3 gateway for the session (about 20 s to start); yield its address."""
-    folder = tmp_path_factory.mktemp("weed")
-    weed = Path(sys.executable).with_name("weed")
+@contextlib.contextmanager
+def weed(folder: Path) -> Iterator[str]:
+    """Run seaweedfs with its S3 gateway (about 20 s to start) for a `with` block; yield its address."""
+    program = Path(sys.executable).with_name("weed")
     # Its gRPC ports lie 10,000 above the HTTP ones.
     ports = {name: free_port(also_above=10_000) for name in ("master", "volume", "filer", "s3")}
     command = [
-        str(weed),
+        str(program),
         "server",
         "-s3",
         f"-dir={folder}",
@@ -178,6 +177,13 @@ def weed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield url
     finally:
         shutil.rmtree(folder, ignore_errors=True)  # hundreds of megabytes that nobody looks at again
+
+
+@pytest.fixture(scope="session")
+def weed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run seaweedfs for the session; yield its address."""
+    with weed(tmp_path_factory.mktemp("weed")) as url:
+        yield url
 
 
 @pytest.fixture

@@ -109,13 +109,9 @@ class RewardSettings(Section):
 
     progress: float = setting(1.0, "per metre driven forward along the centre line", ge=-1000, le=1000)
     trajectory: float = setting(0.0, "closeness to a pure-pursuit action, 0 to 1 a step", ge=-1000, le=1000)
-    collision: float = setting(
-        -5.0, "once, when the car hits a wall, or another car by its own fault", ge=-1000, le=1000
-    )
+    collision: float = setting(-5.0, "once, when it hits a wall or, by fault, a car", ge=-1000, le=1000)
     hit: float = setting(0.0, "when another car hits it without its fault", ge=-1000, le=1000)
-    overtake: float = setting(
-        0.0, "per place won in a race; each place lost costs as much", ge=-1000, le=1000
-    )
+    overtake: float = setting(0.0, "per place won in a race; a place lost costs it", ge=-1000, le=1000)
     steering_smoothness: float = setting(
         0.0, "per full change of steering between decisions (negative: smoother)", ge=-1000, le=1000
     )
@@ -138,12 +134,9 @@ class RaceSettings(Section):
     """What holds where several cars share a track."""
 
     after_crash: Literal["out", "restart"] = setting(
-        "out",
-        "a crashed car is out until the race begins anew, or starts again elsewhere; the others race on",
+        "out", "who crashes is out until the race begins anew, or starts again elsewhere"
     )
-    victims_race_on: bool = setting(
-        True, "a car that is hit without its fault races on; else its episode ends as by a crash"
-    )
+    victims_race_on: bool = setting(True, "a car hit without its fault races on; else it has crashed too")
     grid_spacing_m: float = setting(2.0, "from car to car on the starting grid", ge=1, le=50)
 
 

@@ -30,6 +30,7 @@ class Account(NamedTuple):
     endpoint: str
     project: str
     folder: Path
+    s3: str = ""  # where objects lie, if elsewhere
 
     @property
     def aws(self) -> AwsSettings:
@@ -43,7 +44,7 @@ class Account(NamedTuple):
                 "project_name": self.project,
                 "availability_zones": ["us-east-1a", "us-east-1b"],
                 "instance_types": ["g4dn.xlarge", "g5.xlarge"],
-                "endpoints": dict.fromkeys(SERVICES, self.endpoint),
+                "endpoints": {**dict.fromkeys(SERVICES, self.endpoint), "s3": self.s3 or self.endpoint},
             }
         }
 
@@ -68,14 +69,6 @@ class Account(NamedTuple):
 
     def launch(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Run ./launch.py with these arguments, as a user in the project's folder would."""
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
-            **CREDENTIALS,
-            "XDG_CACHE_HOME": str(self.folder / "cache"),
-            "F1TENTH_LAUNCHER": "1",
-            "COLUMNS": "120",
-            **(env or {}),
-        }
         command = [sys.executable, str(ROOT / "launch.py"), *arguments]
         return subprocess.run(
             command,
@@ -83,9 +76,20 @@ class Account(NamedTuple):
             capture_output=True,
             text=True,
             check=False,
-            env=environment,
+            env={**self.environment, **(env or {})},
             timeout=300,
         )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return what a user's shell would give the launcher."""
+        return {
+            **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+            **CREDENTIALS,
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
+            "F1TENTH_LAUNCHER": "1",
+            "COLUMNS": "120",
+        }
 
     def launch_json(self, *arguments: str) -> Any:
         done = self.launch(*arguments, "--json")

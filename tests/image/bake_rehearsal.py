@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BAKED_ROOT = bakery.CACHE / "baked.tar"
-BAKED_IMAGE = "localhost/f1tenth-baked:latest"
+BAKED_IMAGE = rootfs.BAKED_IMAGE
 SITE = {
     "nvidia_enabled": False,
     "python_env_f1tenth_gym_source": "none",
@@ -82,7 +82,8 @@ def keep_root(container: str) -> None:
     """Export the stopped container's root for later, and keep its layers as an image."""
     rootfs.podman("stop", "--time", "5", container)
     rootfs.podman("export", "--output", str(BAKED_ROOT), container)
-    rootfs.podman("commit", "--quiet", container, BAKED_IMAGE)
+    label = f"LABEL {rootfs.TREE_LABEL}={rootfs.tree_hash()}"
+    rootfs.podman("commit", "--quiet", "--change", label, container, BAKED_IMAGE)
 
 
 def asked(bake: Bake, action: str) -> list[dict[str, Any]]:

@@ -17,6 +17,11 @@ REPOSITORY = HERE.parents[1]
 CACHE = Path(os.environ.get("F1TENTH_IMAGE_CACHE", REPOSITORY / ".cache" / "image"))
 SUITE = "bookworm"
 PACKAGES = HERE / "rootfs-packages.txt"
+BAKED_IMAGE = os.environ.get("F1TENTH_BAKED_IMAGE", "localhost/f1tenth-baked:latest")
+# On the baked image: the hash of all that it was made from, so that a rehearsal knows whether it is of this tree.
+TREE_LABEL = "f1tenth.tree"
+# The code is not among them: it comes with each run's bundle and only warms a cache here.
+BAKED_FROM = ("ansible", "packer", "requirements.txt", "tests/image/rootfs-packages.txt")
 
 
 def main() -> None:
@@ -65,6 +70,16 @@ def package_names() -> list[str]:
 def root_hash() -> str:
     """Return twelve hex digits that change with the suite or the package list."""
     return hashlib.sha256(" ".join([SUITE, *package_names()]).encode()).hexdigest()[:12]
+
+
+def tree_hash() -> str:
+    """Return the sha256 of all that a bake is made from."""
+    digest = hashlib.sha256()
+    for source in (REPOSITORY / name for name in BAKED_FROM):
+        files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
+        for path in files:
+            digest.update(f"{path.relative_to(REPOSITORY)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def podman(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -84,7 +84,15 @@ def upload(content: bytes, name: str | None = None) -> str:
     return f"s3://bucket/{key}"
 
 
+@pytest.fixture(params=["tarfile filters", "none of them"])
+def python(request: pytest.FixtureRequest, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Python of today, and one as old as Debian 12's."""
+    if request.param == "none of them":
+        monkeypatch.setattr(machine.fetch, "FILTER", {})
+
+
 @mock_aws
+@pytest.mark.usefixtures("python")
 def test_a_good_bundle_is_unpacked_with_its_times_and_started(machine: Machine) -> None:
     url = upload(bundle({"requirements.txt": REQUIREMENTS, "training/__init__.py": b""}))
     (machine.places.home / "app").mkdir()
@@ -107,14 +115,16 @@ def test_the_limits_hold_even_when_the_bundle_never_comes(machine: Machine) -> N
 
 
 @mock_aws
+@pytest.mark.usefixtures("python")
 @pytest.mark.parametrize(
     ("files", "name", "status"),
     [
         ({"requirements.txt": REQUIREMENTS}, "0" * 64, 65),
         ({"requirements.txt": b"numpy==1.0.0\n"}, None, 78),
         ({"requirements.txt": REQUIREMENTS, "../outside": b"x"}, None, 65),
+        ({"requirements.txt": REQUIREMENTS, "/outside": b"x"}, None, 65),
     ],
-    ids=["another digest", "another image", "a path that leads out"],
+    ids=["another digest", "another image", "a path that leads out", "a path from the top"],
 )
 def test_a_bundle_that_can_never_work_ends_the_fleet(
     machine: Machine, files: dict[str, bytes], name: str | None, status: int

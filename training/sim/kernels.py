@@ -406,7 +406,7 @@ def reset(
 def place(cars: Cars, atlas: Atlas, rules: Rules, poses: np.ndarray, where: np.ndarray) -> None:
     """Put single cars, where (E, N), at rest at their poses (E, N, 3) and scan from there; the others drive on."""
     num_cars, num_beams = cars.states.shape[1], cars.scans.shape[2]
-    du, dv = np.empty(num_beams), np.empty(num_beams)
+    du, dv = directions(num_beams, atlas.field)
     corners = np.empty((num_cars, 4, 2))
     for e in range(cars.states.shape[0]):
         if not where[e].any():
