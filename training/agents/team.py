@@ -1,7 +1,7 @@
 """All agents of a run in common flat tensors: explore together, learn together, one optimizer step for all.
 
 An agent's networks are stable-baselines3's modules bound to views of these tensors, so each agent stays a SAC that
-predicts and saves by itself; tests/agents/test_team.py holds every agent equal to a SAC that learns alone.
+predicts and saves by itself; tests/agents/test_update.py holds every agent equal to a SAC that learns alone.
 """
 
 from __future__ import annotations
