@@ -116,7 +116,7 @@ def evaluate(
     raise typer.Exit(commands.evaluate(run, store=store, aws=aws, tracks=tracks, laps=laps, as_json=json))
 
 
-Racer = "RUN, or a driver: pure_pursuit, follow_the_gap, racing_line."
+Racer = "RUN, RUN@STEP, RUN:AGENT, or a driver: pure_pursuit, follow_the_gap, racing_line."
 
 
 @app.command()
