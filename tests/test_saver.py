@@ -53,7 +53,7 @@ def session(
     store, said = MoodyStorage(root / "store"), []
     lineage = claim(store, RUN, TYPE, attempt=attempt)
     saver = Saver(Parts(*made.parts), lineage, config, said.append)
-    return Session(made.parts, saver), store, said
+    return Session(made.parts, saver, made.episodes), store, said
 
 
 def test_a_full_disk_stops_no_step_and_is_said_once(tmp_path):
