@@ -47,8 +47,12 @@ class Session(NamedTuple):
         learner.at_boundary = boundary
         learner.learn(10**6)
 
+    def meta(self) -> dict[str, Any]:
+        """Return what the runner puts into a checkpoint beside the learner's state, as far as a resume needs it."""
+        return {"episodes": [own.state() for own in self.episodes]}
+
     def save(self) -> None:
-        self.saver.finish({"episodes": [own.state() for own in self.episodes]})
+        self.saver.finish(self.meta())
         self.saver.close()
 
     def everything(self) -> dict[str, Any]:
@@ -64,8 +68,7 @@ class Session(NamedTuple):
             own = {**captured.arrays, **kept, **{f"replay.{name}": array for name, array in rows.items()}}
             own |= {"meta": captured.meta, "kept_meta": kept_meta}
             found |= {f"{layout.agent_name(number)}.{name}": value for name, value in own.items()}
-        found["episodes"] = [own.state() for own in self.episodes]
-        return found
+        return found | self.meta()
 
 
 def settings(num_envs: int, **changes: object) -> Config:
@@ -181,7 +184,7 @@ def test_resumed_equals_uninterrupted(tmp_path, uninterrupted, kind, part):
     first = begin(kind.config, tmp_path)
     first.train_to(int(kind.total * part))
     saved = first.everything()
-    assert first.saver.start({})
+    assert first.saver.start(first.meta())
     first.train_to(int(kind.total * (part + 0.1)))
     first.saver._running.result()
     second = begin(kind.config, tmp_path, resume=True)
