@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from training.sim import Track, Vehicle, World
-from training.sim.collision import FRONT, REAR, SIDE, boxes_overlap, fill_corners, judge_contact
+from training.sim.collision import boxes_overlap, fill_corners
+from training.sim.fault import FRONT, REAR, SIDE, judge_contact
 from training.sim.params import NUM_STATES, SLIP, SPEED, YAW, YAW_RATE, X, Y
 
 CAR = Vehicle()

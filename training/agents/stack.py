@@ -90,18 +90,25 @@ class Stack:
         """Write the weights' gradients into another stack, from the gradient (N, B, out) at the outputs."""
         gradient = gradient.to(self.compute)
         for i in range(len(self.weights) - 1, -1, -1):
-            into.weights[i].copy_(torch.bmm(gradient.transpose(1, 2), values[i]))
-            into.biases[i].copy_(torch.sum(gradient, dim=1, keepdim=True))
+            if self.compute == into.flat.dtype:
+                torch.bmm(gradient.transpose(1, 2), values[i], out=into.weights[i])
+                torch.sum(gradient, dim=1, keepdim=True, out=into.biases[i])
+            else:
+                into.weights[i].copy_(torch.bmm(gradient.transpose(1, 2), values[i]))
+                into.biases[i].copy_(torch.sum(gradient, dim=1, keepdim=True))
             if i > 0:
                 gradient = _through_relu(torch.bmm(gradient, self.weights[i].to(self.compute)), values[i])
 
-    def input_gradient(self, values: Sequence[torch.Tensor], gradient: torch.Tensor) -> torch.Tensor:
-        """Return the gradient (N, B, in) at the inputs, from the gradient (N, B, out) at the outputs."""
+    def input_gradient(
+        self, values: Sequence[torch.Tensor], gradient: torch.Tensor, last: int
+    ) -> torch.Tensor:
+        """Return the gradient (N, B, last) at the last inputs, from the gradient (N, B, out) at the outputs."""
         gradient = gradient.to(self.compute)
         for i in range(len(self.weights) - 1, 0, -1):
             gradient = _through_relu(torch.bmm(gradient, self.weights[i].to(self.compute)), values[i])
-        return torch.bmm(gradient, self.weights[0].to(self.compute)).float()
+        return torch.bmm(gradient, self.weights[0][:, :, -last:].to(self.compute)).float()
 
 
 def _through_relu(gradient: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    return torch.ops.aten.threshold_backward(gradient, value, 0)
+    """Set the gradient to 0 where a unit was at rest; in place, the products' results are nobody else's."""
+    return torch.ops.aten.threshold_backward.grad_input(gradient, value, 0, grad_input=gradient)

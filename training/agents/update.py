@@ -150,8 +150,8 @@ class SacUpdate:
         quality = self._split(critic_values[-1])
         smallest, which = quality.min(dim=1, keepdim=True)
         seed = torch.zeros_like(quality).scatter_(1, which, -1.0 / rows)
-        at_inputs = self.critic.input_gradient(critic_values, seed.view(self.critic.nets, rows, 1))
-        at_action = at_inputs[..., -actions:].view(self.agents, _CRITICS, rows, actions).sum(dim=1)
+        at_inputs = self.critic.input_gradient(critic_values, seed.view(self.critic.nets, rows, 1), actions)
+        at_action = at_inputs.view(self.agents, _CRITICS, rows, actions).sum(dim=1)
         weight = (alpha / rows)[:, None, None]
         # d log_prob / du of the squashing term -log(1 - tanh(u)^2 + epsilon); the Gaussian's own terms cancel in u.
         squash = 2.0 * sample.action * sample.slope / (sample.slope + TANH_EPSILON)

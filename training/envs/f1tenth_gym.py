@@ -23,7 +23,7 @@ import numpy as np
 from training.envs.f1tenth_package import load_package, make_scanner, make_simulator
 from training.envs.f1tenth_state import Noise, empty_state
 from training.errors import ConfigurationError
-from training.sim import Lidar, Vehicle, centerline, collision
+from training.sim import Lidar, Vehicle, centerline, collision, fault
 from training.sim.params import MAX_STEERING_DELAY, NUM_STATES, SLIP, SPEED, YAW, YAW_RATE, X, Y
 
 if TYPE_CHECKING:
@@ -280,7 +280,7 @@ class F1TenthGymWorld:
         at = self._at
         at.collisions[e, cars] = at.wall_contacts[e, cars] = at.at_fault[e, cars] = False
         at.collision_idx[e, cars] = -1
-        at.contact_part[e, cars] = collision.NO_CONTACT
+        at.contact_part[e, cars] = fault.NO_CONTACT
 
     def _judge(self, e: int, met: set[tuple[int, int]]) -> None:
         """Say whose fault the contacts of this physics step are; met: pairs that have touched before in this step."""
@@ -292,7 +292,7 @@ class F1TenthGymWorld:
         for i, j in itertools.combinations(np.flatnonzero(~at.out[e]).tolist(), 2):
             if (i, j) not in met and collision.boxes_overlap(boxes[i], boxes[j]):
                 met.add((i, j))
-                fault_i, fault_j, at.contact_part[e, i], at.contact_part[e, j] = collision.judge_contact(
+                fault_i, fault_j, at.contact_part[e, i], at.contact_part[e, j] = fault.judge_contact(
                     cars[i].state, cars[j].state, boxes[i], boxes[j]
                 )
                 at.at_fault[e, i] |= fault_i

@@ -1,9 +1,19 @@
-"""The batched F1TENTH simulator: numpy and numba alone."""
+"""The batched F1TENTH simulator: numpy and numba alone.
 
-from training.sim import compiled  # isort: skip - before any kernel is declared
-from training.sim.params import Lidar, Randomisation, Switches, Vehicle
-from training.sim.track import Track, TrackError
-from training.sim.world import World, set_threads
+The names below are looked up when they are first used: numba alone takes .4 s to import, and who asks for the simulator
+only to say what is wrong with a command does not wait for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from training.sim import compiled
+    from training.sim.params import Lidar, Randomisation, Switches, Vehicle
+    from training.sim.track import Track, TrackError
+    from training.sim.world import World, set_threads
 
 __all__ = [
     "Lidar",
@@ -16,3 +26,30 @@ __all__ = [
     "compiled",
     "set_threads",
 ]
+
+_HOMES = {
+    "Lidar": "params",
+    "Randomisation": "params",
+    "Switches": "params",
+    "Track": "track",
+    "TrackError": "track_checks",
+    "Vehicle": "params",
+    "World": "world",
+    "set_threads": "world",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name's module (PEP 562)."""
+    if name == "compiled":
+        return importlib.import_module("training.sim.compiled")
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(importlib.import_module(f"training.sim.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

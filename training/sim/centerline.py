@@ -13,8 +13,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from training.sim.compiled import inner, kernel
 
 Array = NDArray[np.float64]
 
@@ -37,7 +38,7 @@ class Curve(NamedTuple):
     length_m: float  # once round
 
 
-@njit(cache=True)
+@kernel
 def chord_lengths(points: Array) -> Array:
     """Return (n,) m: the distance from each point to the next, the last to the first."""
     n = points.shape[0]
@@ -50,7 +51,7 @@ def chord_lengths(points: Array) -> Array:
     return chords
 
 
-@njit(cache=True)
+@kernel
 def cumulative(chords: Array) -> Array:
     """Return (n,) m: the arc length at each point, from 0."""
     arc = np.empty(chords.shape[0])
@@ -61,7 +62,7 @@ def cumulative(chords: Array) -> Array:
     return arc
 
 
-@njit(cache=True)
+@kernel
 def tangents(points: Array, chords: Array) -> Array:
     """Return (n, 2): the unit tangent at each point, midway between its two chords' directions."""
     n = points.shape[0]
@@ -83,7 +84,7 @@ def tangents(points: Array, chords: Array) -> Array:
     return result
 
 
-@njit(cache=True)
+@kernel
 def curvature(points: Array, chords: Array) -> Array:
     """Return (n,) 1/m: the turn from chord to chord by length, positive to the left.
 
@@ -103,7 +104,7 @@ def curvature(points: Array, chords: Array) -> Array:
     return result
 
 
-@njit(cache=True)
+@kernel
 def _spline_bends(values: Array, chords: Array) -> Array:
     """Return (n, 2): the second derivatives of the periodic cubic spline through `values`.
 
@@ -145,7 +146,7 @@ def _spline_bends(values: Array, chords: Array) -> Array:
     return bends
 
 
-@njit(cache=True)
+@kernel
 def _spline_point(points: Array, bends: Array, chords: Array, i: int, t: float) -> tuple[float, float]:
     """Return the spline's point at the fraction t of segment i."""
     j = (i + 1) % points.shape[0]
@@ -158,7 +159,7 @@ def _spline_point(points: Array, bends: Array, chords: Array, i: int, t: float) 
     return x, y
 
 
-@njit(cache=True)
+@kernel
 def resample_closed(points: Array, count: int) -> tuple[Array, Array]:
     """Return `count` points evenly spaced along the periodic cubic spline through `points`.
 
@@ -191,7 +192,7 @@ def resample_closed(points: Array, count: int) -> tuple[Array, Array]:
     return result, position
 
 
-@njit(cache=True)
+@inner
 def _nearest_point(points: Array, x: float, y: float, first: int, count: int) -> int:
     """Return the index of the point nearest to (x, y) among `count` points from `first` on."""
     n = points.shape[0]
@@ -211,14 +212,14 @@ def _nearest_point(points: Array, x: float, y: float, first: int, count: int) ->
     return nearest
 
 
-@njit(cache=True)
+@inner
 def _ahead(curve: Curve, x: float, y: float, i: int) -> float:
     """Return how far (x, y) lies ahead of point i, along its tangent, in metres."""
     points, tangent = curve.points, curve.tangent
     return (x - points[i, 0]) * tangent[i, 0] + (y - points[i, 1]) * tangent[i, 1]
 
 
-@njit(cache=True)
+@inner
 def project(curve: Curve, x: float, y: float, hint: int) -> tuple[float, float, int]:
     """Return (arc length m, lateral offset m, point index) of the curve's place nearest to (x, y).
 
@@ -244,7 +245,7 @@ def project(curve: Curve, x: float, y: float, hint: int) -> tuple[float, float, 
     return s, lateral, i
 
 
-@njit(cache=True)
+@inner
 def _project_on_chord(curve: Curve, x: float, y: float, i: int) -> tuple[float, float]:
     """Solve (p - c(t))·T(t) = 0 on the chord from point i, where c and T are linear in t."""
     points, tangent = curve.points, curve.tangent
@@ -271,7 +272,7 @@ def _project_on_chord(curve: Curve, x: float, y: float, i: int) -> tuple[float, 
     return s, lateral
 
 
-@njit(cache=True)
+@kernel
 def project_many(curve: Curve, xy: Array) -> tuple[Array, Array]:
     """Project each row of xy (k, 2) by full search; return (k,) arc lengths and (k,) offsets, both m."""
     s = np.empty(xy.shape[0])
@@ -281,7 +282,7 @@ def project_many(curve: Curve, xy: Array) -> tuple[Array, Array]:
     return s, lateral
 
 
-@njit(cache=True)
+@kernel
 def pose_at(curve: Curve, s_m: float, lateral_m: float) -> tuple[float, float, float]:
     """Return (x m, y m, heading rad) at an arc length (any, taken modulo the length) and left offset."""
     points, tangent, arc_m = curve.points, curve.tangent, curve.arc_m
@@ -299,7 +300,7 @@ def pose_at(curve: Curve, s_m: float, lateral_m: float) -> tuple[float, float, f
     return x, y, math.atan2(ty, tx)
 
 
-@njit(cache=True)
+@kernel
 def pose_many(curve: Curve, s_m: Array, lateral_m: Array) -> Array:
     """Return (k, 3): `pose_at` of each pair of s_m (k,) and lateral_m (k,)."""
     poses = np.empty((s_m.shape[0], 3))
@@ -308,7 +309,7 @@ def pose_many(curve: Curve, s_m: Array, lateral_m: Array) -> Array:
     return poses
 
 
-@njit(cache=True)
+@kernel
 def first_crossing(points: Array) -> tuple[int, int]:
     """Return the indices of the first two chords that cross each other, (-1, -1) if none do."""
     n = points.shape[0]
@@ -319,7 +320,7 @@ def first_crossing(points: Array) -> tuple[int, int]:
     return -1, -1
 
 
-@njit(cache=True)
+@kernel
 def _straddles(points: Array, chord: int, other: int) -> bool:
     """Return whether the ends of the other chord lie on both sides of this one's line."""
     one = _side(points, chord, other)
@@ -327,7 +328,7 @@ def _straddles(points: Array, chord: int, other: int) -> bool:
     return min(one, two) < -_COLLINEAR_M2 and max(one, two) > _COLLINEAR_M2
 
 
-@njit(cache=True)
+@kernel
 def _side(points: Array, chord: int, point: int) -> float:
     """Return on which side of a chord's line a point lies: positive to the left."""
     end = (chord + 1) % points.shape[0]

@@ -29,3 +29,13 @@ def directory() -> Path:
 
 # Read by numba whenever a function is declared with cache=True.
 numba.config.CACHE_DIR = str(directory())
+
+# Every kernel of the simulator is declared with one of these, so that this module is imported first.
+kernel = numba.njit(cache=True)
+parallel_kernel = numba.njit(cache=True, parallel=True)
+# What runs inside a step. Numba counts the references of every array that it hands to a function or cuts a row from,
+# by an atomic addition that both cores fight over: hundreds for one car's step, more than its arithmetic. These
+# functions only borrow arrays from their callers, so nothing is counted; in return they cannot allocate or return any.
+inner = numba.njit(cache=True, _nrt=False)
+# The same, dividing by zero as numpy does: to infinity, so that a loop has no branch.
+inner_ieee = numba.njit(cache=True, _nrt=False, error_model="numpy")

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
+from training.sim.compiled import inner
 from training.sim.params import Vehicle
 
 GRAVITY_MPS2 = 9.81
@@ -19,7 +18,7 @@ STEERING_DEADBAND_RAD = 1e-4
 State = tuple[float, float, float, float, float, float, float]
 
 
-@njit(cache=True)
+@inner
 def limit_acceleration(speed: float, wanted: float, car: Vehicle) -> float:
     """Return the acceleration, m/s^2, that motor and speed limits leave of the wanted one."""
     upper = car.a_max * (car.v_switch / speed) if speed > car.v_switch else car.a_max
@@ -32,7 +31,7 @@ def limit_acceleration(speed: float, wanted: float, car: Vehicle) -> float:
     return wanted
 
 
-@njit(cache=True)
+@inner
 def limit_steering_velocity(steering: float, wanted: float, car: Vehicle) -> float:
     """Return the steering velocity, rad/s, that the servo's limits leave of the wanted one."""
     if (steering <= car.s_min and wanted <= 0) or (steering >= car.s_max and wanted >= 0):
@@ -40,7 +39,7 @@ def limit_steering_velocity(steering: float, wanted: float, car: Vehicle) -> flo
     return min(max(wanted, car.sv_min), car.sv_max)
 
 
-@njit(cache=True)
+@inner
 def steering_velocity(target: float, steering: float, exact: bool, timestep_s: float, car: Vehicle) -> float:
     """Return the servo's velocity, rad/s, towards a target angle, rad.
 
@@ -54,7 +53,7 @@ def steering_velocity(target: float, steering: float, exact: bool, timestep_s: f
     return 0.0
 
 
-@njit(cache=True)
+@inner
 def acceleration(target: float, speed: float, car: Vehicle) -> float:
     """Return the acceleration, m/s^2, of f1tenth_gym's proportional speed controller."""
     error = target - speed
@@ -63,7 +62,7 @@ def acceleration(target: float, speed: float, car: Vehicle) -> float:
     return gain * car.a_max / limit * error
 
 
-@njit(cache=True)
+@inner
 def _kinematic(state: State, sv: float, acc: float, car: Vehicle) -> State:
     _, _, delta, v, psi, _, beta = state
     wheelbase = car.lf + car.lr
@@ -81,7 +80,7 @@ def _kinematic(state: State, sv: float, acc: float, car: Vehicle) -> State:
     return (v * math.cos(psi + beta_hat), v * math.sin(psi + beta_hat), sv, acc, yaw_rate, yaw_acc, beta_rate)
 
 
-@njit(cache=True)
+@inner
 def _linear_tyres(state: State, acc: float, car: Vehicle) -> tuple[float, float]:
     """Return yaw acceleration, rad/s^2, and slip rate, rad/s: forces linear in the slip angles, without a limit.
 
@@ -105,7 +104,7 @@ def _linear_tyres(state: State, acc: float, car: Vehicle) -> tuple[float, float]
     return yaw_acc, slip_rate
 
 
-@njit(cache=True)
+@inner
 def _saturating_tyres(state: State, acc: float, car: Vehicle) -> tuple[float, float]:
     """Return the same, each axle's lateral force cut to what the friction circle leaves beside the acceleration."""
     _, _, delta, v, _, psi_rate, beta = state
@@ -122,7 +121,7 @@ def _saturating_tyres(state: State, acc: float, car: Vehicle) -> tuple[float, fl
     return yaw_acc, slip_rate
 
 
-@njit(cache=True)
+@inner
 def derivative(
     state: State, sv_wanted: float, acc_wanted: float, car: Vehicle, saturate: bool = False
 ) -> State:
@@ -141,7 +140,7 @@ def derivative(
     return (v * math.cos(psi + beta), v * math.sin(psi + beta), sv, acc, psi_rate, yaw_acc, slip_rate)
 
 
-@njit(cache=True)
+@inner
 def _add(state: State, k: State, factor: float) -> State:
     return (
         state[0] + factor * k[0],
@@ -154,7 +153,7 @@ def _add(state: State, k: State, factor: float) -> State:
     )
 
 
-@njit(cache=True)
+@inner
 def integrate(
     state: State, sv: float, acc: float, timestep_s: float, car: Vehicle, saturate: bool = False
 ) -> State:

@@ -9,11 +9,12 @@ The squared distances stay integers, so the root is the correctly rounded one an
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from training.sim.compiled import kernel
 
-@njit(cache=True)
+
+@kernel
 def squared_distance_cells(free: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return for each cell the squared distance, in cells, to the nearest cell that is not free.
 
@@ -31,7 +32,7 @@ def squared_distance_cells(free: NDArray[np.bool_]) -> NDArray[np.int64]:
     return squared
 
 
-@njit(cache=True)
+@kernel
 def _column_distances(free: NDArray[np.bool_], beyond: int) -> NDArray[np.int64]:
     """Return the distance to the nearest wall of the same column, at most `beyond`."""
     height, width = free.shape
@@ -47,7 +48,7 @@ def _column_distances(free: NDArray[np.bool_], beyond: int) -> NDArray[np.int64]
     return distance
 
 
-@njit(cache=True)
+@kernel
 def _row_envelope(
     height_of: NDArray[np.int64],
     squared: NDArray[np.int64],

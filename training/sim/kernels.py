@@ -8,27 +8,27 @@ for physics, so it is cast once, after the last of the repeated physics steps.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from training.sim import centerline
+from training.sim.arrays import Atlas, Cars, Rules, Scratch, make_scratch
 from training.sim.collision import (
-    NO_CONTACT,
     TIME_TO_COLLISION_S,
     boxes_overlap,
     fill_corners,
     footprint_contact,
-    judge_contact,
     scan_contact,
 )
+from training.sim.compiled import inner, kernel, parallel_kernel
 from training.sim.dynamics import acceleration, integrate, steering_velocity
+from training.sim.fault import NO_CONTACT, judge_contact
 from training.sim.lidar import (
     Beams,
+    Rays,
     View,
     cast,
-    directions,
     draw_car,
     exact_directions,
     table_directions,
@@ -56,63 +56,7 @@ _DRAWS = 1 << 62
 FOLLOW_EVERY = 10
 
 
-class Cars(NamedTuple):
-    """Hold all that a step or a reset changes: E environments, N cars, B beams."""
-
-    states: np.ndarray  # (E, N, 7)
-    scans: np.ndarray  # (E, N, B) m
-    collisions: np.ndarray  # (E, N) bool
-    collision_idx: np.ndarray  # (E, N) the other car's index, -1 for none
-    wall_contacts: np.ndarray  # (E, N) bool
-    at_fault: np.ndarray  # (E, N) bool, drove into another car
-    contact_part: np.ndarray  # (E, N) where another car touched: NO_CONTACT, FRONT, SIDE or REAR
-    out: np.ndarray  # (E, N) bool, taken out of the race
-    arc_m: np.ndarray  # (E, N) place along the centreline
-    lateral_m: np.ndarray  # (E, N) offset from it, left positive
-    progress_m: np.ndarray  # (E, N) way along the centreline since the reset, unwrapped
-    line_index: np.ndarray  # (E, N) where the last projection ended
-    steering_queue: np.ndarray  # (E, N, MAX_STEERING_DELAY) commands on their way, rad
-    friction: np.ndarray  # (E, N) this episode's draws
-    mass_kg: np.ndarray  # (E, N)
-    delay: np.ndarray  # (E, N) steps
-    noise_m: np.ndarray  # (E, N)
-    tick: np.ndarray  # (E,) physics steps since the reset
-    episode: np.ndarray  # (E,) resets so far
-
-
-class Atlas(NamedTuple):
-    """Hold all maps one after the other, and which environment drives on which."""
-
-    field: np.ndarray  # flat, cells
-    first: np.ndarray  # (T,)
-    width: np.ndarray
-    height: np.ndarray
-    origin_x: np.ndarray
-    origin_y: np.ndarray
-    cosine: np.ndarray
-    sine: np.ndarray
-    resolution_m: np.ndarray
-    closed: np.ndarray  # (T,) bool
-    line: np.ndarray  # (P, 2) all centrelines
-    tangent: np.ndarray  # (P, 2)
-    arc_m: np.ndarray  # (P,)
-    line_first: np.ndarray  # (T,)
-    line_count: np.ndarray  # (T,) 0 for a map without a centreline
-    length_m: np.ndarray  # (T,)
-    track_of: np.ndarray  # (E,)
-
-
-class Rules(NamedTuple):
-    """Hold what never changes during a run."""
-
-    beams: Beams
-    vehicle: Vehicle
-    switches: Switches
-    timestep_s: float
-    seeds: np.ndarray  # (E,) uint64
-
-
-@njit(cache=True)
+@inner
 def _view(atlas: Atlas, e: int) -> View:
     t = atlas.track_of[e]
     return View(
@@ -128,7 +72,7 @@ def _view(atlas: Atlas, e: int) -> View:
     )
 
 
-@njit(cache=True)
+@inner
 def _this_car(cars: Cars, rules: Rules, e: int, n: int) -> Vehicle:
     """Return the vehicle with this episode's friction and mass.
 
@@ -145,7 +89,7 @@ def _this_car(cars: Cars, rules: Rules, e: int, n: int) -> Vehicle:
     )  # fmt: skip
 
 
-@njit(cache=True)
+@inner
 def _drive(cars: Cars, rules: Rules, e: int, n: int, speed: float) -> None:
     """Advance one car by one physics step under its delayed steering and its speed command."""
     car = _this_car(cars, rules, e, n)
@@ -162,25 +106,23 @@ def _drive(cars: Cars, rules: Rules, e: int, n: int, speed: float) -> None:
         s[i] = after[i]
 
 
-@njit(cache=True)
-def _scan_walls(
-    cars: Cars, atlas: Atlas, rules: Rules, e: int, n: int, du: np.ndarray, dv: np.ndarray
-) -> float:
+@inner
+def _scan_walls(cars: Cars, atlas: Atlas, rules: Rules, e: int, n: int, rays: Rays) -> float:
     """Scan the walls; return a range, m, that no beam of the scan falls below."""
     s, view = cars.states[e, n], _view(atlas, e)
     if rules.switches.exact_beams:
-        exact_directions(s[YAW], rules.beams, view, du, dv)
+        exact_directions(s[YAW], rules.beams, view, rays)
     else:
-        table_directions(s[YAW], rules.beams, view, du, dv)
+        table_directions(s[YAW], rules.beams, view, rays)
     start = to_cells(s[X], s[Y], view)
-    shortest = cast(start, du, dv, atlas.field, view, rules.beams.max_range_m, cars.scans[e, n])
+    shortest = cast(start, rays, atlas.field, view, rules.beams.max_range_m, cars.scans[e, n])
     if not rules.switches.independent_noise and cars.noise_m[e, n] > 0.0:
         add_gaussian(chain(rules.seeds[e], cars.tick[e]), cars.noise_m[e, n], cars.scans[e, n])
         return -np.inf
     return shortest
 
 
-@njit(cache=True)
+@inner
 def _draw_others(cars: Cars, rules: Rules, e: int, n: int, corners: np.ndarray) -> None:
     """Draw the other cars into a scan, then add the noise of this car, episode and step."""
     s = cars.states[e, n]
@@ -195,7 +137,7 @@ def _draw_others(cars: Cars, rules: Rules, e: int, n: int, corners: np.ndarray) 
             scan[i] = min(max(scan[i], 0.0), rules.beams.max_range_m)
 
 
-@njit(cache=True)
+@inner
 def _mark_overlaps(cars: Cars, e: int, corners: np.ndarray, reach_sq: float, met: np.ndarray) -> None:
     """Notice cars that touch; met (N, N): pairs that have touched before in this step, and are judged already."""
     num_cars = cars.states.shape[1]
@@ -214,7 +156,7 @@ def _mark_overlaps(cars: Cars, e: int, corners: np.ndarray, reach_sq: float, met
                     _judge(cars, e, i, j, corners)
 
 
-@njit(cache=True)
+@inner
 def _judge(cars: Cars, e: int, i: int, j: int, corners: np.ndarray) -> None:
     fault_i, fault_j, part_i, part_j = judge_contact(
         cars.states[e, i], cars.states[e, j], corners[i], corners[j]
@@ -225,7 +167,7 @@ def _judge(cars: Cars, e: int, i: int, j: int, corners: np.ndarray) -> None:
     cars.contact_part[e, j] = part_j
 
 
-@njit(cache=True)
+@inner
 def _touches_wall(
     cars: Cars, atlas: Atlas, rules: Rules, e: int, n: int, corners: np.ndarray, shortest: float
 ) -> bool:
@@ -239,7 +181,7 @@ def _touches_wall(
     return scan_contact(cars.scans[e, n], s[SPEED], rules.beams)
 
 
-@njit(cache=True)
+@inner
 def _stop_at_wall(cars: Cars, rules: Rules, e: int, n: int, before: np.ndarray) -> None:
     """Stop a car that touches a wall; with footprints it also goes back to where it was still clear."""
     s = cars.states[e, n]
@@ -251,7 +193,7 @@ def _stop_at_wall(cars: Cars, rules: Rules, e: int, n: int, before: np.ndarray) 
     cars.collisions[e, n] = cars.wall_contacts[e, n] = True
 
 
-@njit(cache=True)
+@inner
 def _follow_line(cars: Cars, atlas: Atlas, e: int, n: int, search_all: bool) -> None:
     """Update a car's place along the centreline and its unwrapped progress."""
     t = atlas.track_of[e]
@@ -274,25 +216,25 @@ def _follow_line(cars: Cars, atlas: Atlas, e: int, n: int, search_all: bool) -> 
     cars.arc_m[e, n], cars.lateral_m[e, n], cars.line_index[e, n] = arc, lateral, index
 
 
-@njit(cache=True)
+@inner
 def _fill_all_corners(cars: Cars, rules: Rules, e: int, corners: np.ndarray) -> None:
     for n in range(corners.shape[0]):
         s = cars.states[e, n]
         fill_corners(s[X], s[Y], s[YAW], rules.vehicle.length, rules.vehicle.width, corners[n])
 
 
-@njit(cache=True)
+@inner
 def _step_environment(  # noqa: C901, PLR0912 - the order of a step stays in one place
-    cars: Cars, atlas: Atlas, rules: Rules, e: int, actions: np.ndarray, repeat: int
+    cars: Cars, atlas: Atlas, rules: Rules, scratch: Scratch, e: int, actions: np.ndarray, repeat: int
 ) -> None:
-    num_cars, num_beams = cars.states.shape[1], cars.scans.shape[2]
+    num_cars = cars.states.shape[1]
     footprint = rules.switches.footprint_contact
-    du, dv = directions(num_beams, atlas.field)
-    corners, before = np.empty((num_cars, 4, 2)), np.empty((num_cars, 3))
+    corners, before = scratch.corners, scratch.before
     reach_sq = rules.vehicle.length**2 + rules.vehicle.width**2
-    met = np.zeros((num_cars, num_cars), np.bool_)
     for n in range(num_cars):
         _forget_contacts(cars, e, n)
+        for other in range(num_cars):
+            scratch.met[n, other] = False
     for r in range(repeat):
         for n in range(num_cars):
             s = cars.states[e, n]
@@ -304,13 +246,13 @@ def _step_environment(  # noqa: C901, PLR0912 - the order of a step stays in one
         cars.tick[e] += 1
         _fill_all_corners(cars, rules, e, corners)
         if num_cars > 1:
-            _mark_overlaps(cars, e, corners, reach_sq, met)
+            _mark_overlaps(cars, e, corners, reach_sq, scratch.met)
         for n in range(num_cars):
             if cars.out[e, n]:
                 continue
             shortest = 0.0
             if not footprint:
-                shortest = _scan_walls(cars, atlas, rules, e, n, du, dv)
+                shortest = _scan_walls(cars, atlas, rules, e, n, scratch.rays)
             if _touches_wall(cars, atlas, rules, e, n, corners, shortest):
                 _stop_at_wall(cars, rules, e, n, before)
                 if footprint:
@@ -323,17 +265,32 @@ def _step_environment(  # noqa: C901, PLR0912 - the order of a step stays in one
     if footprint:
         for n in range(num_cars):
             if not cars.out[e, n]:
-                _scan_walls(cars, atlas, rules, e, n, du, dv)
+                _scan_walls(cars, atlas, rules, e, n, scratch.rays)
                 _draw_others(cars, rules, e, n, corners)
 
 
-@njit(cache=True)
+@inner
 def _forget_contacts(cars: Cars, e: int, n: int) -> None:
     cars.collisions[e, n] = cars.wall_contacts[e, n] = cars.at_fault[e, n] = False
     cars.collision_idx[e, n], cars.contact_part[e, n] = -1, NO_CONTACT
 
 
-@njit(cache=True, parallel=True)
+@inner
+def _step_span(
+    cars: Cars,
+    atlas: Atlas,
+    rules: Rules,
+    scratch: Scratch,
+    span: tuple[int, int],
+    actions: np.ndarray,
+    repeat: int,
+) -> None:
+    """Step the environments from the span's first up to its stop."""
+    for e in range(span[0], span[1]):
+        _step_environment(cars, atlas, rules, scratch, e, actions, repeat)
+
+
+@parallel_kernel
 def step_parallel(
     cars: Cars,
     atlas: Atlas,
@@ -344,21 +301,24 @@ def step_parallel(
     seeds: np.ndarray,
     actions: np.ndarray,
     repeat: int,
+    parts: int,
 ) -> None:
-    """Step all environments `repeat` physics steps, environments spread over the threads."""
-    for e in prange(cars.states.shape[0]):
+    """Step all environments `repeat` physics steps, spread evenly over the threads: in as many parts."""
+    envs = cars.states.shape[0]
+    for part in prange(parts):
         rules = Rules(beams, vehicle, switches, timestep_s, seeds)
-        _step_environment(cars, atlas, rules, e, actions, repeat)
+        scratch = make_scratch(cars, atlas)
+        span = (part * envs // parts, (part + 1) * envs // parts)
+        _step_span(cars, atlas, rules, scratch, span, actions, repeat)
 
 
-@njit(cache=True)
+@kernel
 def step_serial(cars: Cars, atlas: Atlas, rules: Rules, actions: np.ndarray, repeat: int) -> None:
     """Step all environments `repeat` physics steps on the calling thread (few environments: no hand-over)."""
-    for e in range(cars.states.shape[0]):
-        _step_environment(cars, atlas, rules, e, actions, repeat)
+    _step_span(cars, atlas, rules, make_scratch(cars, atlas), (0, cars.states.shape[0]), actions, repeat)
 
 
-@njit(cache=True)
+@inner
 def _draw_episode(cars: Cars, rules: Rules, r: Randomisation, e: int, n: int) -> None:
     """Draw this episode's friction, mass, delay and noise of one car."""
     key = chain(chain(chain(rules.seeds[e], cars.episode[e]), n), _DRAWS)
@@ -369,7 +329,7 @@ def _draw_episode(cars: Cars, rules: Rules, r: Randomisation, e: int, n: int) ->
     cars.noise_m[e, n] = uniform(chain(key, 4), r.scan_noise_m[0], r.scan_noise_m[1])
 
 
-@njit(cache=True)
+@kernel
 def _put(cars: Cars, e: int, n: int, pose: np.ndarray) -> None:
     """Put a car at rest at a pose (3,)."""
     cars.states[e, n, :] = 0.0
@@ -379,14 +339,14 @@ def _put(cars: Cars, e: int, n: int, pose: np.ndarray) -> None:
     _forget_contacts(cars, e, n)
 
 
-@njit(cache=True)
+@kernel
 def reset(
     cars: Cars, atlas: Atlas, rules: Rules, draws: Randomisation, poses: np.ndarray, where: np.ndarray
 ) -> None:
     """Put the cars of the chosen environments at rest at their poses (E, N, 3) and scan from there."""
-    num_cars, num_beams = cars.states.shape[1], cars.scans.shape[2]
-    du, dv = directions(num_beams, atlas.field)
-    corners = np.empty((num_cars, 4, 2))
+    num_cars = cars.states.shape[1]
+    scratch = make_scratch(cars, atlas)
+    corners = scratch.corners
     for e in range(cars.states.shape[0]):
         if not where[e]:
             continue
@@ -397,17 +357,17 @@ def reset(
             _draw_episode(cars, rules, draws, e, n)
         _fill_all_corners(cars, rules, e, corners)
         for n in range(num_cars):
-            _scan_walls(cars, atlas, rules, e, n, du, dv)
+            _scan_walls(cars, atlas, rules, e, n, scratch.rays)
             _draw_others(cars, rules, e, n, corners)
             _follow_line(cars, atlas, e, n, True)
 
 
-@njit(cache=True)
+@kernel
 def place(cars: Cars, atlas: Atlas, rules: Rules, poses: np.ndarray, where: np.ndarray) -> None:
     """Put single cars, where (E, N), at rest at their poses (E, N, 3) and scan from there; the others drive on."""
-    num_cars, num_beams = cars.states.shape[1], cars.scans.shape[2]
-    du, dv = directions(num_beams, atlas.field)
-    corners = np.empty((num_cars, 4, 2))
+    num_cars = cars.states.shape[1]
+    scratch = make_scratch(cars, atlas)
+    corners = scratch.corners
     for e in range(cars.states.shape[0]):
         if not where[e].any():
             continue
@@ -417,12 +377,12 @@ def place(cars: Cars, atlas: Atlas, rules: Rules, poses: np.ndarray, where: np.n
         _fill_all_corners(cars, rules, e, corners)
         for n in range(num_cars):
             if where[e, n]:
-                _scan_walls(cars, atlas, rules, e, n, du, dv)
+                _scan_walls(cars, atlas, rules, e, n, scratch.rays)
                 _draw_others(cars, rules, e, n, corners)
                 _follow_line(cars, atlas, e, n, True)
 
 
-@njit(cache=True)
+@kernel
 def first_blocked(atlas: Atlas, car: Vehicle, poses: np.ndarray, where: np.ndarray) -> int:
     """Return e * N + n of the first chosen pose, where (E, N), whose body touches a wall or leaves the map, or -1."""
     num_cars = poses.shape[1]

@@ -11,10 +11,10 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from training.sim import centerline as geometry
+from training.sim.compiled import kernel
 
 Array = NDArray[np.float64]
 
@@ -66,7 +66,7 @@ class Layout(NamedTuple):
     straight_m: NDArray[np.float64]  # before `_close_lap` a share of what is left; negative: metres
 
 
-@njit(cache=True)
+@kernel
 def lap(numbers: Array, spec: Spec, style: Style) -> Array:
     """Return the smoothed lap (n, 2) m that the random numbers draw, or (0, 2) if it is not to be kept."""
     nothing = np.empty((0, 2))
@@ -94,7 +94,7 @@ def lap(numbers: Array, spec: Spec, style: Style) -> Array:
     return geometry.resample_closed(fine, count)[0]
 
 
-@njit(cache=True)
+@kernel
 def _oval(numbers: Array, spec: Spec) -> Layout:
     """Return two half circles and two straights; it fits wherever anything does."""
     largest = spec.length_m / (2.0 * math.pi)
@@ -104,7 +104,7 @@ def _oval(numbers: Array, spec: Spec) -> Layout:
     return Layout(np.full(2, math.pi), np.full(2, radius), np.full(2, straight))
 
 
-@njit(cache=True)
+@kernel
 def _draw(numbers: Array, spec: Spec, style: Style) -> tuple[Layout, NDArray[np.bool_]]:
     """Return a drawn list of turns, not closed yet, and which of its arcs are turns of their own."""
     most = 3 * MOST_TURNS
@@ -143,7 +143,7 @@ def _draw(numbers: Array, spec: Spec, style: Style) -> tuple[Layout, NDArray[np.
     return drawn, single[:count]
 
 
-@njit(cache=True)
+@kernel
 def _turn_once(turn: Array, single: NDArray[np.bool_]) -> bool:
     """Change the single turns alike until the lap turns once round; return whether that is possible."""
     adjustable = single.sum()
@@ -161,7 +161,7 @@ def _turn_once(turn: Array, single: NDArray[np.bool_]) -> bool:
     return True
 
 
-@njit(cache=True)
+@kernel
 def _close_lap(layout: Layout, length_m: float) -> bool:
     """Give the straights the lengths that close the lap at `length_m`; return whether there are such.
 
@@ -197,7 +197,7 @@ def _close_lap(layout: Layout, length_m: float) -> bool:
     return straight.min() >= 0.1
 
 
-@njit(cache=True)
+@kernel
 def _solve_3(matrix: Array, right: Array) -> Array:
     """Return the solution of a symmetric 3 x 3 system by Cramer's rule; zeros if it has none."""
     cross = np.empty((3, 3))
@@ -215,7 +215,7 @@ def _solve_3(matrix: Array, right: Array) -> Array:
     return solution
 
 
-@njit(cache=True)
+@kernel
 def _trace(layout: Layout, spacing_m: float) -> Array:
     """Return points about `spacing_m` apart along the closed lap, from the middle of its longest straight."""
     turn, radius, straight = layout.turn_rad, layout.radius_m, layout.straight_m
@@ -244,7 +244,7 @@ def _trace(layout: Layout, spacing_m: float) -> Array:
     return points
 
 
-@njit(cache=True)
+@kernel
 def _along(x: float, y: float, heading: float, way: float, radius: float) -> tuple[float, float]:
     """Return the point `way` further on a straight (radius 0) or an arc (radius > 0 turns left)."""
     if radius == 0.0:
@@ -254,7 +254,7 @@ def _along(x: float, y: float, heading: float, way: float, radius: float) -> tup
     return x + dx, y - radius * (math.cos(turned) - math.cos(heading))
 
 
-@njit(cache=True)
+@kernel
 def _box_filter(points: Array, reach: int) -> Array:
     """Return the closed curve with each point replaced by the mean of itself and `reach` on each side."""
     n = points.shape[0]
@@ -268,7 +268,7 @@ def _box_filter(points: Array, reach: int) -> Array:
     return result
 
 
-@njit(cache=True)
+@kernel
 def keeps_apart(points: Array, clearance_m: float) -> bool:
     """Return whether no two legs of the closed curve come closer than `clearance_m`.
 

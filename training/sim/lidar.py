@@ -10,8 +10,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from training.sim.compiled import inner, inner_ieee, kernel
 from training.sim.march import LANES, march_checked, march_inside
 from training.sim.params import Lidar
 
@@ -33,6 +33,14 @@ class Beams(NamedTuple):
     table_sine: np.ndarray  # (2000,)
     fov_rad: float
     max_range_m: float
+
+
+class Rays(NamedTuple):
+    """Hold one scan's rays while they are cast, in cells; beams and what fills them up to whole groups of LANES."""
+
+    du: np.ndarray  # direction along the columns
+    dv: np.ndarray  # along the rows
+    way: np.ndarray  # how far each came
 
 
 class View(NamedTuple):
@@ -77,7 +85,7 @@ def make_beams(lidar: Lidar, body_width_m: float, wheelbase_m: float) -> Beams:
     )
 
 
-@njit(cache=True)
+@inner
 def to_cells(x: float, y: float, view: View) -> tuple[float, float]:
     """Return (column, row), in cells, of a point given in metres."""
     dx, dy = x - view.origin_x, y - view.origin_y
@@ -86,10 +94,10 @@ def to_cells(x: float, y: float, view: View) -> tuple[float, float]:
     return u, v
 
 
-@njit(cache=True)
-def table_directions(yaw: float, beams: Beams, view: View, du: np.ndarray, dv: np.ndarray) -> None:
+@inner
+def table_directions(yaw: float, beams: Beams, view: View, rays: Rays) -> None:
     """Fill the beams' directions in map axes from the table of 2,000, index truncated, as f1tenth_gym does."""
-    n = beams.angle.size
+    n, du, dv = beams.angle.size, rays.du, rays.dv
     increment = TABLE_SIZE * (beams.fov_rad / max(n - 1, 1)) / _TWO_PI
     index = np.fmod(TABLE_SIZE * (yaw - beams.fov_rad / 2.0) / _TWO_PI, float(TABLE_SIZE))
     while index < 0:
@@ -103,29 +111,29 @@ def table_directions(yaw: float, beams: Beams, view: View, du: np.ndarray, dv: n
             index -= TABLE_SIZE
 
 
-@njit(cache=True)
-def exact_directions(yaw: float, beams: Beams, view: View, du: np.ndarray, dv: np.ndarray) -> None:
+@inner
+def exact_directions(yaw: float, beams: Beams, view: View, rays: Rays) -> None:
     """Fill the beams' directions in map axes by turning the car's beams by its yaw."""
     cos_yaw, sin_yaw = math.cos(yaw), math.sin(yaw)
     c = cos_yaw * view.cosine + sin_yaw * view.sine
     s = sin_yaw * view.cosine - cos_yaw * view.sine
+    du, dv = rays.du, rays.dv
     for i in range(beams.angle.size):
         du[i] = c * beams.cosine[i] - s * beams.sine[i]
         dv[i] = s * beams.cosine[i] + c * beams.sine[i]
 
 
-@njit(cache=True)
-def directions(beams: int, field: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return room for the beams' directions, whole groups of LANES, of the field's type: beams march in it."""
+@kernel
+def make_rays(beams: int, field: np.ndarray) -> Rays:
+    """Return room for a scan's rays, whole groups of LANES, of the field's type: beams march in it."""
     total = (beams + LANES - 1) // LANES * LANES
-    return np.empty(total, field.dtype), np.empty(total, field.dtype)
+    return Rays(np.empty(total, field.dtype), np.empty(total, field.dtype), np.empty(total, field.dtype))
 
 
-@njit(cache=True, error_model="numpy")
+@inner_ieee
 def cast(
     start: tuple[float, float],
-    du: np.ndarray,
-    dv: np.ndarray,
+    rays: Rays,
     field: np.ndarray,
     view: View,
     max_range_m: float,
@@ -133,10 +141,11 @@ def cast(
 ) -> float:
     """Write the range, m, of every beam from a start, cells, along its direction; return the shortest.
 
-    du, dv: of `directions`, filled for the beams.
+    rays: filled with the beams' directions.
     field: distance in cells to the nearest occupied cell, all maps one after the other. A point off the map reads the
     map's last cell, as f1tenth_gym does; with a closed border that cell is a wall.
     """
+    du, dv, way = rays.du, rays.dv, rays.way
     n, total = ranges.size, du.size
     width, height = np.int64(view.width), np.int64(view.height)
     kind = du.dtype.type
@@ -147,7 +156,6 @@ def cast(
     # All beams begin in the same cell, so their first step is as long.
     origin = (kind(start[0]), kind(start[1]), kind(field[view.first + cell]))
     grid, limit = (np.int64(view.first), width, height), kind(max_range_m / view.resolution_m)
-    way = np.empty_like(du)
     if view.closed and here:
         for k in range(0, total, LANES):
             march_inside(k, origin, du, dv, field, grid, limit, way)
@@ -161,7 +169,7 @@ def cast(
     return shortest
 
 
-@njit(cache=True)
+@inner
 def _nearest_beam(angle: float, beams: Beams) -> int:
     """Return the first index whose beam is nearest to an angle in the car's frame."""
     n = beams.angle.size
@@ -176,7 +184,7 @@ def _nearest_beam(angle: float, beams: Beams) -> int:
     return best
 
 
-@njit(cache=True)
+@inner
 def _blocked_beams(pose: tuple[float, float, float], corners: np.ndarray, beams: Beams) -> tuple[int, int]:
     """Return the span (first, stop) of beams in which f1tenth_gym looks for a car with these corners (4, 2).
 
@@ -197,7 +205,7 @@ def _blocked_beams(pose: tuple[float, float, float], corners: np.ndarray, beams:
     return low, high + 1
 
 
-@njit(cache=True, error_model="numpy")
+@inner_ieee
 def _draw_edge(
     pose: tuple[float, float, float],
     edge: tuple[float, float, float, float],
@@ -231,7 +239,7 @@ def _draw_edge(
         seen[i] = min(seen[i], along if met else (end if denominator == 0.0 else np.inf))
 
 
-@njit(cache=True)
+@inner
 def draw_car(pose: tuple[float, float, float], corners: np.ndarray, beams: Beams, ranges: np.ndarray) -> None:
     """Shorten the ranges of a scanner at a pose (x m, y m, yaw rad) that meet a car's box (4, 2)."""
     span = _blocked_beams(pose, corners, beams)

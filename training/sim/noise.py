@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from training.sim.compiled import inner
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _M1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -19,7 +20,7 @@ _S27, _S30, _S31, _S32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(
 _SCALE = 1.0 / 4294967296.0
 
 
-@njit(cache=True)
+@inner
 def chain(key: np.uint64, value: int) -> np.uint64:
     """Return a new key from a key and one more counter."""
     # The product spreads neighbouring keys: 5 ^ 1 and 6 ^ 2 are equal, their noise must not be.
@@ -29,13 +30,13 @@ def chain(key: np.uint64, value: int) -> np.uint64:
     return z ^ (z >> _S31)
 
 
-@njit(cache=True)
+@inner
 def uniform(key: np.uint64, low: float, high: float) -> float:
     """Return a number in [low, high) that the key determines."""
     return low + (high - low) * (np.float64(chain(key, 0) >> _S32) * _SCALE)
 
 
-@njit(cache=True)
+@inner
 def add_gaussian(key: np.uint64, deviation: float, values: np.ndarray) -> None:
     """Add normal noise of a standard deviation to every value, two from a hash (Box-Muller)."""
     n = values.size

@@ -6,8 +6,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from training.sim.compiled import kernel
 
 Array = NDArray[np.float64]
 
@@ -29,7 +30,7 @@ def frame_of(resolution_m: float, origin: tuple[float, float, float]) -> Frame:
     return Frame(resolution_m, origin[0], origin[1], math.cos(origin[2]), math.sin(origin[2]))
 
 
-@njit(cache=True)
+@kernel
 def to_map(frame: Frame, x: float, y: float) -> tuple[float, float]:
     """Return (right m, up m) of a world point in the map's own axes."""
     dx = x - frame.x_m
@@ -37,7 +38,7 @@ def to_map(frame: Frame, x: float, y: float) -> tuple[float, float]:
     return dx * frame.cos_yaw + dy * frame.sin_yaw, -dx * frame.sin_yaw + dy * frame.cos_yaw
 
 
-@njit(cache=True)
+@kernel
 def to_world(frame: Frame, right: float, up: float) -> tuple[float, float]:
     """Return (x m, y m) of a point given in the map's own axes."""
     x = frame.x_m + right * frame.cos_yaw - up * frame.sin_yaw
@@ -45,7 +46,7 @@ def to_world(frame: Frame, right: float, up: float) -> tuple[float, float]:
     return x, y
 
 
-@njit(cache=True)
+@kernel
 def what_is_at(free: NDArray[np.bool_], frame: Frame, x: float, y: float) -> tuple[int, int, int]:
     """Return (FREE, WALL or OUTSIDE; row; column) of a world point."""
     right, up = to_map(frame, x, y)
@@ -56,7 +57,7 @@ def what_is_at(free: NDArray[np.bool_], frame: Frame, x: float, y: float) -> tup
     return (FREE if free[row, col] else WALL), row, col
 
 
-@njit(cache=True)
+@kernel
 def first_obstacle(
     free: NDArray[np.bool_], frame: Frame, points: Array
 ) -> tuple[int, int, float, float, int, int]:
@@ -80,7 +81,7 @@ def first_obstacle(
     return FREE, -1, 0.0, 0.0, 0, 0
 
 
-@njit(cache=True)
+@kernel
 def widths(free: NDArray[np.bool_], frame: Frame, points: Array, tangent: Array, limit_m: float) -> Array:
     """Return (n, 2) m: the free way to the right and to the left of each point, square to the curve.
 
@@ -104,7 +105,7 @@ def widths(free: NDArray[np.bool_], frame: Frame, points: Array, tangent: Array,
     return result
 
 
-@njit(cache=True)
+@kernel
 def carve(shape: tuple[int, int], frame: Frame, points: Array, half_widths: Array) -> NDArray[np.bool_]:
     """Return the cells whose centre is nearer to the closed polyline than its half width there.
 
@@ -139,7 +140,7 @@ def carve(shape: tuple[int, int], frame: Frame, points: Array, half_widths: Arra
     return free
 
 
-@njit(cache=True)
+@kernel
 def _span(one: float, other: float, reach: float, cell: float, count: int) -> range:
     """Return the cells of one axis within `reach` of the way from one to other, inside the grid."""
     first = math.floor((min(one, other) - reach) / cell)
@@ -147,7 +148,7 @@ def _span(one: float, other: float, reach: float, cell: float, count: int) -> ra
     return range(max(0, first), min(count, last + 1))
 
 
-@njit(cache=True)
+@kernel
 def reachable(free: NDArray[np.bool_], row: int, col: int) -> NDArray[np.bool_]:
     """Return (H, W): the free cells that are joined, side by side, to the given one."""
     height, width = free.shape

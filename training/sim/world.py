@@ -132,7 +132,7 @@ class World:
 
     @property
     def at_fault(self) -> NDArray[np.bool_]:
-        """(E, N): drove into another car during the last step; the rules: training.sim.collision.judge_contact."""
+        """(E, N): drove into another car during the last step; the rules: training.sim.fault.judge_contact."""
         return self._cars.at_fault
 
     @property
@@ -224,7 +224,8 @@ class World:
         _check_numbers({"repeat": repeat})
         commands = self._checked(actions, 2, "actions", self._everywhere)
         if self.num_envs >= PARALLEL_FROM:
-            kernels.step_parallel(self._cars, self._atlas, *self._rules, commands, repeat)
+            threads = numba.get_num_threads()
+            kernels.step_parallel(self._cars, self._atlas, *self._rules, commands, repeat, threads)
         else:
             kernels.step_serial(self._cars, self._atlas, self._rules, commands, repeat)
 
