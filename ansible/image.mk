@@ -46,4 +46,9 @@ ami: $(IMAGE_STAMP) ## Bake the AMI: validate, say the cost, build, prune (costs
 
 .PHONY: ami-rehearsal
 ami-rehearsal: test-root ## Bake without AWS: packer, SSH, the whole site; leaves .cache/image/baked.tar
-	$(CONTAINER_PYTEST) tests/image/bake_inventory.py tests/image/bake_failures.py tests/image/bake_rehearsal.py
+	$(CONTAINER_PYTEST) -n 2 --dist loadfile \
+		tests/image/bake_rehearsal.py tests/image/bake_failures.py tests/image/bake_inventory.py
+
+.PHONY: baked-root
+baked-root: test-root # The bake of `make ami-rehearsal` alone: what a rehearsal boots
+	$(CONTAINER_PYTEST) tests/image/bake_rehearsal.py -k "builder or kept_root"

@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from training import keeper as keeping
 from training.agents.policy import Kept, Policy
-from training.keeper import DISTURBANCE, disturb
+from training.config import load_config
+from training.keeper import DISTURBANCE, Keeper, disturb
+from training.report.evaluation import Drive
 
 POLICY = Policy([4, 8, 4])
 
@@ -37,3 +40,37 @@ def test_a_hand_shakes_alike_for_the_same_seed() -> None:
     assert np.array_equal(shaken[0], shaken[1])
     assert not np.array_equal(shaken[0], shaken[2])
     assert np.std(shaken[0] - plain) == pytest.approx(DISTURBANCE, rel=0.1)
+
+
+def test_the_final_choice_finds_a_failure_that_few_starts_miss(monkeypatch: pytest.MonkeyPatch) -> None:
+    rarely_fails, never_fails = Policy([4, 8, 4]), Policy([4, 8, 4])
+    asked: list[tuple[object, int]] = []
+
+    def drives(controller: object, *_: object, starts: int, **__: object) -> list[Drive]:
+        asked.append((controller, starts))
+        fails = controller is rarely_fails
+        return [
+            Drive(
+                "oval",
+                0.0,
+                completed=not (fails and i == 20),
+                collided=False,
+                laps=1,
+                lap_s=(15.0,),
+                distance_m=120.0,
+                mean_speed_mps=8.0,
+                top_speed_mps=8.0,
+            )
+            for i in range(starts)
+        ]
+
+    monkeypatch.setattr(keeping, "evaluate", drives)
+    keeper = Keeper(load_config(None, ["evaluation.starts=10"]), [])
+    keeper.candidates = [Kept(rarely_fails, 1, 48, 48, 8.0, 1.0), Kept(never_fails, 2, 48, 48, 7.0, 0.9)]
+    best = keeper.choose()
+    assert best is not None
+    assert best.policy is never_fails
+    assert (best.completed, best.starts) == (40, 40)
+    # The other is out by its laps and need not be disturbed.
+    assert [controller for controller, _ in asked[:2]] == [rarely_fails, never_fails]
+    assert len(asked) == 3

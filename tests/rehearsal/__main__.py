@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument("what", choices=("story", "chaos", "baked"))
     parser.add_argument("cases", nargs="*", help="chaos: only these")
     parser.add_argument("--plain", action="store_true", help="no colours, no moving parts")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     if reason := missing():
         print(f"rehearsal skipped: {reason}")
         return 0

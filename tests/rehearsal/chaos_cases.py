@@ -235,6 +235,42 @@ def metadata_gone(play: Play) -> None:
     play.ends("done")
 
 
+def disk_full(play: Play) -> None:
+    """The trainer's directories get a small disk of their own, which is full from the first steps on."""
+    directories = ("/var/lib/f1tenth", "/var/cache/f1tenth")
+
+    def small_disks(machine: Machine) -> None:
+        for directory in directories:
+            machine.run("mount", "-t", "tmpfs", "-o", "size=64m", "small", directory)
+
+    play.cloud.ec2.on_boot = small_disks
+    play.launch()
+    machine = play.machine(1)
+    play.steps(machine)
+    for directory in directories:
+        machine.run("sh", "-c", f"cat /dev/zero >{directory}/filling; true")
+        left = machine.run("df", "--output=avail", directory).split()[-1:]
+        assert left == ["0"], f"{directory} has {left} KiB left"
+    play.ends("done", boots=1)
+
+
+def zombie(play: Play) -> None:
+    """A machine that stood still, and was replaced, wakes while its successor trains: it must change nothing."""
+    play.launch()
+    first = play.machine(1)
+    play.until("a checkpoint", lambda: play.committed >= SAVE_EVERY, 420)
+    first.freeze()
+    play.cloud.ec2.lose(first)
+    play.machine(2)
+    play.until("the second attempt is claimed", lambda: len(play.attempts) == 2, 420)
+    since = play.committed
+    play.until("its successor has saved", lambda: play.committed > since, 420)
+    first.freeze(thaw=True)
+    play.until("the zombie is off", lambda: not first.is_on, 240)
+    play.ends("done", boots=2)
+    assert len(play.attempts) == 2, f"{len(play.attempts)} attempts: it claimed the run back"
+
+
 def crash_loop(play: Play) -> None:
     """The trainer dies by SIGKILL whenever it begins: the machine gives up, and so does the run."""
     play.launch()
@@ -305,6 +341,8 @@ CASES: dict[str, Case] = {
     "no-notice": killed_without_notice,
     "s3-errors": s3_fails_and_is_slow,
     "imds-gone": metadata_gone,
+    "disk-full": disk_full,
+    "zombie": zombie,
     "crash-loop": crash_loop,
     "expired": expired_budget,
     "tampered": tampered_bundle,

@@ -43,6 +43,7 @@ class Ec2:
         self._net, self._folder, self._image, self._key, self._say = net, folder, image, public_key, say
         self._to_kill: dict[str, float] = {}  # instance id → when its power goes, monotonic clock, s
         self._pressed: set[str] = set()
+        self._lost: set[str] = set()
         self._removed: set[str] = set()
         self._lock = threading.RLock()
         self._stopping = threading.Event()
@@ -72,6 +73,12 @@ class Ec2:
         """Take a machine away without a word."""
         with self._lock:
             self._to_kill[machine.instance.id] = time.monotonic()
+
+    def lose(self, machine: Machine) -> None:
+        """Count a machine as terminated and leave its power on: its fleet replaces what may come back."""
+        with self._lock:
+            self._lost.add(machine.instance.id)
+            self._terminate(machine.instance.id)
 
     @property
     def living(self) -> list[Machine]:
@@ -157,6 +164,8 @@ class Ec2:
         if machine.is_on and now >= self._to_kill.get(name, now + 1):
             self._say(f"EC2: {name} is taken away")
             machine.kill()
+        elif machine.is_on and name in self._lost:
+            return
         elif machine.is_on and self._backend.get_instance(name).state == "terminated":
             if name not in self._pressed:
                 self._pressed.add(name)
