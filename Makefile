@@ -65,7 +65,7 @@ TESTS := lint lint-ansible pytest
 CONTAINER_TESTS := molecule
 
 .PHONY: test
-test: $(if $(shell sh tests/image/lacks.sh),,system-packages) ## Prove it all: style, every test, the roles (as root on Debian 12; says what it skips)
+test: $(if $(shell sh tests/image/lacks.sh),,system-packages) ## Prove it all: style, every test, roles, bake, rehearsal (as root on Debian 12; says what it skips)
 	@MAKE='$(MAKE)' tests/parts.sh $(TESTS) -- $(CONTAINER_TESTS)
 
 .PHONY: pytest

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from training.display import Display, LapRow, Progress, duration, laps_table
+from training.display import AgentProgress, Display, LapRow, Progress, duration, laps_table
 
 NAN = float("nan")
 HALF = Progress(
@@ -20,15 +20,11 @@ HALF = Progress(
     elapsed_s=60.0,
     limit_s=240.0,
     steps_per_s=2500.0,
-    reward=58.34,
-    laps=1212,
-    best_lap_s=14.213,
-    crash_rate=0.043,
     checkpoint_step=100_000,
     checkpoint_age_s=12.0,
-    kept="58/60 laps, 4.3 m/s at step 41,000",
+    agents=(AgentProgress(58.34, 1212, 14.213, 0.043, "58/60 laps, 4.3 m/s at step 41,000"),),
 )
-BEGIN = Progress(0, 300_000, 0.0, None, 0.0, NAN, 0, NAN, NAN, None, 0.0, "none yet")
+BEGIN = Progress(0, 300_000, 0.0, None, 0.0, None, 0.0, (AgentProgress(NAN, 0, NAN, NAN, "none yet"),))
 
 SCRIPT = """
 import sys

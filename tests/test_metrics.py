@@ -105,6 +105,7 @@ def test_what_is_no_hyperparameter_stays_out_of_them(tmp_path: Path) -> None:
         "env",
         "sac",
         "guide",
+        "multi_agent",
         "evaluation",
     }
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from training import rng
+from training import layout, rng
 from training.errors import ConfigurationError
 from training.report.loading import policy_of, runs_in
 from training.store import documents
@@ -218,7 +218,8 @@ def test_a_partial_save_is_gone_on_with_by_its_option(tmp_path):
     # What a notice leaves behind when the store is too slow for the whole.
     lineage = claim(storage, name, "sac", attempt=2)
     lineage.load()
-    lineage.commit_partial(whole.step, Contents({"learner": whole.read("learner")}, (), whole.meta))
+    members = {name: whole.read(name) for name in (layout.WORLD_MEMBER, layout.learner_member(0))}
+    lineage.commit_partial(whole.step, Contents(members, (), whole.meta))
     again = run(tmp_path, "--resume", name, "--from-partial", steps=whole.step + 400)
     assert again.returncode == 0, again.stdout + again.stderr
     assert f"partial save at step {whole.step:,}" in again.stdout

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.agents.test_resume import TYPE, Session, begin, settings
+from tests.agents.test_resume import Session, begin, settings
+from training import layout
 from training.agents import replay_segments
 from training.agents.codec import decode, encode
 from training.errors import DataError
@@ -19,7 +20,7 @@ from training.store.directory import DirectoryStorage
 from training.store.restore import NoCheckpoint
 from training.store.storage import ALWAYS, Body, Condition, OutOfSpace
 
-RUN = "exact"
+RUN, TYPE = "exact", "sac"
 # Segments of 128 timesteps, a ring of 1000; random driving, but where a test asks for updates.
 SMALL = {"sac.buffer_size": 1000, "evaluation.frequency": 0, "sac.learning_starts": 100_000}
 LEARNING = {"sac.learning_starts": 200, "sac.gradient_steps": 1}
@@ -37,7 +38,7 @@ class MoodyStorage(DirectoryStorage):
     def put(self, key: str, body: Body, *, condition: Condition = ALWAYS, sha256: str | None = None) -> str:
         if self.full:
             raise OutOfSpace(f"write {key}: no space left on the device")
-        if self.hanging and "/replay_tail" in key:
+        if self.hanging and "replay_tail" in key:
             self.gate.wait(30)
         return super().put(key, body, condition=condition, sha256=sha256)
 
@@ -52,7 +53,7 @@ def session(
     store, said = MoodyStorage(root / "store"), []
     lineage = claim(store, RUN, TYPE, attempt=attempt)
     saver = Saver(Parts(*made.parts), lineage, config, said.append)
-    return Session(made.parts, saver), store, said
+    return Session(made.parts, saver, made.episodes), store, said
 
 
 def test_a_full_disk_stops_no_step_and_is_said_once(tmp_path):
@@ -74,7 +75,7 @@ def test_a_full_disk_stops_no_step_and_is_said_once(tmp_path):
     run.saver.finish({})
     again, *_ = session(tmp_path, attempt=2)
     again.saver.restore(load(store, RUN, TYPE))
-    replay, restored = (s.parts.learner.replay_buffer for s in (run, again))
+    replay, restored = (s.parts.learner.agents[0].replay_buffer for s in (run, again))
     rows = replay.steps - replay.size(), replay.steps - 1
     for name, array in replay_segments.cut(replay, *rows).items():
         np.testing.assert_array_equal(array, replay_segments.cut(restored, *rows)[name], err_msg=name)
@@ -123,17 +124,18 @@ def test_a_partial_save_goes_on_with_its_weights_and_the_replay_of_the_checkpoin
     run.saver.finish({})
     run.train_to(800)
     snapshot = run.saver._state({"laps": 7})
-    members = {"learner": snapshot.members["learner"]()}
+    members = {name: snapshot.members[name]() for name in (layout.WORLD_MEMBER, layout.learner_member(0))}
     run.saver._lineage.commit_partial(800, Contents(members, (), snapshot.meta))
     again, _, _ = session(tmp_path, attempt=2, learning=True)
     checkpoint, partial = load(store, RUN, TYPE), load_partial(store, RUN, TYPE)
     assert again.saver.restore(checkpoint, partial)["laps"] == 7
     ours, theirs = again.parts.learner, run.parts.learner
     assert ours.num_timesteps == 800
-    np.testing.assert_array_equal(ours.update.actor.flat.numpy(), theirs.update.actor.flat.numpy())
-    np.testing.assert_array_equal(ours.noise.get_state().numpy(), theirs.noise.get_state().numpy())
-    np.testing.assert_array_equal(ours._last_obs, theirs._last_obs)
-    replay = ours.replay_buffer
+    np.testing.assert_array_equal(ours.team.update.actor.flat.numpy(), theirs.team.update.actor.flat.numpy())
+    noises = [learner.agents[0].noise.get_state().numpy() for learner in (ours, theirs)]
+    np.testing.assert_array_equal(*noises)
+    np.testing.assert_array_equal(ours.observations, theirs.observations)
+    replay = ours.agents[0].replay_buffer
     assert replay.steps == 512 // 4
     newest = replay.observations[replay.steps % replay.rows].copy()
     again.train_to(812)
@@ -148,7 +150,7 @@ def test_a_partial_save_goes_on_with_its_weights_and_the_replay_of_the_checkpoin
     rows = replay.steps - replay.size(), replay.steps - 1
     for name, array in replay_segments.cut(replay, *rows).items():
         np.testing.assert_array_equal(
-            array, replay_segments.cut(third.parts.learner.replay_buffer, *rows)[name], err_msg=name
+            array, replay_segments.cut(third.parts.learner.agents[0].replay_buffer, *rows)[name], err_msg=name
         )
 
 
@@ -167,7 +169,10 @@ def test_a_checkpoint_that_is_whole_but_not_ours_is_refused_in_words(tmp_path, c
     run, store, _ = session(tmp_path)
     run.train_to(240)
     snapshot = run.saver._snapshot({})
-    meta = {**snapshot.meta, "learner": {**snapshot.meta["learner"], **change}}
+    agent = snapshot.meta["agents"][0]
+    agent["learner"].update({name: value for name, value in change.items() if name in agent["learner"]})
+    world = {name: value for name, value in change.items() if name in snapshot.meta["world"]}
+    meta = {**snapshot.meta, "world": {**snapshot.meta["world"], **world}}
     members = {name: make() for name, make in snapshot.members.items()}
     run.saver._lineage.commit(240, Contents(members, snapshot.segments, meta))
     again, *_ = session(tmp_path, attempt=2)
@@ -176,20 +181,20 @@ def test_a_checkpoint_that_is_whole_but_not_ours_is_refused_in_words(tmp_path, c
 
 
 @pytest.mark.parametrize(
-    ("name", "array"),
+    ("member", "name", "array"),
     [
-        ("last_observations", np.zeros((4, 3), dtype=np.float64)),
-        ("actor", np.zeros(5, dtype=np.float32)),
-        ("log_alpha", np.zeros(1, dtype=np.int64)),
+        (layout.WORLD_MEMBER, "last_observations", np.zeros((4, 3), dtype=np.float64)),
+        (layout.learner_member(0), "actor", np.zeros(5, dtype=np.float32)),
+        (layout.learner_member(0), "log_alpha", np.zeros(1, dtype=np.int64)),
     ],
 )
-def test_arrays_of_another_type_or_shape_are_refused_by_name(tmp_path, name, array):
+def test_arrays_of_another_type_or_shape_are_refused_by_name(tmp_path, member, name, array):
     """The error names the array, what was found and what was expected."""
     run, store, _ = session(tmp_path)
     run.train_to(240)
     snapshot = run.saver._snapshot({})
-    arrays = decode(snapshot.members["learner"](), what="learner") | {name: array}
-    members = {name: make() for name, make in snapshot.members.items()} | {"learner": encode(arrays)}
+    arrays = decode(snapshot.members[member](), what=member) | {name: array}
+    members = {name: make() for name, make in snapshot.members.items()} | {member: encode(arrays)}
     run.saver._lineage.commit(240, Contents(members, snapshot.segments, snapshot.meta))
     again, *_ = session(tmp_path, attempt=2)
     with pytest.raises(DataError, match=f"{name}.*expected"):
@@ -204,7 +209,7 @@ def test_a_member_that_would_unpack_to_gigabytes_is_not_unpacked(tmp_path):
     run, store, _ = session(tmp_path)
     run.train_to(240)
     snapshot = run.saver._snapshot({})
-    members = {name: make() for name, make in snapshot.members.items()} | {"replay_tail": bomb}
+    members = {name: make() for name, make in snapshot.members.items()} | {layout.tail_member(0): bomb}
     run.saver._lineage.commit(240, Contents(members, snapshot.segments, snapshot.meta))
     again, *_ = session(tmp_path, attempt=2)
     with pytest.raises(DataError, match="would unpack to"):

@@ -203,7 +203,7 @@ def everything(storage: Storage) -> tuple[dict[str, np.ndarray[Any, Any]], str]:
             arrays[f"{ref.first}-{ref.last}/{part}"] = array
     learned = {
         "step": checkpoint.step,
-        **{name: checkpoint.meta[name] for name in ("learner", "keeper", "laps")},
+        **{name: checkpoint.meta[name] for name in ("world", "agents", "laps")},
     }
     return arrays, json.dumps(learned, sort_keys=True)
 

@@ -54,6 +54,10 @@ def train(
             "checkpoint is lost.",
         ),
     ] = False,
+    init_from: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Begin with this run's networks; settings may differ from its own."),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
@@ -69,6 +73,13 @@ def train(
             "--from-partial names the partial save after a run's newest checkpoint",
             next_step="Write --resume RUN --from-partial, without --at.",
         )
+    if init_from is not None:
+        if resume is not None:
+            raise UsageError(
+                "--init-from begins a run, --resume goes on with one",
+                next_step=f"Leave one of them out: --init-from {init_from} or --resume {resume}.",
+            )
+        overrides = [*(overrides or ()), f"training.init_from={init_from}"]
     settings = _settings(config, overrides or (), preset)
 
     from training import runner
@@ -105,7 +116,7 @@ def evaluate(
     raise typer.Exit(commands.evaluate(run, store=store, aws=aws, tracks=tracks, laps=laps, as_json=json))
 
 
-Racer = "RUN, or a driver: pure_pursuit, follow_the_gap, racing_line."
+Racer = "RUN, RUN@STEP, RUN:AGENT, or a driver: pure_pursuit, follow_the_gap, racing_line."
 
 
 @app.command()

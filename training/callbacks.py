@@ -11,15 +11,16 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from stable_baselines3.common.callbacks import BaseCallback
 
-from training.display import Progress
+from training import layout
+from training.display import AgentProgress, Progress
 from training.notify import notify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
-    from training.agents.sac import FastSAC
+    from training.agents.multi_agent import MultiAgentSAC
+    from training.agents.policy import Kept
     from training.config import Config
     from training.display import Display
     from training.interruption import StopRequest
@@ -30,23 +31,28 @@ if TYPE_CHECKING:
 RECENT_EPISODES = 100
 
 
-class Episodes(BaseCallback):
-    """Collect what finished episodes report, and every lap."""
+class Episodes:
+    """Collect what an agent's finished episodes report, and every lap."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.recent: deque[dict[str, Any]] = deque(maxlen=RECENT_EPISODES)
         self.laps = 0
         self.best_lap_s = float("nan")
 
-    def _on_step(self) -> bool:
-        for info in self.locals["infos"]:
-            episode = info.get("episode")
-            if episode is not None:
-                self.recent.append(episode)
-                self.laps += episode["laps"]
-                self.best_lap_s = float(np.fmin(self.best_lap_s, episode["best_lap_s"]))
-        return True
+    def note(self, episode: dict[str, Any]) -> None:
+        """Take in what the environment says of an episode."""
+        self.recent.append(episode)
+        self.laps += episode["laps"]
+        self.best_lap_s = float(np.fmin(self.best_lap_s, episode["best_lap_s"]))
+
+    def state(self) -> dict[str, Any]:
+        """Return JSON data from which `load_state` goes on."""
+        return {"recent": list(self.recent), "laps": self.laps, "best_lap_s": self.best_lap_s}
+
+    def load_state(self, saved: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self.recent = deque(saved["recent"], maxlen=RECENT_EPISODES)
+        self.laps, self.best_lap_s = int(saved["laps"]), float(saved["best_lap_s"])
 
     def figures(self) -> dict[str, float]:
         """Return the means over the recent episodes by the names they are logged under."""
@@ -63,19 +69,52 @@ class Episodes(BaseCallback):
         }
         for name in self.recent[-1]["terms"]:
             result[f"rollout/terms/{name}"] = _mean(e["terms"].get(name, 0.0) for e in self.recent)
+        for name in self.recent[-1].get("race", {}):
+            result[f"rollout/race/{name}"] = _mean(e["race"][name] for e in self.recent if "race" in e)
         return result
+
+
+# How the figures of several agents become one; what is not named here is averaged.
+_COMBINED: Mapping[str, Callable[[list[float]], float]] = {
+    "rollout/laps": sum,
+    "rollout/best_lap_s": lambda values: float(np.nanmin(values)) if np.isfinite(values).any() else np.nan,
+}
+
+
+def of_all(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the figures of all agents: each under its agent's name, and their mean or sum under the plain one.
+
+    Those of a single agent come back as they are.
+    """
+    if len(figures) == 1:
+        return dict(figures[0])
+    result = {
+        f"{layout.agent_name(number)}/{name}": value
+        for number, own in enumerate(figures)
+        for name, value in own.items()
+    }
+    for name in dict.fromkeys(name for own in figures for name in own):
+        values = [own[name] for own in figures if name in own]
+        result[name] = _COMBINED.get(name, _mean)(values)
+    return result
 
 
 class Parts(NamedTuple):
     """What the boundary works with."""
 
-    learner: FastSAC
-    keeper: Keeper
+    learner: MultiAgentSAC
+    keepers: Sequence[Keeper]  # of each agent
     saver: Saver
     metrics: Metrics
     display: Display
-    episodes: Episodes
+    episodes: Sequence[Episodes]  # of each agent
     stop: StopRequest
+
+    @property
+    def best_agent(self) -> int:
+        """Return the number of the agent whose kept policy laps best; 0 as long as none is kept."""
+        scores = [(-1.0, 0.0) if k.best is None else k.best.score for k in self.keepers]
+        return max(range(len(scores)), key=scores.__getitem__)
 
 
 class Boundary:
@@ -104,13 +143,14 @@ class Boundary:
 
     def __call__(self) -> bool:
         """Do what is due; return False to end training."""
-        learner, keeper, saver, *_ = self._parts
+        learner, keepers, saver, *_ = self._parts
         saver.collect()
         saver.poll()
         stop = self._parts.stop
         # What is due now and left undone, a resume does first: a notice leaves no time for it.
-        if stop.reason is None and keeper.due(learner.num_timesteps):
-            self._parts.metrics.record(learner.num_timesteps, keeper.judge(learner))
+        if stop.reason is None and keepers[0].due(learner.num_timesteps):
+            judged = [keeper.judge(learner) for keeper in keepers]
+            self._parts.metrics.record(learner.num_timesteps, of_all(judged))
         due = saver.due() or stop.save_now.is_set()
         if due and stop.stop_after_save:
             stop.ask("a request to stop after a checkpoint", "stopped")
@@ -130,24 +170,28 @@ class Boundary:
         self._parts.display.update(progress)
         if time.monotonic() - self._notified_at >= 1.0:
             self._notified_at = time.monotonic()
+            kept = "; ".join(agent.kept for agent in progress.agents)
             notify(
                 "WATCHDOG=1",
-                f"STATUS=step {progress.step:,}, {progress.steps_per_s:.0f} steps/s, kept {progress.kept}",
+                f"STATUS=step {progress.step:,}, {progress.steps_per_s:.0f} steps/s, kept {kept}",
             )
 
     def _log(self, now: float) -> None:
         self._logged_at = now
         learner, _, _, metrics, *_ = self._parts
-        train = {f"train/{name}": value for name, value in learner.losses.items()}
-        figures = {**self._parts.episodes.figures(), **train, "time/steps_per_s": self._rate}
-        metrics.record(learner.num_timesteps, {**figures, **metrics.sample_system()})
+        own = [
+            {**episodes.figures(), **{f"train/{name}": value for name, value in agent.losses.items()}}
+            for episodes, agent in zip(self._parts.episodes, learner.agents, strict=True)
+        ]
+        figures = {**of_all(own), "time/steps_per_s": self._rate, **metrics.sample_system()}
+        metrics.record(learner.num_timesteps, figures)
 
     def _progress(self, now: float) -> Progress:
         step = self._parts.learner.num_timesteps
         if now - self._rated_at >= 1.0:
             self._rate = (step - self._rated_step) / (now - self._rated_at)
             self._rated_at, self._rated_step = now, step
-        durable, best, episodes = self._parts.saver.durable, self._parts.keeper.best, self._parts.episodes
+        durable = self._parts.saver.durable
         limit = self._config.training.max_minutes
         return Progress(
             step=step,
@@ -155,14 +199,23 @@ class Boundary:
             elapsed_s=self.elapsed_s,
             limit_s=None if limit is None else limit * 60.0,
             steps_per_s=self._rate,
-            reward=_mean(e["r"] for e in episodes.recent),
-            laps=episodes.laps,
-            best_lap_s=episodes.best_lap_s,
-            crash_rate=_mean(e["collided"] for e in episodes.recent),
             checkpoint_step=None if durable is None else durable.step,
             checkpoint_age_s=0.0 if durable is None else now - durable.at,
-            kept="none yet" if best is None else str(best),
+            agents=tuple(
+                _agent_progress(episodes, keeper.best)
+                for episodes, keeper in zip(self._parts.episodes, self._parts.keepers, strict=True)
+            ),
         )
+
+
+def _agent_progress(episodes: Episodes, best: Kept | None) -> AgentProgress:
+    return AgentProgress(
+        reward=_mean(e["r"] for e in episodes.recent),
+        laps=episodes.laps,
+        best_lap_s=episodes.best_lap_s,
+        crash_rate=_mean(e["collided"] for e in episodes.recent),
+        kept="none yet" if best is None else str(best),
+    )
 
 
 def _mean(values: Any) -> float:  # noqa: ANN401 - any iterable of numbers

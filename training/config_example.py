@@ -16,7 +16,7 @@ HEADER = """\
 # Every setting, with its default. Copy this file to config.yaml, then take the # off the lines to change:
 # what stays commented keeps the value of the preset (training.preset: local | cloud).
 # The command line wins over the file: --set training.total_timesteps=50000
-# Written from training/config.py by `python -m training.config_example`.
+# Written from training/config*.py by `python -m training.config_example`.
 """
 
 

@@ -23,21 +23,27 @@ PLAIN_WIDTH = 120
 NOTHING = "–"
 
 
+class AgentProgress(NamedTuple):
+    """How one agent does; NaN where there is nothing to tell yet."""
+
+    reward: float  # mean of recent episodes
+    laps: int
+    best_lap_s: float
+    crash_rate: float  # share of recent episodes that ended in a crash
+    kept: str  # for example "58/60 laps, 4.3 m/s at step 41,000"
+
+
 class Progress(NamedTuple):
-    """How far a run is; NaN where there is nothing to tell yet."""
+    """How far a run is."""
 
     step: int
     total_steps: int
     elapsed_s: float  # all attempts together
     limit_s: float | None  # the run ends after this much time, whatever its steps
     steps_per_s: float
-    reward: float  # mean of recent episodes
-    laps: int
-    best_lap_s: float
-    crash_rate: float  # share of recent episodes that ended in a crash
     checkpoint_step: int | None
     checkpoint_age_s: float
-    kept: str  # for example "58/60 laps, 4.3 m/s at step 41,000"
+    agents: tuple[AgentProgress, ...]
 
     @property
     def done(self) -> float:
@@ -118,42 +124,88 @@ def live_table(progress: Progress) -> RenderableType:
     # Columns that keep their places while the figures in them change.
     for style, width in (("bright_black", 10), ("bold", 26), ("bright_black", 8), ("bold", 8)):
         body.add_column(style=style, min_width=width, no_wrap=True, overflow="ellipsis")
-    for cells in _cells(progress):
-        body.add_row(*cells)
+    for run_cells, agent_cells in zip(_run_cells(progress), _agent_cells(progress), strict=True):
+        body.add_row(*run_cells, *agent_cells)
+    if len(progress.agents) > 1:
+        return Group(Text(), head, body, _agents_table(progress.agents))
     policy = Table.grid(padding=(0, 2))
     policy.add_column(style="bright_black", min_width=10, no_wrap=True)
     policy.add_column(style="bold", no_wrap=True, overflow="ellipsis")
-    policy.add_row("kept", Text(progress.kept, style="green" if progress.kept[:1].isdigit() else ""))
+    policy.add_row("kept", _kept(progress.agents[0]))
     return Group(Text(), head, body, policy)
 
 
-def _cells(p: Progress) -> list[tuple[str, str, str, str]]:
-    """Return the rows of the table: two names, each with its value."""
+def _run_cells(p: Progress) -> list[tuple[str, str]]:
+    """Return what there is to say of the run, each with its name."""
     speed = f"{p.steps_per_s:,.0f} steps/s" if p.steps_per_s > 0 else NOTHING
     return [
-        ("step", f"{p.step:,} of {p.total_steps:,}", "reward", number(p.reward, ".1f")),
-        ("speed", speed, "laps", f"{p.laps:,}"),
-        ("time left", duration(p.left_s), "best lap", number(p.best_lap_s, ".2f", " s")),
-        ("saved", _checkpoint(p), "crashes", number(100 * p.crash_rate, ".0f", " %")),
+        ("step", f"{p.step:,} of {p.total_steps:,}"),
+        ("speed", speed),
+        ("time left", duration(p.left_s)),
+        ("saved", _checkpoint(p)),
     ]
 
 
+def _agent_cells(p: Progress) -> list[tuple[str, str]]:
+    """Return how a single agent does, each figure with its name; several have a table of their own."""
+    if len(p.agents) > 1:
+        laps = sum(agent.laps for agent in p.agents)
+        return [("agents", f"{len(p.agents)}"), ("laps", f"{laps:,}"), ("", ""), ("", "")]
+    (one,) = p.agents
+    names = ("reward", "laps", "best lap", "crashes")
+    return list(zip(names, _figures(one), strict=True))
+
+
+def _figures(agent: AgentProgress) -> tuple[str, str, str, str]:
+    return (
+        number(agent.reward, ".1f"),
+        f"{agent.laps:,}",
+        number(agent.best_lap_s, ".2f", " s"),
+        number(100 * agent.crash_rate, ".0f", " %"),
+    )
+
+
+def _kept(agent: AgentProgress) -> Text:
+    return Text(agent.kept, style="green" if agent.kept[:1].isdigit() else "")
+
+
+def _agents_table(agents: Sequence[AgentProgress]) -> Table:
+    """Return a row for each agent."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bright_black")
+    table.add_column("agent", min_width=10)
+    for heading in ("reward", "laps", "best lap", "crashes"):
+        table.add_column(heading, justify="right", min_width=8, no_wrap=True, style="bold")
+    table.add_column("kept", no_wrap=True, overflow="ellipsis")
+    for n, agent in enumerate(agents):
+        table.add_row(f"{n}", *_figures(agent), _kept(agent))
+    return table
+
+
 def plain_line(progress: Progress) -> str:
-    """Return the progress as one line for logs."""
+    """Return the progress for logs: one line, and one more for each of several agents."""
     p = progress
     parts = [
         f"{duration(p.elapsed_s)} {math.floor(100 * p.done)} %",
         f"step {p.step:,} of {p.total_steps:,}",
         f"{p.steps_per_s:,.0f} steps/s",
         f"left {duration(p.left_s)}",
-        f"reward {number(p.reward, '.1f')}",
-        f"laps {p.laps:,}",
-        f"best {number(p.best_lap_s, '.2f', ' s')}",
-        f"crashes {number(100 * p.crash_rate, '.0f', ' %')}",
-        f"saved {_checkpoint(p)}",
-        f"kept {p.kept}",
     ]
-    return " | ".join(parts)
+    if len(p.agents) == 1:
+        *figures, kept = _told(p.agents[0])
+        return " | ".join([*parts, *figures, f"saved {_checkpoint(p)}", kept])
+    lines = [" | ".join([*parts, f"saved {_checkpoint(p)}"])]
+    return "\n".join([*lines, *(" | ".join([f"  agent {n}", *_told(a)]) for n, a in enumerate(p.agents))])
+
+
+def _told(agent: AgentProgress) -> list[str]:
+    reward, laps, best_lap, crashes = _figures(agent)
+    return [
+        f"reward {reward}",
+        f"laps {laps}",
+        f"best {best_lap}",
+        f"crashes {crashes}",
+        f"kept {agent.kept}",
+    ]
 
 
 def _checkpoint(progress: Progress) -> str:

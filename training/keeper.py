@@ -17,7 +17,7 @@ from training.report.evaluation import Drive, evaluate
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from training.agents.sac import FastSAC
+    from training.agents.multi_agent import MultiAgentSAC
     from training.config import Config
     from training.envs.race import Race
     from training.report.evaluation import Controller
@@ -36,10 +36,10 @@ DISTURBANCE = 0.08
 
 
 class Keeper:
-    """Judge policies and keep the best few."""
+    """Judge the policies of one agent and keep the best few; each agent of a run has a keeper of its own."""
 
-    def __init__(self, config: Config, tracks: Sequence[Track]) -> None:
-        self._config, self._tracks = config, list(tracks)
+    def __init__(self, config: Config, tracks: Sequence[Track], agent: int = 0) -> None:
+        self._config, self._tracks, self._agent = config, list(tracks), agent
         self.candidates: list[Kept] = []  # best first
         self.chosen = False  # nothing was judged since the final choice
         self.next_step = config.evaluation.frequency or None
@@ -53,14 +53,14 @@ class Keeper:
         """Tell whether it is time for an evaluation."""
         return self.next_step is not None and step >= self.next_step
 
-    def judge(self, learner: FastSAC) -> dict[str, float]:
+    def judge(self, learner: MultiAgentSAC) -> dict[str, float]:
         """Drive the averaged policy and keep it if it is among the best; return figures to log."""
         step = learner.num_timesteps
         self.chosen = False
         frequency = self._config.evaluation.frequency
         if frequency:
             self.next_step = step - step % frequency + frequency
-        policy = learner.average_policy()
+        policy = learner.average_policy(self._agent)
         drives = self._drive(policy, QUICK_STARTS, seed=step)
         if all(d.completed for d in drives):
             drives = self._drive(policy, self._starts(), seed=step + 1)

@@ -179,6 +179,30 @@ def member_key(run: str, checkpoint: CheckpointId, name: str) -> str:
     return f"{checkpoint_prefix(run, checkpoint)}/{_matching(_MEMBER, name, 'file name in a checkpoint')}"
 
 
+# --- files of a checkpoint ---
+WORLD_MEMBER = "world"  # simulator, opponents, generators of the libraries
+
+
+def agent_name(number: int) -> str:
+    """Return an agent's name in keys and curves; that of a run with one car is agent0."""
+    return f"agent{number}"
+
+
+def learner_member(number: int) -> str:
+    """Return the file of an agent's networks, optimizers and generators."""
+    return f"{agent_name(number)}.learner"
+
+
+def tail_member(number: int) -> str:
+    """Return the file of an agent's newest replay rows, which fill no segment yet."""
+    return f"{agent_name(number)}.replay_tail"
+
+
+def kept_member(number: int) -> str:
+    """Return the file of the policy that evaluation kept for an agent: the bytes of Policy.encode."""
+    return f"{agent_name(number)}.kept"
+
+
 def replay_prefix(run: str) -> str:
     """Return the prefix of all replay segments of a run."""
     return f"{run_prefix(run)}/replay"
@@ -193,9 +217,12 @@ def segment_key(run: str, segment: SegmentId) -> str:
     return key
 
 
-def model_key(run: str, training_type: str, step: int) -> str:
-    """Return the key of a stable-baselines3 model for people to download."""
-    return f"{run_prefix(run)}/models/{_matching(_NAME, training_type, 'training type')}/{step:012d}.zip"
+def model_key(run: str, training_type: str, step: int, agent: int | None = None) -> str:
+    """Return the key of a stable-baselines3 model for people to download; agent: its number, of several."""
+    folder = f"{run_prefix(run)}/models/{_matching(_NAME, training_type, 'training type')}"
+    if agent is not None:
+        folder += f"/{agent_name(agent)}"
+    return f"{folder}/{step:012d}.zip"
 
 
 def policies_prefix(run: str, agent: int = 0) -> str:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from training import layout, rng
+from training import heritage, layout, rng
 from training.agents.export import model_zip
-from training.agents.sac import FastSAC
+from training.agents.multi_agent import MultiAgentSAC
 from training.callbacks import Boundary, Episodes, Parts
 from training.cloud.log_chunks import logged
 from training.display import Display
+from training.envs.batch import RaceBatch
 from training.envs.race import Race
-from training.envs.vec_env import RaceVecEnv
 from training.errors import Fenced, Interrupted
 from training.interruption import StopRequest, watch
 from training.keeper import Keeper, figures
@@ -99,34 +99,34 @@ def prepare(run: Run, display: Display, device: Any) -> Setup:  # noqa: ANN401 -
     rng.seed_everything(config.training.seed)
     tracks = [Track.load(name) for name in config.env.tracks]
     warm_up(config.env, tracks[0], display.say)
-    env = RaceVecEnv(config.env, tracks, config.training.seed, config.guide.driver)
-    learner = FastSAC(
-        env,
-        config.sac,
-        seed=config.training.seed,
-        device=device,
-        mixed_precision=config.training.mixed_precision,
-        guide=config.guide,
+    learner = MultiAgentSAC(
+        RaceBatch(config.env, tracks, config.num_cars, config.training.seed), config, device=device
     )
-    keeper = Keeper(config, tracks)
-    saver = Saver(SavedParts(learner, env, keeper), run.lineage, config, display.say)
-    meta = {} if run.checkpoint is None else saver.restore(run.checkpoint, run.partial)
+    keepers = [Keeper(config, tracks, number) for number in range(config.num_agents)]
+    saver = Saver(SavedParts(learner, keepers), run.lineage, config, display.say)
+    if run.checkpoint is None:
+        heritage.take_over(learner, config, run.storage, display.say)
+        meta = {}
+    else:
+        meta = saver.restore(run.checkpoint, run.partial)
     run.fetch_curves(run.local / "metrics", display.say)
     metrics = Metrics(
         config, run.name, run.local / "metrics", resumed_step=learner.num_timesteps,
         wandb_id=meta.get("wandb_id"), say=display.say,
     )  # fmt: skip
-    metrics.record_graph(learner.actor, learner.critic, learner.observation_space.shape[0])
+    first = learner.agents[0]
+    metrics.record_graph(first.actor, first.critic, first.observation_space.shape[0])
 
     def after_commit(step: int) -> None:
         run.saved(step)
         run.publish(metrics.event_file, layout.metrics_prefix(run.name))
 
     saver.after_commit = after_commit
-    episodes, stop = Episodes(), StopRequest()
-    episodes.recent.extend(learner.ep_info_buffer or ())
-    episodes.laps, episodes.best_lap_s = meta.get("laps", 0), meta.get("best_lap_s") or float("nan")
-    parts = Parts(learner, keeper, saver, metrics, display, episodes, stop)
+    episodes, stop = [Episodes() for _ in learner.agents], StopRequest()
+    for own, saved in zip(episodes, meta.get("episodes", ()), strict=False):
+        own.load_state(saved)
+    learner.on_episode = lambda number, figures: episodes[number].note(figures)
+    parts = Parts(learner, keepers, saver, metrics, display, episodes, stop)
     boundary = Boundary(
         parts, config, elapsed_s=meta.get("elapsed_s", 0.0), meta=lambda: _meta(parts, boundary)
     )
@@ -156,22 +156,16 @@ def learn(setup: Setup) -> None:
     parts.stop.listen()
     watch(run.storage, run.name, parts.stop, parts.display.say)
     learner.at_boundary = boundary
-    if learner.num_timesteps < config.training.total_timesteps:
-        learner.learn(
-            config.training.total_timesteps - learner.num_timesteps,
-            callback=parts.episodes,
-            log_interval=None,
-            # A checkpoint of step 0 has had its environments reset already.
-            reset_num_timesteps=run.checkpoint is None,
-        )
+    learner.learn(config.training.total_timesteps)
     ended = parts.stop.reason is None
     # An attempt that was killed after its last save, while it drove laps, left nothing to choose or save.
-    if ended and parts.keeper.chosen and learner.num_timesteps == began:
+    if ended and all(keeper.chosen for keeper in parts.keepers) and learner.num_timesteps == began:
         saved = Saved.ALL
     else:
         if ended:
-            parts.keeper.judge(learner)
-            parts.keeper.choose()
+            for keeper in parts.keepers:
+                keeper.judge(learner)
+                keeper.choose()
         saved = save_at_end(setup)
     parts.saver.close()
     boundary.show()
@@ -222,17 +216,24 @@ def close(setup: Setup) -> int:
     Killed in between, the run is not done yet, and the next attempt does what is missing.
     """
     run, parts, _ = setup
-    best = parts.keeper.best
-    if best is None:
+    kept = [keeper.best for keeper in parts.keepers]
+    if None in kept:
         parts.display.say("no policy was kept: the run ended before its first evaluation")
     else:
-        key = layout.model_key(run.name, run.config.training.training_type, best.step)
-        run.storage.put(key, model_zip(parts.learner, best.policy))
+        put_models(run, parts, kept)
         show_laps(setup)
     parts.metrics.close()
     run.publish(parts.metrics.event_file, layout.metrics_prefix(run.name))
     run.end_attempt("done", 0, parts.learner.num_timesteps)
     return 0
+
+
+def put_models(run: Run, parts: Parts, kept: Sequence[Kept]) -> None:
+    """Put each agent's kept policy into the store as a model for people."""
+    for number, (agent, best) in enumerate(zip(parts.learner.agents, kept, strict=True)):
+        folder = number if len(kept) > 1 else None
+        key = layout.model_key(run.name, run.config.training.training_type, best.step, folder)
+        run.storage.put(key, model_zip(agent, best.policy, best.step))
 
 
 def show_laps(setup: Setup) -> None:
@@ -241,7 +242,7 @@ def show_laps(setup: Setup) -> None:
     say = parts.display.say
     try:
         loaded = policy_of(run.storage, run.name)
-        driven = closing.drive_laps(loaded, say)
+        driven = closing.drive_laps(loaded, run.storage, say)
         parts.metrics.record_hyperparameters(
             run.config.to_json_dict(), figures(closing.policy_drives(driven))
         )
@@ -263,12 +264,13 @@ def _meta(parts: Parts, boundary: Boundary) -> dict[str, Any]:
     """Return what a checkpoint says of the run beside the learner's own state."""
     return {
         "elapsed_s": boundary.elapsed_s,
-        "laps": parts.episodes.laps,
-        "best_lap_s": parts.episodes.best_lap_s,
+        "laps": sum(own.laps for own in parts.episodes),
+        "episodes": [own.state() for own in parts.episodes],
         "wandb_id": parts.metrics.wandb_id,
         "machine": rng.machine_class(),
         "host": platform.node(),
-        "kept": None if parts.keeper.best is None else _described(parts.keeper.best),
+        "kept": [None if keeper.best is None else _described(keeper.best) for keeper in parts.keepers],
+        "best_agent": parts.best_agent,
     }
 
 

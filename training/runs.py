@@ -13,7 +13,7 @@ import uuid
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from training import layout
+from training import heritage, layout
 from training.cloud import boot
 from training.cloud.identity import identity
 from training.cloud.imds import ON_INSTANCE, Imds
@@ -156,10 +156,11 @@ def open_run(
     name = resume or (_unfinished(storage, config, store) if here else None)
     if name is None:
         name = config.training.run_name or layout.new_run_id()
+        heritage.check(config, storage)
         _write_config(storage, config, name, store)
         lock = _lock(_local(store, name, here=here), name) if here else None
     else:
-        config = changed(config_of(storage, name), overrides if resume else ())
+        config = changed(config_of(storage, name), overrides if resume else (), name)
         lock = _lock(_local(store, name, here=here), name) if here else None
     try:
         return _claimed(config, storage, store, name, origin, lock)

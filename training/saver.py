@@ -7,42 +7,44 @@ it stands.
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from training.agents import replay_segments, state
+from training import layout
+from training.agents import state
 from training.agents.codec import decode, encode
 from training.errors import DataError
+from training.replay_log import ReplayLog
 from training.store.checkpoint import Contents
 from training.store.segments import SegmentUploader, Target
 from training.store.storage import StoreError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from training.agents.sac import FastSAC
+    from numpy.typing import NDArray
+
+    from training.agents.multi_agent import MultiAgentSAC
+    from training.agents.policy import Policy
     from training.config import Config
-    from training.envs.vec_env import RaceVecEnv
     from training.keeper import Keeper
     from training.store.checkpoint import Checkpoint, Lineage, SegmentRef
     from training.store.segments import PendingSegment
 
-LEARNER, TAIL, KEPT = "learner", "replay_tail", "kept"
-AGENT = "agent0"
 # What a partial save may take before a deadline; the whole one must be through by then.
 PARTIAL_S = 10.0
-# Unpacked bytes of the learner's arrays: networks, optimizers, simulator, kept policies.
+# Unpacked bytes of an agent's networks, optimizers and kept policies, and of the simulator with its opponents.
 MAX_LEARNER_BYTES = 1 << 30
 
 
 class Parts(NamedTuple):
     """The live objects of a run that a checkpoint is made of."""
 
-    learner: FastSAC
-    env: RaceVecEnv
-    keeper: Keeper
+    learner: MultiAgentSAC
+    keepers: Sequence[Keeper]  # of each agent
 
 
 class Durable(NamedTuple):
@@ -59,6 +61,7 @@ class Snapshot(NamedTuple):
     members: dict[str, Callable[[], bytes]]
     segments: list[SegmentRef | PendingSegment]
     meta: dict[str, Any]
+    policies: list[Policy]  # of each agent, the averaged one
 
 
 class Saver:
@@ -69,9 +72,14 @@ class Saver:
         self._frequency = config.training.save_frequency
         self._interval_s = config.training.save_interval_s
         self._milestones = config.training.milestone_frequency
-        self._uploader = SegmentUploader(Target(lineage.storage, lineage.run, lineage.epoch))
-        self._segments: list[SegmentRef | PendingSegment] = []
-        self._next_row = 0  # the first row that is in no segment yet
+        agents = parts.learner.agents
+        target = Target(lineage.storage, lineage.run, lineage.epoch)
+        # All agents fill a segment at the same step.
+        self._uploader = SegmentUploader(target, waiting=8 + len(agents))
+        self._logs = [
+            ReplayLog(layout.agent_name(number), agent.replay_buffer, self._uploader)
+            for number, agent in enumerate(agents)
+        ]
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="saver")
         self._running: Future[None] | None = None
         self._lock = threading.Lock()
@@ -100,9 +108,12 @@ class Saver:
 
         The others stay in the ring for now: a store that is away, or a full disk, holds up no step.
         """
-        while self._is_behind and self._uploader.has_room():
-            self._cut_one()
-        self._forget_old_segments()
+        for log in self._behind():
+            if not self._uploader.has_room():
+                break
+            log.cut_one()
+        for log in self._logs:
+            log.forget_old()
 
     def start(self, meta: Mapping[str, Any]) -> bool:
         """Copy the state and commit it in the background; False if that cannot begin yet."""
@@ -110,7 +121,7 @@ class Saver:
         if self._running is not None:
             return False
         self.collect()
-        if self._is_behind:
+        if any(self._behind()):
             self._say_trouble(self._uploader.trouble)
             return False
         snapshot = self._snapshot(meta)
@@ -151,7 +162,8 @@ class Saver:
                 f"the whole checkpoint cannot be saved in time ({error}); saving weights and optimizers"
             )
             snapshot = self._state(meta)
-            members = {name: make() for name, make in snapshot.members.items() if name != TAIL}
+            tails = {layout.tail_member(number) for number in range(len(self._logs))}
+            members = {name: make() for name, make in snapshot.members.items() if name not in tails}
             contents = Contents(members, (), snapshot.meta)
             self._lineage.commit_partial(snapshot.step, contents, not_after=not_after)
             return False
@@ -163,21 +175,28 @@ class Saver:
         partial: a later save without replay, which continues the checkpoint: all but the replay comes from there.
         Raises DataError where something does not fit the objects.
         """
-        learner, env, keeper = self._parts
+        learner, keepers = self._parts
         newest = partial or checkpoint
         meta: dict[str, Any] = dict(newest.meta)
-        arrays = decode(newest.read(LEARNER), what=LEARNER, max_bytes=MAX_LEARNER_BYTES)
         try:
-            state.restore(learner, env, state.Captured(arrays, meta["learner"]))
-            keeper.load_state(arrays, meta["keeper"], learner.average.sizes)
-            self._restore_replay(checkpoint, int(checkpoint.meta["learner"]["replay_steps"]))
+            self._check_number(meta["agents"])
+            state.restore_world(learner, state.Captured(_read(newest, layout.WORLD_MEMBER), meta["world"]))
+            for number, (keeper, log) in enumerate(zip(keepers, self._logs, strict=True)):
+                about = meta["agents"][number]
+                arrays = _read(newest, layout.learner_member(number))
+                state.restore_agent(learner, number, state.Captured(arrays, about["learner"]))
+                keeper.load_state(arrays, about["keeper"], learner.sizes)
+                rows = checkpoint.meta["agents"][number]["learner"]["replay_steps"]
+                log.restore(checkpoint, int(rows), layout.tail_member(number))
         except (KeyError, TypeError, ValueError) as error:
             msg = f"checkpoint {newest.ref.id} does not hold what this run needs: {error!r}"
             raise DataError(msg, next_step="Resume an older step with --at STEP.") from error
         self._last_step, self._last_at = checkpoint.step, time.monotonic()
         self.durable = Durable(checkpoint.step, self._last_at)
         if partial is not None:
-            self._continue_elsewhere()
+            for log in self._logs:
+                log.continue_elsewhere()
+            self._last_step = -1  # the next boundary makes a whole checkpoint
         return meta
 
     def close(self) -> None:
@@ -185,48 +204,44 @@ class Saver:
         self._uploader.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    @property
-    def _is_behind(self) -> bool:
-        """Tell whether rows that fill a segment have not been handed over."""
-        replay = self._parts.learner.replay_buffer
-        return replay.steps - self._next_row >= replay_segments.segment_rows(replay)
+    def _behind(self) -> Iterator[ReplayLog]:
+        """Give an agent's log once for each segment that it has not handed over yet."""
+        for log in self._logs:
+            while log.is_behind:
+                yield log
 
-    def _cut_one(self, not_after: float | None = None) -> None:
-        replay = self._parts.learner.replay_buffer
-        length = replay_segments.segment_rows(replay)
-        # Where the store was away for longer than the ring remembers, nobody needs the oldest rows any more.
-        first = max(self._next_row, replay_segments.first_needed(replay, replay.steps))
-        rows = (first, first + length - 1)
-        piece = replay_segments.cut(replay, *rows)
-        pending = self._uploader.submit(AGENT, rows, lambda: encode(piece), not_after=not_after)
-        self._segments.append(pending)
-        self._next_row = first + length
-
-    def _forget_old_segments(self) -> None:
-        replay = self._parts.learner.replay_buffer
-        oldest = replay_segments.first_needed(replay, replay.steps)
-        self._segments = [s for s in self._segments if _last_row(s) >= oldest]
+    def _check_number(self, saved: Sequence[Any]) -> None:
+        if len(saved) != len(self._logs):
+            raise DataError(
+                f"the checkpoint holds {len(saved)} agents, the settings ask for {len(self._logs)}",
+                next_step="Resume with the run's own config.json, or begin a new run with --init-from.",
+            )
 
     def _snapshot(self, meta: Mapping[str, Any], not_after: float | None = None) -> Snapshot:
         """Copy all that a checkpoint of this moment consists of."""
-        while self._is_behind:
-            self._cut_one(not_after)
-        self._forget_old_segments()
+        for log in self._behind():
+            log.cut_one(not_after)
+        for log in self._logs:
+            log.forget_old()
         return self._state(meta)
 
     def _state(self, meta: Mapping[str, Any]) -> Snapshot:
-        learner, env, keeper = self._parts
-        captured = state.capture(learner, env)
-        kept_arrays, kept_meta = keeper.state()
-        tail = replay_segments.tail(learner.replay_buffer)
-        members = {
-            LEARNER: lambda: encode({**captured.arrays, **kept_arrays}),
-            TAIL: lambda: encode(tail),
-        }
-        if keeper.best is not None:
-            members[KEPT] = keeper.best.policy.encode
-        everything = {**meta, "learner": captured.meta, "keeper": kept_meta}
-        return Snapshot(learner.num_timesteps, members, list(self._segments), everything)
+        learner, keepers = self._parts
+        world = state.capture_world(learner)
+        members: dict[str, Callable[[], bytes]] = {layout.WORLD_MEMBER: lambda: encode(world.arrays)}
+        agents = []
+        for number, (keeper, log) in enumerate(zip(keepers, self._logs, strict=True)):
+            captured = state.capture_agent(learner, number)
+            kept, kept_meta = keeper.state()
+            members[layout.learner_member(number)] = functools.partial(encode, {**captured.arrays, **kept})
+            members[layout.tail_member(number)] = functools.partial(encode, log.tail())
+            if keeper.best is not None:
+                members[layout.kept_member(number)] = keeper.best.policy.encode
+            agents.append({"learner": captured.meta, "keeper": kept_meta})
+        segments = [segment for log in self._logs for segment in log.segments]
+        everything = {**meta, "world": world.meta, "agents": agents}
+        policies = [learner.average_policy(number) for number in range(len(agents))]
+        return Snapshot(learner.num_timesteps, members, segments, everything, policies)
 
     def _commit_now(self, meta: Mapping[str, Any], not_after: float | None) -> None:
         """Wait for the save under way, then commit the present state in this thread."""
@@ -246,9 +261,16 @@ class Saver:
             self._lineage.commit(snapshot.step, contents, milestone=milestone, not_after=not_after)
             self.durable = Durable(snapshot.step, time.monotonic())
         try:
+            self._put_policies(snapshot)
             self.after_commit(snapshot.step)
         except StoreError as error:
             self._say(f"step {snapshot.step:,} is saved, but not all that goes with it: {error}")
+
+    def _put_policies(self, snapshot: Snapshot) -> None:
+        """Keep each agent's policy of this step for good, to race it against later ones; tens of kilobytes."""
+        for number, policy in enumerate(snapshot.policies):
+            key = layout.policy_key(self._lineage.run, number, snapshot.step)
+            self._lineage.storage.put(key, policy.encode())
 
     def _say_trouble(self, trouble: str) -> None:
         """Say why checkpoints are not saved, once for each reason."""
@@ -257,41 +279,6 @@ class Saver:
             self._say(f"checkpoint not saved: {trouble}; training goes on, the newest checkpoint is {step}")
             self._trouble = trouble
 
-    def _continue_elsewhere(self) -> None:
-        """Go on at a later step than the replay's end: no transition leads from the one to the other."""
-        replay = self._parts.learner.replay_buffer
-        if self._segments and self._next_row == replay.steps:
-            self._next_row = self._segments.pop().first  # its last row changes: it is cut again
-        replay.break_off()
-        self._last_step = -1  # the next boundary makes a whole checkpoint
 
-    def _restore_replay(self, checkpoint: Checkpoint, steps: int) -> None:
-        replay = self._parts.learner.replay_buffer
-        length = replay_segments.segment_rows(replay)
-        limit = replay_segments.max_bytes(replay)
-        first = replay_segments.first_needed(replay, steps)
-        replay_segments.restart(replay, first)
-        self._segments, self._next_row = [], first
-        for ref, data in checkpoint.read_segments(AGENT):
-            if (ref.first, ref.last) != (self._next_row, self._next_row + length - 1):
-                raise _missing(checkpoint, self._next_row, ref.first - 1)
-            what = f"replay segment {ref.first}-{ref.last}"
-            arrays = decode(data, what=what, max_bytes=limit)
-            replay_segments.paste(replay, ref.first, ref.last, arrays, what)
-            self._segments.append(ref)
-            self._next_row = ref.last + 1
-        if not 0 <= steps - self._next_row < length:
-            raise _missing(checkpoint, self._next_row, steps - 1)
-        tail = decode(checkpoint.read(TAIL), what=TAIL, max_bytes=limit)
-        if self._next_row < steps:
-            replay_segments.paste(replay, self._next_row, steps - 1, tail, TAIL)
-        replay_segments.finish(replay, steps, tail["newest"])
-
-
-def _missing(checkpoint: Checkpoint, first: int, last: int) -> DataError:
-    msg = f"checkpoint {checkpoint.ref.id}: replay rows {first} to {last} are missing or in another order"
-    return DataError(msg, next_step="Resume an older step with --at STEP.")
-
-
-def _last_row(segment: SegmentRef | PendingSegment) -> int:
-    return segment.last
+def _read(checkpoint: Checkpoint, member: str) -> dict[str, NDArray[Any]]:
+    return decode(checkpoint.read(member), what=member, max_bytes=MAX_LEARNER_BYTES)

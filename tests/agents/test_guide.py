@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from training.agents.sac import FastSAC
+from training.agents.multi_agent import MultiAgentSAC
 from training.agents.stack import Stack
 from training.agents.update import Batch, SacUpdate
 from training.config import Config, load_config
+from training.envs.batch import RaceBatch, Step
 from training.envs.opponents import make_driver
-from training.envs.vec_env import RaceVecEnv
 from training.report.evaluation import evaluate
 from training.rng import seed_everything
 from training.sim import Track
@@ -24,16 +24,15 @@ def settings(**changes: object) -> Config:
     return load_config(None, [f"{key}={value}" for key, value in overrides.items()])
 
 
-def begin(config: Config) -> tuple[FastSAC, RaceVecEnv]:
+def begin(config: Config) -> MultiAgentSAC:
     seed = config.training.seed
     seed_everything(seed)
-    env = RaceVecEnv(config.env, [Track.load(name) for name in config.env.tracks], seed, config.guide.driver)
-    return FastSAC(env, config.sac, seed=seed, device="cpu", guide=config.guide), env
+    tracks = [Track.load(name) for name in config.env.tracks]
+    return MultiAgentSAC(RaceBatch(config.env, tracks, config.num_cars, seed), config, device="cpu")
 
 
-def train_to(learner: FastSAC, steps: int) -> None:
-    learner.at_boundary = lambda: learner.num_timesteps < steps
-    learner.learn(10**6, log_interval=None)
+def train_to(learner: MultiAgentSAC, steps: int) -> None:
+    learner.learn(steps)
 
 
 def random_update(guide_weight: float) -> SacUpdate:
@@ -93,59 +92,60 @@ def test_without_weight_the_guides_actions_change_nothing():
 
 def test_the_guide_fades_and_is_then_not_asked_any_more(monkeypatch):
     """Its weight falls linearly to 0 at guide.timesteps; from there on the driver is never called."""
-    learner, env = begin(
-        settings(**{"guide.timesteps": 400, "guide.weight": 10.0, "sac.learning_starts": 10_000})
-    )
+    learner = begin(settings(**{"guide.timesteps": 400, "guide.weight": 10.0, "sac.learning_starts": 10_000}))
     assert learner.guide_weight() == 10.0
     train_to(learner, 200)
     assert learner.guide_weight() == pytest.approx(5.0)
     train_to(learner, 400)
     assert learner.guide_weight() == 0.0
-    monkeypatch.setattr(env, "guide_actions", lambda: pytest.fail("a guide that is gone was asked"))
-    learner.at_boundary = lambda: learner.num_timesteps < 480
-    learner.learn(10**6, log_interval=None, reset_num_timesteps=False)
+    monkeypatch.setattr(
+        type(learner._driver), "act", lambda *_: pytest.fail("a guide that is gone was asked")
+    )
+    train_to(learner, 480)
 
 
-def test_the_replay_holds_what_the_guide_would_have_done():
+@pytest.mark.parametrize("kind", ["sac", "sac_multiagent"])
+def test_the_replay_holds_what_the_guide_would_have_done(kind):
     """Each transition's guide action is the driver's answer to the state in which it was taken, resets included."""
-    config = settings(**{"env.max_episode_s": 1.0})
-    learner, env = begin(config)
-    driver, asked = make_driver("racing_line"), []
-    honest = env.step_async
+    config = settings(**{"env.max_episode_s": 1.0, "training.training_type": kind})
+    learner = begin(config)
+    env, driver, asked = learner.env, make_driver("racing_line"), []
+    honest = env.step
 
-    def ask(actions: np.ndarray) -> None:
-        asked.append(env.race.actions_of(driver.act(env.race.world))[:, 0].astype(np.float32))
-        honest(actions)
+    def ask(actions: np.ndarray) -> Step:
+        asked.append(env.race.actions_of(driver.act(env.race.world)).astype(np.float32))
+        return honest(actions)
 
-    env.step_async = ask
+    env.step = ask
     train_to(learner, 240)
-    held = learner.replay_buffer.guides[: len(asked)]
     assert len(asked) == 30
-    np.testing.assert_array_equal(held, np.stack(asked))
-    assert np.ptp(held[..., 0]) > 0.1
+    for number, agent in enumerate(learner.agents):
+        held = agent.replay_buffer.guides[: len(asked)]
+        np.testing.assert_array_equal(held, np.stack(asked)[:, :, number])
+        assert np.ptp(held[..., 0]) > 0.1
 
 
 def test_a_warm_up_with_a_guide_drives_on_where_random_actions_crash():
     """Before sac.learning_starts the guide drives, with noise; without one the cars are driven at random."""
     reached = {}
     for driver in ("racing_line", "none"):
-        learner, env = begin(settings(**{"guide.driver": driver, "sac.learning_starts": 100_000}))
+        learner = begin(settings(**{"guide.driver": driver, "sac.learning_starts": 100_000}))
         train_to(learner, 8 * 60)
-        reached[driver] = float(env.race.world.progress_m.mean())
+        reached[driver] = float(learner.env.race.world.progress_m.mean())
     assert reached["racing_line"] > 20.0 > reached["none"]
 
 
 def test_without_a_guide_the_replay_spends_no_memory_on_one():
     """guide.driver = none: rows of no width."""
-    learner, _ = begin(settings(**{"guide.driver": "none"}))
-    assert learner.replay_buffer.guides.nbytes == 0
+    learner = begin(settings(**{"guide.driver": "none"}))
+    assert learner.agents[0].replay_buffer.guides.nbytes == 0
 
 
 @pytest.mark.slow
 def test_a_policy_laps_on_a_track_it_never_saw_after_a_thousand_updates():
     """The default settings, 15,000 timesteps: at least 8 of 10 laps of an unseen track, above 6 m/s."""
     config = load_config(None)
-    learner, _ = begin(config)
+    learner = begin(config)
     train_to(learner, 15_000)
     unseen = Track.generate(2001, length_m=120.0, half_width_m=1.1, min_radius_m=2.0)
     drives = evaluate(learner.average_policy(), config.env, [unseen], starts=10, seed=1)

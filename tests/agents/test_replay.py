@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from training.agents import replay_segments
 from training.agents.codec import decode, encode
-from training.agents.replay import CompactReplay
+from training.agents.replay import CompactReplay, Row
 from training.errors import DataError
 
 WIDTH, ENVS = 3, 2
@@ -21,8 +21,10 @@ def make(rows: int) -> CompactReplay:
     return CompactReplay(rows * ENVS, box, spaces.Box(-1, 1, (2,), np.float32), n_envs=ENVS, guide_dim=2)
 
 
-def drive(replay: CompactReplay, steps: int, seed: int = 0, end_share: float = 0.3) -> list[list[tuple]]:
-    """Fill a replay with random episodes; return the true transitions, [step][env]."""
+def drive(
+    replay: CompactReplay, steps: int, seed: int = 0, end_share: float = 0.3, *, idle_cars: bool = False
+) -> list[list[tuple | None]]:
+    """Fill a replay with random episodes; return the true transitions, [step][env], None where a car was idle."""
     rng = np.random.default_rng(seed)
     observation = rng.random((ENVS, WIDTH), dtype=np.float32)
     truth = []
@@ -30,11 +32,11 @@ def drive(replay: CompactReplay, steps: int, seed: int = 0, end_share: float = 0
         action, reward = rng.random((ENVS, 2), dtype=np.float32), rng.random(ENVS, dtype=np.float32)
         done, cut = rng.random(ENVS) < end_share, rng.random(ENVS) < 0.5
         following = rng.random((ENVS, WIDTH), dtype=np.float32)
-        infos = [{"TimeLimit.truncated": bool(c)} if d else {} for d, c in zip(done, cut, strict=True)]
+        idle = rng.random(ENVS) < 0.3 if idle_cars else None
         # Not every step has a guide: one that has faded is not asked.
-        replay.guide = rng.random((ENVS, 2), dtype=np.float32) if rng.random() < 0.7 else None
-        replay.add(observation, following, action, reward, done, infos)
-        guide = np.zeros((ENVS, 2)) if replay.guide is None else replay.guide
+        guides = rng.random((ENVS, 2), dtype=np.float32) if rng.random() < 0.7 else None
+        replay.store(Row(observation, action, reward, following, done & ~cut, done, guides, idle))
+        guide = np.zeros((ENVS, 2)) if guides is None else guides
         truth.append(
             [
                 (
@@ -45,11 +47,13 @@ def drive(replay: CompactReplay, steps: int, seed: int = 0, end_share: float = 0
                     float(done[e] and not cut[e]),
                     guide[e],
                 )
+                if idle is None or not idle[e]
+                else None
                 for e in range(ENVS)
             ]
         )
         observation = np.where(done[:, None], rng.random((ENVS, WIDTH), dtype=np.float32), following)
-        # What stable-baselines3 does next: the following step begins at the restarted observation.
+        # What the learner does next: the following step begins at the restarted observation.
         replay.observations[replay.steps % replay.rows] = observation
     return truth
 
@@ -68,16 +72,33 @@ def test_every_transition_held_is_as_it_was(rows, steps, share):
                 np.testing.assert_array_equal(mine[e], expected)
 
 
+@given(steps=st.integers(3, 60), rows=st.integers(4, 12))
+def test_what_an_idle_car_did_is_never_drawn(steps, rows):
+    """Batches hold transitions of cars that were racing, each as often as the others."""
+    replay = make(rows)
+    truth = drive(replay, steps, seed=steps, idle_cars=True)
+    held = [one for row in truth[steps - replay.size() :] for one in row if one is not None]
+    assert replay.has_any() == bool(held)
+    if not held:
+        return
+    drawn = replay.pick(np.random.default_rng(0), 2000)
+    known = {one[0].tobytes(): i for i, one in enumerate(held)}
+    number = np.array([known[observation.tobytes()] for observation in drawn.observations])
+    for mine, theirs in zip(drawn, zip(*held, strict=True), strict=True):
+        np.testing.assert_array_equal(mine, np.array(theirs)[number])
+    assert np.bincount(number, minlength=len(held)).min() > 0.4 * 2000 / len(held)
+
+
 @given(steps=st.integers(1, 150))
 def test_cut_and_pasted_it_samples_the_same(steps):
     """A replay put together from segments and tail draws the same batches as the one it was cut from."""
     replay = make(40)
-    drive(replay, steps, seed=steps)
+    drive(replay, steps, seed=steps, idle_cars=True)
     copy = make(40)
     length = replay_segments.segment_rows(replay)
     first = replay_segments.first_needed(replay, steps)
     whole = make(10_000)
-    drive(whole, steps, seed=steps)
+    drive(whole, steps, seed=steps, idle_cars=True)
     replay_segments.restart(copy, first)
     for begin in range(first, steps - steps % length, length):
         piece = decode(encode(replay_segments.cut(whole, begin, begin + length - 1)), what="segment")
@@ -86,6 +107,9 @@ def test_cut_and_pasted_it_samples_the_same(steps):
     if steps % length:
         replay_segments.paste(copy, steps - steps % length, steps - 1, tail, "tail")
     replay_segments.finish(copy, steps, tail["newest"])
+    assert copy.has_any() == replay.has_any()
+    if not replay.has_any():
+        return
     for mine, expected in zip(
         copy.pick(np.random.default_rng(1), 200), replay.pick(np.random.default_rng(1), 200), strict=True
     ):

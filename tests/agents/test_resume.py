@@ -1,4 +1,4 @@
-"""A run that was interrupted ends in the same bits as one that was not."""
+"""A run that was interrupted ends in the same bits as one that was not, with one agent and with several."""
 
 from __future__ import annotations
 
@@ -9,25 +9,29 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from training import layout
 from training.agents import replay_segments, state
 from training.agents.codec import decode
+from training.agents.multi_agent import MultiAgentSAC
 from training.agents.replay import CompactReplay
-from training.agents.sac import FastSAC
+from training.callbacks import Episodes
 from training.config import Config, load_config
-from training.envs.vec_env import RaceVecEnv
+from training.envs.batch import RaceBatch
+from training.errors import DataError
 from training.keeper import Keeper
 from training.rng import seed_everything
-from training.saver import LEARNER, Parts, Saver
+from training.saver import Parts, Saver
 from training.sim import Track
 from training.store.checkpoint import claim
 from training.store.opening import open_store
 
-RUN, TYPE = "exact", "sac"
+RUN = "exact"
 
 
 class Session(NamedTuple):
     parts: Parts
     saver: Saver
+    episodes: list[Episodes]  # of each agent
 
     def train_to(self, steps: int) -> None:
         """Train to the first boundary at or after so many timesteps."""
@@ -35,32 +39,36 @@ class Session(NamedTuple):
 
         def boundary() -> bool:
             self.saver.collect()
-            if self.parts.keeper.due(learner.num_timesteps):
-                self.parts.keeper.judge(learner)
+            for keeper in self.parts.keepers:
+                if keeper.due(learner.num_timesteps):
+                    keeper.judge(learner)
             return learner.num_timesteps < steps
 
         learner.at_boundary = boundary
-        fresh = learner.num_timesteps == 0
-        learner.learn(10**6 - learner.num_timesteps, log_interval=None, reset_num_timesteps=fresh)
+        learner.learn(10**6)
+
+    def meta(self) -> dict[str, Any]:
+        """Return what the runner puts into a checkpoint beside the learner's state, as far as a resume needs it."""
+        return {"episodes": [own.state() for own in self.episodes]}
 
     def save(self) -> None:
-        self.saver.finish({})
+        self.saver.finish(self.meta())
         self.saver.close()
 
     def everything(self) -> dict[str, Any]:
         """Return all arrays and counters of the present state, replay included."""
-        learner, env, keeper = self.parts
-        captured = state.capture(learner, env)
-        kept, kept_meta = keeper.state()
-        replay = learner.replay_buffer
-        newest = replay_segments.cut(replay, replay.steps - replay.size(), replay.steps - 1)
-        return {
-            **captured.arrays,
-            **kept,
-            **{f"replay.{name}": array for name, array in newest.items()},
-            "meta": captured.meta,
-            "kept_meta": kept_meta,
-        }
+        learner, keepers = self.parts
+        world = state.capture_world(learner)
+        found: dict[str, Any] = {**world.arrays, "meta": world.meta}
+        for number, (agent, keeper) in enumerate(zip(learner.agents, keepers, strict=True)):
+            captured = state.capture_agent(learner, number)
+            kept, kept_meta = keeper.state()
+            replay = agent.replay_buffer
+            rows = replay_segments.cut(replay, replay.steps - replay.size(), replay.steps - 1)
+            own = {**captured.arrays, **kept, **{f"replay.{name}": array for name, array in rows.items()}}
+            own |= {"meta": captured.meta, "kept_meta": kept_meta}
+            found |= {f"{layout.agent_name(number)}.{name}": value for name, value in own.items()}
+        return found | self.meta()
 
 
 def settings(num_envs: int, **changes: object) -> Config:
@@ -84,20 +92,40 @@ def settings(num_envs: int, **changes: object) -> Config:
     return load_config(None, [f"{key}={value}" for key, value in overrides.items()])
 
 
+def several(agents: int, mode: str, **changes: object) -> Config:
+    """Return settings of a few cars that learn together, crash often and meet a pool that grows."""
+    return settings(
+        4,
+        **{
+            "training.training_type": "sac_multiagent",
+            "training.num_agents": agents,
+            "multi_agent.mode": mode,
+            "multi_agent.league.interval": 200,
+            "multi_agent.league.pool_size": 2,
+            "sac.buffer_size": 1000,
+            "sac.learning_starts": 100,
+            "guide.timesteps": 1000,
+            **changes,
+        },
+    )
+
+
 def begin(config: Config, store: Path, *, resume: bool = False) -> Session:
     """Build a session as the runner does; `resume` restores the newest checkpoint."""
     seed = config.training.seed
     seed_everything(seed if not resume else seed + 99)  # a resume must not depend on what seeding left behind
     tracks = [Track.load(name) for name in config.env.tracks]
-    env = RaceVecEnv(config.env, tracks, seed, config.guide.driver)
-    learner = FastSAC(env, config.sac, seed=seed, device="cpu", guide=config.guide)
-    parts = Parts(learner, env, Keeper(config, tracks))
+    learner = MultiAgentSAC(RaceBatch(config.env, tracks, config.num_cars, seed), config, device="cpu")
+    parts = Parts(learner, [Keeper(config, tracks, number) for number in range(config.num_agents)])
     storage = open_store(str(store))
-    lineage = claim(storage, RUN, TYPE, attempt=2 if resume else 1)
+    lineage = claim(storage, RUN, config.training.training_type, attempt=2 if resume else 1)
     saver = Saver(parts, lineage, config, say=pytest.fail)
+    episodes = [Episodes() for _ in learner.agents]
+    learner.on_episode = lambda number, figures: episodes[number].note(figures)
     if resume:
-        saver.restore(lineage.load())
-    return Session(parts, saver)
+        for own, held in zip(episodes, saver.restore(lineage.load())["episodes"], strict=True):
+            own.load_state(held)
+    return Session(parts, saver, episodes)
 
 
 def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
@@ -156,13 +184,34 @@ def test_resumed_equals_uninterrupted(tmp_path, uninterrupted, kind, part):
     first = begin(kind.config, tmp_path)
     first.train_to(int(kind.total * part))
     saved = first.everything()
-    assert first.saver.start({})
+    assert first.saver.start(first.meta())
     first.train_to(int(kind.total * (part + 0.1)))
     first.saver._running.result()
     second = begin(kind.config, tmp_path, resume=True)
     assert_same(saved, second.everything())
     second.train_to(kind.total)
     assert_same(uninterrupted[kind], second.everything())
+
+
+@pytest.mark.parametrize(
+    ("agents", "mode"),
+    [(2, "independent"), (2, "shared"), (2, "league"), (4, "independent"), (4, "league")],
+)
+def test_several_agents_resume_exactly(tmp_path, agents, mode):
+    """Networks, replay and generators of every agent, the pool and who drives what: all as without the break."""
+    config, total = several(agents, mode), 1400 if mode != "shared" else 1400 * agents
+    whole = begin(config, tmp_path / "whole")
+    whole.train_to(total)
+    first = begin(config, tmp_path / "cut")
+    first.train_to(int(0.6 * total))
+    first.save()
+    second = begin(config, tmp_path / "cut", resume=True)
+    assert_same(first.everything(), second.everything())
+    second.train_to(total)
+    assert_same(whole.everything(), second.everything())
+    if mode == "league":
+        assert len(whole.parts.learner.league.pool) >= agents
+        assert whole.parts.learner.league.interval > 200, "the pool has never been thinned out"
 
 
 # Every part of the state whose loss must show in what is learnt afterwards.
@@ -186,34 +235,54 @@ ITEMS = (
     "episode_length",
     "last_observations",
     "random.noise",
-    "generators.batches",
+    "generator",  # of an agent's batches
     "generators.starts",
     "replay",
     "guides",
     "keeper",
 )
+# What only a league has.
+LEAGUE_ITEMS = (
+    "race.active",
+    "race.counted",
+    "league.driver",
+    "league.races",
+    "league.pool",
+    "league.generator",
+)
 
 
 class Saved(NamedTuple):
+    config: Config
+    total: int
     store: Path
     whole: dict[str, Any]
-    fresh: state.Captured
+    fresh: list[state.Captured]  # of the environments, then of each agent
+
+
+def saved_in_the_middle(config: Config, store: Path, cut: int, total: int) -> Saved:
+    """Return a run saved at a step, where the uninterrupted one ended, and the state of a run just begun."""
+    begun = begin(config, store / "fresh").parts.learner
+    begun.observations = begun.env.reset()
+    fresh = [state.capture_world(begun)]
+    fresh += [state.capture_agent(begun, number) for number in range(config.num_agents)]
+    whole = begin(config, store / "whole")
+    whole.train_to(total)
+    first = begin(config, store / "cut")
+    first.train_to(cut)
+    first.save()
+    return Saved(config, total, store / "cut", whole.everything(), fresh)
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory) -> Saved:
-    """Return a run saved in the middle, where the uninterrupted one ended, and the state of a run just begun."""
-    config = mutant_settings()
-    store = tmp_path_factory.mktemp("mutants")
-    begun = begin(config, store / "fresh")
-    begun.parts.learner._setup_learn(1)
-    fresh = state.capture(begun.parts.learner, begun.parts.env)
-    whole = begin(config, store / "whole")
-    whole.train_to(1400)
-    first = begin(config, store / "cut")
-    first.train_to(1000)
-    first.save()
-    return Saved(store / "cut", whole.everything(), fresh)
+    return saved_in_the_middle(mutant_settings(), tmp_path_factory.mktemp("mutants"), 1000, 1400)
+
+
+@pytest.fixture(scope="module")
+def saved_league(tmp_path_factory) -> Saved:
+    """Return a league of three, its pool in use."""
+    return saved_in_the_middle(several(3, "league"), tmp_path_factory.mktemp("league"), 600, 1000)
 
 
 def mutant_settings() -> Config:
@@ -221,30 +290,48 @@ def mutant_settings() -> Config:
 
 
 def test_the_unharmed_state_resumes_exactly(saved):
-    """The control of the test below: with nothing left out the run is the same."""
-    second = begin(mutant_settings(), saved.store, resume=True)
-    second.train_to(1400)
+    """The control of the tests below: with nothing left out the run is the same."""
+    second = begin(saved.config, saved.store, resume=True)
+    second.train_to(saved.total)
     assert_same(saved.whole, second.everything())
+
+
+def without(item: str, captured: state.Captured, fresh: state.Captured) -> state.Captured:
+    """Return a state with one item as in a run just begun."""
+    arrays = {
+        name: fresh.arrays.get(name, np.zeros_like(array)) if name.startswith(item) else array
+        for name, array in captured.arrays.items()
+    }
+    meta = json.loads(json.dumps(captured.meta))
+    *path, name = item.split(".")
+    there, new = meta, fresh.meta
+    for key in path:
+        there, new = there.get(key, {}), new.get(key, {})
+    if name in there:
+        there[name] = new[name]
+    return state.Captured(arrays, meta)
+
+
+def resume_without(item: str, saved: Saved, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Resume with one item of the state forgotten; return where the run ends."""
+    world, agent = state.restore_world, state.restore_agent
+    monkeypatch.setattr(
+        state, "restore_world", lambda learner, held: world(learner, without(item, held, saved.fresh[0]))
+    )
+    monkeypatch.setattr(
+        state,
+        "restore_agent",
+        lambda learner, number, held: agent(learner, number, without(item, held, saved.fresh[1 + number])),
+    )
+    second = begin(saved.config, saved.store, resume=True)
+    second.train_to(saved.total)
+    return second.everything()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("item", ITEMS)
 def test_a_state_item_left_out_is_noticed(saved, monkeypatch, item):
     """Whatever part of the state stays as in a run just begun, the resumed run ends elsewhere."""
-    honest = state.restore
-
-    def forgetful(learner: FastSAC, env: RaceVecEnv, captured: state.Captured) -> None:
-        arrays = {
-            name: saved.fresh.arrays.get(name, np.zeros_like(array)) if name.startswith(item) else array
-            for name, array in captured.arrays.items()
-        }
-        meta = json.loads(json.dumps(captured.meta))
-        if item.startswith("generators."):
-            name = item.removeprefix("generators.")
-            meta["generators"][name] = saved.fresh.meta["generators"][name]
-        honest(learner, env, state.Captured(arrays, meta))
-
-    monkeypatch.setattr(state, "restore", forgetful)
     if item == "replay":
         monkeypatch.setattr(replay_segments, "paste", lambda *_: None)
     if item == "guides":
@@ -257,10 +344,27 @@ def test_a_state_item_left_out_is_noticed(saved, monkeypatch, item):
         monkeypatch.setattr(replay_segments, "paste", unguided)
     if item == "keeper":
         monkeypatch.setattr(Keeper, "load_state", lambda *_: None)
-    second = begin(mutant_settings(), saved.store, resume=True)
-    second.train_to(1400)
+    ended = resume_without(item, saved, monkeypatch)
     with pytest.raises(AssertionError):
-        assert_same(saved.whole, second.everything())
+        assert_same(saved.whole, ended)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("item", LEAGUE_ITEMS)
+def test_an_item_of_a_league_left_out_is_noticed(saved_league, monkeypatch, item):
+    """Who is out, who drives what, and the pool are part of the state."""
+    ended = resume_without(item, saved_league, monkeypatch)
+    with pytest.raises(AssertionError):
+        assert_same(saved_league.whole, ended)
+
+
+def test_a_checkpoint_of_another_number_of_agents_is_refused(tmp_path):
+    """What does not belong to this run's agents is an error that names both numbers."""
+    first = begin(several(2, "independent"), tmp_path)
+    first.train_to(100)
+    first.save()
+    with pytest.raises(DataError, match="holds 2 agents, the settings ask for 3"):
+        begin(several(3, "independent"), tmp_path, resume=True)
 
 
 def test_the_checkpoint_holds_no_pickle(tmp_path, monkeypatch):
@@ -291,20 +395,17 @@ def test_other_settings_are_refused_by_name(tmp_path):
         begin(settings(4, **{"sac.net_arch": "[16, 16]"}), tmp_path, resume=True)
 
 
-def test_the_learner_member_holds_what_its_name_says(tmp_path):
+def test_members_hold_what_their_names_say(tmp_path):
     """The stored arrays decode by themselves and name networks, optimizers, generators and the simulator."""
-    first = begin(settings(4), tmp_path)
+    first = begin(several(2, "independent"), tmp_path)
     first.train_to(300)
     first.save()
-    checkpoint = claim(open_store(str(tmp_path)), RUN, TYPE, attempt=2).load()
-    arrays = decode(checkpoint.read(LEARNER), what=LEARNER)
-    for name in (
-        "actor",
-        "critic",
-        "target",
-        "average",
-        "log_alpha",
-        "adam.critic.exp_avg_sq",
-        "world.states",
-    ):
-        assert name in arrays
+    checkpoint = claim(open_store(str(tmp_path)), RUN, "sac_multiagent", attempt=2).load()
+    assert {segment.agent for segment in checkpoint.manifest.segments} <= {"agent0", "agent1"}
+    for number in range(2):
+        member = layout.learner_member(number)
+        arrays = decode(checkpoint.read(member), what=member)
+        for name in ("actor", "critic", "target", "average", "log_alpha", "adam.critic.exp_avg_sq"):
+            assert name in arrays
+    world = decode(checkpoint.read(layout.WORLD_MEMBER), what="world")
+    assert "world.states" in world

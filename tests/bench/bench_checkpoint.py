@@ -18,9 +18,10 @@ import pytest
 from stable_baselines3.common.buffers import ReplayBuffer
 
 from tests.servers import Bucket
-from training.agents.sac import FastSAC
+from training.agents.multi_agent import MultiAgentSAC
+from training.agents.replay import Row
 from training.config import Config, load_config
-from training.envs.vec_env import RaceVecEnv
+from training.envs.batch import RaceBatch
 from training.keeper import Keeper
 from training.saver import Parts, Saver
 from training.sim import Track
@@ -34,26 +35,27 @@ Record = Callable[[str, dict[str, object]], None]
 
 def build(bucket: Bucket, config: Config, attempt: int) -> tuple[Parts, Saver]:
     tracks = [Track.load(name) for name in config.env.tracks]
-    env = RaceVecEnv(config.env, tracks, guide=config.guide.driver)
-    parts = Parts(
-        FastSAC(env, config.sac, seed=0, device="cpu", guide=config.guide), env, Keeper(config, tracks)
-    )
+    learner = MultiAgentSAC(RaceBatch(config.env, tracks), config, device="cpu")
+    parts = Parts(learner, [Keeper(config, tracks)])
     lineage = claim(open_store(bucket.url, bucket.aws), RUN, TYPE, attempt)
     return parts, Saver(parts, lineage, config, say=pytest.fail)
 
 
 def drive(parts: Parts, saver: Saver, steps: int) -> None:
     """Fill the replay with what random driving gives, uploading as training does."""
-    learner, env, _ = parts
-    learner._last_obs = env.reset()
-    learner._last_episode_starts = np.ones(env.num_envs, dtype=bool)
+    learner = parts.learner
+    env, replay = learner.env, learner.agents[0].replay_buffer
+    learner.observations = env.reset()
     rng = np.random.default_rng(0)
     while learner.num_timesteps < steps:
         # Gentle random driving: episodes of some length, observations like those of a driver.
         actions = np.column_stack([0.3 * rng.standard_normal(env.num_envs), rng.uniform(-1, 0, env.num_envs)])
-        actions = np.clip(actions, -1, 1).astype(np.float32)
-        observations, rewards, dones, infos = env.step(actions)
-        learner._store_transition(learner.replay_buffer, actions, observations, rewards, dones, infos)
+        actions = np.clip(actions, -1, 1).astype(np.float32)[:, None]
+        step = env.step(actions)
+        ended = step.terminated | step.truncated
+        parts_of_row = (learner.observations, actions, step.rewards, step.next_observations)
+        replay.store(Row(*(part[:, 0] for part in (*parts_of_row, step.terminated, ended))))
+        learner.observations = step.observations
         learner.num_timesteps += env.num_envs
         saver.collect()
 
@@ -75,21 +77,21 @@ def test_the_final_save_and_the_restore(weed_url: Bucket, tmp_path: Path, record
     began = time.perf_counter()
     restorer.restore(restorer._lineage.load())
     restore_s = time.perf_counter() - began
-    assert again.learner.replay_buffer.size() == parts.learner.replay_buffer.size()
+    agent = parts.learner.agents[0]
+    replay = agent.replay_buffer
+    assert again.learner.agents[0].replay_buffer.size() == replay.size()
 
-    learner = parts.learner
     plain = ReplayBuffer(
-        TRANSITIONS, learner.observation_space, learner.action_space, n_envs=learner.n_envs, device="cpu"
+        TRANSITIONS, agent.observation_space, agent.action_space, n_envs=agent.n_envs, device="cpu"
     )
-    replay = learner.replay_buffer
     rows = min(plain.buffer_size, replay.rows - 1)
     plain.observations[:rows] = replay.observations[:rows]
     plain.next_observations[:rows] = replay.observations[1 : rows + 1]
     plain.full = True
     began = time.perf_counter()
-    learner_buffer, learner.replay_buffer = learner.replay_buffer, plain
-    learner.save_replay_buffer(tmp_path / "buffer.pkl")
-    learner.replay_buffer = learner_buffer
+    agent.replay_buffer = plain
+    agent.save_replay_buffer(tmp_path / "buffer.pkl")
+    agent.replay_buffer = replay
     sb3_s = time.perf_counter() - began
     record_bench(
         "checkpoint",
@@ -128,7 +130,7 @@ def test_training_with_checkpoints_beside_training_without(weed_url: Bucket, rec
         return learner.num_timesteps < 110_000
 
     learner.at_boundary = boundary
-    learner.learn(10**9, log_interval=None)
+    learner.learn(10**9)
     spent["training"] = time.perf_counter() - began
     saver.finish({})
     saver.close()

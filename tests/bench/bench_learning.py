@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from training import rng, runner
-from training.agents.sac import FastSAC
+from training.agents.multi_agent import MultiAgentSAC
 from training.config import Config, load_config
+from training.envs.batch import RaceBatch
 from training.envs.opponents import make_driver
-from training.envs.vec_env import RaceVecEnv
 from training.report.evaluation import evaluate
 from training.report.loading import policy_of, runs_in
 from training.sim import Track, catalog
@@ -83,7 +83,7 @@ def tally(drives: list[Drive], tracks: list[Track]) -> dict[str, object]:
 class Stopwatch:
     """Look at the averaged policy every so many steps, off the clock, until it has lapped and held."""
 
-    def __init__(self, learner: FastSAC, config: Config) -> None:
+    def __init__(self, learner: MultiAgentSAC, config: Config) -> None:
         self._learner, self._config, self._tracks = learner, config, three_tracks()
         self._begun, self._busy = time.perf_counter(), time.process_time()
         self._next = EVERY_STEPS
@@ -117,11 +117,10 @@ def test_a_policy_laps_soon(seed: int, record_bench: Any) -> None:
     rng.seed_everything(seed)
     tracks = [Track.load(name) for name in config.env.tracks]
     runner.warm_up(config.env, tracks[0], print)
-    env = RaceVecEnv(config.env, tracks, seed, config.guide.driver)
-    learner = FastSAC(env, config.sac, seed=seed, device="cpu", guide=config.guide)
+    learner = MultiAgentSAC(RaceBatch(config.env, tracks, 1, seed), config, device="cpu")
     laps_of(learner.average_policy(), config, three_tracks(), seed=0)
     learner.at_boundary = stopwatch = Stopwatch(learner, config)
-    learner.learn(10**9, log_interval=None)
+    learner.learn(10**9)
     record_bench("learning soon", {"seed": seed, **(stopwatch.good[0] if stopwatch.good else {})})
     assert len(stopwatch.good) > HOLDS
     soon[seed] = stopwatch.good[0]["s"]

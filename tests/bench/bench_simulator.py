@@ -20,12 +20,15 @@ import pytest
 
 from tests.bench.measuring import JAX_PYTHON, JaxPeer, in_turns
 from tests.parity import record
+from training.config import EnvSettings
+from training.envs.batch import RaceBatch
 from training.envs.opponents import make_driver
 from training.sim import Track, World
 from training.sim.world import set_threads
 
 RECORDINGS = Path(__file__).parents[1] / "parity" / "recordings"
 STEPS = 40
+CARS = (1, 2, 4, 8, 16)
 # profile, beams, cars, repeat: the goal beside env.step, issue by issue.
 GOALS = {
     ("f1tenth_gym", 1080, 1, 1): 30.0,
@@ -201,10 +204,53 @@ def test_two_threads_beside_one(track, record_speeds) -> None:
     record_speeds("threads", speeds, peers=[f"1 threads, {_name(case)}"])
 
 
+@pytest.mark.bench
+def test_car_steps_by_the_number_of_cars(recorded, track, record_speeds, bench_note) -> None:
+    """Car-steps/s, 108 beams: with 16 cars in a race at least half of those with one; the package beside them."""
+    candidates: dict[str, Callable[[], int]] = {}
+    for cars in CARS:
+        candidates[f"World, {_several(cars)}"] = _times(cars, ours(track, ("training", 108, cars, 1)))
+        candidates[f"RaceBatch, {_several(cars)}"] = racing(track, cars)
+        if record.is_installed():
+            peer = _peer("env.step", cars)
+            candidates[peer] = _times(cars, package(recorded, track, cars)[peer])
+    if not record.is_installed():
+        bench_note("f1tenth_gym v1.0.0 (not importable here)")
+    record_speeds("cars", in_turns(candidates, rounds=3), peers=["World, 1 car", "RaceBatch, 1 car"])
+
+
+def racing(track: Track, cars: int, envs: int = 64) -> Callable[[], int]:
+    """Return work that drives training's environments by pure pursuit, and counts physics steps of all cars."""
+    config = EnvSettings(beams=108, num_envs=envs)
+    batch, driver, actions = RaceBatch(config, [track], cars), make_driver("pure_pursuit"), []
+    batch.reset()
+    begun = batch.state_dict()
+    for _ in range(STEPS):
+        command = np.minimum(driver.act(batch.race.world), [np.inf, 4.0])
+        actions.append(batch.race.actions_of(command))
+        batch.step(actions[-1])
+
+    def work() -> int:
+        batch.load_state_dict(begun)
+        for action in actions:
+            batch.step(action)
+        return STEPS * config.action_repeat * envs * cars
+
+    return work
+
+
+def _times(cars: int, work: Callable[[], int]) -> Callable[[], int]:
+    return lambda: cars * work()
+
+
+def _several(cars: int) -> str:
+    return f"{cars} car{'s' * (cars > 1)}"
+
+
 def _peer(what: str, cars: int) -> str:
-    return f"f1tenth_gym {what}, {cars} car{'s' * (cars > 1)}"
+    return f"f1tenth_gym {what}, {_several(cars)}"
 
 
 def _name(case: tuple[str, int, int, int]) -> str:
     profile, beams, cars, repeat = case
-    return f"profile {profile}, {beams} beams, {cars} car{'s' * (cars > 1)}, repeat {repeat}"
+    return f"profile {profile}, {beams} beams, {_several(cars)}, repeat {repeat}"

@@ -20,7 +20,7 @@ from stable_baselines3 import SAC
 from stable_baselines3.common.logger import Logger
 
 from tests.bench.measuring import JAX_PYTHON, JaxPeer, in_turns
-from training.agents.replay import CompactReplay
+from training.agents.replay import CompactReplay, Row
 from training.agents.stack import Stack
 from training.agents.update import Batch, SacUpdate
 
@@ -48,9 +48,9 @@ def filled_replay(observation: int) -> CompactReplay:
     for _ in range(FILLED // ENVS):
         seen = rng.uniform(-1, 1, (2, ENVS, observation)).astype(np.float32)
         done = rng.uniform(size=ENVS) < 0.01
-        replay.add(
-            seen[0], seen[1], rng.uniform(-1, 1, (ENVS, ACTIONS)), rng.uniform(size=ENVS), done, [{}] * ENVS
-        )
+        actions = rng.uniform(-1, 1, (ENVS, ACTIONS)).astype(np.float32)
+        rewards = rng.uniform(size=ENVS).astype(np.float32)
+        replay.store(Row(seen[0], actions, rewards, seen[1], terminated=done, ended=done))
     return replay
 
 

@@ -257,11 +257,23 @@ def test_reads_are_reckoned_by_how_often_the_trainer_looks_for_requests() -> Non
 def test_fetch_brings_the_best_model_or_the_latest(tmp_path: Path, latest: bool, step: int) -> None:
     store = DirectoryStorage(tmp_path / "store")
     lineage = claim(store, "race", "sac", 1, owner=Owner(host="x"))
-    lineage.commit(300, Contents({"learner": b"x"}, (), {"kept": {"step": 200}}))
+    lineage.commit(300, Contents({"learner": b"x"}, (), {"kept": [{"step": 200}]}))
     for one in (100, 200, 300):
         store.put(layout.model_key("race", "sac", one), str(one).encode())
     (file,) = stopping.fetch(store, "race", tmp_path / "out", print, latest=latest)
     assert file.read_text() == str(step)
+
+
+def test_fetch_brings_a_model_of_each_agent(tmp_path: Path) -> None:
+    store = DirectoryStorage(tmp_path / "store")
+    lineage = claim(store, "race", "sac_multiagent", 1, owner=Owner(host="x"))
+    lineage.commit(300, Contents({"learner": b"x"}, (), {"kept": [{"step": 200}, {"step": 100}]}))
+    for agent, step in ((0, 100), (0, 200), (1, 100), (1, 200)):
+        store.put(layout.model_key("race", "sac_multiagent", step, agent), f"{agent} {step}".encode())
+    best = stopping.fetch(store, "race", tmp_path / "best", print, latest=False)
+    assert sorted(file.read_text() for file in best) == ["0 200", "1 100"]
+    latest = stopping.fetch(store, "race", tmp_path / "latest", print, latest=True)
+    assert sorted(file.read_text() for file in latest) == ["0 200", "1 200"]
 
 
 # --- logs ---

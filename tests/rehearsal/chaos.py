@@ -87,11 +87,16 @@ def _case(cloud: SmallCloud, launcher: Launcher, tell: Teller, name: str) -> Out
 
 
 def _settle(play: Play) -> int:
-    """Return what the case left running; end it, so that the next case begins with nothing."""
+    """Return what the case left that costs money; end it, so that the next case begins with nothing.
+
+    A launch that nobody followed leaves its role and template, which are free: `gc --delete` must end them.
+    """
     cloud = play.cloud
     cloud.s3.spoil, cloud.ec2.on_boot = _no_spoil, _no_hook
     leaks = len(play.living)
     leaks += sum(state == "active" for state in cloud.ec2.fleet_states().values())
+    found = play.launcher("gc", "--delete", "--yes", quiet=True, expect=None)
+    leaks += found.count("(costs money)")
     if "0 found" not in play.launcher("gc", quiet=True, expect=None):
         leaks += 1
     if leaks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,15 @@ def make_run(storage: Storage, name: str, *overrides: str, policy: Policy | None
 
 def save_policy(lineage: Lineage, policy: Policy, step: int) -> CheckpointRef:
     """Commit a checkpoint with a kept policy, and what training says beside it."""
+    return save_policies(lineage, [policy], step)
+
+
+def save_policies(lineage: Lineage, policies: Sequence[Policy], step: int) -> CheckpointRef:
+    """Commit a checkpoint with the kept policy of each agent; the first laps best."""
     kept = {"step": KEPT_STEP, "completed": 20, "starts": 20, "mean_speed_mps": 5.2}
-    meta: dict[str, Any] = {"kept": kept, "elapsed_s": 118.0, "laps": 900, "machine": {"torch": "2.13.0"}}
-    return lineage.commit(step, Contents({"kept": policy.encode()}, meta=meta))
+    meta: dict[str, Any] = {"kept": [kept] * len(policies), "best_agent": 0, "elapsed_s": 118.0, "laps": 900}
+    members = {layout.kept_member(number): policy.encode() for number, policy in enumerate(policies)}
+    return lineage.commit(step, Contents(members, meta={**meta, "machine": {"torch": "2.13.0"}}))
 
 
 def put_curves(storage: Storage, name: str, folder: Path) -> str:

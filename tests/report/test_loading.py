@@ -76,7 +76,7 @@ def test_a_run_without_any_checkpoint_says_how_to_go_on(storage: Storage) -> Non
 
 
 def kept_file(tmp_path: Path, run: str, ref: CheckpointRef) -> Path:
-    return tmp_path / layout.member_key(run, ref.id, "kept")
+    return tmp_path / layout.member_key(run, ref.id, layout.kept_member(0))
 
 
 def test_a_damaged_policy_is_passed_over_for_the_one_before(storage: Storage, tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""One life of a run, small enough to be broken at every store call, and what must hold after any break."""
+"""One life of a run, small enough to be broken at every store call, and what must hold after any break.
+
+With several agents each has files and replay segments of its own in every checkpoint, and all are of one step.
+"""
 
 from __future__ import annotations
 
@@ -28,16 +31,28 @@ def instant_policy() -> RetryPolicy:
     return RetryPolicy(deadline_s=5.0, sleep=sleep, monotonic=lambda: now[0], jitter=lambda: 1.0)
 
 
-def contents_at(step: int, segments: list[PendingSegment]) -> Contents:
-    """Return what a checkpoint at a step holds: two members, the segments so far, JSON."""
+def names(agents: int) -> list[str]:
+    """Return the agents' names."""
+    return ["car"] if agents == 1 else [f"agent{number}" for number in range(agents)]
+
+
+def contents_at(step: int, segments: list[PendingSegment], agents: int = 1) -> Contents:
+    """Return what a checkpoint at a step holds: members of the run and of each agent, the segments so far, JSON."""
     members = {"policy": b"policy at %d" % step, "optimizer": b"optimizer at %d " % step * 50}
+    if agents > 1:
+        members |= {f"{name}.learner": b"%s at %d" % (name.encode(), step) for name in names(agents)}
     return Contents(members, segments=segments, meta={"step": step, "best": -0.5})
 
 
-def segment_at(lineage: Lineage, step: int) -> PendingSegment:
-    """Upload the replay rows that lead to a step, in the caller's thread."""
+def segments_at(lineage: Lineage, step: int, agents: int = 1) -> list[PendingSegment]:
+    """Upload every agent's replay rows that lead to a step, in the caller's thread."""
+    return [segment_at(lineage, step, name) for name in names(agents)]
+
+
+def segment_at(lineage: Lineage, step: int, agent: str = "car") -> PendingSegment:
+    """Upload one agent's replay rows that lead to a step, in the caller's thread."""
     target = Target(lineage.storage, RUN, lineage.epoch)
-    pending = PendingSegment(target, "car", (step - 100, step - 1), lambda: b"rows to %d " % step * 100)
+    pending = PendingSegment(target, agent, (step - 100, step - 1), lambda: b"rows to %d " % step * 100)
     pending.upload()
     return pending
 
@@ -50,49 +65,52 @@ class Told:
     errors: list[TrainingError] = dataclasses.field(default_factory=list)
 
 
-def begin(storage: Storage) -> None:
+def begin(storage: Storage, agents: int = 1) -> None:
     """Make a run with two checkpoints, by an attempt that nothing happens to."""
     lineage = claim(storage, RUN, KIND, 1, workers=1)
     segments = []
     for step in (FIRST_STEP - 100, FIRST_STEP):
-        segments.append(segment_at(lineage, step))
-        lineage.commit(step, contents_at(step, segments))
+        segments += segments_at(lineage, step, agents)
+        lineage.commit(step, contents_at(step, segments, agents))
 
 
-def live(storage: Storage, told: Told) -> None:
+def live(storage: Storage, told: Told, agents: int = 1) -> None:
     """Boot, resume, train, save twice: every phase in which a machine can be lost."""
     lineage = claim(RetryingStorage(storage, instant_policy()), RUN, KIND, 2, workers=1)
     checkpoint = lineage.load()
     segments = list(checkpoint.manifest.segments)
     for step in range(FIRST_STEP + 100, LAST_STEP + 1, 100):
-        segment = segment_at(lineage, step)
-        segments.append(segment)  # type: ignore[arg-type]
+        segments += segments_at(lineage, step, agents)  # type: ignore[arg-type]
         try:
-            lineage.commit(step, contents_at(step, segments))  # type: ignore[arg-type]
+            lineage.commit(step, contents_at(step, segments, agents))  # type: ignore[arg-type]
         except StoreError as error:
             told.errors.append(error)  # a save that failed stops no training
         else:
             told.committed.append(step)
 
 
-def check(storage: Storage, told: Told) -> int:
+def check(storage: Storage, told: Told, agents: int = 1) -> int:
     """Check what must hold whatever happened, resume and save; return the step resumed from.
 
     The newest checkpoint is sound, no older than the last one whose commit returned, and holds what
-    that step's holds; a new attempt claims the run, continues it and commits.
+    that step's holds, of every agent; a new attempt claims the run, continues it and commits.
     """
     sound = load(storage, RUN, KIND, workers=1)
     assert not sound.skipped, f"the pointer names a damaged checkpoint: {sound.skipped}"
     assert sound.step >= max([FIRST_STEP, *told.committed]), f"lost step {max(told.committed)}"
     assert sound.meta["step"] == sound.step
     assert sound.read("policy") == b"policy at %d" % sound.step
-    assert [ref.last + 1 for ref in sound.manifest.segments] == [*range(100, sound.step + 1, 100)]
-    for ref, rows in sound.read_segments("car", workers=1):
-        assert rows == b"rows to %d " % (ref.last + 1) * 100
+    for name in names(agents):
+        ends = [ref.last + 1 for ref in sound.manifest.segments if ref.agent == name]
+        assert ends == [*range(100, sound.step + 1, 100)], f"rows of {name}"
+        for ref, rows in sound.read_segments(name, workers=1):
+            assert rows == b"rows to %d " % (ref.last + 1) * 100
+        if agents > 1:
+            assert sound.read(f"{name}.learner") == b"%s at %d" % (name.encode(), sound.step)
     lineage = claim(storage, RUN, KIND, 3, workers=1)
     resumed = lineage.load()
     assert resumed.ref == sound.ref
-    segments = [*resumed.manifest.segments, segment_at(lineage, RESUMED_STEP)]
+    segments = [*resumed.manifest.segments, *segments_at(lineage, RESUMED_STEP, agents)]
     lineage.commit(RESUMED_STEP, Contents({"policy": b"resumed"}, segments=segments))
     assert load(storage, RUN, KIND, workers=1).read("policy") == b"resumed"
     return sound.step

@@ -23,29 +23,29 @@ SAMPLE = 60
 ONCE, FROM_THEN_ON = "once", "from then on"
 
 
-def phases_of(storage: Storage) -> list[str]:
+def phases_of(storage: Storage, agents: int) -> list[str]:
     """Live once undisturbed and name the phase of every call."""
-    begin(storage)
+    begin(storage, agents)
 
     def undisturbed(calls: list[Call]) -> None:
         recorded = FaultyStorage(storage, lambda *_: None)
-        live(recorded, Told())
+        live(recorded, Told(), agents)
         calls.extend(recorded.calls)
 
     return [phase for phase, _ in phases(undisturbed)]
 
 
-def survive(storage: Storage, number: int, fault: Fault, lasting: str) -> int:
+def survive(storage: Storage, number: int, fault: Fault, lasting: str, agents: int = 1) -> int:
     """Break call `number` (or it and all after it), then check; return the step resumed from."""
-    begin(storage)
+    begin(storage, agents)
 
     def due(index: int, _: Call) -> Fault | None:
         return fault if index == number or (lasting == FROM_THEN_ON and index > number) else None
 
     told = Told()
     with contextlib.suppress(TrainingError, Crash):  # the next attempt must not care how this one ends
-        live(FaultyStorage(storage, due), told)
-    return check(storage, told)
+        live(FaultyStorage(storage, due), told, agents)
+    return check(storage, told, agents)
 
 
 def all_cases(calls: int) -> list[tuple[int, str, str]]:
@@ -58,17 +58,22 @@ def all_cases(calls: int) -> list[tuple[int, str, str]]:
 
 
 def run_matrix(
-    title: str, make: Callable[[], Storage], cases: int | None, capsys: pytest.CaptureFixture[str]
+    title: str,
+    make: Callable[[], Storage],
+    cases: int | None,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    agents: int = 1,
 ) -> None:
     """Try all cases, or a sample of them, and print the table of what was tried and survived."""
-    named = phases_of(make())
+    named = phases_of(make(), agents)
     chosen = all_cases(len(named))
     if cases is not None:
         chosen = random.Random(0).sample(chosen, cases)
     tried: collections.Counter[tuple[str, str]] = collections.Counter()
     for number, name, lasting in chosen:
         try:
-            survive(make(), number, FAULTS[name], lasting)
+            survive(make(), number, FAULTS[name], lasting, agents)
         except Exception as error:
             case = f"{name}, {lasting}, at call {number} ({named[number]})"
             raise AssertionError(f"not survived: {case}") from error
@@ -93,15 +98,27 @@ def test_every_fault_at_every_call_in_memory(capsys: pytest.CaptureFixture[str])
     run_matrix("in memory", MemoryStorage, None, capsys)
 
 
+@pytest.mark.parametrize("agents", [2, 4])
+def test_every_fault_at_every_call_with_several_agents(
+    agents: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Never agent 0 of one step with agent 1 of another: all are whole, or all are those of the step before."""
+    run_matrix(f"in memory, {agents} agents", MemoryStorage, None, capsys, agents=agents)
+
+
 def test_faults_at_calls_of_a_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     numbers = iter(range(10_000))
     run_matrix("directory", lambda: DirectoryStorage(tmp_path / str(next(numbers))), SAMPLE, capsys)
 
 
 @pytest.mark.torture
-def test_every_fault_at_every_call_of_a_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("agents", [1, 2, 4])
+def test_every_fault_at_every_call_of_a_directory(
+    tmp_path: Path, agents: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     numbers = iter(range(10_000))
-    run_matrix("directory", lambda: DirectoryStorage(tmp_path / str(next(numbers))), None, capsys)
+    title = f"directory, agents: {agents}"
+    run_matrix(title, lambda: DirectoryStorage(tmp_path / str(next(numbers))), None, capsys, agents=agents)
 
 
 @pytest.mark.torture

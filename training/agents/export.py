@@ -1,4 +1,4 @@
-"""The kept policy as a stable-baselines3 model for people to download; we never read one back."""
+"""A kept policy as a stable-baselines3 model for people to download; we never read one back."""
 
 from __future__ import annotations
 
@@ -8,35 +8,40 @@ from typing import TYPE_CHECKING
 import torch
 from stable_baselines3 import SAC
 
+from training.agents.stack import Stack
+from training.agents.team import actor_layers
+
 if TYPE_CHECKING:
     from training.agents.policy import Policy
-    from training.agents.sac import FastSAC
+    from training.agents.sac import Agent
 
 
-def model_zip(learner: FastSAC, policy: Policy) -> bytes:
-    """Return a zip for `stable_baselines3.SAC.load`: the learner's networks, the actor being the given policy.
+def model_zip(agent: Agent, policy: Policy, step: int) -> bytes:
+    """Return a zip for `stable_baselines3.SAC.load`: an agent's networks, the actor being the given policy.
 
     `SAC.load` unpickles: load only files you trust.
     """
     model = SAC(
         "MlpPolicy",
-        learner.env,
-        learning_rate=learner.learning_rate,
+        None,
+        learning_rate=agent.learning_rate,
         buffer_size=1,
-        batch_size=learner.batch_size,
-        gamma=learner.gamma,
-        tau=learner.tau,
-        policy_kwargs={"net_arch": list(learner.policy.net_arch)},
+        batch_size=agent.batch_size,
+        gamma=agent.gamma,
+        tau=agent.tau,
+        target_entropy=agent.target_entropy,
+        policy_kwargs={"net_arch": list(agent.policy.net_arch)},
         device="cpu",
+        _init_setup_model=False,
     )
-    held = learner.update.actor.flat.clone()
+    model.observation_space, model.action_space, model.n_envs = agent.observation_space, agent.action_space, 1
+    model._setup_model()  # noqa: SLF001 - as stable-baselines3's own `load` does
+    model.policy.load_state_dict(agent.policy.state_dict())
     with torch.no_grad():
-        try:
-            learner.update.actor.flat.copy_(policy.stack.flat)
-            model.policy.load_state_dict(learner.policy.state_dict())
-        finally:
-            learner.update.actor.flat.copy_(held)
-    model.num_timesteps = learner.num_timesteps
+        stack = Stack(1, policy.stack.sizes)
+        stack.bind(0, actor_layers(model.actor))
+        stack.flat.copy_(policy.stack.flat)
+    model.num_timesteps = step
     file = io.BytesIO()
     model.save(file)
     return file.getvalue()

@@ -24,8 +24,25 @@ class Transitions(NamedTuple):
     guides: NDArray[np.float32]  # what the guide would have done; (n, 0) without one
 
 
+class Row(NamedTuple):
+    """One step of E cars, arrays (E, ·)."""
+
+    observations: NDArray[np.float32]
+    actions: NDArray[np.float32]
+    rewards: NDArray[np.float32]
+    following: NDArray[np.float32]  # observations that the step led to, at an episode's end its last one
+    terminated: NDArray[np.bool_]
+    ended: NDArray[np.bool_]  # terminated or truncated
+    guides: NDArray[np.float32] | None = None  # what the guide would have done
+    idle: NDArray[np.bool_] | None = None  # nothing to learn from: out of the race, or driven by others
+
+
+# Instead of the number of an episode's end.
+WITHIN, IDLE = -1, -2
+
+
 class CompactReplay(ReplayBuffer):
-    """Keep `buffer_size` transitions of E environments in a ring of rows, one row a step.
+    """Keep `buffer_size` transitions of E cars in a ring of rows, one row a step.
 
     A transition's next observation is the next row's observation, but at the end of an episode, where it is kept
     aside in `final_observations`. Memory per transition: 4 (D + actions + 2) + 1 bytes, and 4 D per episode.
@@ -50,15 +67,15 @@ class CompactReplay(ReplayBuffer):
         self.actions = np.zeros((rows + 1, n_envs, self.action_dim), dtype=np.float32)
         self.rewards = np.zeros((rows + 1, n_envs), dtype=np.float32)
         self.dones = np.zeros((rows + 1, n_envs), dtype=np.bool_)
-        # The guide's actions, of those steps for which somebody sets `guide` before `add`.
+        # What the guide would have done in each step, where there was one.
         self.guides = np.zeros((rows + 1, n_envs, guide_dim), dtype=np.float32)
-        self.guide: NDArray[np.float32] | None = None
-        # Number of the episode's end among all ends so far, -1 within an episode.
-        self.final_number = np.full((rows + 1, n_envs), -1, dtype=np.int64)
+        # Number of the episode's end among all ends so far; WITHIN an episode; IDLE where there is no transition.
+        self.final_number = np.full((rows + 1, n_envs), WITHIN, dtype=np.int64)
         self.final_observations = np.zeros((64, width), dtype=np.float32)
         self.finals = 0  # ends so far
         self.dropped = 0  # ends whose rows have been written over; rows and ends go in the same order
         self.steps = 0  # rows written so far
+        self.last_used = -1  # the newest row, by that count, with anything to learn from
 
     @property
     def rows(self) -> int:
@@ -69,45 +86,48 @@ class CompactReplay(ReplayBuffer):
         """Return the number of complete rows."""
         return min(self.steps, self.rows - 1)
 
-    def add(  # noqa: PLR0913, PLR0917 - stable-baselines3's signature
-        self,
-        obs: NDArray[Any],
-        next_obs: NDArray[Any],
-        action: NDArray[Any],
-        reward: NDArray[Any],
-        done: NDArray[Any],
-        infos: list[dict[str, Any]],
-    ) -> None:
-        """Store one step of all environments; next_obs of an ended episode is its last observation."""
+    def store(self, step: Row) -> None:
+        """Store one step of all cars."""
         row = self.steps % self.rows
-        self.observations[row] = obs
-        self.actions[row] = action.reshape(self.n_envs, self.action_dim)
-        self.rewards[row] = reward
-        self.dones[row] = done
-        self.guides[row] = 0.0 if self.guide is None else self.guide
+        self.observations[row] = step.observations
+        self.actions[row] = step.actions
+        self.rewards[row] = step.rewards
+        self.dones[row] = step.terminated
+        self.guides[row] = 0.0 if step.guides is None else step.guides
         self.dropped += int((self.final_number[row] >= 0).sum())
-        self.final_number[row] = -1
-        for e in np.flatnonzero(done):
-            self.dones[row, e] = not infos[e].get("TimeLimit.truncated", False)
-            self.final_number[row, e] = self.keep_final(next_obs[e])
+        self.final_number[row] = WITHIN if step.idle is None else np.where(step.idle, IDLE, WITHIN)
+        ended = step.ended if step.idle is None else step.ended & ~step.idle
+        for e in np.flatnonzero(ended):
+            self.final_number[row, e] = self.keep_final(step.following[e])
+        if step.idle is None or not step.idle.all():
+            self.last_used = self.steps
         self.steps += 1
-        self.observations[self.steps % self.rows] = next_obs
+        self.observations[self.steps % self.rows] = step.following
         self.pos, self.full = self.steps % self.rows, self.steps >= self.rows - 1
+
+    def has_any(self) -> bool:
+        """Tell whether there is a transition to learn from."""
+        return self.last_used >= max(0, self.steps - self.size())
 
     def break_off(self) -> None:
         """End every episode at the newest row, as if truncated there: what comes next does not follow from it."""
         if self.steps == 0:
             return
         row = (self.steps - 1) % self.rows
-        for e in np.flatnonzero(self.final_number[row] < 0):
+        for e in np.flatnonzero(self.final_number[row] == WITHIN):
             self.final_number[row, e] = self.keep_final(self.observations[self.steps % self.rows, e])
 
     def pick(self, rng: np.random.Generator, count: int) -> Transitions:
-        """Draw `count` transitions uniformly, with replacement."""
+        """Draw `count` transitions uniformly, with replacement; there must be one (`has_any`)."""
+        row, env = self._draw(rng, count)
+        while (idle := self.final_number[row, env] == IDLE).any():
+            row[idle], env[idle] = self._draw(rng, int(idle.sum()))
+        return self.at(row, env)
+
+    def _draw(self, rng: np.random.Generator, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         size = self.size()
-        first = self.steps - size
-        row = (first + rng.integers(0, size, size=count)) % self.rows
-        return self.at(row, rng.integers(0, self.n_envs, size=count))
+        row = (self.steps - size + rng.integers(0, size, size=count)) % self.rows
+        return row, rng.integers(0, self.n_envs, size=count)
 
     def at(self, row: NDArray[np.int64], env: NDArray[np.int64]) -> Transitions:
         """Return the transitions at ring rows and environments, both (n,)."""
@@ -125,10 +145,13 @@ class CompactReplay(ReplayBuffer):
             self.guides[row, env],
         )
 
+    def add(self, *_step: object) -> None:
+        """Refuse stable-baselines3's way of storing: `store` knows of cars that are out of the race."""
+        raise NotImplementedError("CompactReplay is filled by store(row)")
+
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> Any:  # noqa: ANN401
         """Refuse stable-baselines3's way of sampling: `pick` takes the generator that a resume restores."""
-        msg = "CompactReplay is sampled by pick(rng, count)"
-        raise NotImplementedError(msg)
+        raise NotImplementedError("CompactReplay is sampled by pick(rng, count)")
 
     def keep_final(self, observation: NDArray[np.float32]) -> int:
         """Keep an episode's last observation and return its number; ends leave in the order they came."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from training.agents.codec import copy_into
+from training.agents.replay import IDLE, WITHIN
 from training.errors import DataError
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def cut(replay: CompactReplay, first: int, last: int) -> dict[str, NDArray[Any]]
     ended = number >= 0
     piece = {part: getattr(replay, part)[rows] for part in _PARTS}
     piece["ended"] = ended
+    piece["idle"] = number == IDLE
     piece["final_observations"] = replay.final_observations[number[ended] % len(replay.final_observations)]
     return piece
 
@@ -60,12 +62,17 @@ def paste(replay: CompactReplay, first: int, last: int, piece: Mapping[str, NDAr
         copy_into(held[part], piece, part, what=what)
     ended = np.empty((count, replay.n_envs), dtype=np.bool_)
     copy_into(ended, piece, "ended", what=what)
+    idle = np.empty((count, replay.n_envs), dtype=np.bool_)
+    copy_into(idle, piece, "idle", what=what)
     finals = np.empty((int(ended.sum()), replay.observations.shape[2]), dtype=np.float32)
     copy_into(finals, piece, "final_observations", what=what)
     for part, values in held.items():
         getattr(replay, part)[rows] = values
     replay.dropped += int((replay.final_number[rows] >= 0).sum())
-    replay.final_number[rows] = -1
+    replay.final_number[rows] = np.where(idle, IDLE, WITHIN)
+    used = np.flatnonzero(~idle.all(axis=1))
+    if used.size:
+        replay.last_used = first + int(used[-1])
     places = np.argwhere(ended)
     for (row, env), observation in zip(places, finals, strict=True):
         replay.final_number[rows[row], env] = replay.keep_final(observation)
@@ -88,8 +95,8 @@ def first_needed(replay: CompactReplay, steps: int) -> int:
 
 def restart(replay: CompactReplay, first: int) -> None:
     """Empty the ring; the next `paste` begins at row `first`."""
-    replay.steps, replay.finals, replay.dropped = first, 0, 0
-    replay.final_number[:] = -1
+    replay.steps, replay.finals, replay.dropped, replay.last_used = first, 0, 0, -1
+    replay.final_number[:] = WITHIN
 
 
 def finish(replay: CompactReplay, steps: int, newest: NDArray[np.float32]) -> None:

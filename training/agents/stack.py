@@ -33,13 +33,26 @@ class Stack:
         self.compute = compute
         shapes = [shape for i, o in pairwise(sizes) for shape in ((nets, o, i), (nets, 1, o))]
         self.nets, self.sizes = nets, tuple(sizes)
+        self._shapes = shapes
         self.flat = torch.zeros(sum(math.prod(s) for s in shapes), device=device)
-        views, begin = [], 0
-        for shape in shapes:
-            count = math.prod(shape)
-            views.append(self.flat[begin : begin + count].view(shape))
-            begin += count
+        views = self._views(self.flat)
         self.weights, self.biases = views[0::2], views[1::2]
+
+    def part(self, first: int, count: int, flat: torch.Tensor | None = None) -> torch.Tensor:
+        """Copy networks first to first + count out, laid out as the flat tensor of a Stack of so many.
+
+        flat: another tensor of the same layout, such as Adam's moments; None: the weights.
+        """
+        views = self._views(self.flat if flat is None else flat)
+        return torch.cat([view[first : first + count].reshape(-1) for view in views])
+
+    def set_part(self, first: int, count: int, part: torch.Tensor, flat: torch.Tensor | None = None) -> None:
+        """Copy networks back that `part` took out."""
+        begin = 0
+        for view in self._views(self.flat if flat is None else flat):
+            target = view[first : first + count]
+            target.copy_(part[begin : begin + target.numel()].view(target.shape))
+            begin += target.numel()
 
     def bind(self, net: int, linears: Iterable[Sequence[torch.nn.Linear]]) -> None:
         """Move modules' parameters into network `net`: values are copied in, the modules become views.
@@ -67,6 +80,11 @@ class Stack:
             value = torch.baddbmm(bias.to(kind), values[-1], weight.to(kind).transpose(1, 2))
             values.append(value.float() if i == last else torch.relu_(value))
         return values
+
+    def _views(self, flat: torch.Tensor) -> list[torch.Tensor]:
+        """Cut a flat tensor into weights and biases, layer by layer."""
+        sizes = [math.prod(shape) for shape in self._shapes]
+        return [part.view(s) for part, s in zip(flat.split(sizes), self._shapes, strict=True)]
 
     def backward(self, values: Sequence[torch.Tensor], gradient: torch.Tensor, into: Stack) -> None:
         """Write the weights' gradients into another stack, from the gradient (N, B, out) at the outputs."""

@@ -1,14 +1,15 @@
 """Everything that the next step of a run depends on, taken apart into arrays and JSON, and put back in place.
 
-Taken between two steps (`FastSAC.at_boundary`), so no transition and no update is half done. docs/durability.md lists
-what stable-baselines3's own save, load, learn forgets; tests/agents/test_resume.py leaves each item out in turn and
-sees the resumed run differ.
+Taken between two rounds of steps (`MultiAgentSAC.at_boundary`), so no transition and no update is half done. Each
+agent's state is by itself, in the same form whether it learnt alone or among others; the environments, with
+everything that is common to all agents, are another part. docs/durability.md lists what stable-baselines3's own save,
+load, learn forgets; tests/agents/test_resume.py leaves each item out in turn and sees the resumed run differ.
 """
 
 from __future__ import annotations
 
 import random
-from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,100 +19,170 @@ from training.agents.codec import copy_into
 from training.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
-    from training.agents.sac import FastSAC
-    from training.envs.vec_env import RaceVecEnv
+    from training.agents.multi_agent import MultiAgentSAC
+    from training.agents.stack import Stack
+    from training.agents.team import Team
 
     Arrays = dict[str, NDArray[Any]]
 
 
 class Captured(NamedTuple):
-    """A learner's state: arrays by name, and JSON data."""
+    """A part of the state: arrays by name, and JSON data."""
 
     arrays: dict[str, NDArray[Any]]
     meta: dict[str, Any]
 
 
-def capture(learner: FastSAC, env: RaceVecEnv) -> Captured:
-    """Copy the state of a learner and its environment; the replay buffer's rows go by themselves."""
-    arrays = {**_networks(learner), **_random_arrays(learner)}
-    world = env.state_dict()
-    arrays |= {f"world.{name}": array for name, array in world["world"].items()}
-    arrays |= {f"race.{name}": array for name, array in world["arrays"].items()}
-    arrays |= {f"episode.{name}": array for name, array in world["sums"].items()}
-    arrays["episode_length"] = world["length"]
-    arrays["last_observations"] = np.array(learner._last_obs)
-    arrays["last_episode_starts"] = np.array(learner._last_episode_starts)
+class _Place(NamedTuple):
+    """Where an array of an agent lies among those of all: networks first to first + count of a flat tensor."""
+
+    stack: Stack
+    flat: torch.Tensor
+    first: int
+    count: int
+
+
+def capture_agent(learner: MultiAgentSAC, number: int) -> Captured:
+    """Copy the state of one agent; the replay buffer's rows go by themselves."""
+    agent, team = learner.agents[number], learner.team
+    arrays = {
+        name: place.stack.part(place.first, place.count, place.flat) for name, place in _places(team, number)
+    }
+    arrays |= dict(_numbers(team, number))
+    found = {name: tensor.detach().cpu().numpy().copy() for name, tensor in arrays.items()}
+    found["random.noise"] = agent.noise.get_state().numpy().copy()
     meta = {
+        "n_updates": agent._n_updates,
+        "losses": agent.losses,
+        "generator": agent.rng.bit_generator.state,
+        "replay_steps": agent.replay_buffer.steps,
+    }
+    return Captured(found, meta)
+
+
+def restore_agent(learner: MultiAgentSAC, number: int, captured: Captured) -> None:
+    """Put one agent's state back, in place; the learner was made with the run's own settings.
+
+    Raises DataError where an array or a value does not fit it.
+    """
+    agent, (arrays, meta) = learner.agents[number], captured
+    with _explained(f"agent {number}"):
+        restore_networks(learner, number, arrays)
+        _restore_optimizers(learner.team, number, arrays)
+        agent.noise.set_state(torch.from_numpy(arrays["random.noise"].copy()))
+        agent.rng.bit_generator.state = meta["generator"]
+        agent._n_updates = int(meta["n_updates"])
+        agent.losses = dict(meta["losses"])
+
+
+def restore_networks(learner: MultiAgentSAC, number: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Give an agent the networks and the entropy coefficient of a saved one, and nothing else of it."""
+    _copy(learner.team, number, arrays, lambda name: not name.startswith("adam."))
+
+
+def capture_world(learner: MultiAgentSAC) -> Captured:
+    """Copy the state of the environments, the opponents, and the generators that libraries use behind our back."""
+    env = learner.env.state_dict()
+    arrays = {f"world.{name}": array for name, array in env["world"].items()}
+    arrays |= {f"race.{name}": array for name, array in env["arrays"].items()}
+    arrays |= {f"episode.{name}": array for name, array in env["sums"].items()}
+    arrays |= {"episode_length": env["length"], "last_observations": _seen(learner)}
+    arrays["random.torch"] = torch.get_rng_state().numpy().copy()
+    if torch.cuda.is_available():
+        arrays["random.cuda"] = torch.cuda.get_rng_state().numpy().copy()
+    meta: dict[str, Any] = {
         "num_timesteps": learner.num_timesteps,
-        "n_updates": learner._n_updates,
-        "episodes": learner._episode_num,
-        "recent_episodes": list(learner.ep_info_buffer or ()),
-        "losses": learner.losses,
+        "began": learner.observations is not None,
         "generators": {
-            "batches": learner.rng.bit_generator.state,
-            "starts": world["generators"],
+            "starts": env["generators"],
             "python": _python_state(),
             "numpy": _legacy_numpy_state(),
-            "action_space": learner.action_space.np_random.bit_generator.state,
         },
-        "replay_steps": learner.replay_buffer.steps,
     }
+    if learner.league is not None:
+        league, meta["league"] = learner.league.state()
+        arrays |= league
     return Captured({name: np.array(array, order="C") for name, array in arrays.items()}, meta)
 
 
-def restore(learner: FastSAC, env: RaceVecEnv, captured: Captured) -> None:
-    """Put a state back, in place; the learner and environment were made with the run's own settings.
-
-    Raises DataError where an array or a value does not fit them.
-    """
+def restore_world(learner: MultiAgentSAC, captured: Captured) -> None:
+    """Put the environments back, in place. Raises DataError where an array or a value does not fit them."""
     arrays, meta = captured
-    try:
-        _restore_networks(learner, arrays)
-        _restore_environment(env, arrays, meta)
-        _restore_random(learner, arrays, meta["generators"])
-        learner._last_obs = np.empty((env.num_envs, *env.observation_space.shape), dtype=np.float32)
-        copy_into(learner._last_obs, arrays, "last_observations", what="checkpoint")
-        learner._last_episode_starts = np.empty(env.num_envs, dtype=np.bool_)
-        copy_into(learner._last_episode_starts, arrays, "last_episode_starts", what="checkpoint")
+    with _explained("environments"):
+        _restore_environments(learner, arrays, meta["generators"]["starts"])
+        _restore_libraries(arrays, meta["generators"])
         learner.num_timesteps = int(meta["num_timesteps"])
-        learner._n_updates = int(meta["n_updates"])
-        learner._episode_num = int(meta["episodes"])
-        learner.ep_info_buffer = deque(meta["recent_episodes"], maxlen=learner._stats_window_size)
-        learner.ep_success_buffer = deque(maxlen=learner._stats_window_size)
-        learner.losses = dict(meta["losses"])
-    except (KeyError, TypeError, ValueError) as error:
-        msg = f"the checkpoint does not hold what a {type(learner).__name__} needs: {error!r}"
-        raise DataError(
-            msg, next_step="Resume with the run's own config.json and the same version."
-        ) from error
+        seen = _seen(learner)
+        copy_into(seen, arrays, "last_observations", what="checkpoint")
+        learner.observations = seen if meta["began"] else None
+        if learner.league is not None:
+            learner.league.load_state(arrays, meta["league"])
 
 
-def _networks(learner: FastSAC) -> Arrays:
-    update = learner.update
-    tensors = {"actor": update.actor.flat, "critic": update.critic.flat, "target": update.target.flat}
-    tensors |= {"average": learner.average.flat, "log_alpha": update.log_alpha}
+def _seen(learner: MultiAgentSAC) -> NDArray[np.float32]:
+    """Return a copy of the last observations (E, N, D); zeros before the first step."""
+    if learner.observations is not None:
+        return learner.observations.copy()
+    env = learner.env
+    return np.zeros((env.num_envs, env.num_cars, *env.observation_space.shape), dtype=np.float32)
+
+
+def _places(team: Team, number: int) -> Iterator[tuple[str, _Place]]:
+    """Name everything of an agent that has the shape of a network: weights, and Adam's two moments of them."""
+    update, agents = team.update, len(team.agents)
+    stacks = {"actor": update.actor, "critic": update.critic, "target": update.target}
+    for name, stack in (*stacks.items(), ("average", team.average)):
+        count = stack.nets // agents
+        yield name, _Place(stack, stack.flat, number * count, count)
+    for name in ("actor", "critic"):
+        stack, moments = stacks[name], _adam_state(update.optimizers[name])
+        count = stack.nets // agents
+        for part in ("exp_avg", "exp_avg_sq"):
+            yield f"adam.{name}.{part}", _Place(stack, moments[part], number * count, count)
+
+
+def _numbers(team: Team, number: int) -> Iterator[tuple[str, torch.Tensor]]:
+    """Name the single numbers of an agent; the optimizers' counters of steps are one for all agents."""
+    update = team.update
+    yield "log_alpha", update.log_alpha[number : number + 1]
     for name, optimizer in update.optimizers.items():
-        for part, value in _adam_state(optimizer).items():
-            tensors[f"adam.{name}.{part}"] = value
-    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors.items()}
+        state = _adam_state(optimizer)
+        yield f"adam.{name}.step", state["step"]
+        if name == "alpha":
+            for part in ("exp_avg", "exp_avg_sq"):
+                yield f"adam.{name}.{part}", state[part][number : number + 1]
 
 
-def _restore_networks(learner: FastSAC, arrays: Mapping[str, NDArray[Any]]) -> None:
-    update = learner.update
-    targets = {"actor": update.actor.flat, "critic": update.critic.flat, "target": update.target.flat}
-    targets |= {"average": learner.average.flat, "log_alpha": update.log_alpha}
-    for name, optimizer in update.optimizers.items():
-        for part, value in _adam_state(optimizer).items():
-            targets[f"adam.{name}.{part}"] = value
+def _copy(team: Team, number: int, arrays: Mapping[str, NDArray[Any]], wanted: Callable[[str], bool]) -> None:
     with torch.no_grad():
-        for name, tensor in targets.items():
-            host = np.empty(tuple(tensor.shape), dtype=np.float32)
-            copy_into(host, arrays, name, what="checkpoint")
-            tensor.copy_(torch.from_numpy(host))
+        for name, place in _places(team, number):
+            if wanted(name):
+                like = place.stack.part(place.first, place.count, place.flat)
+                place.stack.set_part(place.first, place.count, _read(arrays, name, like), place.flat)
+        for name, tensor in _numbers(team, number):
+            if wanted(name):
+                tensor.copy_(_read(arrays, name, tensor))
+
+
+def _restore_optimizers(team: Team, number: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+    counters = [_adam_state(o)["step"].item() for o in team.update.optimizers.values()]
+    _copy(team, number, arrays, lambda name: name.startswith("adam."))
+    after = [_adam_state(o)["step"].item() for o in team.update.optimizers.values()]
+    if number > 0 and after != counters:
+        raise DataError(
+            f"agent {number} has made {after[0]:.0f} updates, those before it {counters[0]:.0f}",
+            next_step="They were not saved together; resume an older step with --at STEP.",
+        )
+
+
+def _read(arrays: Mapping[str, NDArray[Any]], name: str, like: torch.Tensor) -> torch.Tensor:
+    host = np.empty(tuple(like.shape), dtype=np.float32)
+    copy_into(host, arrays, name, what="checkpoint")
+    return torch.from_numpy(host).to(like.device)
 
 
 def _adam_state(optimizer: torch.optim.Adam) -> dict[str, torch.Tensor]:
@@ -126,23 +197,10 @@ def _adam_state(optimizer: torch.optim.Adam) -> dict[str, torch.Tensor]:
     return dict(state)
 
 
-def _random_arrays(learner: FastSAC) -> Arrays:
-    arrays = {
-        "random.torch": torch.get_rng_state().numpy().copy(),
-        "random.noise": learner.noise.get_state().numpy().copy(),
-    }
-    if torch.cuda.is_available():
-        arrays["random.cuda"] = torch.cuda.get_rng_state().numpy().copy()
-    return arrays
-
-
-def _restore_random(learner: FastSAC, arrays: Mapping[str, NDArray[Any]], states: Mapping[str, Any]) -> None:
+def _restore_libraries(arrays: Mapping[str, NDArray[Any]], states: Mapping[str, Any]) -> None:
     torch.set_rng_state(torch.from_numpy(arrays["random.torch"].copy()))
-    learner.noise.set_state(torch.from_numpy(arrays["random.noise"].copy()))
     if torch.cuda.is_available() and "random.cuda" in arrays:
         torch.cuda.set_rng_state(torch.from_numpy(arrays["random.cuda"].copy()))
-    learner.rng.bit_generator.state = states["batches"]
-    learner.action_space.np_random.bit_generator.state = states["action_space"]
     version, internal, gauss = states["python"]
     random.setstate((version, tuple(internal), gauss))
     name, keys, position, has_gauss, cached = states["numpy"]
@@ -159,18 +217,30 @@ def _legacy_numpy_state() -> list[Any]:
     return [name, [int(k) for k in keys], int(position), int(has_gauss), float(cached)]
 
 
-def _restore_environment(
-    env: RaceVecEnv, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]
+def _restore_environments(
+    learner: MultiAgentSAC, arrays: Mapping[str, NDArray[Any]], starts: list[dict[str, Any]]
 ) -> None:
     def part(prefix: str) -> Arrays:
         return {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
 
-    env.load_state_dict(
+    learner.env.load_state_dict(
         {
             "world": part("world."),
             "arrays": part("race."),
             "sums": part("episode."),
             "length": arrays["episode_length"],
-            "generators": meta["generators"]["starts"],
+            "generators": starts,
         }
     )
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Raise DataError, and say what did not fit, where anything is missing or of another kind."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"the checkpoint does not hold what the {what} of this run need: {error!r}",
+            next_step="Resume with the run's own config.json and the same version.",
+        ) from error

@@ -79,7 +79,7 @@ def fetch(storage: Storage, run: str, out: Path, say: Callable[[str], None], *, 
     """Copy the best model of a run, or the `latest`, and its report to this computer; return the files."""
     models = [one for one in storage.list(f"{layout.run_prefix(run)}/models/") if one.key.endswith(".zip")]
     models.sort(key=lambda one: one.key.rpartition("/")[2])
-    chosen = models[-1:] if latest else _best(storage, run, models)
+    chosen = _newest(models) if latest else _best(storage, run, models)
     wanted = [*chosen, *storage.list(f"{layout.report_prefix(run)}/")]
     if not wanted:
         raise CloudError(
@@ -96,9 +96,19 @@ def fetch(storage: Storage, run: str, out: Path, say: Callable[[str], None], *, 
 
 
 def _best(storage: Storage, run: str, models: list[Entry]) -> list[Entry]:
-    """Return the model of the policy that the newest checkpoint calls the best; the newest one where none is."""
+    """Return each agent's model of the policy that the newest checkpoint calls its best; the newest where none is."""
     pointer = newest_pointer(storage, run)
     kept = newest_meta(storage, pointer).get("kept") if pointer else None
-    step = kept.get("step") if isinstance(kept, dict) else None
-    best = [one for one in models if isinstance(step, int) and one.key.endswith(f"/{step:012d}.zip")]
-    return best or models[-1:]
+    rows = kept if isinstance(kept, list) else []
+    steps = [row.get("step") if isinstance(row, dict) else None for row in rows]
+    best = []
+    for number, step in enumerate(steps):
+        folder = f"{layout.agent_name(number)}/" if len(steps) > 1 else ""
+        if isinstance(step, int):
+            best += [one for one in models if one.key.endswith(f"/{folder}{step:012d}.zip")]
+    return best or _newest(models)
+
+
+def _newest(models: list[Entry]) -> list[Entry]:
+    """Return the newest of the models, of each agent where there are several; models: sorted by step."""
+    return list({one.key.rpartition("/")[0]: one for one in models}.values())

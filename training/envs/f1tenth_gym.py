@@ -16,11 +16,12 @@ Its physics and its lidar are its own. What it does badly for training is set ri
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from training.envs.f1tenth_package import load_package, make_scanner, make_simulator
+from training.envs.f1tenth_state import Noise, empty_state
 from training.errors import ConfigurationError
 from training.sim import Lidar, Vehicle, centerline, collision, fault
 from training.sim.params import MAX_STEERING_DELAY, NUM_STATES, SLIP, SPEED, YAW, YAW_RATE, X, Y
@@ -36,43 +37,6 @@ if TYPE_CHECKING:
 
 # Cars that are out stand at this place times their number, x and y; no map reaches there.
 PARKED_M = 1e5
-
-
-class _State(NamedTuple):
-    """Hold copies of all that the package's objects know, and what World adds; (E, N, ...) or (E,)."""
-
-    states: NDArray[np.float64]
-    scans: NDArray[np.float64]
-    collisions: NDArray[np.bool_]
-    collision_idx: NDArray[np.int64]
-    wall_contacts: NDArray[np.bool_]
-    at_fault: NDArray[np.bool_]
-    contact_part: NDArray[np.int8]
-    out: NDArray[np.bool_]
-    arc_m: NDArray[np.float64]
-    lateral_m: NDArray[np.float64]
-    progress_m: NDArray[np.float64]
-    line_index: NDArray[np.int64]
-    steering_queue: NDArray[np.float64]  # newest first, nan where nothing is queued yet
-    friction: NDArray[np.float64]  # this episode's draws
-    mass_kg: NDArray[np.float64]
-    delay: NDArray[np.int64]
-    noise_m: NDArray[np.float64]
-    tick: NDArray[np.int64]
-    episode: NDArray[np.int64]
-
-
-class _Noise:
-    """Stand in for the generator that the package draws its scan noise from."""
-
-    def __init__(self, deviation_m: float, key: list[int]) -> None:
-        self._deviation_m, self._key = deviation_m, key
-
-    def normal(self, _mean: float, _deviation: float, size: int) -> NDArray[np.float64] | float:
-        """Return noise of our deviation instead of the asked one."""
-        if self._deviation_m == 0.0:
-            return 0.0
-        return np.random.default_rng(self._key).normal(0.0, self._deviation_m, size)
 
 
 class F1TenthGymWorld:
@@ -105,7 +69,7 @@ class F1TenthGymWorld:
         scanners = {id(t): make_scanner(self._package, t) for t in self.tracks}
         self._scanners = [scanners[id(t)] for t in self.tracks]
         self._simulators = [make_simulator(self._package, num_cars) for _ in self.tracks]
-        self._at = _empty_state(self.num_envs, num_cars, settings.beams)
+        self._at = empty_state(self.num_envs, num_cars, settings.beams)
 
     @property
     def states(self) -> NDArray[np.float64]:
@@ -303,7 +267,7 @@ class F1TenthGymWorld:
         self._package.race_car.scan_simulator = self._scanners[e]
         for n, car in enumerate(self._simulators[e].agents):
             key = [self._seed + int(e), int(self._at.episode[e]), n, int(self._at.tick[e])]
-            car.scan_rng = _Noise(float(self._at.noise_m[e, n]), key)
+            car.scan_rng = Noise(float(self._at.noise_m[e, n]), key)
 
     def _park(self, e: int, n: int) -> None:
         """Put a car that is out where no other gets to, sees or touches it."""
@@ -407,28 +371,3 @@ def _refuse_what_it_cannot(settings: EnvSettings) -> None:
             f"f1tenth_gym's cars take 1 to {MAX_STEERING_DELAY - 1}",
             next_step="Change its ends, or use env.backend = native.",
         )
-
-
-def _empty_state(num_envs: int, num_cars: int, beams: int) -> _State:
-    cars = (num_envs, num_cars)
-    return _State(
-        states=np.zeros((*cars, NUM_STATES)),
-        scans=np.zeros((*cars, beams)),
-        collisions=np.zeros(cars, dtype=np.bool_),
-        collision_idx=np.full(cars, -1, dtype=np.int64),
-        wall_contacts=np.zeros(cars, dtype=np.bool_),
-        at_fault=np.zeros(cars, dtype=np.bool_),
-        contact_part=np.zeros(cars, dtype=np.int8),
-        out=np.zeros(cars, dtype=np.bool_),
-        arc_m=np.zeros(cars),
-        lateral_m=np.zeros(cars),
-        progress_m=np.zeros(cars),
-        line_index=np.zeros(cars, dtype=np.int64),
-        steering_queue=np.full((*cars, MAX_STEERING_DELAY), np.nan),
-        friction=np.zeros(cars),
-        mass_kg=np.zeros(cars),
-        delay=np.zeros(cars, dtype=np.int64),
-        noise_m=np.zeros(cars),
-        tick=np.zeros(num_envs, dtype=np.int64),
-        episode=np.zeros(num_envs, dtype=np.int64),
-    )

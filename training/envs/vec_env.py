@@ -8,7 +8,6 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 from training.envs.batch import RaceBatch
-from training.envs.opponents import make_driver
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,13 +26,10 @@ class RaceVecEnv(VecEnv):
     is not a terminated one) and "episode": return r, length l, laps, best_lap_s, progress_m, collided, reward terms.
     """
 
-    def __init__(
-        self, settings: EnvSettings, tracks: Sequence[Track], seed: int = 0, guide: str = "none"
-    ) -> None:
+    def __init__(self, settings: EnvSettings, tracks: Sequence[Track], seed: int = 0) -> None:
         self.render_mode = None  # stable-baselines3 asks for it
         self.batch = RaceBatch(settings, tracks, 1, seed)
         self.race = self.batch.race
-        self.guide = None if guide == "none" else make_driver(guide, settings.speed_cap_mps)
         super().__init__(settings.num_envs, self.batch.observation_space, self.batch.action_space)
         self._actions = np.zeros((settings.num_envs, 1, 2))
 
@@ -54,10 +50,6 @@ class RaceVecEnv(VecEnv):
             infos[e]["TimeLimit.truncated"] = bool(step.truncated[e, 0])
             infos[e]["episode"] = figures
         return step.observations[:, 0], step.rewards[:, 0], step.restarted, infos
-
-    def guide_actions(self) -> NDArray[np.float64]:
-        """Return what the guide would do now, actions (E, 2); the map is known to it."""
-        return self.race.actions_of(self.guide.act(self.race.world))[:, 0]
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next steps depend on."""

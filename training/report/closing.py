@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from training.display import LapRow, laps_table
 from training.errors import TrainingError
 from training.report.collect import POLICY, loadable_courses, results
+from training.report.loading import beside
 from training.report.page import write_report
 
 if TYPE_CHECKING:
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
     from training.store.storage import Storage
 
 
-def drive_laps(loaded: LoadedRun, say: Callable[[str], None]) -> list[Result]:
-    """Drive the tracks that the report shows: the kept policy, pure pursuit, follow-the-gap."""
+def drive_laps(loaded: LoadedRun, storage: Storage, say: Callable[[str], None]) -> list[Result]:
+    """Drive the tracks that the report shows: the kept policies, pure pursuit, follow-the-gap."""
     courses, missing = loadable_courses(loaded.config)
     for problem in missing:
         say(problem)
-    return results(loaded.policy, loaded.config, courses)
+    return results(loaded.policy, loaded.config, courses, beside(loaded, storage))
 
 
 def policy_drives(driven: Sequence[Result]) -> list[Drive]:
@@ -42,7 +43,10 @@ def show(loaded: LoadedRun, driven: Sequence[Result]) -> None:
         for result in driven
         if result.course == course
     ]
-    laps_table(f"Laps from standing starts; the kept policy is that of step {loaded.kept_step:,}", rows)
+    whose = f" is agent {loaded.agent}," if loaded.agents > 1 else ""
+    laps_table(
+        f"Laps from standing starts; the kept policy{whose or ' is that'} of step {loaded.kept_step:,}", rows
+    )
 
 
 def report(

@@ -150,13 +150,19 @@ def yardsticks(settings: EnvSettings) -> dict[str, tuple[Controller, EnvSettings
     }
 
 
-def results(policy: Controller, config: Config, courses: Sequence[Course]) -> list[Result]:
+def results(
+    policy: Controller,
+    config: Config,
+    courses: Sequence[Course],
+    others: Mapping[str, Controller] | None = None,
+) -> list[Result]:
     """Drive policy and yardsticks on every course, as often as the settings say.
 
-    The policy's best laps are recorded in full.
+    The policy's best laps are recorded in full. others: further policies of the same run, by the names they get.
     """
     drivers: Mapping[str, tuple[Controller, EnvSettings]] = {
         POLICY: (policy, config.env),
+        **{name: (controller, config.env) for name, controller in (others or {}).items()},
         **yardsticks(config.env),
     }
     found = []

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from training.config import AwsSettings
     from training.report.collect import Tally
+    from training.report.loading import LoadedRun
     from training.store.storage import Storage
 
 
@@ -38,21 +39,29 @@ def evaluate(  # noqa: PLR0913 - the command line's options
     tracks: names or paths; those of the run if there are none. Raises UsageError for an unknown run, TrackError for a
     broken track.
     """
-    loaded = policy_of(open_store(store, aws), run)
-    courses = courses_of(loaded.config, tracks)
+    storage = open_store(store, aws)
+    first = policy_of(storage, run)
+    courses = courses_of(first.config, tracks)
+    agents = [policy_of(storage, run, n) for n in range(first.agents)]
     driven = [
-        (course, tally(drive(loaded.policy, loaded.config.env, course, starts=laps)[1])) for course in courses
+        (agent, course, tally(drive(agent.policy, agent.config.env, course, starts=laps)[1]))
+        for course in courses
+        for agent in agents
     ]
     if as_json:
-        tables = [{**one.to_json_dict(), "seen_in_training": course.seen} for course, one in driven]
-        typer.echo(json.dumps({"run": run, "kept_step": loaded.kept_step, "laps": laps, "tracks": tables}))
+        tables = [
+            {**one.to_json_dict(), "seen_in_training": course.seen, "agent": agent.agent}
+            for agent, course, one in driven
+        ]
+        typer.echo(json.dumps({"run": run, "kept_step": first.kept_step, "laps": laps, "tracks": tables}))
         return 0
+    steps = " and ".join(f"{agent.kept_step:,}" for agent in agents)
     laps_table(
-        f"{run}: the policy of step {loaded.kept_step:,}",
-        [lap_row(course, POLICY, one) for course, one in driven],
+        f"{run}: the policy of step {steps}",
+        [lap_row(course, _name(agent), one) for agent, course, one in driven],
     )
-    for _, one in driven:
-        typer.echo(_in_words(one))
+    for agent, _, one in driven:
+        typer.echo(f"{_name(agent)} on {_in_words(one)}" if first.agents > 1 else _in_words(one))
     return 0
 
 
@@ -104,6 +113,10 @@ def _unseen_track(storage: Storage, specs: tuple[str, ...]) -> str:
     runs = [spec for spec in specs if spec not in DRIVERS]
     config = config_of(storage, parse(runs[0]).run) if runs else Config()
     return next(iter((*config.evaluation.tracks, *config.env.tracks)))
+
+
+def _name(agent: LoadedRun) -> str:
+    return f"agent {agent.agent}" if agent.agents > 1 else POLICY
 
 
 def _in_words(one: Tally) -> str:

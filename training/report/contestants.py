@@ -95,9 +95,4 @@ def _load(storage: Storage, spec: str) -> Contestant:
     config = config_of(storage, named.run)
     if named.step is not None:
         return Contestant(spec, config.env, policy_at(storage, config, named))
-    if named.agent:
-        raise UsageError(
-            f"run {named.run} has no agent {named.agent}: one agent learnt in it, number 0",
-            next_step=f"Name the run alone: {named.run}",
-        )
-    return Contestant(spec, config.env, policy_of(storage, named.run).policy)
+    return Contestant(spec, config.env, policy_of(storage, named.run, named.agent).policy)

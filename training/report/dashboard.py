@@ -10,11 +10,13 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from training.report.plots import speed_colours
+from training.report.plots import car_colour, speed_colours
 from training.sim import Vehicle
-from training.sim.params import SPEED, STEERING
+from training.sim.params import SPEED, STEERING, X, Y
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from training.report.record import Trace
@@ -35,6 +37,8 @@ _DIAL_FROM, _DIAL_TO = 150.0, 390.0  # degrees clockwise from the right, as Pill
 _SMOOTH = 3
 _MAP_BOX = (190, 150)
 _SPACE_PX = 1  # between letters
+_LEGEND_PX = (210, 22)  # of the cars of a race: its width, a row's height
+_MOST_NAMES, _LONGEST_NAME = 8, 20
 
 
 class _Letters:
@@ -95,8 +99,14 @@ class Dashboard:
         self._map_scale = min(_MAP_BOX[0] / (right - left), _MAP_BOX[1] / (top - bottom))
         width, height = (math.ceil(self._map_scale * span) for span in (right - left, top - bottom))
         x0, y0 = self._size[0] - _MARGIN - 8 - width, _MARGIN + 8
-        places = (self._trace.xy - (left, top)) * (self._map_scale, -self._map_scale) + (x0, y0)
+        self._map_from = np.array([left, top])
+        self._map_corner = np.array([x0, y0])
+        places = self._on_map(self._trace.xy)
         return (x0, y0, x0 + width, y0 + height), places
+
+    def _on_map(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return where in the picture the small map shows places (..., 2) m."""
+        return (xy - self._map_from) * (self._map_scale, -self._map_scale) + self._map_corner
 
     def _draw_still(self, scenery: Scenery, title: str, playback: int) -> list[tuple[Image.Image, Box]]:
         """Return what never changes: the panels with their places."""
@@ -106,6 +116,8 @@ class Dashboard:
         panels = (_CLOCK, _DIAL_PANEL, _STEER_PANEL, (left - 8, top - 8, right + 8, bottom + 8))
         for box in panels:
             draw.rounded_rectangle((*box[:2], box[2] - 1, box[3] - 1), 12, fill=_PANEL)
+        if self._trace.rivals is not None:
+            panels = (*panels, self._draw_legend(still, self._trace.rivals.names))
         still.alpha_composite(self._small_map(scenery), (left, top))
         still.alpha_composite(_empty_dial(), _DIAL_AT)
         pace = f"  {playback}× speed" if playback > 1 else ""
@@ -119,6 +131,21 @@ class Dashboard:
         for x, y, text, anchor in words:
             self._small.write(still, (x, y), text, (*_SOFT, 255), anchor)
         return [(still.crop(box), box) for box in panels]
+
+    def _draw_legend(self, still: Image.Image, names: Sequence[str]) -> Box:
+        """Say whose car has which colour, in the corner that is free; return the panel's box."""
+        width, step = _LEGEND_PX
+        right, bottom = self._size[0] - _MARGIN, self._size[1] - _MARGIN
+        shown = names[:_MOST_NAMES]
+        box = (right - width, bottom - 16 - step * len(shown), right, bottom)
+        draw = ImageDraw.Draw(still)
+        draw.rounded_rectangle((*box[:2], right - 1, bottom - 1), 12, fill=_PANEL)
+        for i, name in enumerate(shown):
+            top = box[1] + 8 + step * i
+            draw.rounded_rectangle((box[0] + 14, top + 4, box[0] + 32, top + 16), 3, fill=car_colour(i))
+            words = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+            self._small.write(still, (box[0] + 42, top + 2), words, (*_INK, 255))
+        return box
 
     def _small_map(self, scenery: Scenery) -> Image.Image:
         """Return the whole track's road, smooth-edged."""
@@ -139,7 +166,8 @@ class Dashboard:
         over, lapped = row == last, trace.lap_s is not None
         time_s = trace.lap_s if over and trace.lap_s is not None else float(trace.time_s[row])
         colour = _INK if not over else _GOOD if lapped else _BAD
-        word = "s" if not over else "s  lap" if lapped else "s  crash" if trace.collided else "s  end"
+        done = "s  lap" if trace.rivals is None else "s  won"
+        word = "s" if not over else done if lapped else "s  crash" if trace.collided else "s  end"
         left, top = _CLOCK[:2]
         self._large.write(picture, (left + 118, top + 28), f"{time_s:.2f}", colour, 1.0)
         self._medium.write(picture, (left + 124, top + 42), word, colour)
@@ -178,9 +206,17 @@ class Dashboard:
 
     def _draw_place(self, picture: Image.Image, row: int) -> None:
         draw = ImageDraw.Draw(picture)
-        x, y = self._map_places[row].tolist()
-        draw.ellipse((x - 5, y - 5, x + 5, y + 5), fill=(255, 255, 255))
-        draw.ellipse((x - 3.5, y - 3.5, x + 3.5, y + 3.5), fill=(255, 82, 82))
+        rivals = self._trace.rivals
+        for i, car in enumerate(() if rivals is None else rivals.cars):
+            if rivals.there[row, i]:
+                _dot(draw, self._on_map(rivals.states[row, i, [X, Y]]), 3.5, car_colour(car))
+        _dot(draw, self._map_places[row], 5.0, (255, 255, 255))
+        _dot(draw, self._map_places[row], 3.5, car_colour(self._trace.car))
+
+
+def _dot(draw: ImageDraw.ImageDraw, at: NDArray[np.float64], radius: float, colour: Colour) -> None:
+    x, y = at.tolist()
+    draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
 
 
 def _arc(end_deg: float) -> Image.Image:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from training.report.dashboard import Dashboard
-from training.report.plots import speed_colours
+from training.report.plots import car_colour, speed_colours
 from training.sim import Lidar, Vehicle
 from training.sim.params import SPEED, STEERING, YAW, X, Y
 
@@ -37,7 +37,7 @@ _MOST_LINES = 120
 _GROUND, _ROAD, _EDGE = np.array([[17, 20, 26], [45, 50, 61], [196, 203, 216]], dtype=np.float32)
 _PAINT, _DARK = (245, 246, 248), (28, 31, 38)
 _BEAM, _HIT = (86, 204, 242), (150, 226, 255)
-_BODY, _CABIN, _TYRE, _HURT = (255, 82, 82), (60, 12, 18), (12, 13, 16), (255, 214, 10)
+_CABIN, _TYRE, _HURT = (24, 14, 20), (12, 13, 16), (255, 214, 10)
 
 Point = tuple[float, float]
 Box = tuple[int, int, int, int]  # left, top, right, bottom
@@ -71,7 +71,7 @@ class Painter:
         left, top = self._corners[row]
         picture = self._background.crop((left, top, left + FRAME_SIZE[0], top + FRAME_SIZE[1]))
         self._draw_beams(picture, row)
-        self._draw_car(picture, row)
+        self._draw_cars(picture, row)
         self._dashboard.draw(picture, row)
         return np.asarray(picture)
 
@@ -157,13 +157,25 @@ class Painter:
                     box = (tip[0] - radius, tip[1] - radius, tip[0] + radius, tip[1] + radius)
                     closeup.draw.ellipse(box, fill=(*_HIT, 225))
 
-    def _draw_car(self, picture: Image.Image, row: int) -> None:
-        car, state = Vehicle(), self._trace.states[row]
+    def _draw_cars(self, picture: Image.Image, row: int) -> None:
+        trace, rivals = self._trace, self._trace.rivals
+        if rivals is not None:
+            for i, car in enumerate(rivals.cars):
+                if rivals.there[row, i]:
+                    self._draw_car(picture, row, rivals.states[row, i], car_colour(car))
+        hurt = trace.collided and row == len(trace.time_s) - 1
+        self._draw_car(picture, row, trace.states[row], _HURT if hurt else car_colour(trace.car))
+
+    def _draw_car(
+        self, picture: Image.Image, row: int, state: NDArray[np.float64], colour: tuple[int, int, int]
+    ) -> None:
+        car = Vehicle()
         length, width = 0.5 * car.length, 0.5 * car.width
-        place = self._places[row] - self._corners[row]
+        place = self._pixels(state[[X, Y]]) - self._corners[row]
         reach = math.hypot(length, width) * self._scale + 2.0
+        if (place < -reach).any() or (place > np.array(FRAME_SIZE) + reach).any():
+            return
         box = _within(_box_around(place[None], reach))
-        hurt = self._trace.collided and row == len(self._trace.time_s) - 1
         with _Closeup(picture, box, _SMOOTH_CAR) as closeup:
 
             def part(
@@ -188,7 +200,7 @@ class Painter:
                 (-length, -0.72),
                 (nose, -0.72),
             ]
-            draw.polygon(part(np.array(body) * (1.0, width)), fill=_HURT if hurt else _BODY)
+            draw.polygon(part(np.array(body) * (1.0, width)), fill=colour)
             draw.polygon(part(_rectangle(0.11, 0.06), (-0.05, 0.0)), fill=_CABIN)
             outline = part(_rectangle(length, width))  # what the simulator takes for the car
             draw.line([*outline, outline[0]], fill=(255, 255, 255, 170), width=_SMOOTH_CAR)

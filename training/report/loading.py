@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from pydantic import JsonValue
 
-KEPT_MEMBER = "kept"  # of a checkpoint: the bytes of Policy.encode
 MAX_CONFIG_BYTES = 1 << 20
 # Steering and speed, each with a mean and a deviation.
 ACTOR_OUTPUTS = 4
@@ -35,6 +34,12 @@ class LoadedRun(NamedTuple):
     meta: Mapping[str, JsonValue]  # of the newest checkpoint
     run: str
     step: int  # of that checkpoint
+    agent: int = 0  # whose policy it is, where several learnt
+
+    @property
+    def agents(self) -> int:
+        """Return how many agents learnt in the run."""
+        return self.config.num_agents
 
 
 def runs_in(storage: Storage) -> list[str]:
@@ -73,40 +78,68 @@ def config_of(storage: Storage, run: str) -> Config:
     return Config.from_json_dict(data, key)
 
 
-def policy_of(storage: Storage, run: str) -> LoadedRun:
+def policy_of(storage: Storage, run: str, agent: int | None = None) -> LoadedRun:
     """Load the policy that evaluation kept, from the newest sound checkpoint of a run.
 
-    Raises UsageError for an unknown run or one that has kept no policy yet, DataError for a broken one.
+    agent: the number of one of several; None: the one that laps best. Raises UsageError for an unknown run or agent,
+    or where no policy has been kept yet, DataError for a broken one.
     """
     config = config_of(storage, run)
-    checkpoint, data = _kept(storage, run, config.training.training_type)
+    if agent is not None and not 0 <= agent < config.num_agents:
+        raise UsageError(
+            f"run {run} has no agent {agent}", next_step=f"Its agents are 0 to {config.num_agents - 1}."
+        )
+    checkpoint, number, data = _kept(storage, run, config.training.training_type, agent)
     sizes = [observation.size(config.env), *config.sac.net_arch, ACTOR_OUTPUTS]
     policy = Policy.decode(data, sizes, f"the kept policy of checkpoint {checkpoint.ref.id}")
+    return LoadedRun(
+        config, policy, _kept_step(checkpoint, number), checkpoint.meta, run, checkpoint.step, number
+    )
+
+
+def beside(loaded: LoadedRun, storage: Storage) -> dict[str, Policy]:
+    """Return the kept policies of a run's other agents, by the names that tables give them."""
+    numbers = [n for n in range(loaded.agents) if n != loaded.agent]
+    return {f"agent {n}": policy_of(storage, loaded.run, n).policy for n in numbers}
+
+
+def _kept_step(checkpoint: Checkpoint, agent: int) -> int:
+    """Return the timestep of an agent's kept policy."""
     kept = checkpoint.meta.get("kept")
-    step = kept.get("step") if isinstance(kept, dict) else None
-    kept_step = step if isinstance(step, int) else checkpoint.step
-    return LoadedRun(config, policy, kept_step, checkpoint.meta, run, checkpoint.step)
+    row = kept[agent] if isinstance(kept, list) and agent < len(kept) else None
+    step = row.get("step") if isinstance(row, dict) else None
+    return step if isinstance(step, int) else checkpoint.step
 
 
-def _kept(storage: Storage, run: str, training_type: str) -> tuple[Checkpoint, bytes]:
-    """Return the newest checkpoint and its kept policy; only if that is damaged is every byte of others read."""
+def _kept(storage: Storage, run: str, training_type: str, agent: int | None) -> tuple[Checkpoint, int, bytes]:
+    """Return the newest checkpoint, the agent and its kept policy.
+
+    Only if that is damaged is every byte of others read.
+    """
     try:
         checkpoint = load(storage, run, training_type, verify=False)
-        if KEPT_MEMBER not in checkpoint.manifest.members:
+        number = _best_agent(checkpoint) if agent is None else agent
+        member = layout.kept_member(number)
+        if member not in checkpoint.manifest.members:
             raise UsageError(
                 f"run {run} has kept no policy yet: none was evaluated up to its checkpoint at step {checkpoint.step}",
                 next_step="Wait for its next evaluation, or continue it: "
                 f"python -m training train --resume {run}",
             )
         try:
-            return checkpoint, checkpoint.read(KEPT_MEMBER)
+            return checkpoint, number, checkpoint.read(member)
         except (Corrupt, NotFound):
             checkpoint = load(storage, run, training_type)
-            return checkpoint, checkpoint.read(KEPT_MEMBER)
+            return checkpoint, number, checkpoint.read(member)
     except NoCheckpoint as error:
         raise UsageError(
             error.message, next_step=f"Continue it first: python -m training train --resume {run}"
         ) from None
+
+
+def _best_agent(checkpoint: Checkpoint) -> int:
+    best = checkpoint.meta.get("best_agent")
+    return best if isinstance(best, int) else 0
 
 
 def _unknown(storage: Storage, run: str) -> UsageError:

@@ -12,10 +12,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from training.errors import TrainingError
-from training.report import facts, plots
+from training.report import facts, plots, season
 from training.report.collect import loadable_courses, results
 from training.report.curves import read_curves
 from training.report.laps import Laps, described
+from training.report.loading import beside
 from training.report.scenery import Scenery
 from training.report.video import film
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from training.report.collect import Course, Result
     from training.report.loading import LoadedRun
     from training.report.record import Trace
+    from training.report.season import Season
     from training.store.storage import Storage
 
 PAGE, TEMPLATE = "index.html", "page.html.j2"
@@ -73,7 +75,7 @@ def _rendered(
     missing: list[str] = []
     if driven is None:
         courses, missing = loadable_courses(loaded.config)
-        driven = results(loaded.policy, loaded.config, courses)
+        driven = results(loaded.policy, loaded.config, courses, beside(loaded, storage))
     laps = Laps(loaded, driven)
     clock.said(f"drove {len(laps.courses)} tracks, {len(laps.drivers)} drivers")
     sceneries = {course: Scenery(course.track) for course, _ in laps.traces()}
@@ -84,12 +86,17 @@ def _rendered(
     clock.said(f"drew {len(charts)} curves")
     shown = _film(laps.traces(), sceneries, directory)
     clock.said("made the film")
+    races = None
+    if loaded.config.num_cars > 1 and laps.courses:
+        races = season.season_of(loaded, storage, laps.courses[0].track)
+        clock.said(f"raced {len(races.rows)} drivers")
     changed, unchanged = facts.settings_of(loaded.config)
     return _template().render(
         run=loaded.run,
         written=f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
         laps=laps,
         film=shown,
+        races=None if races is None else _races(races, directory),
         gradient=plots.speed_gradient(),
         fastest=f"{loaded.config.env.speed_cap_mps:g}",
         cards=cards,
@@ -127,6 +134,37 @@ def _card(laps: Laps, course: Course, trace: Trace, scenery: Scenery) -> dict[st
         "caption": described(trace),
         "figures": laps.figures(course),
     }
+
+
+def _races(found: Season, directory: Path) -> dict[str, Any]:
+    """Return the section of the races: the film, the table, and how policies of different steps fare."""
+    over = found.over_time
+    return {
+        "film": _race_film(found, directory),
+        "track": found.track.name,
+        "each": f"{found.races} race{'s' * (found.races > 1)}",
+        "rows": found.rows,
+        "over": over,
+        "matrix": [] if over is None else season.in_words(over),
+    }
+
+
+def _race_film(found: Season, directory: Path) -> ShownFilm:
+    trace, heading = found.trace, f"A race on {found.track.name}"
+    names = trace.rivals.names if trace.rivals is not None else ()
+    try:
+        made = film(trace, Scenery(found.track), directory, found.track.name, "race")
+    except OSError as error:
+        return ShownFilm(heading, f"There is no film: {error}")
+    pace = f", shown {made.playback} times as fast" if made.playback > 1 else ""
+    won = "wins" if trace.lap_s is not None else "comes furthest; nobody finishes"
+    caption = (
+        f"{len(names)} cars from the grid{pace}: {names[trace.car]} {won}, and is followed. "
+        f"{found.filmed.overtakes} overtakes. Whose car has which colour is told at the lower right. "
+        f"Also in {made.path.name} beside this page."
+    )
+    encoded = base64.b64encode(made.path.read_bytes()).decode("ascii")
+    return ShownFilm(heading, caption, f"data:{made.media_type};base64,{encoded}", made.media_type)
 
 
 def _film(

@@ -1,7 +1,8 @@
-"""A lap in full: every physics step of a drive that was timed, replayed from its start and its actions."""
+"""Laps and races in full: every physics step of a drive, replayed from its start and its actions."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from training.config import EnvSettings
     from training.report.evaluation import Controller, Drive
+    from training.report.races import RaceResult
     from training.sim import Track
 
 
@@ -37,6 +39,15 @@ class Tape:
         return actions
 
 
+class Rivals(NamedTuple):
+    """The other cars of a race, row by row as in the trace of the car that is followed."""
+
+    states: NDArray[np.float64]  # (n, M, 7)
+    there: NDArray[np.bool_]  # (n, M) false once a car has left the track
+    cars: tuple[int, ...]  # the number of each in its race; the pictures' colours go by it
+    names: tuple[str, ...]  # of all cars of the race, the followed one too, by number
+
+
 class Trace(NamedTuple):
     """A stretch of driving, one row a physics step, the first at time 0."""
 
@@ -46,8 +57,10 @@ class Trace(NamedTuple):
     states: NDArray[np.float64]  # (n, 7), indices of training.sim.params
     commands: NDArray[np.float64]  # (n, 2) steering rad, speed m/s, in force before each row
     scans: NDArray[np.float32]  # (n, beams) m, as the policy sees them
-    lap_s: float | None  # None: the lap was not completed
+    lap_s: float | None  # None: the lap, or the race, was not completed
     collided: bool
+    rivals: Rivals | None = None  # in a race
+    car: int = 0  # the number of the followed car in its race
 
     @property
     def step_s(self) -> float:
@@ -92,3 +105,44 @@ def _replay(tape: Tape, e: int, track: Track, settings: EnvSettings, span_s: tup
     states, told, scans = (np.array(column) for column in zip(*rows[begin:], strict=True))
     time_s = np.arange(len(states)) * world.timestep_s
     return Trace(track, settings, time_s, states, told, scans, None, collided=False)
+
+
+def race_trace(result: RaceResult, names: Sequence[str]) -> Trace:
+    """Return a race as its winner drove it, or where nobody finished who came furthest; names: of the cars.
+
+    Exact: the same simulator, starts and commands give the same race.
+    """
+    tape = result.tape
+    car = next(n for n, entry in enumerate(result.entries) if entry.position == 1)
+    entry = result.entries[car]
+    others = tuple(n for n in range(len(names)) if n != car)
+    race = Race(tape.settings, [tape.track], 1, len(names))
+    race.reset(poses=tape.poses[None])
+    world, repeat = race.world, tape.settings.action_repeat
+    # Commands went through the range of actions on their way to the cars.
+    commands = race.commands_of(race.actions_of(tape.commands))
+    rows = [(world.states[0].copy(), np.zeros(2), world.scans[0, car].astype(np.float32), ~tape.out[0])]
+    end = len(commands) if entry.finish_s is None else math.ceil(entry.finish_s / race.decision_s - 1e-9)
+    for command, out in zip(commands[:end], tape.out[:end], strict=True):
+        if out[car]:
+            break
+        if out.any():
+            world.take_out(out[None])
+        before = world.state_dict()
+        for _ in range(repeat):
+            world.step(command[None])
+            scan = world.scans[0, car].astype(np.float32)
+            rows.append((world.states[0].copy(), command[car], scan, ~out))
+        # The race itself took all of a decision's steps at once, in which who touches a wall stays there.
+        world.load_state_dict(before)
+        world.step(command[None], repeat)
+    if entry.finish_s is not None:
+        rows = rows[: round(entry.finish_s / world.timestep_s) + 1]
+    states, told, scans, there = (np.array(column) for column in zip(*rows, strict=True))
+    rivals = Rivals(states[:, others], there[:, others], others, tuple(names))
+    time_s = np.arange(len(states)) * world.timestep_s
+    crashed = entry.at_fault or entry.wall
+    return Trace(
+        tape.track, tape.settings, time_s, states[:, car], told, scans, entry.finish_s,
+        collided=crashed, rivals=rivals, car=car,
+    )  # fmt: skip

@@ -43,17 +43,17 @@ class Film(NamedTuple):
     playback: int  # times faster than the lap was
 
 
-def film(trace: Trace, scenery: Scenery, directory: Path, title: str) -> Film:
-    """Write the lap as lap.mp4 (H.264); as lap.gif where the encoder does not work. OSError if neither can be."""
+def film(trace: Trace, scenery: Scenery, directory: Path, title: str, name: str = "lap") -> Film:
+    """Write a lap or race as <name>.mp4 (H.264), as a gif where the encoder does not work; OSError if neither."""
     directory.mkdir(parents=True, exist_ok=True)
     playback = max(1, math.ceil(float(trace.time_s[-1]) / LONGEST_S))
-    path = directory / "lap.mp4"
+    path = directory / f"{name}.mp4"
     try:
         seconds = _write_mp4(path, Painter(trace, scenery, title, playback), trace, playback)
     except (OSError, RuntimeError):
         path.unlink(missing_ok=True)
         faster = max(playback, math.ceil(float(trace.time_s[-1]) / GIF_SECONDS))
-        path = directory / "lap.gif"
+        path = directory / f"{name}.gif"
         seconds = _write_gif(path, Painter(trace, scenery, title, faster), trace, faster)
         return Film(path, "image/gif", seconds, faster)
     return Film(path, "video/mp4", seconds, playback)

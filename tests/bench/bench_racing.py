@@ -1,0 +1,144 @@
+"""Agents that learnt together, in figures: laps alone, races without a crash at fault, self-play against its own past.
+
+    make bench ARGS="-k racing"      two trainings of 15 minutes; BENCH_MINUTES= trains shorter or longer
+
+Settings of `make train TYPE=sac_multiagent` (preset local), 2 cars. Alone: ten standing starts a track, one lap, on
+the training track generated-1 and two unseen ones. Races: two cars, START_GAP_M from one to the other on the grid,
+LAPS laps from standing on an unseen track, each car in front in half of them. Fault is what
+`training.sim.fault.judge_contact` says (docs/multi_agent.md). A race is clean if no car ended it by a contact at its
+own fault, and the winner's mean pace, standing start included, is at least MINIMUM_MPS: cars that crawl past each other
+prove nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.bench.bench_learning import laps_of, settings, three_tracks, unseen
+from training import runner
+from training.report.contestants import Named, policy_at, steps_of
+from training.report.loading import policy_of, runs_in
+from training.report.race_table import wilson
+from training.report.races import Contestant, race_all
+from training.store.opening import open_store
+
+if TYPE_CHECKING:
+    from training.agents.policy import Policy
+    from training.config import Config
+    from training.report.races import RaceResult
+    from training.store.storage import Storage
+
+MINUTES = float(os.environ.get("BENCH_MINUTES", "15"))
+RACES, LAPS = 200, 2
+START_GAP_M, MINIMUM_MPS = 2.0, 4.0
+CLEAN_SHARE = 0.8
+
+
+def trained(mode: str, store: Path) -> tuple[Storage, str, dict[str, Any]]:
+    """Train two cars; return the store, the run and what it took."""
+    config = settings(
+        0,
+        "training.training_type=sac_multiagent",
+        "training.num_agents=2",
+        f"multi_agent.mode={mode}",
+        f"training.max_minutes={MINUTES}",
+        "training.total_timesteps=100000000",
+        "training.save_interval_s=60",
+        f"env.race.grid_spacing_m={START_GAP_M}",
+    )
+    busy_s = time.process_time()
+    runner.train(config, store=str(store))
+    storage = open_store(str(store))
+    (run,) = runs_in(storage)
+    took = {"mode": mode, "minutes": MINUTES, "processor s": round(time.process_time() - busy_s)}
+    return storage, run, took
+
+
+def alone(policy: Policy, config: Config) -> dict[str, str]:
+    """Return the completed of ten laps by track, and their mean speed."""
+    drives = laps_of(policy, config, three_tracks(), seed=77)
+    told = {}
+    for track in three_tracks():
+        here = [d for d in drives if d.track == track.name]
+        speed = sum(d.mean_speed_mps for d in here) / len(here)
+        told[track.name] = f"{sum(d.completed for d in here)}/{len(here)} at {speed:.2f} m/s"
+    return told
+
+
+def laps_all(policy: Policy, config: Config) -> bool:
+    """Tell whether a policy completes all of its ten laps on the training track."""
+    return all(d.completed for d in laps_of(policy, config, three_tracks()[:1], seed=77))
+
+
+def raced(first: Contestant, second: Contestant) -> list[RaceResult]:
+    return race_all([first, second], [(0, 1)] * RACES, unseen(1)[0], laps=LAPS)
+
+
+def is_clean(race: RaceResult) -> bool:
+    """Tell whether a race was driven at a pace and nobody drove into the other."""
+    way_m = LAPS * race.tape.track.length_m
+    paced = any(e.finish_s is not None and way_m / e.finish_s >= MINIMUM_MPS for e in race.entries)
+    return paced and not any(e.at_fault for e in race.entries)
+
+
+def in_words(results: list[RaceResult]) -> dict[str, Any]:
+    """Return what came of races: wins of the first with their 95 % interval, clean races, how cars ended."""
+    entries = [entry for race in results for entry in race.entries]
+    wins, clean = sum(race.entries[0].won for race in results), sum(is_clean(race) for race in results)
+    lost = sum(race.entries[1].won for race in results)
+    return {
+        "races": len(results),
+        "won": wins,
+        "won interval": [round(bound, 3) for bound in wilson(wins, len(results))],
+        "lost": lost,
+        "clean": clean,
+        "clean interval": [round(bound, 3) for bound in wilson(clean, len(results))],
+        "cars": len(entries),
+        "finished": sum(e.finished for e in entries),
+        "at fault": sum(e.at_fault for e in entries),
+        "hit": sum(e.hit for e in entries),
+        "wall": sum(e.wall for e in entries),
+        "overtakes": sum(e.overtakes for e in entries),
+    }
+
+
+@pytest.mark.bench
+def test_two_agents_lap_alone_and_race_without_crashing_into_each_other(
+    tmp_path: Path, record_bench: Any
+) -> None:
+    """Each completes 10 of 10 laps alone; at least 80 % of their races are clean."""
+    storage, run, took = trained("independent", tmp_path)
+    agents = [policy_of(storage, run, number) for number in range(2)]
+    for agent in agents:
+        kept = {"agent": agent.agent, "kept step": agent.kept_step, "of steps": agent.step}
+        record_bench("racing alone", {**took, **kept, **alone(agent.policy, agent.config)})
+    first, second = (Contestant(f"agent {one.agent}", one.config.env, one.policy) for one in agents)
+    results = raced(first, second)
+    record_bench("racing together", {**took, **in_words(results)})
+    assert all(laps_all(agent.policy, agent.config) for agent in agents)
+    assert sum(map(is_clean, results)) >= CLEAN_SHARE * RACES
+
+
+@pytest.mark.bench
+def test_self_play_beats_its_own_half_time(tmp_path: Path, record_bench: Any) -> None:
+    """The policy kept in the end wins more than half of 200 races against that of half the training."""
+    storage, run, took = trained("shared", tmp_path)
+    final = policy_of(storage, run)
+    half = min(steps_of(storage, run), key=lambda step: abs(step - final.step / 2))
+    earlier = policy_at(storage, final.config, Named(run, half, 0))
+    for step, policy in ((half, earlier), (final.kept_step, final.policy)):
+        record_bench("self-play alone", {**took, "step": step, **alone(policy, final.config)})
+    contestants = [
+        Contestant(f"step {step}", final.config.env, policy)
+        for step, policy in ((final.kept_step, final.policy), (half, earlier))
+    ]
+    results = raced(*contestants)
+    record_bench("self-play", {**took, "final": final.kept_step, "half": half, **in_words(results)})
+    assert laps_all(final.policy, final.config)
+    assert laps_all(earlier, final.config)
+    assert wilson(sum(race.entries[0].won for race in results), RACES)[0] > 0.5

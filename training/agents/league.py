@@ -1,0 +1,155 @@
+"""The opponents of a league: earlier selves of the agents, policies of other runs, drivers that need no learning.
+
+In each race one car, another one each time, is driven by the agent that it belongs to. For every other car it is drawn
+who drives it: its agent (live), a policy of the pool, pure pursuit or follow-the-gap, by the shares in the settings.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from training.agents.codec import copy_into
+from training.agents.policy import Policy
+from training.envs.opponents import make_driver
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from training.agents.team import Team
+    from training.config import Config
+    from training.envs.batch import RaceBatch
+
+# Who drives a car; from POOL on the number of a policy in the pool.
+LIVE, PURE_PURSUIT, FOLLOW_THE_GAP, POOL = 0, 1, 2, 3
+_DRIVERS = {PURE_PURSUIT: "pure_pursuit", FOLLOW_THE_GAP: "follow_the_gap"}
+
+
+class Frozen(NamedTuple):
+    """A policy that learns no more."""
+
+    name: str  # for people: which agent, of which step or run
+    policy: Policy
+
+
+class League:
+    """Decide who drives each car of every race, and drive those that no agent drives.
+
+    given: policies of other runs, in the pool from the start and for good. Of its own agents the pool takes in a
+    generation, the averaged policies of all of them, every `interval` timesteps. When there are more than `pool_size`
+    of them every second one goes and the interval doubles, so that the pool spans the whole training.
+    """
+
+    def __init__(self, config: Config, env: RaceBatch, sizes: Sequence[int]) -> None:
+        self._settings, self._env, self._sizes = config.multi_agent.league, env, tuple(sizes)
+        self._drivers = {kind: make_driver(name, config.env.speed_cap_mps) for kind, name in _DRIVERS.items()}
+        self.driver = np.zeros((env.num_envs, env.num_cars), dtype=np.int64)
+        self.races = np.zeros(env.num_envs, dtype=np.int64)
+        self.rng = np.random.default_rng([config.training.seed, 2])
+        self.given: list[Frozen] = []
+        self.generations: list[list[Frozen]] = []
+        self.interval = self._settings.interval
+        self.next_step = self.interval
+
+    @property
+    def live(self) -> NDArray[np.bool_]:
+        """Tell which cars (E, N) are driven by their agents."""
+        return self.driver == LIVE
+
+    @property
+    def pool(self) -> list[Frozen]:
+        """Return all frozen policies, in the order of their numbers."""
+        return [*self.given, *(one for generation in self.generations for one in generation)]
+
+    def admit(self, name: str, policy: Policy) -> None:
+        """Take another run's policy, of this run's shape, into the pool."""
+        self.given.append(Frozen(name, policy))
+
+    def drive(self, observations: NDArray[np.float32], actions: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the actions (E, N, 2) of all cars, those of opponents put in place of the agents'."""
+        actions = actions.copy()
+        race = self._env.race
+        for kind, driver in self._drivers.items():
+            where = self.driver == kind
+            if where.any():
+                actions[where] = race.actions_of(driver.act(race.world))[where]
+        pool = self.pool
+        for number in np.unique(self.driver[self.driver >= POOL]):
+            where = self.driver == number
+            actions[where] = pool[number - POOL].policy.act(observations[where])
+        return actions
+
+    def after_step(self, restarted: NDArray[np.bool_], step: int, team: Team) -> None:
+        """Draw the drivers of races that have begun, and take in a generation when it is time."""
+        if step >= self.next_step:
+            self._freeze(step, team)
+        if restarted.any():
+            self.redraw(restarted)
+
+    def redraw(self, where: NDArray[np.bool_]) -> None:
+        """Draw who drives in the chosen environments (E,)."""
+        shares = self._shares()
+        cars, pool = self._env.num_cars, self.pool
+        for e in np.flatnonzero(where):
+            kinds = self.rng.choice(len(shares), size=cars, p=shares)
+            members = self.rng.integers(0, max(len(pool), 1), size=cars)
+            self.driver[e] = np.where(kinds == POOL, POOL + members, kinds)
+            self.driver[e, (e + self.races[e]) % cars] = LIVE
+            self.races[e] += 1
+        # A race is over when the cars of the agents are out.
+        self._env.counted[...] = self.live
+
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return what a resume needs: arrays, and JSON data."""
+        arrays = {f"league.pool.{i}": one.policy.stack.flat.numpy().copy() for i, one in enumerate(self.pool)}
+        arrays |= {"league.driver": self.driver.copy(), "league.races": self.races.copy()}
+        meta = {
+            "given": [one.name for one in self.given],
+            "generations": [[one.name for one in generation] for generation in self.generations],
+            "interval": self.interval,
+            "next_step": self.next_step,
+            "generator": self.rng.bit_generator.state,
+        }
+        return arrays, meta
+
+    def load_state(self, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken; KeyError or DataError where it does not fit."""
+        numbers = iter(range(10**6))
+
+        def frozen(name: str) -> Frozen:
+            policy = Policy(self._sizes)
+            copy_into(policy.stack.flat.numpy(), arrays, f"league.pool.{next(numbers)}", what="checkpoint")
+            return Frozen(name, policy)
+
+        self.given = [frozen(name) for name in meta["given"]]
+        self.generations = [[frozen(name) for name in names] for names in meta["generations"]]
+        copy_into(self.driver, arrays, "league.driver", what="checkpoint")
+        copy_into(self.races, arrays, "league.races", what="checkpoint")
+        self.interval, self.next_step = int(meta["interval"]), int(meta["next_step"])
+        self.rng.bit_generator.state = meta["generator"]
+
+    def _shares(self) -> NDArray[np.float64]:
+        """Return the chances of LIVE, PURE_PURSUIT, FOLLOW_THE_GAP, POOL; an empty pool's share is live."""
+        s = self._settings
+        shares = np.array([s.live, s.pure_pursuit, s.follow_the_gap, s.pool])
+        if not self.pool:
+            shares[LIVE] += shares[POOL]
+            shares[POOL] = 0.0
+        return shares / shares.sum()
+
+    def _freeze(self, step: int, team: Team) -> None:
+        count = len(team.agents)
+        self.generations.append(
+            [Frozen(f"agent{a} of step {step:,}", team.average_policy(a)) for a in range(count)]
+        )
+        if len(self.generations) > self._settings.pool_size:
+            self.generations = self.generations[::2]
+            self.interval *= 2
+            first = POOL + len(self.given)
+            own = self.driver >= first
+            generation, agent = np.divmod(self.driver[own] - first, count)
+            self.driver[own] = first + generation // 2 * count + agent
+        self.next_step += self.interval

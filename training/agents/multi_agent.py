@@ -1,0 +1,188 @@
+"""One or several agents that learn in the same races: act, step, store, update, for all of them at once.
+
+Modes (setting `multi_agent.mode`):
+    independent  agent n drives car n of every environment, and learns from what that car met
+    shared       one agent drives all cars and learns from all: self-play
+    league       as independent, but in each race some cars are driven by frozen policies or by drivers without learning
+
+A single car (training_type sac) is one agent that drives car 0.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+
+from training.agents.league import League
+from training.agents.replay import Row
+from training.agents.sac import Agent, Spaces
+from training.agents.team import Team
+from training.envs.opponents import make_driver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from training.agents.policy import Policy
+    from training.config import Config
+    from training.envs.batch import RaceBatch, Step
+
+
+class Seen(NamedTuple):
+    """What agents saw and did in one step, arrays (A, K, ·)."""
+
+    observations: NDArray[np.float32]
+    actions: NDArray[np.float32]
+    guides: NDArray[np.float32] | None
+
+
+class MultiAgentSAC:
+    """Let A agents learn in E environments of N cars.
+
+    A timestep is one decision of one agent; all agents make as many: E in each step of the environments, E × N where
+    one agent drives all cars. `at_boundary` is called at the one point where nothing is half done, before a round of
+    steps: there a checkpoint is exact, and returning False ends `learn`. `on_step` sees every step.
+    """
+
+    def __init__(self, env: RaceBatch, config: Config, *, device: torch.device | str) -> None:
+        self.env, self._settings = env, config.sac
+        self.mode = config.multi_agent.mode if env.num_cars > 1 else "independent"
+        count = config.num_agents
+        surface = Spaces(env.observation_space, env.action_space, env.num_envs * env.num_cars // count)
+        seed = config.training.seed
+        self._guide = config.guide
+        self._driver = (
+            None
+            if config.guide.driver == "none"
+            else make_driver(config.guide.driver, config.env.speed_cap_mps)
+        )
+        self.agents = [
+            Agent(
+                surface,
+                config.sac,
+                seed=seed,
+                device=device,
+                number=number,
+                guided=self._driver is not None,
+            )
+            for number in range(count)
+        ]
+        compute = torch.bfloat16 if config.training.mixed_precision else torch.float32
+        self.team = Team(self.agents, config.sac.average_tau, compute)
+        self.league = League(config, env, self.team.average.sizes) if self.mode == "league" else None
+        self._learnt_before = config.training.init_from is not None
+        self.at_boundary: Callable[[], bool] = lambda: True
+        self.on_episode: Callable[[int, dict[str, Any]], None] = lambda _agent, _figures: None
+        self.num_timesteps = 0  # decisions of each agent
+        self.observations: NDArray[np.float32] | None = None  # (E, N, D); None before the first step
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Return the widths of the policies' layers."""
+        return self.team.average.sizes
+
+    def average_policy(self, agent: int = 0) -> Policy:
+        """Return a copy of an agent's averaged policy."""
+        return self.team.average_policy(agent)
+
+    def learn(self, total_timesteps: int) -> None:
+        """Go on until each agent has made so many decisions, or the boundary says that it is time to stop."""
+        if self.observations is None:
+            self.observations = self.env.reset()
+            if self.league is not None:
+                self.league.redraw(np.ones(self.env.num_envs, dtype=np.bool_))
+        while self.num_timesteps < total_timesteps and self.at_boundary():
+            for _ in range(self._settings.train_freq):
+                self._step()
+            if self.num_timesteps > self._settings.learning_starts and self._all_can_learn():
+                rounds, rows = self._settings.gradient_steps, self._settings.batch_size
+                self.team.train(rounds, rows, self.guide_weight())
+
+    def _step(self) -> None:
+        seen = self._by_agent(self.observations)
+        reference = self._reference()
+        chosen = self._explore(seen, reference)
+        actions = self._by_car(chosen)
+        if self.league is not None:
+            actions = self.league.drive(self.observations, actions)
+        step = self.env.step(actions)
+        self.num_timesteps += self.agents[0].n_envs
+        self._store(Seen(seen, chosen, reference), step)
+        self.observations = step.observations
+        self._tell(step)
+        if self.league is not None:
+            self.league.after_step(step.restarted, self.num_timesteps, self.team)
+
+    def guide_weight(self) -> float:
+        """Return the guide's present weight: it fades over `guide.timesteps`, to nothing."""
+        if self._driver is None:
+            return 0.0
+        return self._guide.weight * max(0.0, 1.0 - self.num_timesteps / self._guide.timesteps)
+
+    def _reference(self) -> NDArray[np.float32] | None:
+        """Return what the guide would do now (A, K, 2), while it is listened to; it knows the map."""
+        if self._driver is None or self.guide_weight() == 0.0:
+            return None
+        race = self.env.race
+        return self._by_agent(race.actions_of(self._driver.act(race.world)).astype(np.float32))
+
+    def _explore(
+        self, seen: NDArray[np.float32], reference: NDArray[np.float32] | None
+    ) -> NDArray[np.float32]:
+        """Return actions (A, K, 2): random or the guide's with noise until learning starts, then of the policies.
+
+        Policies that have learnt in another run drive from the first step on.
+        """
+        if self._learnt_before or self.num_timesteps >= self._settings.learning_starts:
+            return self.team.explore(seen)
+        size = (self.agents[0].n_envs, 2)
+        if reference is None:
+            return np.stack([a.rng.uniform(-1.0, 1.0, size=size).astype(np.float32) for a in self.agents])
+        # Around the guide's way, not on it: the policy must learn to come back, the critics what leads off.
+        noise = np.stack([self._guide.noise * agent.rng.standard_normal(size) for agent in self.agents])
+        return np.clip(reference + noise, -1.0, 1.0).astype(np.float32)
+
+    def _store(self, seen: Seen, step: Step) -> None:
+        """Give each agent's replay the transitions of its cars; those of cars that are out are no transitions."""
+        used = step.active if self.league is None else step.active & self.league.live
+        ended = step.terminated | step.truncated
+        rewards, following, terminated, ended, idle = (
+            self._by_agent(part)
+            for part in (step.rewards, step.next_observations, step.terminated, ended, ~used)
+        )
+        some_idle = not used.all()
+        for a, agent in enumerate(self.agents):
+            row = Row(
+                observations=seen.observations[a],
+                actions=seen.actions[a],
+                rewards=rewards[a],
+                following=following[a],
+                terminated=terminated[a],
+                ended=ended[a],
+                guides=None if seen.guides is None else seen.guides[a],
+                idle=idle[a] if some_idle else None,
+            )
+            agent.replay_buffer.store(row)
+
+    def _tell(self, step: Step) -> None:
+        for e, n, figures in step.episodes:
+            if self.league is None or self.league.live[e, n]:
+                self.on_episode(0 if self.mode == "shared" else n, figures)
+
+    def _all_can_learn(self) -> bool:
+        return all(agent.replay_buffer.has_any() for agent in self.agents)
+
+    def _by_agent(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Return values of cars (E, N, ·) as those of agents (A, K, ·)."""
+        if self.mode == "shared":
+            return values.reshape(1, -1, *values.shape[2:])
+        return np.ascontiguousarray(np.moveaxis(values, 1, 0))
+
+    def _by_car(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Return values of agents (A, K, ·) as those of cars (E, N, ·)."""
+        if self.mode == "shared":
+            return values.reshape(self.env.num_envs, self.env.num_cars, *values.shape[2:])
+        return np.moveaxis(values, 0, 1)

@@ -1,0 +1,94 @@
+"""Settings of a run in the cloud and of Amazon's services: the groups cloudwatch and aws."""
+
+from __future__ import annotations
+
+from training.config_fields import Section, Texts, Url, setting
+
+
+class CloudwatchSettings(Section):
+    """CloudWatch metrics, sent once a minute; each costs about $0.30 a month while it is sent."""
+
+    enabled: bool = setting(False, "send; needs AWS credentials, a missing permission is said once")
+    namespace: str | None = setting(
+        None,
+        "namespace of the metrics; null: aws.project_name",
+        legal="letters, digits and ._/#:-",
+        pattern=r"^[A-Za-z0-9._/#:-]{1,255}$",
+    )
+    metrics: Texts = setting(
+        (
+            "rollout/reward",
+            "rollout/crash_rate",
+            "evaluation/completed",
+            "time/steps_per_s",
+            "system/gpu_percent",
+            "system/disk_free_gb",
+        ),
+        "curves that are sent, by their names in TensorBoard",
+        legal="list of 1 to 6 names",
+        min_length=1,
+        max_length=6,
+    )
+
+
+class EndpointSettings(Section):
+    """Addresses of the services; null: Amazon's. For S3-compatible stores and for rehearsals."""
+
+    s3: Url | None = setting(None, "object store")
+    ec2: Url | None = setting(None, "machines, fleets, prices of spot capacity")
+    iam: Url | None = setting(None, "roles and profiles")
+    sts: Url | None = setting(None, "who am I")
+    ssm: Url | None = setting(None, "parameters: base image, keys")
+    logs: Url | None = setting(None, "CloudWatch logs")
+    cloudwatch: Url | None = setting(None, "CloudWatch metrics")
+    pricing: Url | None = setting(None, "on-demand prices")
+    quotas: Url | None = setting(None, "service quotas")
+
+
+class AwsSettings(Section):
+    """Where and on what a run in the cloud happens, and what it may cost. Used only with CLOUD=aws."""
+
+    aws_region: str = setting(
+        "us-east-2",
+        "region; prices differ by three times between regions",
+        legal="name of a region, as us-east-2",
+        pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$",
+    )
+    availability_zones: Texts = setting((), "zones to use; empty: all of the region")
+    instance_types: Texts = setting(
+        ("g4dn.xlarge", "g5.xlarge", "g6.xlarge"), "types that may be taken", min_length=1
+    )
+    key_pair_name: str | None = setting(
+        None, "EC2 key pair for SSH; null: Session Manager only", min_length=1
+    )
+    project_name: str = setting(
+        "f1tenth",
+        "in the name and tags of all that is made",
+        legal="1 to 20 of a-z, 0-9 and -, neither first nor last a -",
+        pattern=r"^[a-z0-9](?:[a-z0-9-]{0,18}[a-z0-9])?$",
+    )
+    s3_bucket_name: str | None = setting(
+        None,
+        "bucket; null: <project>-<account>-<region>",
+        legal="3 to 63 of a-z, 0-9, . and -, first and last no sign | null",
+        pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
+    )
+    s3_transfer_acceleration: bool = setting(
+        False, "upload through the nearest edge; costs $0.04 per GB more"
+    )
+    volume_size_gb: int = setting(50, "disk of the instance", ge=20, le=16_384)
+    vpc_id: str | None = setting(
+        None, "network; null: the default one", legal="vpc-… | null", pattern=r"^vpc-[0-9a-f]{8,17}$"
+    )
+    subnet_ids: Texts = setting((), "subnets; empty: one of each zone")
+    open_ports_to: str = setting(
+        "none",
+        "who reaches ports 22 and 6006",
+        legal="none | my-ip | one IPv4 address",
+        pattern=r"^(none|my-ip|[0-9]{1,3}([.][0-9]{1,3}){3})$",
+    )
+    max_hours: float = setting(6.0, "the fleet ends after this, whatever happens", gt=0, le=720)
+    max_cost_usd: float = setting(
+        5.0, "the fleet ends before it can cost more, storage aside", gt=0, le=100_000
+    )
+    endpoints: EndpointSettings = EndpointSettings()

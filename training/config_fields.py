@@ -1,0 +1,39 @@
+"""What a setting is declared with: the group it stands in, its default, its words, the types that several share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
+
+# YAML writes lists, frozen models hold tuples: only the container is lax, its items stay strict.
+Texts = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Strict(strict=False)]
+Sizes = Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Strict(strict=False)]
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
+Entropy = Annotated[float, Field(ge=-100, le=100)]
+Factor = Annotated[float, Field(ge=0, le=10)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Delay = Annotated[int, Field(ge=0, le=20)]
+
+
+def _low_to_high(span: tuple[float, float]) -> tuple[float, float]:
+    if span[0] > span[1]:
+        raise ValueError("the low end is above the high end")
+    return span
+
+
+FactorSpan = Annotated[tuple[Factor, Factor], Strict(strict=False), AfterValidator(_low_to_high)]
+DelaySpan = Annotated[tuple[Delay, Delay], Strict(strict=False), AfterValidator(_low_to_high)]
+
+TRACKS = "list of names (`python -m training tracks list`), generated-SEED, or paths of ROS map yamls"
+
+
+def setting(default: object, description: str, *, legal: str = "", **limits: Any) -> Any:  # noqa: ANN401 - any field
+    """Declare one setting; limits are pydantic's (ge, gt, le, pattern, …), legal says them in words."""
+    return Field(default=default, description=description, json_schema_extra={"legal": legal}, **limits)
+
+
+class Section(BaseModel):
+    """A group of settings; unknown keys, wrong types and later changes are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)

@@ -1,0 +1,107 @@
+"""What a new run takes over from others: its agents' first networks, and opponents that learn no more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from training import layout
+from training.agents import state
+from training.agents.codec import decode
+from training.envs import observation
+from training.errors import ConfigurationError, DataError, UsageError
+from training.report.loading import ACTOR_OUTPUTS, config_of, policy_of
+from training.store.checkpoint import load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from training.agents.multi_agent import MultiAgentSAC
+    from training.config import Config
+    from training.report.loading import LoadedRun
+    from training.store.checkpoint import Checkpoint
+    from training.store.storage import Storage
+
+MAX_LEARNER_BYTES = 1 << 30
+
+
+class _Ancestor(NamedTuple):
+    """The run whose networks the agents begin with."""
+
+    config: Config
+    checkpoint: Checkpoint
+
+
+def check(config: Config, storage: Storage) -> None:
+    """See, before a run begins, that all is there that it wants to take over.
+
+    Raises ConfigurationError naming the setting, what is missing or of another shape, and what there is.
+    """
+    _ancestor(config, storage)
+    for _ in _opponents(config, storage):
+        pass
+
+
+def take_over(learner: MultiAgentSAC, config: Config, storage: Storage, say: Callable[[str], None]) -> None:
+    """Give the agents of a new run what its settings name; agent n gets the networks of agent n modulo theirs."""
+    ancestor = _ancestor(config, storage)
+    if ancestor is not None:
+        theirs = ancestor.config.num_agents
+        saved = [
+            decode(ancestor.checkpoint.read(name), what=name, max_bytes=MAX_LEARNER_BYTES)
+            for name in map(layout.learner_member, range(theirs))
+        ]
+        for number in range(len(learner.agents)):
+            state.restore_networks(learner, number, saved[number % theirs])
+        say(
+            f"{len(learner.agents)} agents begin with the networks of {theirs} of run "
+            f"{config.training.init_from}, step {ancestor.checkpoint.step:,}"
+        )
+    if learner.league is not None:
+        for name, loaded in _opponents(config, storage):
+            learner.league.admit(name, loaded.policy)
+
+
+def _ancestor(config: Config, storage: Storage) -> _Ancestor | None:
+    run = config.training.init_from
+    if run is None:
+        return None
+    try:
+        theirs = config_of(storage, run)
+        _check_shape(f"training.init_from = {run}", _sizes(theirs), _sizes(config))
+        return _Ancestor(theirs, load(storage, run, theirs.training.training_type))
+    except (UsageError, DataError) as error:
+        raise ConfigurationError(
+            f"training.init_from = {run}: {error.message}", next_step=error.next_step
+        ) from error
+
+
+def _opponents(config: Config, storage: Storage) -> Iterator[tuple[str, LoadedRun]]:
+    """Give each checkpoint that the settings put into the pool, with its name there."""
+    if config.num_cars == 1 or config.multi_agent.mode != "league":
+        return
+    for name in config.multi_agent.league.checkpoints:
+        run, _, agent = name.partition(":")
+        key = f"multi_agent.league.checkpoints: {name}"
+        if agent and not agent.isdecimal():
+            raise ConfigurationError(
+                f"{key}: {agent!r} is no agent's number", next_step="Write RUN, or RUN:0."
+            )
+        try:
+            loaded = policy_of(storage, run, int(agent) if agent else None)
+        except (UsageError, DataError) as error:
+            raise ConfigurationError(f"{key}: {error.message}", next_step=error.next_step) from error
+        _check_shape(key, loaded.policy.stack.sizes, _sizes(config))
+        yield name, loaded
+
+
+def _sizes(config: Config) -> list[int]:
+    return [observation.size(config.env), *config.sac.net_arch, ACTOR_OUTPUTS]
+
+
+def _check_shape(what: str, theirs: Sequence[int], ours: Sequence[int]) -> None:
+    if tuple(theirs) != tuple(ours):
+        their_words, our_words = ("-".join(map(str, sizes)) for sizes in (theirs, ours))
+        raise ConfigurationError(
+            f"{what}: its policies have layers of {their_words} units, those of this run would have {our_words}",
+            next_step="Give env.beams, env.scans_stacked and sac.net_arch the values of that run.",
+        )
