@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.parse
 import urllib.request
@@ -237,15 +238,18 @@ def packer_build(machine: Builder, address: str, directory: Path, *options: str)
         "CHECKPOINT_DISABLE": "1",
         "HOME": str(work),
     }
-    ended = subprocess.run(
-        command,
-        cwd=work / "packer",
-        env={**os.environ, **CREDENTIALS, **settings},
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
+    # The path of a socket has 108 characters at most, and a test's directory is long.
+    with tempfile.TemporaryDirectory(prefix="bake-") as sockets:
+        settings["ANSIBLE_SSH_CONTROL_PATH_DIR"] = sockets
+        ended = subprocess.run(
+            command,
+            cwd=work / "packer",
+            env={**os.environ, **CREDENTIALS, **settings},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
     (directory / "packer.log").write_text(ended.stdout, encoding="utf-8")
     return Built(ended.returncode, ended.stdout, work)
 
@@ -283,8 +287,10 @@ def download_wheels() -> None:
     stamp = CACHE / "wheels" / hashlib.sha256(requirements.read_bytes()).hexdigest()
     if stamp.exists():
         return
-    shutil.rmtree(stamp.parent, ignore_errors=True)
-    stamp.parent.mkdir(parents=True)
+    # The folder itself stays: it may be mounted in the builder of another test.
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    for old in stamp.parent.iterdir():
+        old.unlink()
     target = ["--dest", str(stamp.parent), "--python-version", "3.11", "--only-binary=:all:"]
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
     torch = f"torch=={pinned(requirements.read_text(encoding='utf-8'), 'torch')}"
