@@ -1,4 +1,4 @@
-"""The command line: `python -m training train|evaluate|race|report|tracks|prune`; decides the exit codes.
+"""The command line: `python -m training train|evaluate|race|report|tracks|prune|warm`; decides the exit codes.
 
 Each command imports what does its work when it is called, so `--help` and a wrong option answer at once.
 """
@@ -187,6 +187,14 @@ def prune(
 
     aws = _settings(config).aws
     raise typer.Exit(prune_run(run, store=store, keep=keep, dry_run=not delete, aws=aws))
+
+
+@app.command()
+def warm() -> None:
+    """Compile the simulator ahead of the first run, as an image's bake does; a run does it by itself."""
+    from training.runner import compile_ahead
+
+    compile_ahead(_settings(None), print)
 
 
 def _settings(

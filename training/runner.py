@@ -17,6 +17,7 @@ from training.callbacks import Boundary, Episodes, Parts
 from training.cloud.log_chunks import logged
 from training.display import Display
 from training.envs.batch import RaceBatch
+from training.envs.opponents import make_driver
 from training.envs.race import Race
 from training.errors import Fenced, Interrupted
 from training.interruption import StopRequest, watch
@@ -28,7 +29,7 @@ from training.report.loading import policy_of
 from training.runs import NEWEST, Origin, Run, open_run
 from training.saver import Parts as SavedParts
 from training.saver import Saver
-from training.sim import Track
+from training.sim import Track, World
 from training.sim.world import PARALLEL_FROM
 from training.store.storage import StoreError
 
@@ -144,6 +145,23 @@ def warm_up(settings: EnvSettings, track: Track, say: Callable[[str], None]) -> 
     took_s = time.monotonic() - began
     if took_s > SLOW_WARM_UP_S:
         say(f"compiled the simulator in {took_s:.0f} s; the next run finds it in the cache")
+
+
+def compile_ahead(config: Config, say: Callable[[str], None]) -> None:
+    """Call every kernel of the simulator once, with the types of a run: what an image keeps for its instances."""
+    track = Track.generate(seed=0)
+    warm_up(config.env, track, say)
+    batch = RaceBatch(config.env, [track], 2)
+    batch.reset()
+    for name in ("racing_line", "follow_the_gap"):
+        driver = make_driver(name, config.env.speed_cap_mps)
+        batch.step(batch.race.actions_of(driver.act(batch.race.world)).astype(np.float32))
+    few, there = np.zeros((2, 2, 3)), np.ones((2, 2), dtype=np.bool_)
+    for profile in ("training", "f1tenth_gym"):
+        world = World(track, num_envs=2, num_cars=2, profile=profile)
+        world.reset(few)
+        world.step(few[..., :2])
+        world.place(few, there)
 
 
 def learn(setup: Setup) -> None:

@@ -20,8 +20,8 @@ PACKAGES = HERE / "rootfs-packages.txt"
 BAKED_IMAGE = os.environ.get("F1TENTH_BAKED_IMAGE", "localhost/f1tenth-baked:latest")
 # On the baked image: the hash of all that it was made from, so that a rehearsal knows whether it is of this tree.
 TREE_LABEL = "f1tenth.tree"
-# The code is not among them: it comes with each run's bundle and only warms a cache here.
-BAKED_FROM = ("ansible", "packer", "requirements.txt", "tests/image/rootfs-packages.txt")
+# Of the code the simulator alone: it comes with each run's bundle, but its kernels are compiled in the image.
+BAKED_FROM = ("ansible", "packer", "requirements.txt", "tests/image/rootfs-packages.txt", "training/sim")
 
 
 def main() -> None:
@@ -76,8 +76,10 @@ def tree_hash() -> str:
     """Return the sha256 of all that a bake is made from."""
     digest = hashlib.sha256()
     for source in (REPOSITORY / name for name in BAKED_FROM):
-        files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
+        files = [source] if source.is_file() else sorted(source.rglob("*"))
         for path in files:
+            if not path.is_file() or path.parent.name == "__pycache__":
+                continue
             digest.update(f"{path.relative_to(REPOSITORY)}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()
 

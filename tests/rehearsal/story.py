@@ -153,6 +153,7 @@ def launch(stage: Stage) -> Launched:
         machine = stage.wait.until("a machine", lambda: next(iter(stage.machines), None), 60)
         stage.wait.until("the first step", lambda: machine.step > 0, 240, process, machine)
         took_s = time.monotonic() - machine.begun
+        assert "compiled the simulator" not in machine.journal(), "the image's kernels were not taken"
         moments = machine.moments()
         details.append(
             f"cloud-init done after {moments.cloud_init_done - moments.begun:.1f} s, "
