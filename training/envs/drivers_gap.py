@@ -6,9 +6,9 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from training.sim import Vehicle
+from training.sim.compiled import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,7 +74,7 @@ class FollowTheGap:
         return commands
 
 
-@njit(cache=True)
+@kernel
 def _follow(scans: NDArray[np.floating], settings: GapSettings, car: Vehicle, commands: Array) -> None:
     understeer = (1.0 / car.C_Sf - 1.0 / car.C_Sr) / (car.mu * _GRAVITY_MPS2)
     free = np.empty(settings.headings)
@@ -93,7 +93,7 @@ def _follow(scans: NDArray[np.floating], settings: GapSettings, car: Vehicle, co
             commands[e, n, 1] = speed
 
 
-@njit(cache=True)
+@kernel
 def _obstacles(scan: NDArray[np.floating], settings: GapSettings) -> tuple[Array, Array]:
     """Return where the scan ends, x and y in metres in the car's frame, about _OBSTACLES points."""
     beams = scan.size
@@ -122,7 +122,7 @@ def _obstacles(scan: NDArray[np.floating], settings: GapSettings) -> tuple[Array
     return fx, fy
 
 
-@njit(cache=True)
+@kernel
 def _free_ways(px: Array, py: Array, settings: GapSettings, free: Array) -> None:
     """Write how far, m, a disc as wide as the car and its margins can move at each heading."""
     radius = settings.half_width_m + settings.margin_m
@@ -138,7 +138,7 @@ def _free_ways(px: Array, py: Array, settings: GapSettings, free: Array) -> None
         free[h] = way
 
 
-@njit(cache=True)
+@kernel
 def _middle_of_gap(free: Array, settings: GapSettings) -> tuple[float, float]:
     """Return the middle heading, rad, of the gap around the longest free way, and that way, m.
 

@@ -6,10 +6,10 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from training.envs.racing_line import LineSettings, SpeedLimits, racing_line, speed_profile
 from training.sim import Vehicle, centerline
+from training.sim.compiled import kernel
 from training.sim.params import SLIP, SPEED, YAW, YAW_RATE, X, Y
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _lay_course(tracks: Sequence[Track], settings: PursuitSettings, line: LineSe
     )
 
 
-@njit(cache=True)
+@kernel
 def _pursue(states: Array, arc_m: Array, course: _Course, settings: PursuitSettings, commands: Array) -> None:
     for e in range(states.shape[0]):
         track = course.track_of[e]
@@ -128,7 +128,7 @@ def _pursue(states: Array, arc_m: Array, course: _Course, settings: PursuitSetti
             commands[e, n, 1] = course.speed_mps[course.first[track] + i]
 
 
-@njit(cache=True)
+@kernel
 def _nearest(course: _Course, track: int, guess: int, x: float, y: float) -> int:
     """Return the point of a track's line nearest to (x, y), of those around the guess."""
     begin, count = course.first[track], course.count[track]
@@ -142,7 +142,7 @@ def _nearest(course: _Course, track: int, guess: int, x: float, y: float) -> int
     return nearest
 
 
-@njit(cache=True)
+@kernel
 def _further(course: _Course, track: int, i: int, way_m: float) -> tuple[int, float]:
     """Return the point passed last when going `way_m` along the line from point i, and the chord's part."""
     begin, count = course.first[track], course.count[track]
@@ -152,7 +152,7 @@ def _further(course: _Course, track: int, i: int, way_m: float) -> tuple[int, fl
     return i, way_m / course.chord_m[begin + i]
 
 
-@njit(cache=True)
+@kernel
 def _place(course: _Course, track: int, i: int, part: float) -> tuple[float, float]:
     """Return the place, x and y in metres, at a part of the chord from point i."""
     here = course.first[track] + i

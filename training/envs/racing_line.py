@@ -6,9 +6,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from training.sim import centerline
+from training.sim.compiled import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,7 +86,7 @@ def speed_profile(points: Array, limits: SpeedLimits) -> Array:
     return _brake_in_time(np.minimum(speed, limits.max_speed_mps), chords, limits.braking_mps2)
 
 
-@njit(cache=True)
+@kernel
 def _brake_in_time(speed: Array, chords: Array, braking_mps2: float) -> Array:
     """Lower the speeds until each can be reached by braking from the one before."""
     n = speed.size
@@ -126,7 +126,7 @@ def _equations(centre: Array, left: Array, chords: Array, stiffness_m2: float) -
     return band, gradient
 
 
-@njit(cache=True)
+@kernel
 def _minimum(band: Array, gradient: Array, low: Array, high: Array, start: Array) -> Array:
     """Return the offsets within their bounds that make ½ a'Ha + g'a least."""
     n = gradient.size
@@ -155,13 +155,13 @@ def _minimum(band: Array, gradient: Array, low: Array, high: Array, start: Array
     return np.minimum(np.maximum(offset, low), high)
 
 
-@njit(cache=True)
+@kernel
 def _folded(i: int, n: int) -> int:
     """Return where point i of the ring lies when the ring is pressed flat: 0, n-1, 1, n-2, ..."""
     return 2 * i if 2 * i < n else 2 * (n - i) - 1
 
 
-@njit(cache=True)
+@kernel
 def _solve_free(band: Array, gradient: Array, low: Array, high: Array, at: NDArray[np.int64]) -> Array:
     """Return the offsets with zero slope where free, and at their bounds elsewhere.
 
@@ -196,7 +196,7 @@ def _solve_free(band: Array, gradient: Array, low: Array, high: Array, at: NDArr
     return np.array([right[_folded(i, n)] for i in range(n)])
 
 
-@njit(cache=True)
+@kernel
 def _cholesky(lower: Array) -> None:
     """Replace the lower band of a positive definite matrix by that of its Cholesky factor."""
     for r in range(lower.shape[0]):

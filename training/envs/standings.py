@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from training.sim import Vehicle
+from training.sim.compiled import kernel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,7 +122,7 @@ def _order_by_distance(at: Standings, where: NDArray[np.bool_]) -> None:
     np.copyto(at.ahead, now, where=where[:, :, None] | where[:, None, :])
 
 
-@njit(cache=True)
+@kernel
 def _count_passes(at: Standings, racing: NDArray[np.bool_]) -> None:
     num_envs, num_cars = at.distance_m.shape
     for e in range(num_envs):
@@ -136,7 +136,7 @@ def _count_passes(at: Standings, racing: NDArray[np.bool_]) -> None:
                 at.ahead[e, i, j], at.ahead[e, j, i] = True, False
 
 
-@njit(cache=True)
+@kernel
 def _measure(at: Standings, arc_m: Array, lap_m: Array, racing: NDArray[np.bool_]) -> None:
     """Write position and gaps of every car, the gaps to the racing ones."""
     num_envs, num_cars = at.distance_m.shape
