@@ -62,7 +62,7 @@ check: lint ## Style, types, import contracts and the quick tests: under 3 minut
 # The parts of `make test`: a part that fails keeps no other from running. Those of CONTAINER_TESTS boot systemd in
 # containers; where that cannot be done, they are skipped with the reason.
 TESTS := lint lint-ansible pytest
-CONTAINER_TESTS := molecule
+CONTAINER_TESTS := molecule ami-rehearsal rehearsal
 
 .PHONY: test
 test: $(if $(shell sh tests/image/lacks.sh),,system-packages) ## Prove it all: style, every test, roles, bake, rehearsal (as root on Debian 12; says what it skips)

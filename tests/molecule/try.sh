@@ -9,7 +9,8 @@ F1TENTH_TEST_IMAGE=$(python image/rootfs.py) || exit 1
 export F1TENTH_TEST_IMAGE
 begun=$SECONDS
 if molecule --base-config molecule/base.yml test -s "$role" >"$log" 2>&1; then
-    echo "molecule $role: passed in $((SECONDS - begun)) s; behaviour: $(grep -oE '[0-9]+ passed in' "$log" | cut -d' ' -f1 | paste -sd+) tests"
+    behaviour=$(grep -oE '[0-9]+ passed in' "$log" | cut -d' ' -f1 | paste -sd+)
+    echo "molecule $role: passed in $((SECONDS - begun)) s${behaviour:+; behaviour: $behaviour tests}"
 else
     tail -n 80 "$log"
     echo "molecule $role: FAILED after $((SECONDS - begun)) s; the whole log is .cache/image/logs/$role.log"
