@@ -117,13 +117,14 @@ def down(
     ] = False,
     config: ConfigFile = None,
     sets: Sets = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would go and do nothing.")] = False,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Remove all that `up` and `train` made. Images stay: `make ami` made them."""
     from training.cloud import commands
 
-    commands.down(site_of(config, sets), commands.Manner(json=json, yes=yes), data=data)
+    commands.down(site_of(config, sets), commands.Manner(json=json, yes=yes, dry_run=dry_run), data=data)
 
 
 @app.command()

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.fake_imds import FakeImds
 from training import layout, rng
+from training.cloud.imds import ENDPOINT_VARIABLE, ON_INSTANCE
 from training.errors import ConfigurationError
+from training.interruption import CONTROL_POLL_S
 from training.report.loading import policy_of, runs_in
 from training.store import documents
 from training.store.checkpoint import Contents, claim, load
 from training.store.opening import open_store
 
+REBALANCE = "meta-data/events/recommendations/rebalance"
 QUICK = (
     "env.tracks=[generated-1]",
     "env.num_envs=8",
@@ -190,6 +197,71 @@ def test_a_laptop_can_ask_for_a_stop(tmp_path):
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 75, output
     assert documents.read_status(storage, name).state == "stopped"
+
+
+def test_a_rebalance_saves_and_goes_on_until_a_laptop_asks_for_an_end_after_a_save(tmp_path, monkeypatch):
+    """As on a machine: the recommendation brings a checkpoint out of turn, systemd hears of life, then it stops."""
+    settings = ("--set", "training.save_frequency=100000000")
+    storage = open_store(str(tmp_path / "store"))
+    with FakeImds() as server, Systemd(tmp_path / "systemd") as systemd:
+        monkeypatch.setenv("NOTIFY_SOCKET", systemd.address)
+        monkeypatch.setenv(ON_INSTANCE, "1")
+        monkeypatch.setenv(ENDPOINT_VARIABLE, server.url)
+        process = subprocess.Popen(
+            command(tmp_path / "store", *settings, steps=10**9),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        wait_for_checkpoints(storage, process, 1)  # that of the first step
+        server.paths[REBALANCE] = '{"noticeTime": "2026-11-26T11:00:00Z"}'
+        wait_for_checkpoints(storage, process, 2)
+        (name,) = runs_in(storage)
+        documents.request(storage, name, "stop_after_checkpoint", by="test")
+        time.sleep(CONTROL_POLL_S + 1)
+        assert process.poll() is None, "it waits for a checkpoint that is due"
+        server.paths[REBALANCE] = '{"noticeTime": "2026-11-26T12:00:00Z"}'
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 75, output
+    assert "rebalance notice at 11:00:00 UTC" in output
+    assert documents.read_status(storage, name).state == "stopped"
+    assert systemd.heard[0] == "READY=1"
+    alive, status = systemd.heard[-1].split("\n")
+    assert alive == "WATCHDOG=1"
+    assert re.fullmatch(r"STATUS=step [\d,]+, \d+ steps/s, kept none yet", status)
+
+
+class Systemd:
+    """What a service manager hears at NOTIFY_SOCKET."""
+
+    def __init__(self, path: Path) -> None:
+        self.address, self.heard = str(path), []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self.address)
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+
+    def __enter__(self):
+        self._listener.start()
+        return self
+
+    def __exit__(self, *_):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"", self.address)
+        self._listener.join()
+        self._socket.close()
+
+    def _listen(self) -> None:
+        while message := self._socket.recv(4096):
+            self.heard.append(message.decode())
+
+
+def wait_for_checkpoints(storage, process: subprocess.Popen[str], number: int) -> None:
+    """Wait until so many checkpoints are durable."""
+    deadline = time.monotonic() + 120
+    while sum(e.key.endswith("manifest.json") for e in storage.list("runs/")) < number:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, f"not {number} checkpoints in time"
+        time.sleep(0.2)  # polling a process, bounded by the deadline above
 
 
 def test_an_earlier_step_can_be_resumed(finished):

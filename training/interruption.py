@@ -48,7 +48,7 @@ class StopRequest:
         signal.signal(signal.SIGINT, self._on_signal)
 
     def on_notice(self, notice: Notice) -> None:
-        """Stop before an interruption or a maintenance that ends the machine; save at a rebalance recommendation."""
+        """Stop before an interruption; save at a rebalance recommendation and at a maintenance (SIGTERM follows)."""
         if notice.kind == "interruption":
             self.ask(str(notice), "interrupted", _deadline(notice.at))
         else:

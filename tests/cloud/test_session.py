@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime, timezone
 
 import pytest
 
@@ -68,9 +69,42 @@ def test_a_session_in_order_from_nothing_to_nothing(account: Account) -> None:
     assert look.machines(account.cloud, account.scope) == []
     assert account.launch("gc").stdout == "0 found\n"
 
-    assert account.launch("down", "--yes", "--data").returncode == 0
+    planned = account.launch_json("down", "--dry-run", "--data")
+    assert planned["deleted_bucket"] == account.scope.bucket
+    assert [what.split()[0] for what in planned["remove"]] == ["security", "policy", "log"]
+    assert look.bucket_exists(account.cloud, account.scope), "a dry run removes nothing"
+    gone = account.launch("down", "--yes", "--data")
+    assert gone.returncode == 0, gone.stderr
+    assert gone.stderr.count("  remove  ") == gone.stderr.count("  gone    ") - 1 == 3, "and the bucket"
     assert not look.bucket_exists(account.cloud, account.scope)
+    again = account.launch("down", "--data")
+    assert (again.returncode, again.stderr) == (0, ""), "nothing is there, nothing to ask"
     assert account.launch_json("gc") == []
+
+
+def test_runs_are_listed_newest_first_whatever_their_names(account: Account) -> None:
+    setup.apply(setup.plan(account.cloud, account.scope), lambda _: None)
+    for name, hour in (("b", 1), ("c", 3), ("a", 2)):
+        began = datetime(2026, 11, 26, hour, tzinfo=timezone.utc)
+        row = documents.Attempt(number=1, boot_id=f"{hour:032x}", started_at=began, ended_at=began)
+        documents.begin_attempt(account.storage, name, row)
+        documents.set_status(account.storage, name, "done")
+    assert [row["run"] for row in account.launch_json("list")] == ["c", "a", "b"]
+    assert [line.split()[0] for line in account.launch("status").stdout.splitlines()[2:]] == ["c", "a", "b"]
+
+
+def test_down_shows_a_fleet_that_lives_before_it_asks(account: Account) -> None:
+    setup.apply(setup.plan(account.cloud, account.scope), lambda _: None)
+    account.bake()
+    assert account.launch("train", "--name", "race", "--yes", "--detach").returncode == 0
+    (fleet,) = look.fleets(account.cloud, account.scope)
+    asked = account.launch("down")
+    assert asked.returncode == 2
+    assert "Add --yes" in asked.stderr
+    assert f"remove  fleet {fleet['FleetId']}: its machine will be terminated" in asked.stderr
+    assert "remove  role f1tenth" not in asked.stderr
+    assert f"remove  role {account.project}-race" in asked.stderr
+    assert len(look.fleets(account.cloud, account.scope)) == 1
 
 
 def test_a_dry_run_prints_the_requests_and_makes_nothing(account: Account) -> None:

@@ -131,18 +131,25 @@ def _apply(steps: list[setup.Step], manner: Manner) -> None:
 
 
 def down(site: Site, manner: Manner, *, data: bool) -> None:
-    """Remove everything, after asking; data only if told to."""
+    """Remove everything, after showing it and asking; data only if told to."""
     cloud, scope = site.cloud, site.scope
     exists = look.bucket_exists(cloud, scope)
-    for fleet in look.fleets(cloud, scope):
-        say(f"  running {fleet['FleetId']}: its machine will be terminated without a last checkpoint")
+    kept = scope.bucket if exists and not data else None
+    going = ending.what_goes(cloud, scope)
+    lines = [f"  remove  {what}" for what in going]
     if exists:
         count, size = ending.bucket_size(cloud, scope)
         fate = "will be DELETED" if data else "stays (--data deletes it)"
-        say(f"  bucket  {scope.bucket}, {count} objects, {size / 1e9:.3f} GB: {fate}")
-    ask(f"Remove project {scope.project} from {scope.region}?", manner)
-    ending.down(cloud, scope, site.storage if exists else None, data=data, say=say)
-    kept = scope.bucket if exists and not data else None
+        lines.append(f"  bucket  {scope.bucket}, {count} objects, {size / 1e9:.3f} GB: {fate}")
+    if manner.dry_run:
+        bucket = {"deleted_bucket": scope.bucket if exists and data else None, "kept_bucket": kept}
+        show({"project": scope.project, "region": scope.region, "remove": going, **bucket})
+        return
+    for line in lines:
+        say(line)
+    if going or (exists and data):
+        ask(f"Remove project {scope.project} from {scope.region}?", manner)
+        ending.down(cloud, scope, site.storage if exists else None, data=data, say=say)
     if manner.json:
         show({"project": scope.project, "region": scope.region, "kept_bucket": kept})
     else:
@@ -223,6 +230,7 @@ def statuses(site: Site, manner: Manner) -> None:
     """Print all runs, newest first."""
     storage, now = site.storage, site.cloud.clock.now()
     found = [facts.read_facts(storage, run, now) for run in look.run_names(site.cloud, site.scope)]
+    found.sort(key=lambda one: one.begun_at.timestamp() if one.begun_at else 0.0, reverse=True)
     if manner.json:
         show([one.to_json_dict() for one in found])
         return
@@ -235,7 +243,7 @@ def statuses(site: Site, manner: Manner) -> None:
             f"${one.cost_usd:.2f}",
             "" if one.hours_left is None else f"{one.hours_left:.1f} h",
         ]
-        for one in reversed(found)
+        for one in found
     ]
     table(
         f"{len(found)} run{'' if len(found) == 1 else 's'}",

@@ -265,6 +265,21 @@ def wait_until_ended(cloud: Cloud, scope: Scope, run: str | None = None) -> None
 
 
 # --- down ---
+def what_goes(cloud: Cloud, scope: Scope) -> list[str]:
+    """Return what `down` will remove beside the bucket, in its order, for people; reads only."""
+    leaks = find_leaks(cloud, scope, None)
+    group, policy = layout.security_group_name(scope.project), layout.instance_policy_name(scope.project)
+    name = layout.log_group_name(scope.project)
+    logs = cloud.call("logs", "describe_log_groups", logGroupNamePrefix=name)["logGroups"]
+    lost = ": its machine will be terminated without a last checkpoint"
+    return [
+        *(f"{one.kind} {one.id}{lost if one.kind == 'fleet' else ''}" for one in leaks),
+        *(f"security group {one['GroupId']} {group}" for one in _groups(cloud, scope)),
+        *(f"policy {policy}" for _ in _policy_versions(cloud, scope)[:1]),
+        *(f"log group {name}" for one in logs if one["logGroupName"] == name),
+    ]
+
+
 def down(
     cloud: Cloud, scope: Scope, storage: Storage | None, *, data: bool, say: Callable[[str], None]
 ) -> None:
@@ -282,10 +297,10 @@ def down(
     if storage is not None and not data:
         _mark_stopped(cloud, scope, storage)
     _delete_groups(cloud, scope, say)
-    _delete_policy(cloud, scope)
-    say(f"  gone    policy {layout.instance_policy_name(scope.project)}")
-    _unless_absent(cloud, "logs", "delete_log_group", logGroupName=layout.log_group_name(scope.project))
-    say(f"  gone    log group {layout.log_group_name(scope.project)}")
+    if _delete_policy(cloud, scope):
+        say(f"  gone    policy {layout.instance_policy_name(scope.project)}")
+    if _unless_absent(cloud, "logs", "delete_log_group", logGroupName=layout.log_group_name(scope.project)):
+        say(f"  gone    log group {layout.log_group_name(scope.project)}")
     if data and look.bucket_exists(cloud, scope):
         empty_bucket(cloud, scope)
         _unless_absent(cloud, "s3", "delete_bucket", Bucket=scope.bucket)
@@ -345,18 +360,28 @@ def empty_bucket(cloud: Cloud, scope: Scope) -> None:
         )
 
 
-def _delete_groups(cloud: Cloud, scope: Scope, say: Callable[[str], None]) -> None:
+def _groups(cloud: Cloud, scope: Scope) -> list[dict[str, Any]]:
     filters = [*scope.filters, {"Name": "group-name", "Values": [layout.security_group_name(scope.project)]}]
-    for group in list(cloud.pages("ec2", "describe_security_groups", "SecurityGroups", Filters=filters)):
+    return list(cloud.pages("ec2", "describe_security_groups", "SecurityGroups", Filters=filters))
+
+
+def _delete_groups(cloud: Cloud, scope: Scope, say: Callable[[str], None]) -> None:
+    for group in _groups(cloud, scope):
         _unless_absent(cloud, "ec2", "delete_security_group", GroupId=group["GroupId"])
         say(f"  gone    security group {group['GroupId']}")
 
 
-def _delete_policy(cloud: Cloud, scope: Scope) -> None:
+def _policy_versions(cloud: Cloud, scope: Scope) -> list[dict[str, Any]]:
+    """Return the versions of the machines' policy; empty where there is no policy."""
     try:
-        versions = list(cloud.pages("iam", "list_policy_versions", "Versions", PolicyArn=scope.policy_arn))
+        return list(cloud.pages("iam", "list_policy_versions", "Versions", PolicyArn=scope.policy_arn))
     except Absent:
-        return
+        return []
+
+
+def _delete_policy(cloud: Cloud, scope: Scope) -> bool:
+    """Delete the machines' policy with all its versions; tell whether there was one."""
+    versions = _policy_versions(cloud, scope)
     for version in versions:
         if not version["IsDefaultVersion"]:
             _unless_absent(
@@ -366,11 +391,15 @@ def _delete_policy(cloud: Cloud, scope: Scope) -> None:
                 PolicyArn=scope.policy_arn,
                 VersionId=version["VersionId"],
             )
-    _unless_absent(cloud, "iam", "delete_policy", PolicyArn=scope.policy_arn)
+    if versions:
+        _unless_absent(cloud, "iam", "delete_policy", PolicyArn=scope.policy_arn)
+    return bool(versions)
 
 
-def _unless_absent(cloud: Cloud, service: str, operation: str, **request: Any) -> None:  # noqa: ANN401 - any request
+def _unless_absent(cloud: Cloud, service: str, operation: str, **request: Any) -> bool:  # noqa: ANN401 - any request
+    """Send a request; False where what it is about is not there."""
     try:
         cloud.call(service, operation, **request)
     except Absent:
-        return
+        return False
+    return True

@@ -61,6 +61,13 @@ class Facts(NamedTuple):
         return unfinished and self.intent is not None and self.now >= self.intent.valid_until
 
     @property
+    def begun_at(self) -> datetime | None:
+        """Return when the run was last launched, or first booted where no launcher did it; None if unknown."""
+        if self.intent is not None:
+            return self.intent.created_at
+        return self.attempts[0].started_at if self.attempts else None
+
+    @property
     def paid_s(self) -> float:
         """Return the seconds that machines were up, all attempts together."""
         return sum(self.length_s(attempt) for attempt in self.attempts)
