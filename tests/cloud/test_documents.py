@@ -171,8 +171,6 @@ def test_a_folder_without_the_project_makes_no_bundle(tmp_path: Path) -> None:
         make_bundle(tmp_path)
 
 
-# --- documentation ---
-@pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("there", [b"not what was sent", b"", b"x" * (64 << 20)])
 def test_code_that_is_not_what_its_name_says_is_uploaded_again(tmp_path: Path, there: bytes) -> None:
     """Machines refuse it, so launching again must mend it."""
@@ -184,6 +182,8 @@ def test_code_that_is_not_what_its_name_says_is_uploaded_again(tmp_path: Path, t
         assert storage.get(key, max_bytes=1 << 27).data == bundle.data
 
 
+# --- documentation ---
+@pytest.mark.parametrize("page", PAGES)
 def test_a_generated_page_says_what_the_code_says(page: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", f"from tests.cloud.pages import PAGES; print(PAGES[{page!r}](), end='')"],
