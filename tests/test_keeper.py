@@ -11,7 +11,9 @@ from training import keeper as keeping
 from training.agents.policy import Kept, Policy
 from training.config import load_config
 from training.keeper import DISTURBANCE, Keeper, disturb
+from training.report.contestants import driver, sizes_of
 from training.report.evaluation import Drive
+from training.sim import Track
 
 POLICY = Policy([4, 8, 4])
 
@@ -42,6 +44,20 @@ def test_a_hand_shakes_alike_for_the_same_seed() -> None:
     assert np.std(shaken[0] - plain) == pytest.approx(DISTURBANCE, rel=0.1)
 
 
+def drive(*, completed: bool = True) -> Drive:
+    return Drive(
+        "oval",
+        0.0,
+        completed=completed,
+        collided=False,
+        laps=1,
+        lap_s=(15.0,),
+        distance_m=120.0,
+        mean_speed_mps=8.0,
+        top_speed_mps=8.0,
+    )
+
+
 def test_the_final_choice_finds_a_failure_that_few_starts_miss(monkeypatch: pytest.MonkeyPatch) -> None:
     rarely_fails, never_fails = Policy([4, 8, 4]), Policy([4, 8, 4])
     asked: list[tuple[object, int]] = []
@@ -49,20 +65,7 @@ def test_the_final_choice_finds_a_failure_that_few_starts_miss(monkeypatch: pyte
     def drives(controller: object, *_: object, starts: int, **__: object) -> list[Drive]:
         asked.append((controller, starts))
         fails = controller is rarely_fails
-        return [
-            Drive(
-                "oval",
-                0.0,
-                completed=not (fails and i == 20),
-                collided=False,
-                laps=1,
-                lap_s=(15.0,),
-                distance_m=120.0,
-                mean_speed_mps=8.0,
-                top_speed_mps=8.0,
-            )
-            for i in range(starts)
-        ]
+        return [drive(completed=not (fails and i == 20)) for i in range(starts)]
 
     monkeypatch.setattr(keeping, "evaluate", drives)
     keeper = Keeper(load_config(None, ["evaluation.starts=10"]), [])
@@ -74,3 +77,22 @@ def test_the_final_choice_finds_a_failure_that_few_starts_miss(monkeypatch: pyte
     # The other is out by its laps and need not be disturbed.
     assert [controller for controller, _ in asked[:2]] == [rarely_fails, never_fails]
     assert len(asked) == 3
+
+
+@pytest.mark.parametrize(("cars", "first"), [(1, "steadier"), (2, "racer")])
+def test_cars_that_learn_together_race_for_the_final_choice(
+    cars: int, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alone both lap, and the steadier is better; in races it leaves the track, and pure pursuit wins where it leads."""
+    monkeypatch.setattr(keeping, "evaluate", lambda *_, starts, **__: [drive() for _ in range(starts)])
+    kind = "sac_multiagent" if cars > 1 else "sac"
+    config = load_config(None, [f"training.training_type={kind}", f"training.num_agents={max(cars, 2)}"])
+    straight_on = Policy(sizes_of(config))
+    racer: Any = driver("pure_pursuit", config.env).mind
+    names = {id(straight_on): "steadier", id(racer): "racer"}
+    keeper = Keeper(config, [Track.load("generated-1")])
+    keeper.candidates = [Kept(straight_on, 1, 48, 48, 8.0), Kept(racer, 2, 48, 48, 7.0)]
+    best = keeper.choose()
+    assert best is not None
+    assert names[id(best.policy)] == first
+    assert sorted(kept.raced for kept in keeper.candidates) == [0.0, 0.0 if cars == 1 else 0.5]

@@ -2,7 +2,9 @@
 
 Training keeps changing a policy that already laps, often for the worse. What is kept is chosen by laps, not by the
 last reward, and from the training tracks alone: the tracks of the report's "unseen" rows take no part in the choice.
-Of those that complete all laps the steadiest is kept: the one that still does with its actions disturbed.
+Of those that complete all laps the steadiest is kept: the one that still does with its actions disturbed. Where cars
+race each other, the candidates of an agent do so first, and the one that wins most is kept: alone all of them lap, but
+one that follows another car into its rear, or off the track, loses.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import numpy as np
 
 from training.agents.policy import Kept, Policy
 from training.report.evaluation import Drive, evaluate
+from training.report.races import Contestant, pairings, race_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 # Candidates for the final choice; its starts are fresh, so luck in one evaluation does not decide. Those that reach it
 # fail on none to eight of 800 unseen drives: only many starts tell them apart.
 CANDIDATES, FINAL_FACTOR = 8, 4
+# Of each two candidates, on each track, either in front in half of them.
+FINAL_RACES, RACE_LAPS = 6, 2
 # Starts a track in the first, quick look; only a policy that completes them all is looked at in full.
 QUICK_STARTS = 1
 FINAL_SEED = 7_000_000
@@ -73,7 +78,7 @@ class Keeper:
     def choose(self) -> Kept | None:
         """Drive every candidate from many fresh starts and put the best first; call once, at the end of training.
 
-        Only those that complete the most are driven again with their actions disturbed.
+        Only those that complete the most are driven again with their actions disturbed. Cars that learn together race.
         """
         starts = FINAL_FACTOR * self._config.evaluation.starts
         driven = [(kept, self._drive(kept.policy, starts, seed=FINAL_SEED)) for kept in self.candidates]
@@ -84,7 +89,7 @@ class Keeper:
             shaking = disturb(kept.policy, FINAL_SEED)
             disturbed = self._drive(shaking, starts, seed=FINAL_SEED + 1) if among_best else ()
             rated.append(_rated(kept.policy, kept.step, drives, disturbed))
-        self.candidates = sorted(rated, key=lambda kept: kept.score, reverse=True)
+        self.candidates = sorted(self._raced(rated), key=lambda kept: kept.score, reverse=True)
         self.chosen = True
         return self.best
 
@@ -121,8 +126,24 @@ class Keeper:
             seed=seed,
         )
 
+    def _raced(self, rated: list[Kept]) -> list[Kept]:
+        """Return policies with the share of races that each won against the others; unchanged for a single car."""
+        if self._config.num_cars < 2 or len(rated) < 2:
+            return rated
+        field = [Contestant(f"step {kept.step}", self._config.env, kept.policy) for kept in rated]
+        fixtures = pairings(len(field), FINAL_RACES)
+        won = np.zeros(len(field))
+        for track in self._tracks:
+            for result in race_all(field, fixtures, track, laps=RACE_LAPS, seed=FINAL_SEED):
+                for entry in result.entries:
+                    won[entry.contestant] += entry.won
+        races = len(self._tracks) * FINAL_RACES * (len(field) - 1)
+        return [kept._replace(raced=float(wins) / races) for kept, wins in zip(rated, won, strict=True)]
+
     def _consider(self, kept: Kept) -> None:
-        self.candidates = sorted([*self.candidates, kept], key=lambda k: k.score, reverse=True)[:CANDIDATES]
+        # Races were of other candidates, with laps that newer ones have not driven: only the next choice counts them.
+        known = [candidate._replace(raced=0.0) for candidate in self.candidates]
+        self.candidates = sorted([*known, kept], key=lambda k: k.score, reverse=True)[:CANDIDATES]
 
 
 def disturb(policy: Policy, seed: int) -> Controller:

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from training import heritage, layout
 from training.cloud import boot
-from training.cloud.identity import identity
+from training.cloud.identity import machine_facts
 from training.cloud.imds import ON_INSTANCE, Imds
 from training.config import changed
 from training.errors import ConfigurationError, DataError, Over, UsageError
@@ -198,28 +198,16 @@ def _claimed(  # noqa: PLR0913, PLR0917 - the fields of a Run
 
 def _this_attempt(storage: Storage, name: str, origin: Origin) -> documents.Attempt:
     """Return the row of attempts.json for this process; its number is given when it is added."""
-    machine = _machine(storage, name) if os.environ.get(ON_INSTANCE) else {}
+    machine = machine_facts(Imds(), storage, name) if os.environ.get(ON_INSTANCE) else {}
     about = {"boot_id": uuid.uuid4().hex, "host": platform.node()[:300], "started_at": utc_now()}
     return documents.Attempt.model_validate({"number": 1, "at_step": origin.at_step, **about, **machine})
-
-
-def _machine(storage: Storage, name: str) -> dict[str, Any]:
-    """Return what this instance is, and its price as the launcher wrote it down."""
-    from training.cloud.intent import read_intent  # noqa: PLC0415 - brings the launcher's modules
-
-    found: dict[str, Any] = dict(identity(Imds()))
-    intent = read_intent(storage, name)
-    if intent is not None:
-        kind, zone = found.get("instance_type", ""), found.get("availability_zone", "")
-        found |= {"price_usd_per_hour": intent.price_of(kind, zone), "price_source": intent.price_source}
-    return found
 
 
 def _check_boot(storage: Storage, name: str) -> None:
     """Ask, on an instance, whether it may train; raise Over or ConfigurationError where it may not."""
     if not os.environ.get(ON_INSTANCE):
         return
-    decision = boot.check(storage, name)
+    decision = boot.at_start(storage, name)
     if decision.verdict == "over":
         raise Over(f"run {name}: {decision.reason}; this machine has nothing to do")
     if decision.verdict == "failed":

@@ -18,10 +18,12 @@ import yaml
 from tests.cloud.amazon import ROOT
 from tests.cloud.golden import AWS, FOLDER, LAUNCH, SCOPE, everything
 from tests.cloud.pages import DOCS, PAGES
-from training.cloud import documents, machine, policies
+from training import layout
+from training.cloud import documents, launching, machine, policies
 from training.cloud.bundle import SOURCE_EPOCH_S, make_bundle
 from training.config import AwsSettings, EndpointSettings, load_config
 from training.errors import DataError, UsageError
+from training.store.opening import open_store
 
 REGENERATE = "if the change is meant: python -m tests.cloud.golden"
 
@@ -167,6 +169,17 @@ def test_the_image_bakes_with_the_same_file_time() -> None:
 def test_a_folder_without_the_project_makes_no_bundle(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"lacks training/"):
         make_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("there", [b"not what was sent", b"", b"x" * (64 << 20)])
+def test_code_that_is_not_what_its_name_says_is_uploaded_again(tmp_path: Path, there: bytes) -> None:
+    """Machines refuse it, so launching again must mend it."""
+    storage, bundle = open_store(str(tmp_path)), make_bundle(ROOT)
+    key = layout.script_bundle_key(bundle.sha256)
+    storage.put(key, there)
+    for _ in range(2):
+        launching.upload_bundle(storage, bundle)
+        assert storage.get(key, max_bytes=1 << 27).data == bundle.data
 
 
 # --- documentation ---

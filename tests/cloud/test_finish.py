@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from datetime import datetime, timezone
+import uuid
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
@@ -32,12 +33,35 @@ def storage(tmp_path, monkeypatch):
     return store
 
 
-def end(storage, outcome: Outcome | None, fleet: str | None = FLEET) -> list[str]:
+def end(
+    storage, outcome: Outcome | None, fleet: str | None = FLEET, machine: documents.Attempt | None = None
+) -> list[str]:
     """Finish a run; return the fleets that were deleted."""
     deleted: list[str] = []
     todo = finish.plan(outcome)
-    finish.carry_out(todo, outcome, storage, RUN, fleet=fleet, delete=deleted.append, say=lambda _: None)
+    finish.carry_out(
+        todo,
+        outcome,
+        storage,
+        RUN,
+        fleet=fleet,
+        delete=deleted.append,
+        guard=lambda: boot.after_crash(storage, RUN, machine or crashed_machine("i-1")),
+        say=lambda _: None,
+    )
     return deleted
+
+
+def crashed_machine(instance_id: str) -> documents.Attempt:
+    return documents.Attempt(
+        number=1,
+        boot_id=uuid.uuid4().hex,
+        instance_id=instance_id,
+        started_at=NOW,
+        ended_at=NOW + timedelta(minutes=6),
+        cause="crashed",
+        price_usd_per_hour=1.0,
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,7 +112,16 @@ def test_a_fleet_that_cannot_be_deleted_is_tried_again_and_stops_nothing(storage
             raise ConnectionError("no route")
 
     outcome = Outcome(exit_code=0)
-    finish.carry_out(finish.plan(outcome), outcome, storage, RUN, fleet=FLEET, delete=delete, say=said.append)
+    finish.carry_out(
+        finish.plan(outcome),
+        outcome,
+        storage,
+        RUN,
+        fleet=FLEET,
+        delete=delete,
+        guard=lambda: boot.Decision("train"),
+        say=said.append,
+    )
     assert tries == [FLEET] * 3
     assert sum("no route" in line for line in said) == 2
 
@@ -125,15 +158,54 @@ def attempt(number: int, cause: str, first: int = 0, last: int = 0) -> documents
 )
 def test_the_guard_at_boot_counts_fruitless_boots_and_no_interruptions(state, history, verdict):
     """Three boots without a newer checkpoint end the run; interruptions are nobody's fault, but 20 boots are enough."""
-    rows = [attempt(i + 1, cause) for i, cause in enumerate([*history, "running"])]
+    rows = [attempt(i + 1, cause) for i, cause in enumerate(history)]
     assert boot.decide(state, rows).verdict == verdict
 
 
 def test_progress_makes_good_for_crashes():
     """A crash after a newer checkpoint does not count, nor what was before it."""
     rows = [attempt(1, "crashed"), attempt(2, "crashed"), attempt(3, "crashed", 0, 50_000)]
-    rows += [attempt(4, "crashed", 50_000, 50_000), attempt(5, "running")]
+    rows += [attempt(4, "crashed", 50_000, 50_000)]
     assert boot.decide("running", rows).verdict == "train"
+
+
+@pytest.mark.parametrize("outcome", [None, Outcome(exit_code=1)])
+def test_machines_whose_trainer_never_lived_to_be_counted_are_counted_at_their_end(storage, outcome):
+    """Each is one attempt with its price, however often its end is told; the third ends the run and its fleet."""
+    for number in (1, 2):
+        assert end(storage, outcome, machine=crashed_machine(f"i-{number}")) == []
+        assert end(storage, outcome, machine=crashed_machine(f"i-{number}")) == []
+        assert documents.read_status(storage, RUN).state == "running"
+    assert end(storage, outcome, machine=crashed_machine("i-3")) == [FLEET]
+    status = documents.read_status(storage, RUN)
+    assert status.state == "failed"
+    assert "3 boots in a row" in status.reason
+    rows = documents.read_attempts(storage, RUN)
+    assert [(row.instance_id, row.cause) for row in rows] == [(f"i-{n}", "crashed") for n in (1, 2, 3)]
+    assert rows[0].cost_usd == pytest.approx(0.1)
+
+
+def test_a_machine_that_was_counted_by_its_trainer_is_not_counted_again(storage):
+    """What the trainer's own attempts reached decides: here the last of them has saved."""
+    documents.begin_attempt(storage, RUN, crashed_machine("i-1").model_copy(update={"cause": "running"}))
+    documents.change_attempt(storage, RUN, documents.read_attempts(storage, RUN)[0].boot_id, last_step=50_000)
+    assert end(storage, None) == []
+    assert len(documents.read_attempts(storage, RUN)) == 1
+    assert documents.read_status(storage, RUN).state == "running"
+
+
+def test_a_crash_of_a_run_that_is_over_ends_its_fleet(storage):
+    """Nothing is left to train: no other machine is paid for."""
+    documents.set_status(storage, RUN, "stopped")
+    assert end(storage, None) == [FLEET]
+    assert documents.read_status(storage, RUN).state == "stopped"
+
+
+def test_a_machine_tells_of_itself_as_an_attempt(storage):
+    """It began when its first process did, has crashed, and is valid where no metadata service answers."""
+    machine = finish.this_machine(Imds(endpoint="http://127.0.0.1:9"), storage, RUN)
+    assert machine.cause == "crashed"
+    assert machine.started_at < machine.ended_at
 
 
 def test_a_machine_knows_itself_by_its_metadata():

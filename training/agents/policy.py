@@ -58,11 +58,13 @@ class Kept(NamedTuple):
     starts: int
     mean_speed_mps: float  # over completed drives
     steady: float = 0.0  # share of drives completed while its actions were disturbed
+    raced: float = 0.0  # share of races won against the other candidates, where several cars learn
 
     @property
-    def score(self) -> tuple[float, float, float]:
-        """Order policies: by completion, then by steadiness to a hundredth, then by speed."""
-        return self.completed / max(self.starts, 1), round(self.steady, 2), self.mean_speed_mps
+    def score(self) -> tuple[float, float, float, float]:
+        """Order policies: by completion, then by races won and by steadiness to a hundredth, then by speed."""
+        completed = self.completed / max(self.starts, 1)
+        return completed, round(self.raced, 2), round(self.steady, 2), self.mean_speed_mps
 
     def __str__(self) -> str:
         """Return one phrase for people."""

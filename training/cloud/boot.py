@@ -1,4 +1,4 @@
-"""Whether an instance that has just booted may train at all: asked before anything expensive."""
+"""Whether a run may have another machine: asked when a trainer begins, and when one has crashed for good."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Decision(NamedTuple):
     reason: str = ""
 
 
-def decide(state: str, attempts: Sequence[Attempt]) -> Decision:
-    """Return whether the last of these attempts, the present one, may train."""
+def decide(state: str, earlier: Sequence[Attempt]) -> Decision:
+    """Return whether another attempt may train after these."""
     if state in {"done", "stopped", "failed"}:
         return Decision("over", f"the run is {state} already")
-    if len(attempts) > MOST_BOOTS:
-        return Decision("failed", f"{len(attempts)} boots, at most {MOST_BOOTS} are allowed")
+    if len(earlier) >= MOST_BOOTS:
+        return Decision("failed", f"{len(earlier)} boots, at most {MOST_BOOTS} are allowed")
     fruitless = 0
-    for attempt in reversed(attempts[:-1]):
+    for attempt in reversed(earlier):
         if attempt.cause == "interrupted":
             continue
         if attempt.last_step > attempt.first_step:
@@ -44,10 +44,32 @@ def decide(state: str, attempts: Sequence[Attempt]) -> Decision:
     return Decision("train")
 
 
-def check(storage: Storage, run: str) -> Decision:
-    """Decide for the newest attempt of a run; a verdict of failed is written into status.json."""
+def at_start(storage: Storage, run: str) -> Decision:
+    """Decide for the newest attempt of a run, which has just begun."""
+    return _told(storage, run, documents.read_attempts(storage, run)[:-1])
+
+
+def after_crash(storage: Storage, run: str, machine: Attempt) -> Decision:
+    """Decide whether the fleet's next machine may try, after the trainer of this one crashed once too often.
+
+    machine: this machine as an attempt. It is added to the run's if no trainer lived long enough to add its own:
+    one that dies while it is imported would else be started again on machine after machine, and never be counted.
+    """
+    attempts = documents.read_attempts(storage, run)
+    if not any(_name(attempt) == _name(machine) for attempt in attempts):
+        documents.begin_attempt(storage, run, machine)
+        attempts = documents.read_attempts(storage, run)
+    return _told(storage, run, attempts)
+
+
+def _told(storage: Storage, run: str, earlier: Sequence[Attempt]) -> Decision:
+    """Decide, and write a verdict of failed into status.json."""
     status = documents.read_status(storage, run)
-    decision = decide("pending" if status is None else status.state, documents.read_attempts(storage, run))
+    decision = decide("pending" if status is None else status.state, earlier)
     if decision.verdict == "failed":
         documents.set_status(storage, run, "failed", only_from={"pending", "running"}, reason=decision.reason)
     return decision
+
+
+def _name(attempt: Attempt) -> str:
+    return attempt.instance_id or attempt.host

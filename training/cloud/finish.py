@@ -10,22 +10,32 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import sys
 import time
+import uuid
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import psutil
 
 from training import layout
+from training.cloud import boot
+from training.cloud.identity import machine_facts
 from training.cloud.imds import Imds, ImdsError
 from training.cloud.outcome import Outcome, find
 from training.config import Config
 from training.store import documents
 from training.store.fencing import read_pointer
+from training.store.manifest import utc_now
 from training.store.opening import open_store
 from training.store.storage import Storage, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from training.cloud.boot import Decision
 
 STAY_UP = Path("/run/f1tenth/stay-up")
 RUN_VARIABLE, STORE_VARIABLE, KEEP_VARIABLE = "F1TENTH_RUN", "F1TENTH_STORE", "F1TENTH_KEEP_ON_FAILURE_S"
@@ -33,6 +43,8 @@ PERMANENT = {64: "usage", 65: "data", 78: "configuration"}
 FENCED, SAVED = 3, 75
 DELETE_TRIES, DELETE_PAUSE_S = 6, 5.0
 MAX_CONFIG_BYTES = 1 << 20
+
+T = TypeVar("T")
 
 
 class Plan(NamedTuple):
@@ -43,6 +55,11 @@ class Plan(NamedTuple):
     stay_up: bool
     keep: bool  # keep_on_failure applies
     reason: str
+
+    @property
+    def is_crash(self) -> bool:
+        """Tell whether the fleet's next machine may do better."""
+        return self.keep and self.state is None
 
 
 def plan(outcome: Outcome | None) -> Plan:  # noqa: PLR0911 - a table, one row a return
@@ -64,7 +81,7 @@ def plan(outcome: Outcome | None) -> Plan:  # noqa: PLR0911 - a table, one row a
     if code in PERMANENT:
         reason = f"{PERMANENT[code]}: {outcome.message}"
         return Plan("failed", delete_fleet=True, stay_up=False, keep=True, reason=reason)
-    # The fleet brings the next machine; the guard at its boot counts.
+    # The fleet brings the next machine, unless the guard has counted too many.
     return Plan(None, delete_fleet=False, stay_up=False, keep=True, reason=f"crashed with exit code {code}")
 
 
@@ -76,13 +93,22 @@ def carry_out(  # noqa: PLR0913 - what it acts on; tests put their own there
     *,
     fleet: str | None,
     delete: Callable[[str], None],
+    guard: Callable[[], Decision],
     say: Callable[[str], None],
 ) -> None:
-    """Do what the plan says, in the order that loses neither run nor money: status, then the fleet."""
+    """Do what the plan says, in the order that loses neither run nor money: status, then the fleet.
+
+    guard: decides after a crash whether the fleet may bring another machine.
+    """
     say(f"run {run}: {todo.reason}")
     if todo.stay_up:
         STAY_UP.touch()
         return
+    if todo.is_crash:
+        decision = _attempt(say, "attempts.json", guard)
+        if decision is not None and decision.verdict != "train":
+            say(f"run {run}: {decision.reason}; no other machine will try")
+            todo = todo._replace(delete_fleet=True)
     if todo.state is not None:
         _attempt(say, "status.json", lambda: _set_status(storage, run, todo, outcome))
     if todo.keep:
@@ -105,8 +131,25 @@ def main() -> int:
     outcome = find()
     imds = Imds()
     fleet = fleet_of(imds, storage, run)
-    carry_out(plan(outcome), outcome, storage, run, fleet=fleet, delete=_delete_fleet, say=say)
+
+    def guard() -> Decision:
+        return boot.after_crash(storage, run, this_machine(imds, storage, run))
+
+    carry_out(plan(outcome), outcome, storage, run, fleet=fleet, delete=_delete_fleet, guard=guard, say=say)
     return 0
+
+
+def this_machine(imds: Imds, storage: Storage, run: str) -> documents.Attempt:
+    """Return this machine as an attempt that crashed, from its boot until now."""
+    return documents.Attempt(
+        number=1,  # given when it is added
+        boot_id=uuid.uuid4().hex,
+        host=platform.node()[:300],
+        started_at=datetime.fromtimestamp(psutil.Process(1).create_time(), timezone.utc),
+        ended_at=utc_now(),
+        cause="crashed",
+        **machine_facts(imds, storage, run),
+    )
 
 
 def fleet_of(imds: Imds, storage: Storage, run: str) -> str | None:
@@ -149,17 +192,16 @@ def _keep_for_debugging(say: Callable[[str], None]) -> None:
         time.sleep(keep_s)
 
 
-def _attempt(say: Callable[[str], None], what: str, act: Callable[[], object]) -> None:
-    """Try again and again for half a minute; give up aloud, so that the rest still happens."""
+def _attempt(say: Callable[[str], None], what: str, act: Callable[[], T]) -> T | None:
+    """Try again and again for half a minute; give up aloud and return None, so that the rest still happens."""
     for number in range(DELETE_TRIES):
         try:
-            act()
+            return act()
         except Exception as error:  # noqa: BLE001 - nothing may stop what comes after
             say(f"{what}: {error}")
             if number + 1 < DELETE_TRIES:
                 time.sleep(DELETE_PAUSE_S)
-        else:
-            return
+    return None
 
 
 def _delete_fleet(fleet: str) -> None:

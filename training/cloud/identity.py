@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from training.cloud.imds import Imds, ImdsError
+
+if TYPE_CHECKING:
+    from training.store.storage import Storage
 
 
 class Identity(TypedDict, total=False):
@@ -34,6 +37,18 @@ def identity(imds: Imds) -> Identity:
             found[field] = text  # type: ignore[literal-required]
     if found:
         found["purchase"] = "spot" if _get(imds, "meta-data/instance-life-cycle") == "spot" else "on-demand"
+    return found
+
+
+def machine_facts(imds: Imds, storage: Storage, run: str) -> dict[str, Any]:
+    """Return what this machine is, and its price as the launcher wrote it down: fields of an attempt."""
+    from training.cloud.intent import read_intent  # noqa: PLC0415 - brings the launcher's modules
+
+    found: dict[str, Any] = dict(identity(imds))
+    intent = read_intent(storage, run)
+    if intent is not None:
+        kind, zone = found.get("instance_type", ""), found.get("availability_zone", "")
+        found |= {"price_usd_per_hour": intent.price_of(kind, zone), "price_source": intent.price_source}
     return found
 
 

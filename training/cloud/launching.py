@@ -218,13 +218,20 @@ def start(site: Site, storage: Storage, plan: Plan, say: Callable[[str], None]) 
 
 # --- the steps ---
 def upload_bundle(storage: Storage, bundle: Bundle) -> None:
-    """Upload the code, unless code of that name is there."""
+    """Upload the code, unless it is there; other bytes under its name, which machines would refuse, are replaced."""
+    key = layout.script_bundle_key(bundle.sha256)
     try:
-        storage.put(
-            layout.script_bundle_key(bundle.sha256), bundle.data, condition=IF_ABSENT, sha256=bundle.sha256
-        )
+        storage.put(key, bundle.data, condition=IF_ABSENT, sha256=bundle.sha256)
     except PreconditionFailed:
-        return
+        if not _holds(storage, key, bundle.data):
+            storage.put(key, bundle.data, sha256=bundle.sha256)
+
+
+def _holds(storage: Storage, key: str, data: bytes) -> bool:
+    try:
+        return storage.get(key, max_bytes=len(data)).data == data
+    except Corrupt:
+        return False
 
 
 def _next_launch(cloud: Cloud, scope: Scope, storage: Storage, options: Options) -> int:
