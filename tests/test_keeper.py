@@ -83,7 +83,7 @@ def test_the_final_choice_finds_a_failure_that_few_starts_miss(monkeypatch: pyte
 def test_cars_that_learn_together_race_for_the_final_choice(
     cars: int, first: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Alone both lap, and the steadier is better; in races it leaves the track, and pure pursuit wins where it led."""
+    """Alone both lap, and the steadier is better; in races it leaves the track, and pure pursuit wins in front."""
     monkeypatch.setattr(keeping, "evaluate", lambda *_, starts, **__: [drive() for _ in range(starts)])
     kind = "sac_multiagent" if cars > 1 else "sac"
     config = load_config(None, [f"training.training_type={kind}", f"training.num_agents={max(cars, 2)}"])
