@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 # Candidates for the final choice; its starts are fresh, so luck in one evaluation does not decide. Those that reach it
 # fail on none to eight of 800 unseen drives: only many starts tell them apart.
 CANDIDATES, FINAL_FACTOR = 8, 4
-# Of each two candidates, on each track, either in front in half of them.
-FINAL_RACES, RACE_LAPS = 6, 2
+# Of each two candidates on each of the first few tracks, either in front in half of them: 168 races a candidate.
+FINAL_RACES, RACE_TRACKS, RACE_LAPS = 6, 4, 2
 # Starts a track in the first, quick look; only a policy that completes them all is looked at in full.
 QUICK_STARTS = 1
 FINAL_SEED = 7_000_000
@@ -133,11 +133,12 @@ class Keeper:
         field = [Contestant(f"step {kept.step}", self._config.env, kept.policy) for kept in rated]
         fixtures = pairings(len(field), FINAL_RACES)
         won = np.zeros(len(field))
-        for track in self._tracks:
+        tracks = self._tracks[:RACE_TRACKS]
+        for track in tracks:
             for result in race_all(field, fixtures, track, laps=RACE_LAPS, seed=FINAL_SEED):
                 for entry in result.entries:
                     won[entry.contestant] += entry.won
-        races = len(self._tracks) * FINAL_RACES * (len(field) - 1)
+        races = len(tracks) * FINAL_RACES * (len(field) - 1)
         return [kept._replace(raced=float(wins) / races) for kept, wins in zip(rated, won, strict=True)]
 
     def _consider(self, kept: Kept) -> None:
