@@ -149,6 +149,25 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, number, cause):
     assert again.returncode == 0
 
 
+def test_ctrl_c_before_the_first_step_is_no_fault_and_the_same_command_goes_on(tmp_path):
+    """With nothing compiled yet, as on a fresh machine: the compiler makes errors of its own out of a Ctrl-C."""
+    process = subprocess.Popen(
+        command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "numba")},
+    )  # fmt: skip
+    assert "begins" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 75, output
+    assert "stopped by Ctrl-C before the first step; nothing is lost\nContinue with: " in output
+    storage = open_store(str(tmp_path))
+    (name,) = runs_in(storage)
+    (attempt,) = documents.read_attempts(storage, name)
+    assert (attempt.cause, attempt.exit_code) == ("terminated", 75)
+    assert run(tmp_path).returncode == 0
+    assert runs_in(storage) == [name]
+
+
 def test_what_makes_a_run_cannot_change_while_it_goes_on(finished):
     """--resume with another learning rate is refused by name; a longer run is not."""
     store, _ = finished

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from training import layout
 from training.cloud.imds import ON_INSTANCE, Imds, Notice, Watcher
+from training.errors import Interrupted, TrainingError
 from training.store import documents
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
     from training.store.documents import Cause
@@ -65,6 +67,35 @@ class StopRequest:
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         self.ask("Ctrl-C" if number == signal.SIGINT else "SIGTERM", "terminated")
+
+
+@contextlib.contextmanager
+def before_the_first_step(how_to_continue: str) -> Iterator[None]:
+    """Let Ctrl-C end what is inside, while there is nothing to save yet.
+
+    Raises Interrupted whatever the code that it hit made of it: numba's compiler swallows KeyboardInterrupt in its
+    callbacks and fails later, by an error of its own.
+    """
+    pressed = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        pressed.set()
+        signal.default_int_handler(number, frame)
+
+    early = Interrupted("stopped by Ctrl-C before the first step; nothing is lost", next_step=how_to_continue)
+    before = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield
+    except TrainingError:
+        raise
+    except BaseException as error:
+        if pressed.is_set():
+            raise early from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed.is_set():
+        raise early
 
 
 class ControlPoller(threading.Thread):

@@ -20,7 +20,7 @@ from training.envs.batch import RaceBatch
 from training.envs.opponents import make_driver
 from training.envs.race import Race
 from training.errors import Fenced, Interrupted
-from training.interruption import StopRequest, watch
+from training.interruption import StopRequest, before_the_first_step, watch
 from training.keeper import Keeper, figures
 from training.metrics import Metrics
 from training.notify import notify
@@ -80,7 +80,12 @@ def carry_on(run: Run, device: Any) -> int:  # noqa: ANN401 - torch.device; torc
     with Display() as display:
         display.say(run.greeting)
         try:
-            setup = prepare(run, display, device)
+            try:
+                with before_the_first_step(run.how_to_continue):
+                    setup = prepare(run, display, device)
+            except Interrupted as early:
+                run.end_by(early)
+                raise
             notify("READY=1")
             try:
                 learn(setup)

@@ -18,7 +18,7 @@ from training.cloud import boot
 from training.cloud.identity import machine_facts
 from training.cloud.imds import ON_INSTANCE, Imds
 from training.config import changed
-from training.errors import ConfigurationError, DataError, Over, UsageError
+from training.errors import ConfigurationError, DataError, Interrupted, Over, UsageError
 from training.report.loading import config_of, runs_in
 from training.store import documents
 from training.store.checkpoint import claim, load_partial
@@ -138,6 +138,8 @@ class Run(NamedTuple):
         """Write down that an error ended this attempt, if the store takes it within seconds."""
         code = getattr(error, "exit_code", 1)
         cause = "failed" if isinstance(error, (ConfigurationError, DataError, UsageError)) else "crashed"
+        if isinstance(error, Interrupted):
+            cause = error.cause
         row = {"ended_at": utc_now(), "cause": cause, "exit_code": code}
         with contextlib.suppress(StoreError):
             storage = until(self.storage, time.monotonic() + LAST_WORDS_S)

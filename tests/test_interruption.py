@@ -1,0 +1,42 @@
+"""A Ctrl-C before the first step, whatever the code that it hits makes of it."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from training.errors import DataError, Interrupted
+from training.interruption import before_the_first_step
+
+
+def swallowed_and_forgotten() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def swallowed_with_an_error_later() -> None:
+    """What numba's compiler does."""
+    swallowed_and_forgotten()
+    raise RuntimeError("no compiled object yet")
+
+
+def let_through() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("reaction", [swallowed_and_forgotten, swallowed_with_an_error_later, let_through])
+def test_ctrl_c_ends_as_an_interruption_that_says_how_to_go_on(reaction) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with (
+        pytest.raises(Interrupted, match=r"Ctrl-C before the first step.*\nmake train"),
+        before_the_first_step("make train"),
+    ):
+        reaction()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("error", [DataError("broken map"), RuntimeError("a bug")])
+def test_an_error_without_ctrl_c_stays_what_it_is(error: Exception) -> None:
+    with pytest.raises(type(error), match=str(error)), before_the_first_step("make train"):
+        raise error
