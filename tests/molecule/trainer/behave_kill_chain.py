@@ -106,7 +106,7 @@ def test_silence_is_a_crash(host: Host) -> None:
 
 
 def test_the_dead_man_fires(host: Host) -> None:
-    """The timer alone takes the machine down, with a trainer running and a disk that is full."""
+    """The timer alone takes the machine down, with a trainer running."""
     start(host, "run")
     shorten_dead_man(host)
     wait_for_power_off()
