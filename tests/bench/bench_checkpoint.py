@@ -104,7 +104,9 @@ def test_the_final_save_and_the_restore(weed_url: Bucket, tmp_path: Path, record
             "restore s": round(restore_s, 2),
             "stable-baselines3 save s": round(model_s, 2),
             "stable-baselines3 save_replay_buffer s": round(buffer_s, 2),
-            "stable-baselines3 bytes": sum((tmp_path / n).stat().st_size for n in ("buffer.pkl", "model.zip")),
+            "stable-baselines3 bytes": sum(
+                (tmp_path / n).stat().st_size for n in ("buffer.pkl", "model.zip")
+            ),
             "our bytes in S3": sum(e.size for e in open_store(weed_url.url, weed_url.aws).list("runs/")),
         },
     )
