@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from training.errors import DataError, Interrupted
-from training.interruption import before_the_first_step
+from training.interruption import StopRequest, before_the_first_step
 
 
 def swallowed_and_forgotten() -> None:
@@ -34,6 +34,18 @@ def test_ctrl_c_ends_as_an_interruption_that_says_how_to_go_on(reaction) -> None
     ):
         reaction()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_handler_left_inside_stays_so_that_no_ctrl_c_falls_in_between() -> None:
+    before, stop = signal.getsignal(signal.SIGINT), StopRequest()
+    try:
+        with before_the_first_step("make train"):
+            stop.listen()
+        signal.raise_signal(signal.SIGINT)
+        assert stop.reason == "Ctrl-C"
+    finally:
+        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("error", [DataError("broken map"), RuntimeError("a bug")])

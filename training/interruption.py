@@ -74,7 +74,8 @@ def before_the_first_step(how_to_continue: str) -> Iterator[None]:
     """Let Ctrl-C end what is inside, while there is nothing to save yet.
 
     Raises Interrupted whatever the code that it hit made of it: numba's compiler swallows KeyboardInterrupt in its
-    callbacks and fails later, by an error of its own.
+    callbacks and fails later, by an error of its own. What is inside may leave another handler to whoever comes next:
+    it stays, so that no Ctrl-C falls between the two.
     """
     pressed = threading.Event()
 
@@ -93,7 +94,8 @@ def before_the_first_step(how_to_continue: str) -> Iterator[None]:
             raise early from error
         raise
     finally:
-        signal.signal(signal.SIGINT, before)
+        if signal.getsignal(signal.SIGINT) is on_signal:
+            signal.signal(signal.SIGINT, before)
     if pressed.is_set():
         raise early
 

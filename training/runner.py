@@ -78,15 +78,16 @@ def train(
 def carry_on(run: Run, device: Any) -> int:  # noqa: ANN401 - torch.device; torch stays in its layers
     """Train a claimed run to its end, and write down how this attempt ended if it did not get there."""
     with Display() as display:
-        display.say(run.greeting)
         try:
             try:
                 with before_the_first_step(run.how_to_continue):
+                    display.say(run.greeting)
                     setup = prepare(run, display, device)
+                    notify("READY=1")
+                    setup.parts.stop.listen()
             except Interrupted as early:
                 run.end_by(early)
                 raise
-            notify("READY=1")
             try:
                 learn(setup)
                 return close(setup)
@@ -176,7 +177,6 @@ def learn(setup: Setup) -> None:
     """
     run, parts, boundary = setup
     config, learner, began = run.config, parts.learner, parts.learner.num_timesteps
-    parts.stop.listen()
     watch(run.storage, run.name, parts.stop, parts.display.say)
     learner.at_boundary = boundary
     learner.learn(config.training.total_timesteps)
