@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from training.errors import DataError, Interrupted
 from training.interruption import StopRequest, before_the_first_step
+
+ROOT = Path(__file__).parents[1]
 
 
 def swallowed_and_forgotten() -> None:
@@ -34,6 +40,26 @@ def test_ctrl_c_ends_as_an_interruption_that_says_how_to_go_on(reaction) -> None
     ):
         reaction()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+PROGRAM = """
+import sys
+from training.errors import Interrupted
+from training.interruption import before_the_first_step
+
+try:
+    with before_the_first_step("make train"):
+        exec("import signal; signal.raise_signal(signal.SIGINT)")
+except Interrupted as early:
+    sys.exit(early.exit_code)
+"""
+
+
+def test_the_exit_code_is_kept_where_ctrl_c_fell_into_an_exec(tmp_path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    python = [sys.executable, "-m", "program"]  # a plain file's exit code is not touched
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    assert subprocess.run(python, env=paths, check=False, timeout=60).returncode == 75
 
 
 def test_a_handler_left_inside_stays_so_that_no_ctrl_c_falls_in_between() -> None:

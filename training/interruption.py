@@ -91,6 +91,9 @@ def before_the_first_step(how_to_continue: str) -> Iterator[None]:
         raise
     except BaseException as error:
         if pressed.is_set():
+            # Where Ctrl-C ended an exec of source text (numba and dataclasses have them), Python notes it for its own
+            # end, and ends by SIGINT whatever exit code it is told. The next exec takes the note back.
+            exec("")  # noqa: S102 - a constant
             raise early from error
         raise
     finally:
