@@ -81,7 +81,7 @@ lint: $(TEST_STAMP)
 
 .PHONY: bench
 bench: $(TEST_STAMP) ## Measure speeds beside their peers; keep the machine quiet
-	$(PY) -m pytest tests/bench -m bench -s $(ARGS)
+	$(PY) -m pytest tests/bench/bench_*.py -m bench -s $(ARGS)
 
 .PHONY: torture
 torture: $(TEST_STAMP) ## Break a run at every store call and system call, thousands of times: half an hour

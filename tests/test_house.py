@@ -1,5 +1,6 @@
 """The house rules that a machine can check: layout, pins, imports, nothing of the builder's machine."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -28,6 +29,18 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     tool = Path(sys.executable).with_name("lint-imports")
     command = [str(tool), "--no-logo", "--no-cache"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+# --- make ---
+@pytest.mark.slow
+def test_make_bench_and_make_torture_find_their_tests() -> None:
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))
+    }
+    for target, known in (("bench", "::test_a_policy_laps_soon"), ("torture", "test_trainer_kills.py::")):
+        command = ["make", target, "ARGS=--collect-only -q"]
+        found = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+        assert known in found.stdout
 
 
 # --- layout ---

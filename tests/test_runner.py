@@ -168,6 +168,14 @@ def test_ctrl_c_before_the_first_step_is_no_fault_and_the_same_command_goes_on(t
     assert runs_in(storage) == [name]
 
 
+@pytest.mark.parametrize("where", ["env", "evaluation"])
+def test_a_track_that_is_not_there_is_told_before_anything_is_made(tmp_path, where):
+    refused = run(tmp_path, "--set", f"{where}.tracks=['Nowhere']")
+    assert refused.returncode == 65
+    assert "there is no track called 'Nowhere'; bundled: " in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_makes_a_run_cannot_change_while_it_goes_on(finished):
     """--resume with another learning rate is refused by name; a longer run is not."""
     store, _ = finished

@@ -63,11 +63,14 @@ def train(
     """Train, or go on training, until the run's end; return the exit code.
 
     store: directory or s3://bucket. resume: a run's name, which brings its own settings; origin: which of its
-    checkpoints; overrides: what to change of its settings (`a.b=value`). Raises a TrainingError whose exit code says
-    what became of the run.
+    checkpoints; overrides: what to change of its settings (`a.b=value`). Raises a TrackError for a track that cannot
+    be driven on, before anything is made, and a TrainingError whose exit code says what became of the run.
     """
     rng.set_threads(config.sac.torch_threads)
     device = rng.choose_device(config.training.device)
+    if resume is None:
+        for name in (*config.env.tracks, *config.evaluation.tracks):
+            Track.load(name)  # one that is missing or broken is told before a run's folder is made
     run = open_run(config, store, resume=resume, origin=origin, overrides=overrides)
     if run.lock is not None:
         return carry_on(run, device)

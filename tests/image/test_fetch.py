@@ -15,6 +15,9 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from training.store import documents
+from training.store.opening import open_store
+
 SOURCE = Path(__file__).parents[2] / "ansible/roles/trainer/files/usr/local/bin/f1tenth-fetch"
 REQUIREMENTS = b"numpy==2.2.6\n"
 EPOCH_S = 1577836800
@@ -32,7 +35,10 @@ class Machine:
             place.mkdir()
         facts = {"requirements_sha256": hashlib.sha256(REQUIREMENTS).hexdigest()}
         self.places.image_facts.write_text(json.dumps(facts))
-        self.run_env("F1TENTH_MAX_HOURS=3\nF1TENTH_KEEP_ON_FAILURE_S=1800\nAWS_DEFAULT_REGION=us-east-1\n")
+        self.run_env(
+            "F1TENTH_RUN=lap-record\nF1TENTH_STORE=s3://bucket\nAWS_DEFAULT_REGION=us-east-1\n"
+            "F1TENTH_MAX_HOURS=3\nF1TENTH_KEEP_ON_FAILURE_S=1800\n"
+        )
 
     def run_env(self, text: str) -> None:
         (self.places.run / "run.env").write_text(text)
@@ -59,7 +65,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(fetch, "RETRY_DELAY_S", 0)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
-    for name in ("F1TENTH_MAX_HOURS", "F1TENTH_KEEP_ON_FAILURE_S", "AWS_DEFAULT_REGION"):
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for name in ("F1TENTH_RUN", "F1TENTH_STORE", "F1TENTH_MAX_HOURS", "F1TENTH_KEEP_ON_FAILURE_S"):
         monkeypatch.setenv(name, "")  # so that what the script sets is taken back
     return made
 
@@ -129,9 +136,39 @@ def test_the_limits_hold_even_when_the_bundle_never_comes(machine: Machine) -> N
 def test_a_bundle_that_can_never_work_ends_the_fleet(
     machine: Machine, files: dict[str, bytes], name: str | None, status: int
 ) -> None:
-    assert machine.fetch_bundle(upload(bundle(files), name)) == status
+    url = upload(bundle(files), name)
+    storage = open_store("s3://bucket")
+    documents.set_status(storage, "lap-record", "pending", phase="machine boots")
+    assert machine.fetch_bundle(url) == status
     assert machine.fleet_deleted
     assert "start --no-block f1tenth-training.service" not in machine.asked
+    told = documents.read_status(storage, "lap-record")
+    assert told is not None
+    assert (told.state, told.exit_code, told.phase) == ("failed", status, "machine boots")
+    assert told.reason
+
+
+@mock_aws
+@pytest.mark.parametrize("state", ["done", "stopped"])
+def test_an_ended_run_is_not_marked_failed_by_a_late_machine(
+    machine: Machine, state: documents.State
+) -> None:
+    url = upload(bundle({"requirements.txt": REQUIREMENTS}), "0" * 64)
+    storage = open_store("s3://bucket")
+    ended = documents.set_status(storage, "lap-record", state)
+    assert machine.fetch_bundle(url) == 65
+    assert documents.read_status(storage, "lap-record") == ended
+
+
+@mock_aws
+def test_a_status_that_cannot_be_written_keeps_no_fleet_alive(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = upload(bundle({"requirements.txt": REQUIREMENTS}), "0" * 64)
+    boto3.client("s3").put_object(Bucket="bucket", Key="runs/lap-record/status.json", Body=b"[]")
+    assert machine.fetch_bundle(url) == 65
+    assert machine.fleet_deleted
+    assert "runs/lap-record/status.json does not say that the run failed" in capsys.readouterr().err
 
 
 def test_an_unreachable_s3_ends_in_time_and_keeps_the_fleet(

@@ -313,6 +313,10 @@ def tampered_bundle(play: Play) -> None:
     assert "sha256 is" in play.machines[0].journal(), "it did not say why"
     assert not play.attempts, "it trained"
     assert len(play.machines) == 1
+    status = documents.read_status(play.storage, play.run)
+    assert status is not None
+    assert status.state == "failed", status
+    assert "sha256 is" in status.reason
 
 
 def two_laptops(play: Play) -> None:
