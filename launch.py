@@ -250,6 +250,9 @@ def stop(
     now: Annotated[
         bool, typer.Option("--now", help="End the fleet at once, without a last checkpoint.")
     ] = False,
+    after_checkpoint: Annotated[
+        bool, typer.Option("--after-checkpoint", help="Let it train on to the checkpoint that is due next.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it has ended.")] = True,
     config: ConfigFile = None,
     sets: Sets = None,
@@ -258,7 +261,17 @@ def stop(
     """Stop a run. It saves a checkpoint, then ends; `train --resume` continues it."""
     from training.cloud import commands
 
-    commands.stop(site_of(config, sets), run, commands.Manner(json=json), now=now, wait=wait)
+    if now and after_checkpoint:
+        raise UsageError(
+            "--now takes the machine away, --after-checkpoint leaves it", next_step="Leave one of them out."
+        )
+    commands.stop(
+        site_of(config, sets),
+        run,
+        commands.Manner(json=json),
+        when="at_once" if now else "at_checkpoint" if after_checkpoint else "saved",
+        wait=wait,
+    )
 
 
 @app.command()

@@ -226,6 +226,24 @@ def test_a_laptop_can_ask_for_a_stop(tmp_path):
     assert documents.read_status(storage, name).state == "stopped"
 
 
+def test_a_notice_that_comes_before_the_checkpoint_that_was_to_be_the_last_ends_the_run(tmp_path):
+    """Asked to end at its next checkpoint, a run does so at the notice's: no other machine need be brought."""
+    never = ("--set", "training.save_frequency=100000000")
+    process = subprocess.Popen(
+        command(tmp_path, *never, steps=10**9), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    storage = open_store(str(tmp_path))
+    wait_for_checkpoints(storage, process, 1)  # that of the first step
+    (name,) = runs_in(storage)
+    documents.request(storage, name, "stop_after_checkpoint", by="test")
+    time.sleep(CONTROL_POLL_S + 1)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 75, output
+    assert documents.read_status(storage, name).state == "stopped"
+    assert documents.read_attempts(storage, name)[-1].cause == "stopped"
+
+
 def test_a_rebalance_saves_and_goes_on_until_a_laptop_asks_for_an_end_after_a_save(tmp_path, monkeypatch):
     """As on a machine: the recommendation brings a checkpoint out of turn, systemd hears of life, then it stops."""
     settings = ("--set", "training.save_frequency=100000000")

@@ -227,6 +227,8 @@ def interrupted(setup: Setup, saved: Saved) -> Interrupted:
     """Write down that the attempt was stopped, and return the error that says so."""
     run, parts, _ = setup
     durable, stop = parts.saver.durable_step, parts.stop
+    if stop.stop_after_save and saved is Saved.ALL:
+        stop.cause = "stopped"  # a notice came first, but this is the checkpoint that was to be the last
     run.end_attempt(stop.cause, Interrupted.exit_code, durable)
     told = saved.value.format(step=f"{durable:,}")
     message = f"stopped by {stop.reason} at step {parts.learner.num_timesteps:,}; {told}"

@@ -293,12 +293,15 @@ def logs(site: Site, run: str, manner: Manner, *, follow: bool, system: bool) ->
         lines.close()
 
 
-def stop(site: Site, run: str, manner: Manner, *, now: bool, wait: bool) -> None:
+def stop(site: Site, run: str, manner: Manner, *, when: stopping.When, wait: bool) -> None:
     """Stop a run."""
     _known(site, run)
-    state = stopping.stop(site, site.storage, run, now=now, wait=wait)
+    state = stopping.stop(site, site.storage, run, when=when, wait=wait)
     if manner.json:
         show({"run": run, "state": state})
+        return
+    if state == "stopping":
+        print(f"run {run} is stopping. How far: ./launch.py status {run}")
         return
     again = "" if state == "done" else f". Continue: ./launch.py train --resume {run}"
     print(f"run {run} is {state}{again}")

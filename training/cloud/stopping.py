@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from training import layout
 from training.cloud import look
@@ -23,15 +24,27 @@ POLL_S = 5.0
 STOP_WITHIN_S = 600.0
 MAX_FILE_BYTES = 4 << 30
 
+When = Literal["saved", "at_checkpoint", "at_once"]
 
-def stop(site: Site, storage: Storage, run: str, *, now: bool, wait: bool) -> str:
-    """End a run and return its state: by its own last checkpoint, or `now`, by taking its machine away."""
+
+def stop(site: Site, storage: Storage, run: str, *, when: When, wait: bool) -> str:
+    """End a run and return its state.
+
+    when: `saved`, the run saves a checkpoint and ends; `at_checkpoint`, it trains on to the one that is due next, which
+    nobody waits for here; `at_once`, its machine is taken away.
+    """
     _, cloud, scope = site
     fleet = look.fleet_of(cloud, scope, run)
-    if fleet is None or now or not look.machines(cloud, scope, run):
+    if fleet is None or when == "at_once" or not look.machines(cloud, scope, run):
         # Nobody is there to hear of it, or nobody shall be asked.
         set_status(storage, run, "stopped", only_from={"pending", "running"}, reason=f"stopped by {owner()}")
         return end_run(cloud, scope, storage, run)
+    if when == "at_checkpoint":
+        request(storage, run, "stop_after_checkpoint", by=owner())
+        cloud.say(
+            "  asked   the run trains on to its next checkpoint, then ends; without the option it saves now"
+        )
+        return "stopping"
     request(storage, run, "stop_now", by=owner())
     cloud.say("  asked   the run saves a checkpoint and ends; --now takes the machine away instead")
     return _wait_for_end(cloud, scope, storage, run) if wait else "stopping"
