@@ -26,6 +26,8 @@ from training.store import documents
 from training.store.checkpoint import Contents, claim, load
 from training.store.opening import open_store
 
+pytestmark = pytest.mark.slow  # each test trains, in a process of its own
+
 REBALANCE = "meta-data/events/recommendations/rebalance"
 QUICK = (
     "env.tracks=[generated-1]",

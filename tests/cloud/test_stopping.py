@@ -16,6 +16,8 @@ from training.cloud.site import Site
 from training.config import Config
 from training.store import documents
 
+pytestmark = pytest.mark.slow  # each command is a process of its own
+
 RUN = "race"
 
 
