@@ -227,15 +227,15 @@ def interrupted(setup: Setup, saved: Saved) -> Interrupted:
     """Write down that the attempt was stopped, and return the error that says so."""
     run, parts, _ = setup
     durable, stop = parts.saver.durable_step, parts.stop
-    if stop.stop_after_save and saved is Saved.ALL:
-        stop.cause = "stopped"  # a notice came first, but this is the checkpoint that was to be the last
-    run.end_attempt(stop.cause, Interrupted.exit_code, durable)
+    # Where a notice came first, this is still the checkpoint that was to be the last.
+    cause = "stopped" if stop.stop_after_save and saved is Saved.ALL else stop.cause
+    run.end_attempt(cause, Interrupted.exit_code, durable)
     told = saved.value.format(step=f"{durable:,}")
     message = f"stopped by {stop.reason} at step {parts.learner.num_timesteps:,}; {told}"
     next_step = run.how_to_continue
     if saved is Saved.PARTIAL:
         next_step += "\nAdd --from-partial to go on from here, without what the replay took in since."
-    return Interrupted(message, next_step=next_step, cause=stop.cause)
+    return Interrupted(message, next_step=next_step, cause=cause)
 
 
 def close(setup: Setup) -> int:

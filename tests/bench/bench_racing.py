@@ -11,7 +11,8 @@ prove nothing.
 
 Self-play is raced at SELF_PLAY_CAP_MPS: at the 8 m/s of the preset half of the training is enough to drive flat out
 everywhere, and whoever starts in front stays there. Its races are spread over the tracks, of the training track and
-five unseen ones, that both complete ten of ten alone: who falls off a track by himself has not been beaten.
+five unseen ones, that both complete ten of ten alone: who falls off a track by himself has not been beaten. The
+training track must be one of them, and the final policy must have learnt for longer than half-time's.
 """
 
 from __future__ import annotations
@@ -148,9 +149,12 @@ def test_self_play_beats_its_own_half_time(tmp_path: Path, record_bench: Any) ->
     for step, row in laps.items():
         record_bench("self-play alone", {**took, "cap m/s": SELF_PLAY_CAP_MPS, "step": step, **row})
     fair = [track for track in tracks if all(row[track.name][0] == STARTS for row in laps.values())]
-    assert fair, "there is no track that both complete alone"
+    if not fair:
+        pytest.fail("there is no track that both complete alone")
     first, second = (Contestant(f"step {step}", final.config.env, policy) for step, policy in selves.items())
     results = raced(first, second, fair)
     told = {"final": final.kept_step, "half": half, "tracks": [track.name for track in fair]}
     record_bench("self-play", {**took, **told, **in_words(results)})
+    assert all(row["generated-1"][0] == STARTS for row in laps.values())
+    assert final.kept_step > half
     assert wilson(sum(race.entries[0].won for race in results), RACES)[0] > 0.5
