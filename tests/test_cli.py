@@ -48,15 +48,23 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
 
 @pytest.mark.slow
 def test_what_an_image_calls_compiles_the_kernels_of_a_run() -> None:
-    """The command of ansible/group_vars/all.yml; afterwards a step of a race of two has nothing left to compile."""
+    """The command of ansible/group_vars/all.yml; afterwards a race of two that learn has nothing left to compile."""
     group_vars = (ROOT / "ansible" / "group_vars" / "all.yml").read_text(encoding="utf-8")
     assert "python_env_warm_arguments: [-m, training, warm]" in group_vars
     subprocess.run([sys.executable, "-m", "training", "warm"], cwd=ROOT, capture_output=True, check=True)
-    step = (
-        "import numpy as np; from training.config import Config; from training.envs.batch import RaceBatch;"
-        "from training.sim import Track; batch = RaceBatch(Config().env, [Track.generate(seed=0)], 2);"
-        "batch.reset(); batch.step(np.zeros((batch.num_envs, 2, 2), dtype=np.float32))"
-    )
+    step = """if True:
+        from training.agents.multi_agent import MultiAgentSAC
+        from training.config import load_config
+        from training.envs.batch import RaceBatch
+        from training.sim import Track
+
+        changes = ["sac.learning_starts=100", "sac.gradient_steps=1", "training.training_type=sac_multiagent"]
+        config = load_config(None, changes)
+        batch = RaceBatch(config.env, [Track.generate(seed=0)], 2)
+        learner = MultiAgentSAC(batch, config, device="cpu")
+        learner.learn(1_000)
+        assert learner.agents[0]._n_updates > 0
+    """
     environment = {**os.environ, "NUMBA_DEBUG_CACHE": "1"}
     done = subprocess.run(
         [sys.executable, "-c", step], cwd=ROOT, env=environment, capture_output=True, text=True, check=True

@@ -191,7 +191,7 @@ def prune(
 
 @app.command()
 def warm() -> None:
-    """Compile the simulator ahead of the first run, as an image's bake does; a run does it by itself."""
+    """Compile simulator and update ahead of the first run, as an image's bake does; a run does it by itself."""
     from training.runner import compile_ahead
 
     compile_ahead(_settings(None), print)

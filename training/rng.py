@@ -14,6 +14,7 @@ import torch
 from training.errors import ConfigurationError
 
 NVIDIA_DEVICE = "/dev/nvidia0"
+CPU = torch.device("cpu")
 
 
 def seed_everything(seed: int) -> None:
@@ -50,7 +51,7 @@ def choose_device(wanted: str, *, nvidia_device: str = NVIDIA_DEVICE) -> torch.d
     """
     working = torch.cuda.is_available()
     if wanted == "cpu" or (wanted == "auto" and not working and not Path(nvidia_device).exists()):
-        return torch.device("cpu")
+        return CPU
     if working:
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True

@@ -13,6 +13,7 @@ import numpy as np
 from training import heritage, layout, rng
 from training.agents.export import model_zip
 from training.agents.multi_agent import MultiAgentSAC
+from training.agents.update import compile_update
 from training.callbacks import Boundary, Episodes, Parts
 from training.cloud.log_chunks import logged
 from training.display import Display
@@ -109,6 +110,7 @@ def prepare(run: Run, display: Display, device: Any) -> Setup:  # noqa: ANN401 -
     rng.seed_everything(config.training.seed)
     tracks = [Track.load(name) for name in config.env.tracks]
     warm_up(config.env, tracks[0], display.say)
+    warm_up_update(device, display.say)
     learner = MultiAgentSAC(
         RaceBatch(config.env, tracks, config.num_cars, config.training.seed), config, device=device
     )
@@ -156,10 +158,20 @@ def warm_up(settings: EnvSettings, track: Track, say: Callable[[str], None]) -> 
         say(f"compiled the simulator in {took_s:.0f} s; the next run finds it in the cache")
 
 
+def warm_up_update(device: Any, say: Callable[[str], None]) -> None:  # noqa: ANN401 - torch.device
+    """Make one update of throw-away networks, where the processor does the updates."""
+    began = time.monotonic()
+    compile_update(device)
+    took_s = time.monotonic() - began
+    if took_s > SLOW_WARM_UP_S:
+        say(f"compiled the update in {took_s:.0f} s; the next run finds it in the cache")
+
+
 def compile_ahead(config: Config, say: Callable[[str], None]) -> None:
-    """Call every kernel of the simulator once, with the types of a run: what an image keeps for its instances."""
+    """Call every compiled function once, with the types of a run: what an image keeps for its instances."""
     track = Track.generate(seed=0)
     warm_up(config.env, track, say)
+    warm_up_update(rng.CPU, say)
     batch = RaceBatch(config.env, [track], 2)
     batch.reset()
     for name in ("racing_line", "follow_the_gap"):

@@ -98,11 +98,15 @@ def stacked_batch(samples: list[ReplayBufferSamples]) -> Batch:
     )
 
 
+@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("ent_coef", ["auto", 0.2])
 @pytest.mark.parametrize("count", [1, 3])
-def test_many_updates_equal_those_of_stable_baselines3(count, ent_coef):
+def test_many_updates_equal_those_of_stable_baselines3(count, ent_coef, compiled):
     """After 30 updates every weight of every agent agrees to float32 rounding, targets and entropy included."""
     team = team_of(count, ent_coef=ent_coef)
+    assert team.update._fused is not None
+    if not compiled:
+        team.update._fused = None  # what a GPU computes
     slow = [alone(agent, ent_coef=ent_coef) for agent in team.agents]
     generator = torch.Generator().manual_seed(5)
     for _ in range(30):

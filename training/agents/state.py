@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from training.agents.codec import copy_into
+from training.agents.fused.step import adam_state
 from training.errors import DataError
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def _places(team: Team, number: int) -> Iterator[tuple[str, _Place]]:
         count = stack.nets // agents
         yield name, _Place(stack, stack.flat, number * count, count)
     for name in ("actor", "critic"):
-        stack, moments = stacks[name], _adam_state(update.optimizers[name])
+        stack, moments = stacks[name], adam_state(update.optimizers[name])
         count = stack.nets // agents
         for part in ("exp_avg", "exp_avg_sq"):
             yield f"adam.{name}.{part}", _Place(stack, moments[part], number * count, count)
@@ -150,7 +151,7 @@ def _numbers(team: Team, number: int) -> Iterator[tuple[str, torch.Tensor]]:
     update = team.update
     yield "log_alpha", update.log_alpha[number : number + 1]
     for name, optimizer in update.optimizers.items():
-        state = _adam_state(optimizer)
+        state = adam_state(optimizer)
         yield f"adam.{name}.step", state["step"]
         if name == "alpha":
             for part in ("exp_avg", "exp_avg_sq"):
@@ -169,9 +170,9 @@ def _copy(team: Team, number: int, arrays: Mapping[str, NDArray[Any]], wanted: C
 
 
 def _restore_optimizers(team: Team, number: int, arrays: Mapping[str, NDArray[Any]]) -> None:
-    counters = [_adam_state(o)["step"].item() for o in team.update.optimizers.values()]
+    counters = [adam_state(o)["step"].item() for o in team.update.optimizers.values()]
     _copy(team, number, arrays, lambda name: name.startswith("adam."))
-    after = [_adam_state(o)["step"].item() for o in team.update.optimizers.values()]
+    after = [adam_state(o)["step"].item() for o in team.update.optimizers.values()]
     if number > 0 and after != counters:
         raise DataError(
             f"agent {number} has made {after[0]:.0f} updates, those before it {counters[0]:.0f}",
@@ -183,18 +184,6 @@ def _read(arrays: Mapping[str, NDArray[Any]], name: str, like: torch.Tensor) -> 
     host = np.empty(tuple(like.shape), dtype=np.float32)
     copy_into(host, arrays, name, what="checkpoint")
     return torch.from_numpy(host).to(like.device)
-
-
-def _adam_state(optimizer: torch.optim.Adam) -> dict[str, torch.Tensor]:
-    """Return the tensors of Adam's state, made first where no step has been taken."""
-    parameter = optimizer.param_groups[0]["params"][0]
-    state = optimizer.state[parameter]
-    if not state:
-        # As torch.optim.Adam's first step makes them (fused: the counter is a float32 tensor on the device).
-        state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
-        state["exp_avg"] = torch.zeros_like(parameter)
-        state["exp_avg_sq"] = torch.zeros_like(parameter)
-    return dict(state)
 
 
 def _restore_libraries(arrays: Mapping[str, NDArray[Any]], states: Mapping[str, Any]) -> None:

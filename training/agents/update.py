@@ -3,7 +3,9 @@
 Same formulas and order as stable_baselines3.sac.SAC.train (v2.9.2): entropy coefficient, critics, actor, targets.
 What is saved: no autograd graph, no gradients nobody uses (the critics' weights in the actor's step), one actor pass
 for both observations of a transition, one product for both critics, one fused Adam over one flat tensor.
-tests/agents/test_update.py holds it equal to the original on the same batch.
+On the processor, in float32, compiled code does the same once more as fast (`training.agents.fused`); what stands here
+is for a GPU, for mixed precision, and to compare with.
+tests/agents/test_update.py holds both equal to the original on the same batch.
 """
 
 from __future__ import annotations
@@ -13,10 +15,10 @@ from typing import NamedTuple
 
 import torch
 
+from training.agents.fused.phases import LOG_STD_MAX, LOG_STD_MIN, TANH_EPSILON
+from training.agents.fused.step import FusedStep, fits
 from training.agents.stack import Stack
 
-LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
-TANH_EPSILON = 1e-6  # stable-baselines3's SquashedDiagGaussianDistribution
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 _CRITICS = 2
 
@@ -82,6 +84,7 @@ class SacUpdate:
         self.critic_optimizer = _adam(critic.flat, self._critic_gradient.flat, learning_rate)
         self._alpha_gradient = torch.zeros_like(log_alpha)
         self.alpha_optimizer = _adam(log_alpha, self._alpha_gradient, learning_rate)
+        self._fused = FusedStep(self) if fits(actor, critic) else None
 
     @property
     def optimizers(self) -> dict[str, torch.optim.Adam]:
@@ -101,6 +104,8 @@ class SacUpdate:
     @torch.no_grad()
     def step(self, batch: Batch, noise: torch.Tensor, next_noise: torch.Tensor) -> Losses:
         """Update everything once; noise: standard normal (A, B, actions) for each of the two observations."""
+        if self._fused is not None:
+            return Losses(*torch.from_numpy(self._fused(batch, noise, next_noise)).unbind(1))
         rows = batch.rewards.shape[1]
         both = torch.cat([batch.observations, batch.next_observations], dim=1)
         values = self.actor.forward(both)
@@ -171,6 +176,25 @@ class SacUpdate:
     def _split(self, outputs: torch.Tensor) -> torch.Tensor:
         """Return the critics' outputs (2A, B, 1) as (A, 2, B)."""
         return outputs.view(self.agents, _CRITICS, -1)
+
+
+def compile_update(device: torch.device) -> None:
+    """Have the update for this device compiled, or loaded from the cache, by making one of the smallest networks."""
+    actor, critic, target = (
+        Stack(nets, sizes, device) for nets, sizes in ((1, (1, 1, 2)), *[(2, (2, 1, 1))] * 2)
+    )
+    update = SacUpdate(
+        actor,
+        critic,
+        target,
+        learning_rate=0.0,
+        gamma=0.0,
+        tau=0.0,
+        log_alpha=torch.zeros(1, device=device),
+        target_entropy=0.0,
+    )
+    one, vector = torch.zeros((1, 1, 1), device=device), torch.zeros((1, 1), device=device)
+    update.step(Batch(one, one, one, vector, vector), one, one)
 
 
 def _squash(outputs: torch.Tensor, noise: torch.Tensor) -> Squashed:

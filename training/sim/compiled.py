@@ -15,26 +15,19 @@ import numba
 from numba.core.caching import FunctionCache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 _HERE = Path(__file__).resolve().parent
+# As the user set it, or numba found it, before we point it elsewhere.
+_BASE = Path(numba.config.CACHE_DIR or _HERE.parents[1] / ".cache" / "numba")
 
 
-def _hash_of_sources() -> str:
+def directory(name: str = "sim", sources: Iterable[Path] = tuple(sorted(_HERE.glob("*.py")))) -> Path:
+    """Return the cache directory of kernels: below NUMBA_CACHE_DIR, or .cache/numba of the repository."""
     digest = hashlib.sha256()
-    for source in sorted(_HERE.glob("*.py")):
+    for source in sources:
         digest.update(source.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def directory() -> Path:
-    """Return the cache directory: below NUMBA_CACHE_DIR, or .cache/numba of the repository."""
-    base = Path(numba.config.CACHE_DIR or _HERE.parents[1] / ".cache" / "numba")
-    return base / f"sim-{_hash_of_sources()}"
-
-
-# Read by numba whenever a function is declared with cache=True.
-numba.config.CACHE_DIR = str(directory())
+    return _BASE / f"{name}-{digest.hexdigest()[:12]}"
 
 
 class _Cache(FunctionCache):
@@ -45,16 +38,24 @@ class _Cache(FunctionCache):
             super().save_overload(sig, data)
 
 
-def _declare(**options: bool | str) -> Callable[[Callable[..., Any]], Any]:
-    def decorate(function: Callable[..., Any]) -> Any:  # noqa: ANN401 - numba's dispatcher, which has no type
-        compiled = numba.njit(cache=True, **options)(function)
-        if not numba.config.DISABLE_JIT:
-            compiled._cache = _Cache(function)  # noqa: SLF001 - numba takes no other
-        return compiled
+def declaring(name: str, sources: Iterable[Path]) -> Callable[..., Callable[[Callable[..., Any]], Any]]:
+    """Return numba.njit with a cache of its own for every version of these sources."""
+    kept_in = str(directory(name, sources))
 
-    return decorate
+    def declare(**options: bool | str) -> Callable[[Callable[..., Any]], Any]:
+        def decorate(function: Callable[..., Any]) -> Any:  # noqa: ANN401 - numba's dispatcher, which has no type
+            numba.config.CACHE_DIR = kept_in  # read by numba whenever a function is declared with cache=True
+            compiled = numba.njit(cache=True, **options)(function)
+            if not numba.config.DISABLE_JIT:
+                compiled._cache = _Cache(function)  # noqa: SLF001 - numba takes no other
+            return compiled
+
+        return decorate
+
+    return declare
 
 
+_declare = declaring("sim", sorted(_HERE.glob("*.py")))
 # Every kernel of the simulator is declared with one of these, so that this module is imported first.
 kernel = _declare()
 parallel_kernel = _declare(parallel=True)

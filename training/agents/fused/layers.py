@@ -1,0 +1,183 @@
+"""What is done to a layer of a network: forward, back through it, its weights' gradient, Adam, Polyak averaging."""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+from numba import float32
+
+from training.agents.fused.layout import Learned, Network, Own
+from training.agents.fused.products import (
+    blocks_of,
+    hidden_layer,
+    inner,
+    layer,
+    leading,
+    multiply_transposed,
+    pack_rows,
+    pack_transposed,
+    through_relu,
+)
+from training.agents.fused.tile import ROWS, out_of_line
+
+_BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8  # torch.optim.Adam's own
+
+# Sums may be taken in another order, which vectors need; what is not a number stays so.
+elementwise = numba.njit(
+    _nrt=False,
+    no_cpython_wrapper=True,
+    no_cfunc_wrapper=True,
+    error_model="numpy",
+    fastmath={"contract", "reassoc", "nsz"},
+)
+
+
+@inner
+def forward(own: Own, network: Network, inputs: tuple[int, int], values: np.ndarray) -> None:
+    """Write the outputs of all layers to the places `values`; inputs: place of the first matrix and its step."""
+    out_of_line()
+    n, (flat, shape, number), (a, a_step) = own.n, network, inputs
+    panels, bias = own.base + own.where.panels[own.part], own.base + own.where.bias[own.part]
+    last, blocks = len(shape.weights) - 1, blocks_of(own.where.rows)
+    for index in range(last + 1):
+        depth, units = shape.sizes[index], shape.sizes[index + 1]
+        pack_transposed(flat, shape.weights[index] + number * depth * units, depth, units, depth, n, panels)
+        for j in range(leading(units)):
+            n[bias + j] = flat[shape.biases[index] + number * units + j] if j < units else float32(0.0)
+        c, c_step = own.base + values[index], leading(units)
+        if index == last:
+            layer(n, a, a_step, panels, depth, units, c, c_step, bias, 0, blocks)
+        else:
+            hidden_layer(n, a, a_step, panels, depth, units, c, c_step, bias, 0, blocks)
+        a, a_step = c, c_step
+
+
+@inner
+def back(
+    own: Own, network: Network, index: int, gradient: int, passed: int, gates: int, first: int, last: int
+) -> None:
+    """Pass a gradient back through layer `index` and the ReLU before it, which is open where `gates` is positive.
+
+    Rows of tiles first to last of the matrix at `gradient` become those of the matrix at `passed`.
+    """
+    out_of_line()
+    flat, shape, number = network
+    units, inputs = shape.sizes[index + 1], shape.sizes[index]
+    panels = own.base + own.where.panels[own.part]
+    pack_rows(flat, shape.weights[index] + number * units * inputs, inputs, units, inputs, own.n, panels)
+    through_relu(
+        own.n, gradient, leading(units), panels, units, inputs, passed, leading(inputs), gates, first, last
+    )
+
+
+@inner
+def weights_gradient(
+    own: Own, gradient: int, units: int, inputs: tuple[int, int], width: int, first: int, end: int
+) -> None:
+    """Write the gradient of a layer's weights and biases, units first to end; first is a multiple of 6.
+
+    gradient: at the layer's outputs. inputs: place of the matrix that the layer took, and its step; width: its columns.
+    """
+    out_of_line()
+    n, where = own.n, own.where
+    panels, out = own.base + where.panels[own.part], own.base + where.weights_gradient[own.part]
+    pack_rows(n, inputs[0], inputs[1], where.rows, width, n, panels)
+    blocks = first // ROWS, blocks_of(end)
+    multiply_transposed(
+        n, gradient, leading(units), panels, where.rows, width, out, leading(width), blocks[0], blocks[1]
+    )
+    bias, step = n[own.base + where.bias[own.part] :], leading(units)
+    for j in range(end - first):
+        bias[j] = float32(0.0)
+    for b in range(where.rows):
+        _add(n[gradient + b * step + first :], bias, end - first)
+
+
+@inner
+def adam_layer(
+    own: Own, learned: Learned, network: Network, index: int, first: int, end: int, size: float, root: float
+) -> None:
+    """Take Adam's step of a layer's units first to end, by the gradient that `weights_gradient` wrote."""
+    out_of_line()
+    _, shape, number = network
+    units, inputs = shape.sizes[index + 1], shape.sizes[index]
+    for unit in range(first, end):
+        place = shape.weights[index] + (number * units + unit) * inputs
+        gradient = own.n[own.base + own.where.weights_gradient[own.part] + unit * leading(inputs) :]
+        adam(learned, place, gradient, inputs, size, root)
+    gradient = own.n[own.base + own.where.bias[own.part] :]
+    adam(learned, shape.biases[index] + number * units + first, gradient, end - first, size, root)
+
+
+@inner
+def polyak_layer(target: np.ndarray, network: Network, index: int, tau: float) -> None:
+    """Move a layer of the target towards the network's by the share tau."""
+    flat, shape, number = network
+    units, inputs = shape.sizes[index + 1], shape.sizes[index]
+    place = shape.weights[index] + number * units * inputs
+    _approach(target[place:], flat[place:], units * inputs, tau)
+    place = shape.biases[index] + number * units
+    _approach(target[place:], flat[place:], units, tau)
+
+
+@inner
+def adam(learned: Learned, place: int, gradient: np.ndarray, count: int, size: float, root: float) -> None:
+    """Take Adam's step of `count` parameters; size: learning rate / (1 - beta1^t), root: sqrt(1 - beta2^t)."""
+    _adam(learned.flat[place:], gradient, learned.mean[place:], learned.square[place:], count, size, root)
+
+
+@elementwise
+def _adam(
+    parameter: np.ndarray,
+    gradient: np.ndarray,
+    mean: np.ndarray,
+    square: np.ndarray,
+    count: int,
+    size: float,
+    root: float,
+) -> None:
+    out_of_line()
+    new1, new2 = float32(1.0 - _BETA1), float32(1.0 - _BETA2)
+    for i in range(count):
+        g = gradient[i]
+        m = mean[i] + new1 * (g - mean[i])
+        s = float32(_BETA2) * square[i] + new2 * g * g
+        mean[i], square[i] = m, s
+        parameter[i] -= size * m / (math.sqrt(s) / root + float32(_EPSILON))
+
+
+@elementwise
+def _approach(target: np.ndarray, flat: np.ndarray, count: int, tau: float) -> None:
+    for i in range(count):
+        target[i] += tau * (flat[i] - target[i])
+
+
+@elementwise
+def _add(row: np.ndarray, total: np.ndarray, count: int) -> None:
+    for j in range(count):
+        total[j] += row[j]
+
+
+@elementwise
+def gate(weights: np.ndarray, gates: np.ndarray, out: np.ndarray, count: int, factor: float) -> None:
+    """Write factor x weights where the gates are positive, 0 elsewhere."""
+    for j in range(count):
+        out[j] = factor * weights[j] if gates[j] > float32(0.0) else float32(0.0)
+
+
+@elementwise
+def add_up(numbers: np.ndarray, count: int) -> float:
+    """Return the sum of the first `count` numbers."""
+    total = float32(0.0)
+    for i in range(count):
+        total += numbers[i]
+    return total
+
+
+@inner
+def copy(source: np.ndarray, target: np.ndarray, count: int) -> None:
+    """Copy the first `count` numbers."""
+    for j in range(count):
+        target[j] = source[j]
