@@ -30,7 +30,7 @@ class Shape(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Where one agent's matrices and vectors lie in the common array; those of the next agent lie `step` further.
+    """Where an agent's matrices and vectors lie in the common array; another's, at the same time, `step` further.
 
     Arrays of places are (2,): of each part; (2, layers): outputs of the layers, of each part; gradients (layers,).
     """

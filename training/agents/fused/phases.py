@@ -18,7 +18,7 @@ import math
 
 import numba
 import numpy as np
-from numba import float32, prange
+from numba import float32, int64, prange
 
 from training.agents.fused.layers import (
     adam,
@@ -61,45 +61,58 @@ def update(
 ) -> None:
     """Update all agents once.
 
-    phases: their addresses, see `addresses`. n: the common array, float32, A times where.step. order: (A, 2, B) int64,
-    room for row numbers. target: flat. losses: (A, 4) float32, written: actor, critic, entropy, coefficient.
+    phases: their addresses, see `addresses`. n: the common array, float32, where.step times the agents that are
+    updated at the same time. order: (A, 2, B) int64, room for row numbers. target: flat. losses: (A, 4) float32,
+    written: actor, critic, entropy, coefficient.
     """
-    agents = batch.rewards.shape[0]
-    for p in range(len(phases)):
-        for task in prange(PARTS * agents):
-            call_at(
-                phases[p],
-                where,
-                actor_shape,
-                critic_shape,
-                n,
-                order,
-                actor,
-                critic,
-                target,
-                alpha,
-                batch,
-                rates,
-                task // PARTS,
-                task % PARTS,
-            )
-    for agent in range(agents):
-        first, second = agent * where.step + where.sums[0], agent * where.step + where.sums[1]
-        losses[agent, 0] = n[first + 1] + n[second + 1]
-        losses[agent, 1] = n[first] + n[second]
-        losses[agent, 2] = n[first + 2]
-        losses[agent, 3] = n[agent * where.step + where.alpha]
+    agents, together = batch.rewards.shape[0], len(n) // where.step
+    for begin in range(0, agents, together):
+        end = min(agents, begin + together)
+        for p in range(len(phases)):
+            for index in prange(PARTS * (end - begin)):
+                task = int64(
+                    index
+                )  # prange counts without sign, and what is reached by address takes what it is given
+                call_at(
+                    phases[p],
+                    where,
+                    actor_shape,
+                    critic_shape,
+                    n,
+                    order,
+                    actor,
+                    critic,
+                    target,
+                    alpha,
+                    batch,
+                    rates,
+                    begin + task // PARTS,
+                    task % PARTS,
+                )
+        for agent in range(begin, end):
+            base = _base(where, n, agent)
+            first, second = base + where.sums[0], base + where.sums[1]
+            losses[agent, 0] = n[first + 1] + n[second + 1]
+            losses[agent, 1] = n[first] + n[second]
+            losses[agent, 2] = n[first + 2]
+            losses[agent, 3] = n[base + where.alpha]
+
+
+@inner
+def _base(where: Layout, n: np.ndarray, agent: int) -> int:
+    """Return where an agent's numbers begin in the common array: agents that are updated in turn use the same place."""
+    return agent % (len(n) // where.step) * where.step
 
 
 def addresses(*arguments: object) -> np.ndarray:
     """Return where the phases lie, compiled for such arguments of `update` between `phases` and `losses`."""
-    kinds = (*(numba.typeof(argument) for argument in arguments), numba.int64, numba.int64)
+    kinds = (*(numba.typeof(argument) for argument in arguments), int64, int64)
     return np.array([address_of(function, kinds) for function in (_act, _value, _learn, _improve, _follow)])
 
 
 @phase
 def _act(where, actor_shape, critic_shape, n, order, actor, critic, target, alpha, batch, rates, agent, part):
-    own, width, actions = Own(where, n, agent * where.step, part), where.observation, where.actions
+    own, width, actions = Own(where, n, _base(where, n, agent), part), where.observation, where.actions
     step = leading(width + actions)
     inputs = own.base + (where.here if part == 0 else where.following)
     seen = batch.observations if part == 0 else batch.next_observations
@@ -145,7 +158,7 @@ def _squash(own: Own, noise: np.ndarray, out: int, step: int) -> None:
 def _value(
     where, actor_shape, critic_shape, n, order, actor, critic, target, alpha, batch, rates, agent, part
 ):
-    own, step = Own(where, n, agent * where.step, part), leading(where.observation + where.actions)
+    own, step = Own(where, n, _base(where, n, agent), part), leading(where.observation + where.actions)
     values, number = where.critic_values[part], PARTS * agent + part
     forward(own, Network(target, critic_shape, number), (own.base + where.following, step), values)
     for b in range(where.rows):
@@ -174,7 +187,7 @@ def _entropy(own: Own, alpha: Learned, rates: Rates, agent: int) -> None:
 def _learn(
     where, actor_shape, critic_shape, n, order, actor, critic, target, alpha, batch, rates, agent, part
 ):
-    own, step = Own(where, n, agent * where.step, part), leading(where.observation + where.actions)
+    own, step = Own(where, n, _base(where, n, agent), part), leading(where.observation + where.actions)
     network = Network(critic.flat, critic_shape, PARTS * agent + part)
     values, base, sizes = where.critic_values[part], own.base, critic_shape.sizes
     gradient, spare = base + where.work[part, 0], base + where.work[part, 1]
@@ -212,7 +225,7 @@ def _critic_gradient(own: Own, batch: Transitions, rates: Rates, agent: int, gra
 def _improve(
     where, actor_shape, critic_shape, n, order, actor, critic, target, alpha, batch, rates, agent, part
 ):
-    own, blocks = Own(where, n, agent * where.step, part), blocks_of(where.rows)
+    own, blocks = Own(where, n, _base(where, n, agent), part), blocks_of(where.rows)
     half = blocks // 2
     first_block, last_block = (0, half) if part == 0 else (half, blocks)
     first, end = first_block * ROWS, min(where.rows, last_block * ROWS)
@@ -325,7 +338,7 @@ def _actor_gradient(
 def _follow(
     where, actor_shape, critic_shape, n, order, actor, critic, target, alpha, batch, rates, agent, part
 ):
-    own, network = Own(where, n, agent * where.step, part), Network(actor.flat, actor_shape, agent)
+    own, network = Own(where, n, _base(where, n, agent), part), Network(actor.flat, actor_shape, agent)
     base, sizes, step = own.base, actor_shape.sizes, leading(where.observation + where.actions)
     for index in range(len(sizes) - 2, -1, -1):
         units = sizes[index + 1]

@@ -88,7 +88,10 @@ class FusedStep:
     def _make_room(self, rows: int) -> None:
         update = self._update
         self._layout = lay_out(rows, update.actor.sizes, update.critic.sizes)
-        self._room = np.zeros(update.agents * self._layout.step, dtype=np.float32)
+        # Two threads an agent: fewer agents at the same time than cores would keep busy wait, more push each other's
+        # numbers out of the cache.
+        together = min(update.agents, max(1, torch.get_num_threads() // PARTS))
+        self._room = np.zeros(together * self._layout.step, dtype=np.float32)
         self._order = np.zeros((update.agents, PARTS, rows), dtype=np.int64)
 
 

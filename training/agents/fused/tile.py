@@ -89,7 +89,7 @@ def out_of_line(typing):  # noqa: ANN001, ANN201 - numba's form
 
 @intrinsic
 def call_at(typing, address, *arguments):  # noqa: ANN001, ANN002, ANN201 - numba's form
-    """Call the compiled function at an address; it takes these arguments and returns nothing."""
+    """Call the compiled function at an address; it returns nothing, and takes arguments of just these types."""
     del typing
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:  # noqa: ANN401 - numba's
