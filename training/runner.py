@@ -74,7 +74,8 @@ def train(
             Track.load(name)  # one that is missing or broken is told before a run's folder is made
     run = open_run(config, store, resume=resume, origin=origin, overrides=overrides)
     if run.lock is not None:
-        return carry_on(run, device)
+        with run.lock:  # given back when the run is left, also where the process goes on
+            return carry_on(run, device)
     with logged(run.storage, run.name, run.attempt.number):
         return carry_on(run, device)
 

@@ -10,9 +10,10 @@ own fault, and the winner's mean pace, standing start included, is at least MINI
 prove nothing.
 
 Self-play is raced at SELF_PLAY_CAP_MPS: at the 8 m/s of the preset half of the training is enough to drive flat out
-everywhere, and whoever starts in front stays there. Its races are spread over the tracks, of the training track and
+everywhere, and whoever starts in front stays there. Half-time is the end of a training of half the length, which then
+goes on; each policy is the one that its training keeps. Its races are spread over the tracks, of the training track and
 five unseen ones, that both complete ten of ten alone: who falls off a track by himself has not been beaten. The
-training track must be one of them, and the final policy must have learnt for longer than half-time's.
+training track must be one of them, and the final policy must be of a step after half-time.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ import pytest
 
 from tests.bench.bench_learning import STARTS, UNSEEN, laps_of, settings, three_tracks, unseen
 from training import runner
-from training.report.contestants import Named, policy_at, steps_of
 from training.report.loading import policy_of, runs_in
 from training.report.race_table import wilson
 from training.report.races import Contestant, race_all
@@ -47,14 +47,16 @@ SELF_PLAY_CAP_MPS = float(os.environ.get("BENCH_CAP_MPS", "12"))
 CLEAN_SHARE = 0.8
 
 
-def trained(mode: str, store: Path, *overrides: str) -> tuple[Storage, str, dict[str, Any]]:
+def trained(
+    mode: str, store: Path, *overrides: str, minutes: float = MINUTES
+) -> tuple[Storage, str, dict[str, Any]]:
     """Train two cars; return the store, the run and what it took."""
     config = settings(
         0,
         "training.training_type=sac_multiagent",
         "training.num_agents=2",
         f"multi_agent.mode={mode}",
-        f"training.max_minutes={MINUTES}",
+        f"training.max_minutes={minutes}",
         "training.total_timesteps=100000000",
         "training.save_interval_s=60",
         f"env.race.grid_spacing_m={START_GAP_M}",
@@ -64,7 +66,7 @@ def trained(mode: str, store: Path, *overrides: str) -> tuple[Storage, str, dict
     runner.train(config, store=str(store))
     storage = open_store(str(store))
     (run,) = runs_in(storage)
-    took = {"mode": mode, "minutes": MINUTES, "processor s": round(time.process_time() - busy_s)}
+    took = {"mode": mode, "minutes": minutes, "processor s": round(time.process_time() - busy_s)}
     return storage, run, took
 
 
@@ -139,22 +141,27 @@ def test_two_agents_lap_alone_and_race_without_crashing_into_each_other(
 
 @pytest.mark.bench
 def test_self_play_beats_its_own_half_time(tmp_path: Path, record_bench: Any) -> None:
-    """The policy kept in the end wins more than half of 200 races against that of half the training."""
-    storage, run, took = trained("shared", tmp_path, f"env.speed_cap_mps={SELF_PLAY_CAP_MPS}")
+    """The policy kept in the end wins more than half of 200 races against the one kept at half-time."""
+    cap = f"env.speed_cap_mps={SELF_PLAY_CAP_MPS}"
+    storage, run, took = trained("shared", tmp_path, cap, minutes=MINUTES / 2)
+    half = policy_of(storage, run)
+    longer = [f"training.max_minutes={MINUTES}"]
+    runner.train(half.config, store=str(tmp_path), resume=run, overrides=longer)
     final = policy_of(storage, run)
-    half = min(steps_of(storage, run), key=lambda step: abs(step - final.step / 2))
-    selves = {final.kept_step: final.policy, half: policy_at(storage, final.config, Named(run, half, 0))}
+    took |= {"minutes": MINUTES, "half-time at step": half.step, "end at step": final.step}
+    selves = {"final": final, "half-time": half}
     tracks = [Track.load("generated-1"), *unseen(len(UNSEEN))]
-    laps = {step: alone(policy, final.config, tracks) for step, policy in selves.items()}
-    for step, row in laps.items():
-        record_bench("self-play alone", {**took, "cap m/s": SELF_PLAY_CAP_MPS, "step": step, **row})
+    laps = {name: alone(one.policy, final.config, tracks) for name, one in selves.items()}
+    for name, row in laps.items():
+        who = {"who": name, "kept step": selves[name].kept_step, "cap m/s": SELF_PLAY_CAP_MPS}
+        record_bench("self-play alone", {**took, **who, **row})
     fair = [track for track in tracks if all(row[track.name][0] == STARTS for row in laps.values())]
     if not fair:
         pytest.fail("there is no track that both complete alone")
-    first, second = (Contestant(f"step {step}", final.config.env, policy) for step, policy in selves.items())
+    first, second = (Contestant(name, final.config.env, one.policy) for name, one in selves.items())
     results = raced(first, second, fair)
-    told = {"final": final.kept_step, "half": half, "tracks": [track.name for track in fair]}
+    told = {"tracks": [track.name for track in fair]}
     record_bench("self-play", {**took, **told, **in_words(results)})
     assert all(row["generated-1"][0] == STARTS for row in laps.values())
-    assert final.kept_step > half
+    assert final.kept_step > half.step
     assert wilson(sum(race.entries[0].won for race in results), RACES)[0] > 0.5

@@ -33,7 +33,10 @@ def fits(actor: Stack, critic: Stack) -> bool:
 
 
 class FusedStep:
-    """Update all agents of a SacUpdate by one call of compiled code, in as many threads as torch may use."""
+    """Update all agents of a SacUpdate by one call of compiled code.
+
+    In as many threads as numba has, which is every core: their number changes no result, unlike that of torch's.
+    """
 
     def __init__(self, update: SacUpdate) -> None:
         self._update = update
@@ -63,12 +66,7 @@ class FusedStep:
         if self._phases is None:
             self._phases = phases.addresses(*arguments)
         losses = np.empty((update.agents, 4), dtype=np.float32)
-        before = numba.get_num_threads()
-        numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
-        try:
-            phases.update(self._phases, *arguments, losses)
-        finally:
-            numba.set_num_threads(before)
+        phases.update(self._phases, *arguments, losses)
         return losses
 
     def _rates(self) -> Rates:
@@ -90,7 +88,7 @@ class FusedStep:
         self._layout = lay_out(rows, update.actor.sizes, update.critic.sizes)
         # Two threads an agent: fewer agents at the same time than cores would keep busy wait, more push each other's
         # numbers out of the cache.
-        together = min(update.agents, max(1, torch.get_num_threads() // PARTS))
+        together = min(update.agents, max(1, numba.get_num_threads() // PARTS))
         self._room = np.zeros(together * self._layout.step, dtype=np.float32)
         self._order = np.zeros((update.agents, PARTS, rows), dtype=np.int64)
 
