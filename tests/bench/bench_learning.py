@@ -117,6 +117,7 @@ def test_a_policy_laps_soon(seed: int, record_bench: Any) -> None:
     rng.seed_everything(seed)
     tracks = [Track.load(name) for name in config.env.tracks]
     runner.warm_up(config.env, tracks[0], print)
+    runner.warm_up_update(rng.CPU, print)
     learner = MultiAgentSAC(RaceBatch(config.env, tracks, 1, seed), config, device="cpu")
     laps_of(learner.average_policy(), config, three_tracks(), seed=0)
     learner.at_boundary = stopwatch = Stopwatch(learner, config)
