@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from training.config import EnvSettings
+from training.envs import drivers_gap
 from training.envs.opponents import (
     DRIVERS,
     Driver,
@@ -92,6 +93,20 @@ def test_pure_pursuit_converges_to_the_line(circle: Track, speed_mps: float, off
     assert world.states[0, 0, 3] == pytest.approx(speed_mps, abs=0.2)
 
 
+@pytest.mark.parametrize("action_repeat", [10, 4])
+def test_pure_pursuit_starts_in_a_tight_bend_without_running_wide(action_repeat: int) -> None:
+    """Where the bench's one lost start was: 0.24 m from the middle of a bend of 2.3 m, full throttle ahead."""
+    track = Track.generate(2002, length_m=120.0, half_width_m=1.1, min_radius_m=2.0)
+    driver = make_driver("pure_pursuit")
+    world = World(track, 9, beams=20)
+    offsets_m = np.linspace(-0.4, 0.4, 9)
+    world.reset([[track.pose_at(47.8, offset)] for offset in offsets_m])
+    for _ in range(200 // action_repeat):
+        world.step(driver.act(world), action_repeat)
+        assert not world.collisions.any()
+    assert (world.progress_m > 9.0).all()
+
+
 def test_pure_pursuit_slows_down_for_a_lateral_acceleration_limit(circle: Track) -> None:
     driver = PurePursuit(PursuitSettings(limits=SpeedLimits(lateral_mps2=6.0)))
     world = World(circle, 1, beams=20)
@@ -117,6 +132,23 @@ def test_pure_pursuit_needs_a_centreline(circle: Track) -> None:
     world.reset([[(RADIUS_M, 0.0, np.pi / 2)]])
     with pytest.raises(TrackError, match="no centreline"):
         PurePursuit().act(world)
+
+
+def test_the_free_ways_are_those_of_every_point_at_every_heading() -> None:
+    """The kernel asks each point about a few headings only; here all are asked, also points beside and behind."""
+    settings, rng = GapSettings(), np.random.default_rng(5)
+    headings = np.linspace(-settings.half_view_rad, settings.half_view_rad, settings.headings)
+    looks = np.stack([np.cos(headings), np.sin(headings)], axis=1)
+    radius = settings.half_width_m + settings.margin_m
+    for _ in range(50):
+        reach, angle = rng.uniform(0.05, 9.0, 40), rng.uniform(-np.pi, np.pi, 40)
+        px, py = reach * np.cos(angle), reach * np.sin(angle)
+        along, across = looks @ np.stack([px, py]), np.abs(looks[:, ::-1] * (-1, 1) @ np.stack([px, py]))
+        within = (along > 0.0) & (across < radius)
+        ways = np.where(within, along - np.sqrt(np.maximum(radius**2 - across**2, 0.0)), np.inf)
+        free = np.empty(settings.headings)
+        drivers_gap._free_ways(px, py, settings, looks, free)
+        np.testing.assert_allclose(free, np.minimum(ways.min(axis=1), settings.horizon_m), atol=1e-12)
 
 
 def test_follow_the_gap_turns_into_the_bend_and_mirrors_with_the_track(tracks: list[Track]) -> None:
