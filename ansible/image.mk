@@ -2,7 +2,9 @@
 #   make molecule ROLE=trainer        one role        make ami ARGS="--on-demand --region us-east-2"
 ROLES := trainer python_env base monitoring nvidia sysprep
 BIN := $(abspath .venv/bin)
-IMAGE_ENV := PATH="$(BIN):$$PATH" CONTAINERS_CONF="$(abspath tests/image/containers.conf)" PYTHONWARNINGS=ignore
+# Ansible starts anew for each phase of a scenario: what Python compiles of it is kept, whatever the surroundings say.
+IMAGE_ENV := PATH="$(BIN):$$PATH" CONTAINERS_CONF="$(abspath tests/image/containers.conf)" PYTHONWARNINGS=ignore \
+	PYTHONDONTWRITEBYTECODE=
 SYSTEM_PACKAGES := packer podman mmdebstrap arch-test uidmap runc netavark aardvark-dns openssh-client iproute2 \
 	iptables nftables
 IMAGE_STAMP := .venv/.stamp-image-$(call hash,requirements.txt tests/requirements.txt ansible/requirements.txt)
@@ -47,7 +49,8 @@ ami: $(IMAGE_STAMP) ## Bake the AMI: validate, say the cost, build, prune (costs
 .PHONY: ami-rehearsal
 ami-rehearsal: test-root ## Bake without AWS: packer, SSH, the whole site; leaves .cache/image/baked.tar
 	$(CONTAINER_PYTEST) -n 2 --dist loadfile \
-		tests/image/bake_rehearsal.py tests/image/bake_failures.py tests/image/bake_inventory.py
+		tests/image/bake_rehearsal.py tests/image/bake_failures.py tests/image/bake_capacity.py \
+		tests/image/bake_inventory.py
 
 .PHONY: baked-root
 baked-root: test-root # The bake of `make ami-rehearsal` alone: what a rehearsal boots

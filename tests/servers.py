@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 START_TIMEOUT_S = 120.0
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",  # pragma: allowlist secret
     "AWS_DEFAULT_REGION": "us-east-1",
     # A test must never ask the machine's own metadata service for credentials.
     "AWS_EC2_METADATA_DISABLED": "true",

@@ -33,7 +33,7 @@ CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 NEWER_PACKER = re.compile(r"^ *# packer>=1\.7 begin\n.*?^ *# packer>=1\.7 end\n", re.MULTILINE | re.DOTALL)
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "testing",
-    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",  # pragma: allowlist secret
     "AWS_DEFAULT_REGION": REGION,
 }
 
@@ -162,7 +162,7 @@ def client(address: str) -> Any:
         endpoint_url=address,
         region_name=REGION,
         aws_access_key_id="testing",
-        aws_secret_access_key="testing",  # noqa: S106
+        aws_secret_access_key="testing",  # noqa: S106 # pragma: allowlist secret
     )
 
 
@@ -236,6 +236,9 @@ def packer_build(machine: Builder, address: str, directory: Path, *options: str)
         "PATH": path,
         "AWS_EC2_METADATA_DISABLED": "true",
         "CHECKPOINT_DISABLE": "1",
+        # The emulator is done at once; AWS is asked every 2 to 15 seconds.
+        "AWS_POLL_DELAY_SECONDS": "1",
+        "AWS_MAX_ATTEMPTS": "300",
         "HOME": str(work),
     }
     # The path of a socket has 108 characters at most, and a test's directory is long.

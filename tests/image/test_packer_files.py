@@ -39,7 +39,7 @@ BAD = {
     "rehearsal_endpoint": "localhost",
     "rehearsal_ssh_host": "a host",
     "rehearsal_ssh_port": "0",
-    "rehearsal_ssh_private_key_file": "key",
+    "rehearsal_ssh_private_key_file": "key",  # pragma: allowlist secret
 }
 
 

@@ -57,7 +57,7 @@ class SmallCloud(NamedTuple):
             endpoint_url=self.account.endpoint,
             region_name=REGION,
             aws_access_key_id="test",
-            aws_secret_access_key="test",  # noqa: S106 - the emulator takes any
+            aws_secret_access_key="test",  # noqa: S106 # pragma: allowlist secret
         )
 
 

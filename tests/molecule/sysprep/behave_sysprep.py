@@ -15,7 +15,7 @@ TRACES = {
     "/home/ubuntu/.bash_history": "aws configure",
     "/etc/machine-id": "0123456789abcdef0123456789abcdef",
     "/var/lib/cloud/instances/i-0/user-data.txt": "#!/bin/sh",
-    "/opt/f1tenth/src/credentials": "AKIAABCDEFGHIJKLMNOP",
+    "/opt/f1tenth/src/credentials": "AKIAABCDEFGHIJKLMNOP",  # pragma: allowlist secret
     "/tmp/left": "by the builder",
 }
 
