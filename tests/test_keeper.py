@@ -18,8 +18,8 @@ from training.sim import Track
 POLICY = Policy([4, 8, 4])
 
 
-def kept(completed: int, steady: float, mean_speed_mps: float, starts: int = 48, raced: float = 0.0) -> Kept:
-    return Kept(POLICY, 10_000, completed, starts, mean_speed_mps, steady, raced)
+def kept(completed: int, steady: float, mean_speed_mps: float) -> Kept:
+    return Kept(POLICY, 10_000, completed, 48, mean_speed_mps, steady)
 
 
 @pytest.mark.parametrize(
@@ -28,9 +28,6 @@ def kept(completed: int, steady: float, mean_speed_mps: float, starts: int = 48,
         (kept(48, 0.2, 3.0), kept(47, 1.0, 8.0)),  # a lap not completed counts more than all else
         (kept(48, 0.98, 7.8), kept(48, 0.91, 8.0)),  # of two that lap the one that can spare more
         (kept(48, 0.981, 8.0), kept(48, 0.984, 7.9)),  # as steady within a hundredth: the faster
-        # Where they raced, two laps of a thousand are no matter, two of a hundred are.
-        (kept(998, 0.5, 8.0, starts=1000, raced=0.6), kept(1000, 1.0, 8.0, starts=1000, raced=0.4)),
-        (kept(100, 0.5, 8.0, starts=100, raced=0.4), kept(98, 1.0, 8.0, starts=100, raced=0.6)),
     ],
 )
 def test_laps_come_first_then_steadiness_then_speed(better: Kept, worse: Kept) -> None:
@@ -59,21 +56,6 @@ def drive(*, completed: bool = True) -> Drive:
         mean_speed_mps=8.0,
         top_speed_mps=8.0,
     )
-
-
-@pytest.mark.parametrize(("cars", "first"), [(1, [1, 2, 3]), (2, [3, 2, 1])])
-def test_of_equally_steady_ones_the_fastest_stays_or_where_cars_race_the_newest(
-    cars: int, first: list[int]
-) -> None:
-    """More than there is room for come by; the least promising go."""
-    kind = "sac" if cars == 1 else "sac_multiagent"
-    keeper = Keeper(load_config(None, [f"training.training_type={kind}"]), [])
-    arriving = [Kept(POLICY, step, 48, 48, 9.0 - step, 1.0) for step in (2, 1, 3)]
-    shaky = [Kept(POLICY, 10 + i, 48, 48, 9.9, 0.5) for i in range(keeping.CANDIDATES)]
-    for one in (*shaky, *arriving):
-        keeper._consider(one)
-    assert [one.step for one in keeper.candidates[:3]] == first
-    assert len(keeper.candidates) == keeping.CANDIDATES
 
 
 def test_the_final_choice_finds_a_failure_that_few_starts_miss(monkeypatch: pytest.MonkeyPatch) -> None:

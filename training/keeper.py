@@ -3,9 +3,8 @@
 Training keeps changing a policy that already laps, often for the worse. What is kept is chosen by laps, not by the
 last reward, and from the training tracks alone: the tracks of the report's "unseen" rows take no part in the choice.
 Of those that complete all laps the steadiest is kept: the one that still does with its actions disturbed. Where cars
-race each other, the newest of equally steady ones are candidates, as who has raced longer knows more of others; they
-race, and the one that wins most is kept: alone all of them lap, but one that follows another car into its rear, or off
-the track, loses.
+race each other, the candidates of an agent do so first, and the one that wins most is kept: alone all of them lap, but
+one that follows another car into its rear, or off the track, loses.
 """
 
 from __future__ import annotations
@@ -145,12 +144,7 @@ class Keeper:
     def _consider(self, kept: Kept) -> None:
         # Races were of other candidates, with laps that newer ones have not driven: only the next choice counts them.
         known = [candidate._replace(raced=0.0) for candidate in self.candidates]
-        self.candidates = sorted([*known, kept], key=self._promise, reverse=True)[:CANDIDATES]
-
-    def _promise(self, kept: Kept) -> tuple[float, ...]:
-        """Order policies before the final choice."""
-        completed, _, steady, speed = kept.score
-        return (completed, steady, kept.step if self._config.num_cars > 1 else speed)
+        self.candidates = sorted([*known, kept], key=lambda k: k.score, reverse=True)[:CANDIDATES]
 
 
 def disturb(policy: Policy, seed: int) -> Controller:

@@ -44,8 +44,6 @@ MINUTES = float(os.environ.get("BENCH_MINUTES", "15"))
 RACES, LAPS = 200, 2
 START_GAP_M, MINIMUM_MPS = 2.0, 4.0
 SELF_PLAY_CAP_MPS = float(os.environ.get("BENCH_CAP_MPS", "12"))
-# Two copies of a policy are equally fast: only what is paid for it makes one pass the other.
-OVERTAKE = float(os.environ.get("BENCH_OVERTAKE", "5"))
 CLEAN_SHARE = 0.8
 
 
@@ -144,8 +142,8 @@ def test_two_agents_lap_alone_and_race_without_crashing_into_each_other(
 @pytest.mark.bench
 def test_self_play_beats_its_own_half_time(tmp_path: Path, record_bench: Any) -> None:
     """The policy kept in the end wins more than half of 200 races against the one kept at half-time."""
-    changes = f"env.speed_cap_mps={SELF_PLAY_CAP_MPS}", f"env.reward.overtake={OVERTAKE}"
-    storage, run, took = trained("shared", tmp_path, *changes, minutes=MINUTES / 2)
+    cap = f"env.speed_cap_mps={SELF_PLAY_CAP_MPS}"
+    storage, run, took = trained("shared", tmp_path, cap, minutes=MINUTES / 2)
     half = policy_of(storage, run)
     longer = [f"training.max_minutes={MINUTES}"]
     runner.train(half.config, store=str(tmp_path), resume=run, overrides=longer)

@@ -45,7 +45,7 @@ def test_make_refuses_a_cloud_that_it_does_not_know(value: str) -> None:
 
 def make(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Ask make what it would run."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "ARGS"))}
     command = ["make", "--dry-run", *words]
     return subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, check=False, env={**env, **environment}
@@ -93,7 +93,7 @@ def yes(keyboard: int) -> None:
 
 def environment(account: Account) -> dict[str, str]:
     return {
-        key: value for key, value in account.environment.items() if not key.startswith(("MAKE", "F1TENTH_"))
+        key: value for key, value in account.environment.items() if not key.startswith(("MAKE", "ARGS", "F1TENTH_"))
     }
 
 

@@ -62,13 +62,8 @@ class Kept(NamedTuple):
 
     @property
     def score(self) -> tuple[float, float, float, float]:
-        """Order policies: by completion, then by races won and by steadiness to a hundredth, then by speed.
-
-        Where they raced, by completion to a hundredth: who falls off in a race has lost it already.
-        """
+        """Order policies: by completion, then by races won and by steadiness to a hundredth, then by speed."""
         completed = self.completed / max(self.starts, 1)
-        if self.raced > 0.0:
-            completed = round(completed, 2)
         return completed, round(self.raced, 2), round(self.steady, 2), self.mean_speed_mps
 
     def __str__(self) -> str:
