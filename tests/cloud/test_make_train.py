@@ -93,7 +93,9 @@ def yes(keyboard: int) -> None:
 
 def environment(account: Account) -> dict[str, str]:
     return {
-        key: value for key, value in account.environment.items() if not key.startswith(("MAKE", "ARGS", "F1TENTH_"))
+        key: value
+        for key, value in account.environment.items()
+        if not key.startswith(("MAKE", "ARGS", "F1TENTH_"))
     }
 
 
