@@ -25,7 +25,6 @@ from training.interruption import StopRequest, before_the_first_step, watch
 from training.keeper import Keeper, figures
 from training.metrics import Metrics
 from training.notify import notify
-from training.report import closing
 from training.report.loading import policy_of
 from training.runs import NEWEST, Origin, Run, open_run
 from training.saver import Parts as SavedParts
@@ -35,7 +34,7 @@ from training.sim.world import PARALLEL_FROM
 from training.store.storage import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from training.agents.policy import Kept
     from training.config import Config, EnvSettings
@@ -69,25 +68,28 @@ def train(
     """
     rng.set_threads(config.sac.torch_threads)
     device = rng.choose_device(config.training.device)
-    if resume is None:
-        for name in (*config.env.tracks, *config.evaluation.tracks):
-            Track.load(name)  # one that is missing or broken is told before a run's folder is made
+    tracks: dict[str, Track] = {}
+    if resume is None:  # one that is missing or broken is told before a run's folder is made
+        tracks = {name: Track.load(name) for name in (*config.env.tracks, *config.evaluation.tracks)}
     run = open_run(config, store, resume=resume, origin=origin, overrides=overrides)
     if run.lock is not None:
         with run.lock:  # given back when the run is left, also where the process goes on
-            return carry_on(run, device)
+            return carry_on(run, device, tracks)
     with logged(run.storage, run.name, run.attempt.number):
-        return carry_on(run, device)
+        return carry_on(run, device, tracks)
 
 
-def carry_on(run: Run, device: Any) -> int:  # noqa: ANN401 - torch.device; torch stays in its layers
-    """Train a claimed run to its end, and write down how this attempt ended if it did not get there."""
+def carry_on(run: Run, device: Any, tracks: Mapping[str, Track]) -> int:  # noqa: ANN401 - torch.device; torch stays in its layers
+    """Train a claimed run to its end, and write down how this attempt ended if it did not get there.
+
+    tracks: those that are loaded already, by name.
+    """
     with Display() as display:
         try:
             try:
                 with before_the_first_step(run.how_to_continue):
                     display.say(run.greeting)
-                    setup = prepare(run, display, device)
+                    setup = prepare(run, display, device, tracks)
                     notify("READY=1")
                     setup.parts.stop.listen()
             except Interrupted as early:
@@ -105,11 +107,11 @@ def carry_on(run: Run, device: Any) -> int:  # noqa: ANN401 - torch.device; torc
             raise
 
 
-def prepare(run: Run, display: Display, device: Any) -> Setup:  # noqa: ANN401 - torch.device; torch stays in its layers
+def prepare(run: Run, display: Display, device: Any, loaded: Mapping[str, Track]) -> Setup:  # noqa: ANN401 - torch.device
     """Build environment, learner and what watches them; restore the checkpoint, if there is one to go on from."""
     config = run.config
     rng.seed_everything(config.training.seed)
-    tracks = [Track.load(name) for name in config.env.tracks]
+    tracks = [loaded[name] if name in loaded else Track.load(name) for name in config.env.tracks]
     warm_up(config.env, tracks[0], display.say)
     warm_up_update(device, display.say)
     learner = MultiAgentSAC(
@@ -282,6 +284,8 @@ def show_laps(setup: Setup) -> None:
     run, parts, _ = setup
     say = parts.display.say
     try:
+        from training.report import closing  # noqa: PLC0415 - a second of matplotlib, after training
+
         loaded = policy_of(run.storage, run.name)
         driven = closing.drive_laps(loaded, run.storage, say)
         parts.metrics.record_hyperparameters(
