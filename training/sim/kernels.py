@@ -13,7 +13,7 @@ import numpy as np
 from numba import prange
 
 from training.sim import centerline
-from training.sim.arrays import Atlas, Cars, Rules, Scratch, make_scratch
+from training.sim.arrays import Atlas, Cars, Rules, Scratch, Simulation, make_scratch
 from training.sim.collision import (
     TIME_TO_COLLISION_S,
     boxes_overlap,
@@ -290,8 +290,32 @@ def _step_span(
         _step_environment(cars, atlas, rules, scratch, e, actions, repeat)
 
 
+@inner
+def _first_not_finite(actions: np.ndarray) -> int:
+    """Return the first environment with an action, of (E, N, 2), that is not finite, or -1."""
+    for e in range(actions.shape[0]):
+        for n in range(actions.shape[1]):
+            if not (math.isfinite(actions[e, n, 0]) and math.isfinite(actions[e, n, 1])):
+                return e
+    return -1
+
+
+@kernel
+def step_parallel(simulation: Simulation, actions: np.ndarray, repeat: int, parts: int) -> int:
+    """Step all environments `repeat` physics steps, spread evenly over the threads: in as many parts.
+
+    Return -1, or the first environment with an action that is not finite: then nothing has been stepped.
+    """
+    wrong = _first_not_finite(actions)
+    if wrong < 0:
+        cars, atlas = simulation.cars, simulation.atlas
+        beams, vehicle, switches, timestep_s, seeds = simulation.rules
+        _step_parts(cars, atlas, beams, vehicle, switches, timestep_s, seeds, actions, repeat, parts)
+    return wrong
+
+
 @parallel_kernel
-def step_parallel(
+def _step_parts(  # numba takes a tuple into a parallel loop only if it was an argument, and none in another
     cars: Cars,
     atlas: Atlas,
     beams: Beams,
@@ -303,7 +327,6 @@ def step_parallel(
     repeat: int,
     parts: int,
 ) -> None:
-    """Step all environments `repeat` physics steps, spread evenly over the threads: in as many parts."""
     envs = cars.states.shape[0]
     for part in prange(parts):
         rules = Rules(beams, vehicle, switches, timestep_s, seeds)
@@ -313,9 +336,13 @@ def step_parallel(
 
 
 @kernel
-def step_serial(cars: Cars, atlas: Atlas, rules: Rules, actions: np.ndarray, repeat: int) -> None:
-    """Step all environments `repeat` physics steps on the calling thread (few environments: no hand-over)."""
-    _step_span(cars, atlas, rules, make_scratch(cars, atlas), (0, cars.states.shape[0]), actions, repeat)
+def step_serial(simulation: Simulation, actions: np.ndarray, repeat: int) -> int:
+    """Do as `step_parallel` on the calling thread: few environments are not worth a hand-over."""
+    wrong = _first_not_finite(actions)
+    if wrong < 0:
+        cars, atlas, rules = simulation.cars, simulation.atlas, simulation.rules
+        _step_span(cars, atlas, rules, make_scratch(cars, atlas), (0, cars.states.shape[0]), actions, repeat)
+    return wrong
 
 
 @inner

@@ -8,6 +8,7 @@ import numba
 import numpy as np
 
 from training.sim import kernels
+from training.sim.arrays import hold
 from training.sim.edt import distance_transform_cells
 from training.sim.kernels import Atlas, Cars, Rules
 from training.sim.lidar import make_beams
@@ -103,6 +104,7 @@ class World:
         )
         self._atlas = _make_atlas(self.tracks, chosen.closed_border, kind)
         self._cars = _make_cars(num_envs, num_cars, beams, kind)
+        self._simulation = hold(self._cars, self._atlas, self._rules)
         self._everywhere = np.ones(num_envs, dtype=np.bool_)
 
     @property
@@ -221,13 +223,15 @@ class World:
             ValueError: wrong shape, a number that is not finite, or repeat below 1.
 
         """
-        _check_numbers({"repeat": repeat})
-        commands = self._checked(actions, 2, "actions", self._everywhere)
+        if repeat < 1 or repeat != int(repeat):
+            _check_numbers({"repeat": repeat})
+        commands = self._shaped(actions, 2, "actions")
         if self.num_envs >= PARALLEL_FROM:
-            threads = numba.get_num_threads()
-            kernels.step_parallel(self._cars, self._atlas, *self._rules, commands, repeat, threads)
+            wrong = kernels.step_parallel(self._simulation, commands, int(repeat), numba.get_num_threads())
         else:
-            kernels.step_serial(self._cars, self._atlas, self._rules, commands, repeat)
+            wrong = kernels.step_serial(self._simulation, commands, int(repeat))
+        if wrong >= 0:
+            raise _not_finite("actions", commands, wrong)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Return copies of all that a later step depends on; `load_state_dict` goes on exactly from there."""
@@ -271,18 +275,23 @@ class World:
     def _checked(
         self, values: ArrayLike, last: int, name: str, chosen: NDArray[np.bool_]
     ) -> NDArray[np.float64]:
+        array = self._shaped(values, last, name)
+        wrong = ~np.isfinite(array).all(axis=(1, 2)) & chosen
+        if wrong.any():
+            raise _not_finite(name, array, int(np.argmax(wrong)))
+        return array
+
+    def _shaped(self, values: ArrayLike, last: int, name: str) -> NDArray[np.float64]:
         array = np.ascontiguousarray(values, dtype=np.float64)
         shape = (self.num_envs, self.num_cars, last)
         if array.shape != shape:
             msg = f"{name} has shape {array.shape}; it must be {shape}"
             raise ValueError(msg)
-        if not np.isfinite(array).all():
-            wrong = ~np.isfinite(array).all(axis=(1, 2)) & chosen
-            if wrong.any():
-                e = int(np.argmax(wrong))
-                msg = f"{name}[{e}] = {array[e].tolist()} is not finite"
-                raise ValueError(msg)
         return array
+
+
+def _not_finite(name: str, array: NDArray[np.float64], e: int) -> ValueError:
+    return ValueError(f"{name}[{e}] = {array[e].tolist()} is not finite")
 
 
 def set_threads(count: int) -> None:
