@@ -290,6 +290,12 @@ def _step_span(
         _step_environment(cars, atlas, rules, scratch, e, actions, repeat)
 
 
+@kernel
+def _step_part(simulation: Simulation, span: tuple[int, int], actions: np.ndarray, repeat: int) -> None:
+    cars, atlas, rules = simulation.cars, simulation.atlas, simulation.rules
+    _step_span(cars, atlas, rules, make_scratch(cars, atlas), span, actions, repeat)
+
+
 @inner
 def _first_not_finite(actions: np.ndarray) -> int:
     """Return the first environment with an action, of (E, N, 2), that is not finite, or -1."""
@@ -300,7 +306,7 @@ def _first_not_finite(actions: np.ndarray) -> int:
     return -1
 
 
-@kernel
+@parallel_kernel
 def step_parallel(simulation: Simulation, actions: np.ndarray, repeat: int, parts: int) -> int:
     """Step all environments `repeat` physics steps, spread evenly over the threads: in as many parts.
 
@@ -308,31 +314,10 @@ def step_parallel(simulation: Simulation, actions: np.ndarray, repeat: int, part
     """
     wrong = _first_not_finite(actions)
     if wrong < 0:
-        cars, atlas = simulation.cars, simulation.atlas
-        beams, vehicle, switches, timestep_s, seeds = simulation.rules
-        _step_parts(cars, atlas, beams, vehicle, switches, timestep_s, seeds, actions, repeat, parts)
+        envs = actions.shape[0]
+        for part in prange(parts):
+            _step_part(simulation, (part * envs // parts, (part + 1) * envs // parts), actions, repeat)
     return wrong
-
-
-@parallel_kernel
-def _step_parts(  # numba takes a tuple into a parallel loop only if it was an argument, and none in another
-    cars: Cars,
-    atlas: Atlas,
-    beams: Beams,
-    vehicle: Vehicle,
-    switches: Switches,
-    timestep_s: float,
-    seeds: np.ndarray,
-    actions: np.ndarray,
-    repeat: int,
-    parts: int,
-) -> None:
-    envs = cars.states.shape[0]
-    for part in prange(parts):
-        rules = Rules(beams, vehicle, switches, timestep_s, seeds)
-        scratch = make_scratch(cars, atlas)
-        span = (part * envs // parts, (part + 1) * envs // parts)
-        _step_span(cars, atlas, rules, scratch, span, actions, repeat)
 
 
 @kernel
@@ -340,8 +325,7 @@ def step_serial(simulation: Simulation, actions: np.ndarray, repeat: int) -> int
     """Do as `step_parallel` on the calling thread: few environments are not worth a hand-over."""
     wrong = _first_not_finite(actions)
     if wrong < 0:
-        cars, atlas, rules = simulation.cars, simulation.atlas, simulation.rules
-        _step_span(cars, atlas, rules, make_scratch(cars, atlas), (0, cars.states.shape[0]), actions, repeat)
+        _step_part(simulation, (0, actions.shape[0]), actions, repeat)
     return wrong
 
 
