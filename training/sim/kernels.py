@@ -25,7 +25,6 @@ from training.sim.compiled import inner, kernel, parallel_kernel
 from training.sim.dynamics import acceleration, integrate, steering_velocity
 from training.sim.fault import NO_CONTACT, judge_contact
 from training.sim.lidar import (
-    Beams,
     Rays,
     View,
     cast,
@@ -41,7 +40,6 @@ from training.sim.params import (
     STEERING,
     YAW,
     Randomisation,
-    Switches,
     Vehicle,
     X,
     Y,
