@@ -35,8 +35,8 @@ lint-ansible: $(IMAGE_STAMP) ## Lint the roles, production profile, and the Pack
 	@if command -v packer >/dev/null; then packer fmt -check packer; else echo "packer is not installed: its files' format is not checked"; fi
 
 .PHONY: molecule
-molecule: test-root ## Try every role in a container, two at a time (ROLE=trainer for one)
-	@printf '%s\n' $(or $(ROLE),$(ROLES)) | $(IMAGE_ENV) xargs -P 2 -n 1 tests/molecule/try.sh
+molecule: test-root ## Try every role in a container, three at a time (ROLE=trainer for one)
+	@printf '%s\n' $(or $(ROLE),$(ROLES)) | $(IMAGE_ENV) xargs -P 3 -n 1 tests/molecule/try.sh
 
 .PHONY: molecule-nvidia
 molecule-nvidia: test-root ## Try the nvidia role with Debian's own driver packages: 5 GB, once
@@ -48,7 +48,7 @@ ami: $(IMAGE_STAMP) ## Bake the AMI: validate, say the cost, build, prune (costs
 
 .PHONY: ami-rehearsal
 ami-rehearsal: test-root ## Bake without AWS: packer, SSH, the whole site; leaves .cache/image/baked.tar
-	$(CONTAINER_PYTEST) -n 2 --dist loadfile \
+	$(CONTAINER_PYTEST) -n 3 --dist loadfile \
 		tests/image/bake_rehearsal.py tests/image/bake_failures.py tests/image/bake_capacity.py \
 		tests/image/bake_inventory.py
 

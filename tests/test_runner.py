@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.fake_imds import FakeImds
 from training import layout, rng
@@ -107,6 +108,9 @@ def test_a_run_ends_with_laps_a_model_and_everything_in_its_folder(finished):
         assert any(part in key for key in keys), part
     assert load(storage, name, "sac").step == 3000
     assert policy_of(storage, name).kept_step == 3000
+    curves = EventAccumulator(str(store / layout.metrics_prefix(name)))
+    curves.Reload()
+    assert curves.Tags()["graph"], "the networks are drawn, last of all"
 
 
 def test_the_model_for_people_loads_in_stable_baselines3(finished):

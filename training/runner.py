@@ -129,8 +129,6 @@ def prepare(run: Run, display: Display, device: Any, loaded: Mapping[str, Track]
         config, run.name, run.local / "metrics", resumed_step=learner.num_timesteps,
         wandb_id=meta.get("wandb_id"), say=display.say,
     )  # fmt: skip
-    first = learner.agents[0]
-    metrics.record_graph(first.actor, first.critic, first.observation_space.shape[0])
 
     def after_commit(step: int) -> None:
         run.saved(step)
@@ -265,6 +263,7 @@ def close(setup: Setup) -> int:
     else:
         put_models(run, parts, kept)
         show_laps(setup)
+    draw_networks(parts)
     parts.metrics.close()
     run.publish(parts.metrics.event_file, layout.metrics_prefix(run.name))
     run.end_attempt("done", 0, parts.learner.num_timesteps)
@@ -303,6 +302,16 @@ def show_laps(setup: Setup) -> None:
     except Exception as error:  # noqa: BLE001 - the run itself is trained and saved
         traceback.print_exc()
         say(f"laps and report failed ({error!r}); the run is saved. Try: make report RUN={run.name}")
+
+
+def draw_networks(parts: Parts) -> None:
+    """Record the networks' graph; at the end, as torch takes 2 s for it, which nobody should wait for a first step."""
+    first = parts.learner.agents[0]
+    try:
+        parts.metrics.record_graph(first.actor, first.critic, first.observation_space.shape[0])
+    except Exception as error:  # noqa: BLE001 - a picture; the run itself is trained and saved
+        traceback.print_exc()
+        parts.display.say(f"the networks' graph was not drawn ({error!r}); the run is saved")
 
 
 def _meta(parts: Parts, boundary: Boundary) -> dict[str, Any]:
