@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -76,6 +77,7 @@ def sync(directories: list[Path]) -> None:
 
 def test_offline_points_are_kept_on_disk_under_one_id_over_a_resume(tmp_path: Path) -> None:
     run = attempt("offline", tmp_path, range(10, 40, 10), never)
+    time.sleep(1.0)  # wandb names the folder by the second; no trainer starts twice within one
     assert attempt("offline", tmp_path, range(20, 60, 10), never, wandb_id=run) == run
     assert len(logs(tmp_path, run)) == 2
     assert all(log.stat().st_size > 0 for log in logs(tmp_path, run))

@@ -182,6 +182,21 @@ def test_a_track_that_is_not_there_is_told_before_anything_is_made(tmp_path, whe
     assert list(tmp_path.iterdir()) == []
 
 
+def test_more_agents_than_the_grid_holds_are_told_before_anything_is_made(tmp_path):
+    several = (
+        "training.training_type=sac_multiagent",
+        "training.num_agents=40",
+        "env.tracks=[generated-1-l60]",
+    )
+    refused = run(tmp_path, *(part for setting in several for part in ("--set", setting)))
+    assert refused.returncode == 78
+    assert (
+        "training.num_agents = 40: the starting grid of track generated-1-l60 holds at most 29"
+        in refused.stderr
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_makes_a_run_cannot_change_while_it_goes_on(finished):
     """--resume with another learning rate is refused by name; a longer run is not."""
     store, _ = finished

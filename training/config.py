@@ -127,7 +127,7 @@ class TensorboardSettings(Section):
     """TensorBoard event files, always written."""
 
     interval_s: float = setting(5.0, "seconds between points of the curves", ge=0.1, le=3600)
-    graph: bool = setting(True, "write the networks' graph too")
+    graph: bool = setting(True, "draw the networks' graph too, at the end of a finished run")
 
 
 class Config(Section):
@@ -237,10 +237,17 @@ def changed(config: Config, overrides: Sequence[str], run: str = "RUN") -> Confi
             raise ConfigurationError(
                 f"--set {override}: {key} cannot change while a run goes on",
                 next_step=f"Begin a new run with these networks: python -m training train --init-from {run} "
-                f"--set {override}\nOr change only: {', '.join(CHANGEABLE)}",
+                f"{_who_learns(config)}--set {override}\nOr change only: {', '.join(CHANGEABLE)}",
             )
         given |= flatten(Config, {key: value}, "--set")
     return _validated(given)
+
+
+def _who_learns(config: Config) -> str:
+    """Return the options with which a new run has agents of the same kind."""
+    if config.training.training_type == "sac":
+        return ""
+    return f"--set training.training_type=sac_multiagent --set multi_agent.mode={config.multi_agent.mode} "
 
 
 def _validated(leaves: Leaves) -> Config:

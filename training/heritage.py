@@ -103,5 +103,5 @@ def _check_shape(what: str, theirs: Sequence[int], ours: Sequence[int]) -> None:
         their_words, our_words = ("-".join(map(str, sizes)) for sizes in (theirs, ours))
         raise ConfigurationError(
             f"{what}: its policies have layers of {their_words} units, those of this run would have {our_words}",
-            next_step="Give env.beams, env.scans_stacked and sac.net_arch the values of that run.",
+            next_step="Give env.beams, env.scans_stacked, env.proprioception and sac.net_arch the values of that run.",
         )

@@ -18,6 +18,7 @@ from training.callbacks import Boundary, Episodes, Parts
 from training.cloud.log_chunks import logged
 from training.display import Display
 from training.envs.batch import RaceBatch
+from training.envs.grid import check_grid
 from training.envs.opponents import make_driver
 from training.envs.race import Race
 from training.errors import Fenced, Interrupted
@@ -64,13 +65,15 @@ def train(
 
     store: directory or s3://bucket. resume: a run's name, which brings its own settings; origin: which of its
     checkpoints; overrides: what to change of its settings (`a.b=value`). Raises a TrackError for a track that cannot
-    be driven on, before anything is made, and a TrainingError whose exit code says what became of the run.
+    be driven on, a ConfigurationError for one that does not hold the cars, before anything is made, and a TrainingError
+    whose exit code says what became of the run.
     """
     rng.set_threads(config.sac.torch_threads)
     device = rng.choose_device(config.training.device)
     tracks: dict[str, Track] = {}
-    if resume is None:  # one that is missing or broken is told before a run's folder is made
+    if resume is None:  # one that is missing, broken or too short is told before a run's folder is made
         tracks = {name: Track.load(name) for name in (*config.env.tracks, *config.evaluation.tracks)}
+        check_grid(config.env, [tracks[name] for name in config.env.tracks], config.num_cars)
     run = open_run(config, store, resume=resume, origin=origin, overrides=overrides)
     if run.lock is not None:
         with run.lock:  # given back when the run is left, also where the process goes on

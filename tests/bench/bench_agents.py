@@ -3,7 +3,7 @@
     make bench ARGS="-k agents"
 
 One update of 8 agents of the default observation (41 numbers and proprioception) and the local preset's networks and
-batch: stacked in one Team; as 8 Teams of one agent, the same kernel; as 8 SACs of stable-baselines3. All on the same
+batch: in one Team; as 8 Teams of one agent, the same kernel; as 8 SACs of stable-baselines3. All on the same
 threads, in turns, the shortest of several rounds each. Goal: together at most 60 % of one after the other.
 
 Then the whole loop, simulation, storing and drawing included: rounds of 64 environments and 8 updates, by number of
@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -77,7 +78,8 @@ def of_stable_baselines3(like: Agent) -> SAC:
 def test_eight_agents_together_beside_eight_alone(threads: int, record_bench: Record) -> None:
     """Milliseconds for one update of every agent."""
     config = load_config(None, [], preset="local")
-    set_threads(threads)
+    set_threads(threads)  # torch's, for stable-baselines3
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
     env = RaceBatch(config.env, [Track.load(config.env.tracks[0])])
     surface = Spaces(env.observation_space, env.action_space, config.env.num_envs)
     width, rows = env.observation_space.shape[0], config.sac.batch_size
@@ -116,6 +118,7 @@ def test_eight_agents_together_beside_eight_alone(threads: int, record_bench: Re
         },
     )
     set_threads(config.sac.torch_threads)
+    numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
 
 
 @pytest.mark.bench

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.bench.measuring import REFERENCE, Speeds, load, moved, table
+from tests.bench.measuring import REFERENCE, Speeds, load, machine, moved, table
 
 # The last committed figures. BENCH_KEEP=1 writes a run's rows over those of the same name there.
 BASELINE = Path(__file__).with_name("baseline.json")
@@ -59,11 +58,16 @@ def _results() -> Iterator[Results]:
     results = Results()
     yield results
     baseline = load(BASELINE)
-    data = {"machine": platform.platform(), "cores": os.cpu_count(), "speeds": results.speeds, **results.rows}
+    data = {"machine": machine(), "cores": os.cpu_count(), "speeds": results.speeds, **results.rows}
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     print("\n\n" + table(results.speeds, results.notes))  # noqa: T201 - the table is what the bench is for
-    print("\n".join(moved(results.speeds, baseline["speeds"]) or ["nothing moved by more than 15 %"]))  # noqa: T201
+    changes = moved(results.speeds, baseline["speeds"]) or ["nothing moved by more than 15 %"]
+    if baseline.get("machine") != data["machine"]:
+        changes.append(
+            f"the baseline is of another machine ({baseline.get('machine')}): so may be what moved"
+        )
+    print("\n".join(changes))  # noqa: T201
     if os.environ.get("BENCH_KEEP"):
         baseline |= {"machine": data["machine"], "cores": data["cores"]}
         baseline["speeds"] |= results.speeds

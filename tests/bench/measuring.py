@@ -6,8 +6,10 @@ run, and what is kept over time is a ratio to a loop that never changes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import platform
 import statistics
 import subprocess
 import time
@@ -120,12 +122,26 @@ def moved(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
 
 
 def table(rows: Mapping[str, Any], notes: list[str]) -> str:
-    """Return all speeds as one table: what, units/s, per reference loop, and beside the peers."""
+    """Return all speeds as one table: what, units/s, per reference loop, beside the peers, and the goal there."""
     lines = [f"{'what':<58} {'per s':>12} {'per ref.':>10}  beside"]
     for name, row in rows.items():
         beside = ", ".join(f"{ratio:.2f} x {peer}" for peer, ratio in row.get("beside", {}).items())
+        if "goal" in row:
+            beside += f" (goal {row['goal']:g} x)"
         lines.append(f"{name:<58} {row['per_s']:>12,.0f} {row['per_reference']:>10,.1f}  {beside}")
     return "\n".join([*lines, *(f"not measured: {note}" for note in notes)])
+
+
+def machine() -> str:
+    """Return what figures depend on: the processor by name, family and model, and the system."""
+    wanted = ("model name", "cpu family", "model")
+    found: dict[str, str] = {}
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="ascii").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() in wanted:
+                found.setdefault(name.strip(), value.strip())
+    return ", ".join([*(f"{name} {found[name]}" for name in wanted if name in found), platform.platform()])
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class _SimulationType(numba.types.StructRef):
 class Simulation(structref.StructRefProxy):
     """Hold all of the above for the compiled code, as one object: cars, atlas, rules.
 
-    Numba looks at every array that a kernel is called with, forty here, anew in each call: 7 us, as long as ten cars'
+    Numba looks at every array that a kernel is called with, forty here, anew in each call: 8 us, as long as ten cars'
     steps. Of this it takes a pointer. Python cannot look into it, and need not: the arrays are the same.
     """
 

@@ -1,0 +1,42 @@
+"""What `make bench` says of its figures."""
+
+from __future__ import annotations
+
+from tests.bench.measuring import REFERENCE, in_turns, machine, moved, table
+
+
+def row(per_reference: float, **more: object) -> dict[str, object]:
+    return {"per_s": 100.0, "per_reference": per_reference, **more}
+
+
+def test_what_moved_by_more_than_15_percent_of_the_reference_is_said():
+    """A slower machine slows the reference loop as well, so speeds alone say nothing."""
+    before = {"same": row(10.0), "a": row(10.0), "b": row(10.0), "gone": row(10.0)}
+    now = {"same": row(11.4), "a": row(8.4), "b": row(12.0), "c": row(1.0)}
+    assert moved(now, before) == ["SLOWER by 16 %: a", "faster by 20 %: b", "new: c"]
+
+
+def test_the_table_has_ratios_goals_and_what_was_not_measured():
+    """A row's ratio to its peer stands beside the goal for it."""
+    text = table({"ours": row(2.5, beside={"theirs": 3.25}, goal=3.0)}, ["another (not here)"])
+    assert text.splitlines()[1].split("  ")[-1] == "3.25 x theirs (goal 3 x)"
+    assert text.splitlines()[2] == "not measured: another (not here)"
+
+
+def test_candidates_are_measured_in_turns_beside_the_reference_loop():
+    """Each round lets everybody run, once all have warmed up."""
+    calls: list[str] = []
+
+    def work(name: str) -> int:
+        calls.append(name)
+        return 3
+
+    speeds = in_turns({"a": lambda: work("a"), "b": lambda: work("b")}, rounds=1, seconds=0.01)
+    assert set(speeds) == {REFERENCE, "a", "b"}
+    assert min(speeds.values()) > 0
+    assert calls[:2] == ["a", "b"], "the first calls warm up"
+
+
+def test_the_machine_is_named_by_its_processor():
+    assert "Linux" in machine()
+    assert "model" in machine()

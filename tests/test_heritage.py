@@ -1,0 +1,168 @@
+"""What a new run takes over from others, and several agents trained to the end as a user trains them."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from stable_baselines3 import SAC
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from training import heritage, layout
+from training.agents.multi_agent import MultiAgentSAC
+from training.config import Config, changed, load_config
+from training.envs.batch import RaceBatch
+from training.errors import ConfigurationError
+from training.report.loading import config_of, policy_of, runs_in
+from training.sim import Track
+from training.store.checkpoint import load
+from training.store.opening import open_store
+from training.store.storage import Storage
+
+pytestmark = pytest.mark.slow  # two agents are trained, in a process of their own
+
+AGENTS = 2
+QUICK = (
+    "env.tracks=[generated-1]",
+    "env.num_envs=8",
+    "env.max_episode_s=5.0",
+    "sac.net_arch=[16, 16]",
+    "sac.batch_size=16",
+    "sac.buffer_size=2000",
+    "sac.learning_starts=200",
+    "sac.gradient_steps=1",
+    "evaluation.frequency=0",
+    "evaluation.starts=1",
+    "evaluation.tracks=[]",
+    "training.save_frequency=1000",
+    "training.total_timesteps=2000",
+    "training.report=false",
+    "tensorboard.interval_s=0.1",
+)
+SEVERAL = (*QUICK, "training.training_type=sac_multiagent", f"training.num_agents={AGENTS}")
+
+
+def train(store: Path, *arguments: str, settings: tuple[str, ...] = QUICK) -> str:
+    """Train in a process of its own; return what it printed."""
+    given = [part for setting in settings for part in ("--set", setting)]
+    command = [sys.executable, "-m", "training", "train", "--store", str(store), *given, *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout + ended.stderr
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a store with one finished run of two agents."""
+    where = tmp_path_factory.mktemp("two")
+    train(where, settings=SEVERAL)
+    return where
+
+
+@pytest.fixture
+def storage(store: Path) -> Storage:
+    return open_store(str(store))
+
+
+@pytest.fixture
+def run(storage: Storage) -> str:
+    """Return the name of the run of two agents, the first in the store."""
+    return next(name for name in runs_in(storage) if config_of(storage, name).training.init_from is None)
+
+
+def of(*overrides: str) -> Config:
+    return load_config(None, [*SEVERAL, *overrides])
+
+
+def test_two_agents_leave_one_pointer_and_for_each_a_model_and_curves(
+    store: Path, storage: Storage, run: str
+) -> None:
+    """One checkpoint of both under one pointer; each has its own model for people, policy and curves."""
+    pointers = [entry.key for entry in storage.list(f"runs/{run}/") if "latest_checkpoint" in entry.key]
+    assert pointers == [f"runs/{run}/checkpoints/sac_multiagent_latest_checkpoint.json"]
+    assert load(storage, run, "sac_multiagent").step == 2000
+    curves = EventAccumulator(str(store / layout.metrics_prefix(run)))
+    curves.Reload()
+    for number in range(AGENTS):
+        key = layout.model_key(run, "sac_multiagent", policy_of(storage, run, number).kept_step, number)
+        model = SAC.load(store / key, device="cpu")
+        assert model.predict(np.zeros(model.observation_space.shape, np.float32))[0].shape == (2,)
+        losses = curves.Scalars(f"agent{number}/train/critic_loss")
+        assert all(np.isfinite(point.value) for point in losses)
+    both = [policy_of(storage, run, number).policy.stack.flat for number in range(AGENTS)]
+    assert not np.array_equal(*both), "each learns by itself"
+
+
+def test_the_way_to_another_number_of_agents_that_is_told_works(
+    store: Path, storage: Storage, run: str
+) -> None:
+    """On a resume the number cannot change; the command of that error begins a run of so many, with these networks."""
+    with pytest.raises(
+        ConfigurationError, match=r"num_agents=3: training\.num_agents cannot change"
+    ) as refused:
+        changed(config_of(storage, run), ["training.num_agents=3"], run)
+    told = str(refused.value.next_step).splitlines()[0]
+    arguments = shlex.split(told[told.index("--init-from") :])
+    assert f"3 agents begin with the networks of {AGENTS} of run {run}, step 2,000" in train(
+        store, *arguments
+    )
+    (begun,) = (name for name in runs_in(storage) if name != run)
+    assert config_of(storage, begun).num_agents == 3
+
+
+def test_agents_begin_with_the_networks_of_the_agents_of_the_other_run(storage: Storage, run: str) -> None:
+    """Agent n gets those of agent n, counted round."""
+    config = of("training.num_agents=3", f"training.init_from={run}")
+    tracks = [Track.load(name) for name in config.env.tracks]
+    learner = MultiAgentSAC(RaceBatch(config.env, tracks, config.num_cars), config, device="cpu")
+    before = [agent.actor.mu.weight.detach().numpy().copy() for agent in learner.agents]
+    heritage.take_over(learner, config, storage, lambda _: None)
+    after = [agent.actor.mu.weight.detach().numpy() for agent in learner.agents]
+    assert np.array_equal(after[0], after[2])
+    assert not np.array_equal(after[0], after[1])
+    assert not any(np.array_equal(*pair) for pair in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("override", "message", "way"),
+    [
+        ("training.init_from=nobody", "training.init_from = nobody: ", None),
+        ("sac.net_arch=[16, 8]", r"layers of \d+-16-16-4 units, .* would have \d+-16-8-4", "sac.net_arch"),
+        ("env.proprioception=false", "layers of", "env.proprioception"),
+    ],
+)
+def test_networks_that_do_not_fit_are_refused(
+    storage: Storage, run: str, override: str, message: str, way: str | None
+) -> None:
+    """A run that is not there, another shape: the error names it, and what to set."""
+    with pytest.raises(ConfigurationError, match=message) as refused:
+        heritage.check(of(f"training.init_from={run}", override), storage)
+    assert way is None or way in str(refused.value.next_step)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nobody", "multi_agent.league.checkpoints: nobody: "),
+        ("{run}:7", "has no agent 7"),
+        ("{run}:first", "'first' is no agent's number"),
+    ],
+)
+def test_a_pool_with_a_missing_checkpoint_is_refused(
+    storage: Storage, run: str, name: str, message: str
+) -> None:
+    """A league is told before it begins which of its opponents is not there."""
+    league = ("multi_agent.mode=league", f"multi_agent.league.checkpoints=[{name.format(run=run)!r}]")
+    with pytest.raises(ConfigurationError, match=message):
+        heritage.check(of(*league), storage)
+
+
+def test_a_pool_whose_policies_have_another_shape_is_refused(storage: Storage, run: str) -> None:
+    """The layers of both are named."""
+    league = ("multi_agent.mode=league", f"multi_agent.league.checkpoints=[{run}]", "sac.net_arch=[8, 8]")
+    with pytest.raises(ConfigurationError, match=rf"{run}: its policies have layers of \d+-16-16-4 units"):
+        heritage.check(of(*league), storage)
