@@ -55,12 +55,18 @@ def test_a_missing_base_image_stops_the_bake(machine: bakery.Builder, address: s
 def test_a_builder_that_never_answers_stops_the_bake(
     machine: bakery.Builder, address: str, directory: Path
 ) -> None:
-    """192.0.2.0/24 is nobody's."""
+    """192.0.2.0/24 is nobody's. Here the key is Packer's own, as on AWS: it is made, and removed."""
     nobody = machine._replace(address="192.0.2.7")
-    built = bakery.packer_build(nobody, address, directory, "-var=ssh_timeout=15s")
+    before = len(bakery.requests(address))
+    own_key = "-var=rehearsal_ssh_private_key_file="
+    built = bakery.packer_build(nobody, address, directory, "-var=ssh_timeout=15s", own_key)
     assert built.status != 0
     assert "Timeout waiting for SSH" in built.output
     assert bakery.leftovers(address) == {}
+    asked = {request["Action"] for request in bakery.requests(address)[before:]}
+    for thing in ("KeyPair", "SecurityGroup", "LaunchTemplate"):
+        assert {f"Create{thing}", f"Delete{thing}"} <= asked
+    assert "TerminateInstances" in asked
 
 
 def test_a_driver_that_cannot_be_installed_stops_the_bake(

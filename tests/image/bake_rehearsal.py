@@ -55,7 +55,9 @@ def bake(tmp_path_factory: pytest.TempPathFactory) -> Bake:
         print(f"bake: {time.monotonic() - begun:.0f} s", file=sys.stderr)
         assert built.status == 0, built.output[-4000:]
         requests, leftovers = bakery.requests(address), bakery.leftovers(address)
+        left = rootfs.podman("exec", machine.name, "ls", "/tmp").stdout
         keep_root(machine.name)
+    assert "script_" not in left, "Packer's copy of the last check removes itself"
     manifest = next(built.directory.glob("*.manifest.json"))
     facts = manifest.with_name(manifest.name.replace(".manifest", ""))
     return Bake(built, requests, leftovers, json.loads(facts.read_text()), json.loads(manifest.read_text()))
@@ -188,6 +190,16 @@ def test_a_second_bake_changes_nothing(machine: testinfra.host.Host, tmp_path: P
     assert "failed=0" in again
 
 
+def test_check_mode_has_nothing_to_change_and_nothing_to_show(
+    machine: testinfra.host.Host, tmp_path: Path
+) -> None:
+    """What someone who debugs an instance sees first: `--check --diff` of the whole site."""
+    assert machine.file("/etc/f1tenth-image.json").exists
+    again = play("site.yml", tmp_path, "--check", "--diff")
+    assert "changed=0" in again
+    assert "failed=0" in again
+
+
 def test_the_verify_play_passes_on_the_booted_image(machine: testinfra.host.Host, tmp_path: Path) -> None:
     assert machine.file("/etc/f1tenth-image.json").exists
     assert "failed=0" in play("verify.yml", tmp_path)
@@ -213,8 +225,16 @@ def test_a_boot_reaches_the_active_unit_in_time(machine: testinfra.host.Host) ->
         "systemctl disable --quiet user-data.service && rm /etc/systemd/system/user-data.service"
     )
     machine.check_output("systemctl stop f1tenth-training.service")
+    prefetch = machine.check_output(
+        "systemctl show --property=ExecMainStatus --property=ActiveState f1tenth-prefetch.service"
+    )
     print(f"boot to active: {(int(active) - int(boot)) / 1e6:.1f} s", file=sys.stderr)
     assert (int(active) - int(boot)) / 1e6 < BOOT_LIMIT_S
+    assert "ExecMainStatus=0" in prefetch, "torch is read ahead without a fault"
+    started = machine.check_output(
+        "systemctl show --value --property=ExecMainStartTimestampMonotonic f1tenth-prefetch.service"
+    )
+    assert int(started) > 0, "it ran in this boot"
 
 
 # As cloud-init's last stage would: write run.env, start the training, at the end of the boot.
@@ -245,13 +265,13 @@ while True:
 """
 
 
-def play(playbook: str, directory: Path) -> str:
+def play(playbook: str, directory: Path, *options: str) -> str:
     """Run a playbook of the product against the booted image and return its recap."""
     inventory = directory / "inventory"
     inventory.write_text("f1tenth-baked ansible_connection=containers.podman.podman\n", encoding="utf-8")
     command = [
         Path(sys.executable).with_name("ansible-playbook"), "--inventory", inventory,
-        "--extra-vars", json.dumps(SITE), rootfs.REPOSITORY / "ansible" / playbook,
+        "--extra-vars", json.dumps(SITE), *options, rootfs.REPOSITORY / "ansible" / playbook,
     ]  # fmt: skip
     environment = {
         **os.environ,

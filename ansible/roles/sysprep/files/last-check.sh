@@ -28,7 +28,7 @@ for home in /root /home/*; do
         "$home/.ansible" "$home/.cache" "$home/.aws"
 done
 absent /var/lib/dbus/machine-id /var/lib/systemd/random-seed /var/lib/cloud/instance
-empty /var/lib/apt/lists /var/lib/cloud /var/tmp
+empty /var/lib/apt/lists /var/lib/cloud /var/log/journal /var/tmp
 
 # Packer's own copy of this script, and sockets of running services, may be in /tmp.
 for path in $(find /tmp -mindepth 1 -type f -not -name 'script_*.sh' -not -path "$0" 2>/dev/null); do
