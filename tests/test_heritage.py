@@ -12,6 +12,7 @@ import pytest
 from stable_baselines3 import SAC
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tests import test_runner
 from training import heritage, layout
 from training.agents.multi_agent import MultiAgentSAC
 from training.config import Config, changed, load_config
@@ -26,23 +27,7 @@ from training.store.storage import Storage
 pytestmark = pytest.mark.slow  # two agents are trained, in a process of their own
 
 AGENTS = 2
-QUICK = (
-    "env.tracks=[generated-1]",
-    "env.num_envs=8",
-    "env.max_episode_s=5.0",
-    "sac.net_arch=[16, 16]",
-    "sac.batch_size=16",
-    "sac.buffer_size=2000",
-    "sac.learning_starts=200",
-    "sac.gradient_steps=1",
-    "evaluation.frequency=0",
-    "evaluation.starts=1",
-    "evaluation.tracks=[]",
-    "training.save_frequency=1000",
-    "training.total_timesteps=2000",
-    "training.report=false",
-    "tensorboard.interval_s=0.1",
-)
+QUICK = (*test_runner.QUICK, "training.total_timesteps=2000", "tensorboard.interval_s=0.1")
 SEVERAL = (*QUICK, "training.training_type=sac_multiagent", f"training.num_agents={AGENTS}")
 
 
