@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import subprocess
 import sys
 
@@ -121,6 +123,22 @@ def test_a_saved_state_goes_on_exactly(tracks, profile):
             two.reset(poses)
     for name, array in one.state_dict().items():
         np.testing.assert_array_equal(two.state_dict()[name], array, err_msg=name)
+
+
+def test_a_copy_drives_on_by_itself(tracks):
+    """Copied or pickled, a world has arrays of its own, and goes on as the first would have."""
+    actions = np.full((2, 1, 2), [0.1, 3.0])
+    world = World(tracks[0], 2, beams=20)
+    world.reset([[tracks[0].pose_at(0.0)]] * 2)
+    copies = [copy.deepcopy(world), pickle.loads(pickle.dumps(world))]  # noqa: S301 - made here
+    before = world.states.copy()
+    for other in copies:
+        other.step(actions, repeat=3)
+        assert not np.array_equal(other.states, before)
+        np.testing.assert_array_equal(world.states, before)
+    world.step(actions, repeat=3)
+    for other in copies:
+        np.testing.assert_array_equal(other.states, world.states)
 
 
 def test_a_repeated_step_is_so_many_steps(tracks):

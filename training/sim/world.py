@@ -223,8 +223,7 @@ class World:
             ValueError: wrong shape, a number that is not finite, or repeat below 1.
 
         """
-        if repeat < 1 or repeat != int(repeat):
-            _check_numbers({"repeat": repeat})
+        _check_numbers({"repeat": repeat})
         commands = self._shaped(actions, 2, "actions")
         if self.num_envs >= PARALLEL_FROM:
             wrong = kernels.step_parallel(self._simulation, commands, int(repeat), numba.get_num_threads())
@@ -232,6 +231,14 @@ class World:
             wrong = kernels.step_serial(self._simulation, commands, int(repeat))
         if wrong >= 0:
             raise _not_finite("actions", commands, wrong)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what holds the arrays for the kernels: it cannot be copied, and would hold another world's."""
+        return {name: value for name, value in self.__dict__.items() if name != "_simulation"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._simulation = hold(self._cars, self._atlas, self._rules)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Return copies of all that a later step depends on; `load_state_dict` goes on exactly from there."""
