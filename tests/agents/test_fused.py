@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
 import numba
 import numpy as np
 import pytest
@@ -115,6 +121,32 @@ def test_a_product_with_a_transposed_factor_is_numpys(rows, units, columns, seed
     transposed(n.array, place, step, panels, rows, columns, out, out_step, blocks_of(units))
     expected = gradient.T @ inputs
     np.testing.assert_allclose(n.get(out, out_step, units, columns), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="x86-64 has vectors of two widths")
+def test_tiles_of_avx2_are_numpys_too(tmp_path):
+    """The image's kernels are made for every processor with AVX2; this one may have wider vectors, and other tiles."""
+    shape = (
+        "from training.agents.fused.tile import LANES, ROWS; assert (ROWS, LANES) == (6, 8), (ROWS, LANES)"
+    )
+    products_of_numpy = ["-m", "pytest", "-q", "-n", "0", "-k", "numpys and not avx2", __file__]
+    environment = {
+        **os.environ,
+        "NUMBA_CPU_NAME": "x86-64-v3",
+        "NUMBA_CPU_FEATURES": "+avx2,+fma",
+        "NUMBA_CACHE_DIR": str(tmp_path),
+    }
+    for arguments, told in ((["-c", shape], ""), (products_of_numpy, "2 passed")):
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            env=environment,
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert told in done.stdout
 
 
 def learner(agents=1, observation=11, hidden=(24, 16), actions=2, scale=0.3, **changes) -> SacUpdate:

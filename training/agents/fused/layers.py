@@ -76,7 +76,7 @@ def back(
 def weights_gradient(
     own: Own, gradient: int, units: int, inputs: tuple[int, int], width: int, first: int, end: int
 ) -> None:
-    """Write the gradient of a layer's weights and biases, units first to end; first is a multiple of 6.
+    """Write the gradient of a layer's weights and biases, units first to end; first is a multiple of ROWS.
 
     gradient: at the layer's outputs. inputs: place of the matrix that the layer took, and its step; width: its columns.
     """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from training.agents.fused.products import LINE, blocks_of, leading
+from training.agents.fused.products import LINE, WIDE, blocks_of, leading
 from training.agents.fused.tile import ROWS
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def lay_out(rows: int, actor: Sequence[int], critic: Sequence[int]) -> Layout:
         return place
 
     def matrix(columns: int) -> int:
-        # One row of tiles more than needed: a transposed tile reads up to 5 numbers beyond a row.
+        # One row of tiles more than needed: a transposed tile reads up to ROWS - 1 numbers beyond a row.
         return take((blocks_of.py_func(rows) + 1) * ROWS * leading.py_func(columns))
 
     def both(make: Callable[[int], int], *sizes: int) -> NDArray[np.int64]:
@@ -149,7 +149,7 @@ def lay_out(rows: int, actor: Sequence[int], critic: Sequence[int]) -> Layout:
         gradients=np.array([matrix(width) for width in actor[1:]], dtype=np.int64),
         sums=both(take, LINE)[:, 0],
         alpha=take(1),
-        panels=both(take, max(rows, widest) * (widest + LINE))[:, 0],
+        panels=both(take, max(rows, widest) * (widest + WIDE))[:, 0],
         bias=both(take, leading.py_func(widest))[:, 0],
         weights_gradient=both(take, (widest + ROWS) * leading.py_func(widest))[:, 0],
         work=both(matrix, widest, widest, widest),

@@ -1,7 +1,7 @@
 """Matrix products of the fast update: the right factor is packed into panels, then tiles go over the rows.
 
 All matrices but the weights lie in one float32 array, row by row, `leading(columns)` numbers apart, and have room for
-a multiple of 6 rows: tiles compute whole, what lies beyond a matrix's columns or rows is never used.
+a multiple of ROWS rows: tiles compute whole, what lies beyond a matrix's columns or rows is never used.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numba
 
-from training.agents.fused.tile import LANES, ROWS, Ending, make_tile, out_of_line, transpose
+from training.agents.fused.tile import LANES, ROWS, SQUARE, Ending, make_tile, move, out_of_line, transpose
 from training.sim import compiled
 
 if TYPE_CHECKING:
@@ -52,9 +52,7 @@ def pack_rows(
         start = p + first * depth
         if here == WIDE:
             for k in range(depth):
-                row, panel = source[s + k * step + first :], numbers[start + k * WIDE :]
-                for j in range(WIDE):
-                    panel[j] = row[j]
+                move(source, s + k * step + first, numbers, start + k * WIDE)
         else:
             for k in range(depth):
                 for j in range(width):
@@ -73,16 +71,16 @@ def pack_transposed(
     for first in range(0, columns, WIDE):
         width = WIDE if columns - first > LANES else LANES
         start = p + first * depth
-        for half in range(0, width, LANES):
+        for part in range(0, width, SQUARE):
             k = 0
-            if first + half + LANES <= columns:
-                while k + LANES <= depth:
+            if first + part + SQUARE <= columns:
+                while k + SQUARE <= depth:
                     transpose(
-                        source, s + (first + half) * step + k, step, numbers, start + k * width + half, width
+                        source, s + (first + part) * step + k, step, numbers, start + k * width + part, width
                     )
-                    k += LANES
+                    k += SQUARE
             for rest in range(k, depth):
-                for j in range(half, half + LANES):
+                for j in range(part, part + SQUARE):
                     number = numba.float32(0.0)
                     if first + j < columns:
                         number = source[s + (first + j) * step + rest]

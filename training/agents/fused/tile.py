@@ -1,9 +1,9 @@
-"""One tile of a matrix product, held in registers: 6 rows by 16 (or 8) columns, in LLVM's own instructions.
+"""One tile of a matrix product, held in registers: ROWS by two vectors (or one) of LANES, in LLVM's own instructions.
 
-Numba turns Python's loops into machine code, but does not keep 96 sums in vector registers. These few instructions
-say how; LLVM writes them for whatever processor it compiles for (two AVX2 registers a row, four of NEON). A tile takes
-its left factor number by number from where it lies, its right factor from a panel that `products.py` packed.
-Numbers lie in one float32 array; places are element numbers in it.
+Numba turns Python's loops into machine code, but does not keep a hundred sums and more in vector registers. These few
+instructions say how; LLVM writes them for whatever processor it compiles for (two AVX2 or AVX-512 registers a row, four
+of NEON). A tile takes its left factor number by number from where it lies, its right factor from a panel that
+`products.py` packed. Numbers lie in one float32 array; places are element numbers in it.
 """
 
 from __future__ import annotations
@@ -11,31 +11,35 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from llvmlite import ir
-from numba import types
+from numba import config, types
 from numba.core import cgutils
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ROWS = 6
-LANES = 8
+# What numba compiles for: the image's kernels, say, are made for every processor with AVX2.
+_FEATURES = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+# AVX2 has 16 registers of 8 numbers: 12 sums, 2 of the right factor and one of the left fill them. AVX-512 has 32 of
+# 16; 16 sums are enough to keep both its multipliers busy, and 8 rows divide the usual widths and batches.
+ROWS, LANES = (8, 16) if "+avx512f" in _FEATURES.split(",") else (6, 8)
+SQUARE = 8  # what is transposed at once
 
 _INT = ir.IntType(64)
 _FLOAT = ir.FloatType()
 _VECTOR = ir.VectorType(_FLOAT, LANES)
 _LANE = ir.IntType(32)
-_MASK = ir.VectorType(_LANE, LANES)
 
 Ending = Literal["as it is", "plus bias", "plus bias, at least 0", "where positive"]
 
 
 def make_tile(vectors: int, ending: Ending, *, transposed: bool) -> Callable[..., None]:
-    """Return a function for compiled code: C = A x B, 6 rows by 8 x `vectors` columns.
+    """Return a function for compiled code: C = A x B, ROWS rows by LANES x `vectors` columns.
 
     It is called with (numbers, a, a_step, panel, depth, c, c_step, e). a: place of A; a_step: from row to row, or,
     where A is taken transposed, from number to number of a row (rows are then neighbours). panel: place of B, `depth`
-    rows of 8 x vectors numbers. c, c_step: place of C and of its rows. e: what the ending reads: the bias of the
+    rows of LANES x vectors numbers. c, c_step: place of C and of its rows. e: what the ending reads: the bias of the
     columns, or a matrix that lies as C does, and where this is not positive C becomes 0. depth must be at least 1.
     """
 
@@ -58,7 +62,10 @@ def make_tile(vectors: int, ending: Ending, *, transposed: bool) -> Callable[...
 
 @intrinsic
 def transpose(typing, source, s, s_step, target, t, t_step):  # noqa: ANN001, ANN201 - numba's form
-    """Copy 8 x 8 numbers, row r to column r: from place s of `source`, rows s_step apart, to place t of `target`."""
+    """Copy SQUARE x SQUARE numbers, row r to column r: from place s of `source` to place t of `target`.
+
+    s_step, t_step: how far apart their rows lie.
+    """
     del typing
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:  # noqa: ANN401 - numba's
@@ -66,12 +73,32 @@ def transpose(typing, source, s, s_step, target, t, t_step):  # noqa: ANN001, AN
             context.make_array(signature.args[n])(context, builder, args[n]).data for n in (0, 3)
         )
         _, place_s, step_s, _, place_t, step_t = args
-        rows = [_load(builder, builder.gep(sources, [_row(builder, place_s, step_s, r)])) for r in range(8)]
+        rows = [
+            _load(builder, builder.gep(sources, [_row(builder, place_s, step_s, r)]), SQUARE)
+            for r in range(SQUARE)
+        ]
         for r, vector in enumerate(_transposed(builder, rows)):
             _store(builder, vector, builder.gep(targets, [_row(builder, place_t, step_t, r)]))
         return context.get_dummy_value()
 
     return types.void(source, s, s_step, target, t, t_step), generate
+
+
+@intrinsic
+def move(typing, source, s, target, t):  # noqa: ANN001, ANN201 - numba's form
+    """Copy a row of a panel, 2 x LANES numbers, from place s of `source` to place t of `target`."""
+    del typing
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:  # noqa: ANN401 - numba's
+        sources, targets = (
+            context.make_array(signature.args[n])(context, builder, args[n]).data for n in (0, 2)
+        )
+        vectors = [_load(builder, builder.gep(sources, [_further(builder, args[1], v)])) for v in range(2)]
+        for v, vector in enumerate(vectors):
+            _store(builder, vector, builder.gep(targets, [_further(builder, args[3], v)]))
+        return context.get_dummy_value()
+
+    return types.void(source, s, target, t), generate
 
 
 @intrinsic
@@ -200,18 +227,22 @@ def _row(builder: ir.IRBuilder, place: ir.Value, step: ir.Value, row: int) -> ir
     return builder.add(place, builder.mul(step, _INT(row)))
 
 
+def _further(builder: ir.IRBuilder, place: ir.Value, vectors: int) -> ir.Value:
+    return builder.add(place, _INT(LANES * vectors))
+
+
 def _zeros() -> ir.Constant:
     return ir.Constant(_VECTOR, [0.0] * LANES)
 
 
-def _load(builder: ir.IRBuilder, pointer: ir.Value) -> ir.Value:
-    loaded = builder.load(builder.bitcast(pointer, _VECTOR.as_pointer()))
+def _load(builder: ir.IRBuilder, pointer: ir.Value, lanes: int = LANES) -> ir.Value:
+    loaded = builder.load(builder.bitcast(pointer, ir.VectorType(_FLOAT, lanes).as_pointer()))
     loaded.align = 4
     return loaded
 
 
 def _store(builder: ir.IRBuilder, vector: ir.Value, pointer: ir.Value) -> None:
-    builder.store(vector, builder.bitcast(pointer, _VECTOR.as_pointer())).align = 4
+    builder.store(vector, builder.bitcast(pointer, vector.type.as_pointer())).align = 4
 
 
 def _splat(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
@@ -220,7 +251,7 @@ def _splat(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
 
 
 def _shuffle(builder: ir.IRBuilder, first: ir.Value, second: ir.Value, lanes: list[int]) -> ir.Value:
-    return builder.shuffle_vector(first, second, ir.Constant(_MASK, lanes))
+    return builder.shuffle_vector(first, second, ir.Constant(ir.VectorType(_LANE, len(lanes)), lanes))
 
 
 def _fma(builder: ir.IRBuilder, left: ir.Value, right: ir.Value, added: ir.Value) -> ir.Value:
