@@ -53,6 +53,9 @@ def choose_device(wanted: str, *, nvidia_device: str = NVIDIA_DEVICE) -> torch.d
     if wanted == "cpu" or (wanted == "auto" and not working and not Path(nvidia_device).exists()):
         return CPU
     if working:
+        # Room for cuBLAS that each stream has for itself: without, two streams may add up in another order from one
+        # time to the next (NVIDIA, cuBLAS, "Results Reproducibility"). Read when the library is first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
         return torch.device("cuda")

@@ -8,6 +8,7 @@ load, learn forgets; tests/agents/test_resume.py leaves each item out in turn an
 
 from __future__ import annotations
 
+import hashlib
 import random
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -74,7 +75,7 @@ def restore_agent(learner: MultiAgentSAC, number: int, captured: Captured) -> No
     with _explained(f"agent {number}"):
         restore_networks(learner, number, arrays)
         _restore_optimizers(learner.team, number, arrays)
-        agent.noise.set_state(torch.from_numpy(arrays["random.noise"].copy()))
+        _restore_noise(agent.noise, arrays["random.noise"])
         agent.rng.bit_generator.state = meta["generator"]
         agent._n_updates = int(meta["n_updates"])
         agent.losses = dict(meta["losses"])
@@ -93,7 +94,7 @@ def capture_world(learner: MultiAgentSAC) -> Captured:
     arrays |= {f"episode.{name}": array for name, array in env["sums"].items()}
     arrays |= {"episode_length": env["length"], "last_observations": _seen(learner)}
     arrays["random.torch"] = torch.get_rng_state().numpy().copy()
-    if torch.cuda.is_available():
+    if learner.team.device.type == "cuda":
         arrays["random.cuda"] = torch.cuda.get_rng_state().numpy().copy()
     meta: dict[str, Any] = {
         "num_timesteps": learner.num_timesteps,
@@ -115,7 +116,7 @@ def restore_world(learner: MultiAgentSAC, captured: Captured) -> None:
     arrays, meta = captured
     with _explained("environments"):
         _restore_environments(learner, arrays, meta["generators"]["starts"])
-        _restore_libraries(arrays, meta["generators"])
+        _restore_libraries(arrays, meta["generators"], learner.team.device)
         learner.num_timesteps = int(meta["num_timesteps"])
         seen = _seen(learner)
         copy_into(seen, arrays, "last_observations", what="checkpoint")
@@ -186,9 +187,22 @@ def _read(arrays: Mapping[str, NDArray[Any]], name: str, like: torch.Tensor) -> 
     return torch.from_numpy(host).to(like.device)
 
 
-def _restore_libraries(arrays: Mapping[str, NDArray[Any]], states: Mapping[str, Any]) -> None:
+def _restore_noise(generator: torch.Generator, saved: NDArray[np.uint8]) -> None:
+    """Put an agent's generator back; one of another kind of device begins a stream that the saved one names.
+
+    A run may go on where there is no GPU, or where there is one now: to other bits, and not from the start again.
+    """
+    if saved.size == generator.get_state().numel():
+        generator.set_state(torch.from_numpy(saved.copy()))
+    else:
+        generator.manual_seed(int.from_bytes(hashlib.sha256(saved.tobytes()).digest()[:8], "little"))
+
+
+def _restore_libraries(
+    arrays: Mapping[str, NDArray[Any]], states: Mapping[str, Any], device: torch.device
+) -> None:
     torch.set_rng_state(torch.from_numpy(arrays["random.torch"].copy()))
-    if torch.cuda.is_available() and "random.cuda" in arrays:
+    if device.type == "cuda" and "random.cuda" in arrays:
         torch.cuda.set_rng_state(torch.from_numpy(arrays["random.cuda"].copy()))
     version, internal, gauss = states["python"]
     random.setstate((version, tuple(internal), gauss))

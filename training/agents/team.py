@@ -81,8 +81,11 @@ class Team:
 
     def _batches(self, parts: Sequence[NDArray[np.float32]], rounds: int, rows: int) -> torch.Tensor:
         """Return one part of every agent's transitions as (rounds, A, rows, ·) on the device."""
-        tensors = [torch.from_numpy(part).to(self.device, non_blocking=True) for part in parts]
-        return torch.stack([t.view(rounds, rows, *t.shape[1:]) for t in tensors], dim=1)
+        own = [torch.from_numpy(part).view(rounds, rows, *part.shape[1:]) for part in parts]
+        # Locked in memory where a device fetches it by itself, in one go for all agents.
+        shape, locked = (rounds, len(own), *own[0].shape[1:]), self.device.type == "cuda"
+        host = torch.stack(own, dim=1, out=torch.empty(shape, pin_memory=locked))
+        return host.to(self.device, non_blocking=True)
 
     def _record(self, losses: Losses) -> None:
         """Keep the last update's losses; one transfer from the device a round."""

@@ -4,8 +4,8 @@ Same formulas and order as stable_baselines3.sac.SAC.train (v2.9.2): entropy coe
 What is saved: no autograd graph, no gradients nobody uses (the critics' weights in the actor's step), one actor pass
 for both observations of a transition, one product for both critics, one fused Adam over one flat tensor.
 On the processor, in float32, compiled code does the same once more as fast (`training.agents.fused`); what stands here
-is for a GPU, for mixed precision, and to compare with.
-tests/agents/test_update.py holds both equal to the original on the same batch.
+is for mixed precision, to compare with, and for a GPU, which replays it as a CUDA graph (`training.agents.graph`).
+tests/agents/test_update.py holds it and the compiled code equal to the original on the same batch.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 
 from training.agents.fused.phases import LOG_STD_MAX, LOG_STD_MIN, TANH_EPSILON
 from training.agents.fused.step import FusedStep, fits
+from training.agents.graph import GraphStep
 from training.agents.stack import Stack
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
@@ -82,9 +83,11 @@ class SacUpdate:
         self._critic_gradient = Stack(critic.nets, critic.sizes, device)
         self.actor_optimizer = _adam(actor.flat, self._actor_gradient.flat, learning_rate)
         self.critic_optimizer = _adam(critic.flat, self._critic_gradient.flat, learning_rate)
+        self._learning_rate = learning_rate
         self._alpha_gradient = torch.zeros_like(log_alpha)
         self.alpha_optimizer = _adam(log_alpha, self._alpha_gradient, learning_rate)
         self._fused = FusedStep(self) if fits(actor, critic) else None
+        self._graph = GraphStep(self) if device.type == "cuda" else None
 
     @property
     def optimizers(self) -> dict[str, torch.optim.Adam]:
@@ -97,15 +100,36 @@ class SacUpdate:
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """Use this step size from now on."""
+        if learning_rate == self._learning_rate:
+            return
+        self._learning_rate = learning_rate
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate
+                if isinstance(group["lr"], torch.Tensor):
+                    group["lr"].fill_(learning_rate)  # a graph reads it there
+                else:
+                    group["lr"] = learning_rate
+
+    def pull(self, batch: Batch) -> float | None:
+        """Return what the actor's distance to the guide is to be multiplied by; None: plain SAC."""
+        return None if self.guide_weight == 0.0 else 2.0 * self.guide_weight / batch.rewards.shape[1]
 
     @torch.no_grad()
     def step(self, batch: Batch, noise: torch.Tensor, next_noise: torch.Tensor) -> Losses:
         """Update everything once; noise: standard normal (A, B, actions) for each of the two observations."""
         if self._fused is not None:
             return Losses(*torch.from_numpy(self._fused(batch, noise, next_noise)).unbind(1))
+        if self._graph is not None:
+            return Losses(*self._graph(batch, noise, next_noise).unbind())
+        return Losses(*self.with_torch(batch, noise, next_noise, self.pull(batch)).unbind())
+
+    def with_torch(
+        self, batch: Batch, noise: torch.Tensor, next_noise: torch.Tensor, pull: float | torch.Tensor | None
+    ) -> torch.Tensor:
+        """Update everything once, operator by operator; return the losses (4, A).
+
+        Nothing here waits for the device or allocates what outlives the update: a CUDA graph can hold it.
+        """
         rows = batch.rewards.shape[1]
         both = torch.cat([batch.observations, batch.next_observations], dim=1)
         values = self.actor.forward(both)
@@ -116,9 +140,9 @@ class SacUpdate:
         target = self._target(batch, sample.action[:, rows:], next_log_prob, alpha)
         critic_loss = self._update_critics(batch, target)
         here = Squashed(*(part[:, :rows] for part in sample))
-        actor_loss = self._update_actor(batch, [v[:, :rows] for v in values], here, alpha)
+        actor_loss = self._update_actor(batch, [v[:, :rows] for v in values], here, alpha, pull)
         self.target.flat.lerp_(self.critic.flat, self.tau)
-        return Losses(actor_loss, critic_loss, entropy_loss, alpha)
+        return torch.stack([actor_loss, critic_loss, entropy_loss, alpha])
 
     def _update_alpha(self, log_prob: torch.Tensor) -> torch.Tensor:
         if self.target_entropy is None:
@@ -147,7 +171,12 @@ class SacUpdate:
         return 0.5 * (error * error).mean(dim=2).sum(dim=1)
 
     def _update_actor(
-        self, batch: Batch, values: list[torch.Tensor], sample: Squashed, alpha: torch.Tensor
+        self,
+        batch: Batch,
+        values: list[torch.Tensor],
+        sample: Squashed,
+        alpha: torch.Tensor,
+        pull: float | torch.Tensor | None,
     ) -> torch.Tensor:
         rows, actions = sample.action.shape[1:]
         inputs = _for_critics(batch.observations, sample.action)
@@ -162,16 +191,10 @@ class SacUpdate:
         squash = 2.0 * sample.action * sample.slope / (sample.slope + TANH_EPSILON)
         at_u = weight * squash + at_action * sample.slope
         at_log_std = (at_u * sample.std_noise - weight) * sample.free
-        at_mean = at_u if self.guide_weight == 0.0 else at_u + self._to_guide(batch, values[-1])
+        at_mean = at_u if pull is None else at_u + _to_guide(batch.guides, values[-1], pull)
         self.actor.backward(values, torch.cat([at_mean, at_log_std], dim=2), self._actor_gradient)
         self.actor_optimizer.step()
         return (alpha[:, None] * sample.log_prob - smallest[:, 0]).mean(dim=1)
-
-    def _to_guide(self, batch: Batch, outputs: torch.Tensor) -> torch.Tensor:
-        """Return the gradient (A, B, actions) of weight x mean |tanh(mean) - guide|^2 at the means."""
-        driven = torch.tanh(outputs[..., : batch.guides.shape[2]])
-        scale = 2.0 * self.guide_weight / batch.guides.shape[1]
-        return scale * (driven - batch.guides) * (1.0 - driven * driven)
 
     def _split(self, outputs: torch.Tensor) -> torch.Tensor:
         """Return the critics' outputs (2A, B, 1) as (A, 2, B)."""
@@ -206,6 +229,12 @@ def _squash(outputs: torch.Tensor, noise: torch.Tensor) -> Squashed:
     slope = 1.0 - action * action
     log_prob = -(0.5 * noise * noise + log_std + _HALF_LOG_2PI + torch.log(slope + TANH_EPSILON)).sum(dim=2)
     return Squashed(action, log_prob, std_noise, slope, (raw == log_std).to(raw.dtype))
+
+
+def _to_guide(guides: torch.Tensor, outputs: torch.Tensor, pull: float | torch.Tensor) -> torch.Tensor:
+    """Return the gradient (A, B, actions) of pull / 2 x |tanh(mean) - guide|^2 at the means."""
+    driven = torch.tanh(outputs[..., : guides.shape[2]])
+    return pull * (driven - guides) * (1.0 - driven * driven)
 
 
 def _for_critics(observations: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,111 @@
+"""Replay the update on a GPU: recorded once as a CUDA graph, launched by one call instead of some hundred."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+
+from training.agents.fused.step import adam_state
+
+if TYPE_CHECKING:
+    from training.agents.update import Batch, SacUpdate
+
+Body = Callable[[], torch.Tensor]
+# Takes what is to be done again and again, does not do it, and returns how to: on the same memory, with the numbers
+# that Python has now.
+Recorder = Callable[[Body], Body]
+
+
+class GraphStep:
+    """Update all agents of a SacUpdate: the first time operator by operator, then by replaying a recording of that.
+
+    A recording knows memory, not Python: transitions and noise are copied to where it reads them, learning rate and
+    guide's pull are numbers on the device, and everything that learns is changed in place only (state.py does). It
+    holds for one shape of batch, with a guide or without; another one is recorded anew. Where recording fails, every
+    update is made operator by operator, to the same bits.
+    """
+
+    def __init__(self, update: SacUpdate, record: Recorder | None = None) -> None:
+        self._update, self._record = update, record or record_graph
+        self._device = update.actor.flat.device
+        self._inputs: list[torch.Tensor] = []
+        self._pull, self._pulled = torch.zeros((), device=self._device), 0.0
+        self._again: Body | None = None
+        for optimizer in update.optimizers.values():
+            adam_state(optimizer)  # made now: what is made while recording belongs to the recording
+            for group in optimizer.param_groups:
+                group["lr"] = torch.as_tensor(group["lr"], device=self._device)
+
+    def __call__(self, batch: Batch, noise: torch.Tensor, next_noise: torch.Tensor) -> torch.Tensor:
+        """Return the losses (4, A): actor, critic, entropy, coefficient."""
+        pull = self._update.pull(batch)
+        given = [*batch[:5], noise, next_noise, *([] if pull is None else [batch.guides])]
+        known = [part.shape for part in given] == [part.shape for part in self._inputs]
+        if not known:
+            self._again = None
+            self._inputs = [torch.empty(part.shape, device=self._device) for part in given]
+        torch._foreach_copy_(self._inputs, given)  # one launch for all
+        if pull is not None and pull != self._pulled:
+            self._pull.fill_(pull)
+            self._pulled = pull
+        if self._again is not None:
+            return self._again().clone()  # the next replay writes over its results
+        *transitions, noise, next_noise = self._inputs[:7]
+        guides, pull = (None, None) if pull is None else (self._inputs[7], self._pull)
+        fixed = type(batch)(*transitions, guides), noise, next_noise, pull
+        losses = self._update.with_torch(*fixed)  # loads kernels and libraries too, which a recording may not
+        self._again = self._recorded(lambda: self._update.with_torch(*fixed))
+        return losses
+
+    def _recorded(self, body: Body) -> Body:
+        groups = [group for o in self._update.optimizers.values() for group in o.param_groups]
+        for group in groups:
+            group["capturable"] = True  # its fused step does the same either way; without, it refuses
+        try:
+            return self._record(body)
+        except RuntimeError as error:
+            warnings.warn(
+                f"The update could not be recorded as a CUDA graph ({_cause(error)}): it goes on operator by operator, "
+                "slower and to the same result. A newer NVIDIA driver may help.",
+                RuntimeWarning,
+                stacklevel=1,  # one place, so that Python tells it once
+            )
+            self._record = _unrecorded
+            return body
+        finally:
+            for group in groups:
+                group["capturable"] = False  # or it warns of every step that is not recorded
+
+
+def record_graph(body: Body) -> Body:
+    """Record what `body` launches as a CUDA graph; its result lies where each replay writes it.
+
+    Raises RuntimeError where the driver cannot, or the body does what a graph cannot hold.
+    """
+    graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+    try:
+        # Other threads (saving, figures) may use the device meanwhile.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            result = body()
+    finally:
+        torch.cuda.set_stream(before)  # torch leaves that of a failed recording in place
+
+    def replay() -> torch.Tensor:
+        graph.replay()
+        return result
+
+    return replay
+
+
+def _unrecorded(body: Body) -> Body:
+    return body
+
+
+def _cause(error: BaseException) -> str:
+    """Return the first line of the first error: those that follow it only say that there was one."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error).partition("\n")[0] or type(error).__name__
