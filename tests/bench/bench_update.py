@@ -4,7 +4,7 @@
 
 Batch 256, observation 64, action 2, two layers of 256; and the network of `make train` on its 41 numbers. Each peer
 samples from its own replay buffer of random transitions, as ours does. SBX is measured where BENCH_JAX_PYTHON names a
-Python that has it.
+Python that has it, and all on a GPU once more where there is one (`-k gpu`).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def filled_replay(observation: int) -> CompactReplay:
     return replay
 
 
-def learner(agents: int, observation: int, width: int) -> SacUpdate:
+def learner(agents: int, observation: int, width: int, device: str = "cpu") -> SacUpdate:
     generator = torch.Generator().manual_seed(0)
     stacks = []
     for nets, sizes in (
@@ -63,7 +63,7 @@ def learner(agents: int, observation: int, width: int) -> SacUpdate:
         (2 * agents, [observation + ACTIONS, width, width, 1]),
         (2 * agents, [observation + ACTIONS, width, width, 1]),
     ):
-        stack = Stack(nets, sizes)
+        stack = Stack(nets, sizes, device)
         stack.flat.copy_(0.06 * torch.randn(stack.flat.shape, generator=generator))
         stacks.append(stack)
     return SacUpdate(
@@ -71,40 +71,55 @@ def learner(agents: int, observation: int, width: int) -> SacUpdate:
         learning_rate=3e-4,
         gamma=0.98,
         tau=0.01,
-        log_alpha=torch.zeros(agents),
+        log_alpha=torch.zeros(agents, device=device),
         target_entropy=-2.0,
     )
 
 
-def sample(replay: CompactReplay, rng: np.random.Generator, rounds: int) -> list[torch.Tensor]:
+def step_by_step(update: SacUpdate) -> SacUpdate:
+    """Return it without its compiled code and without its graph: torch's operators one after the other."""
+    update._fused = update._graph = None
+    return update
+
+
+def sample(
+    replay: CompactReplay, rng: np.random.Generator, rounds: int, device: str = "cpu"
+) -> list[torch.Tensor]:
     picked = replay.pick(rng, rounds * BATCH)
-    parts = [torch.from_numpy(part) for part in picked[:5]]
+    parts = [torch.from_numpy(part).to(device) for part in picked[:5]]
     return [part.view(rounds, 1, BATCH, *part.shape[1:]) for part in parts]
 
 
-def ours(observation: int, width: int) -> Callable[[], int]:
+def ours(observation: int, update: SacUpdate) -> Callable[[], int]:
     """Return a round as training does it: one gather, its noise, UPDATES updates."""
-    replay, update = filled_replay(observation), learner(1, observation, width)
-    rng, generator = np.random.default_rng(1), torch.Generator().manual_seed(1)
+    device = update.actor.flat.device.type
+    replay, rng = filled_replay(observation), np.random.default_rng(1)
+    generator = torch.Generator(device).manual_seed(1)
 
     def work() -> int:
-        batches = sample(replay, rng, UPDATES)
-        noise = torch.randn((UPDATES, 2, 1, BATCH, ACTIONS), generator=generator)
+        batches = sample(replay, rng, UPDATES, device)
+        noise = torch.randn((UPDATES, 2, 1, BATCH, ACTIONS), generator=generator, device=device)
         for i in range(UPDATES):
             update.step(Batch(*(part[i] for part in batches)), noise[i, 0], noise[i, 1])
+        wait_for(device)
         return UPDATES
 
     return work
 
 
-def stable_baselines3(observation: int, width: int) -> Callable[[], int]:
+def wait_for(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def stable_baselines3(observation: int, width: int, device: str = "cpu") -> Callable[[], int]:
     model = SAC(
         "MlpPolicy",
         Still(observation),
         batch_size=BATCH,
         buffer_size=FILLED,
         policy_kwargs={"net_arch": [width, width]},
-        device="cpu",
+        device=device,
     )
     model.set_logger(Logger(None, []))
     rng, buffer = np.random.default_rng(0), model.replay_buffer
@@ -115,6 +130,7 @@ def stable_baselines3(observation: int, width: int) -> Callable[[], int]:
 
     def work() -> int:
         model.train(gradient_steps=2, batch_size=BATCH)
+        wait_for(device)
         return 2
 
     return work
@@ -142,10 +158,33 @@ def test_updates_per_second_beside_the_peers(observation, width, threads, record
     else:
         bench_note("SBX (BENCH_JAX_PYTHON names no Python)")
     mine = f"ours {what}"
-    speeds = in_turns({mine: ours(observation, width), **peers})
+    speeds = in_turns({mine: ours(observation, learner(1, observation, width)), **peers})
     record_speeds("update", speeds, peers=list(peers), goals={mine: 3.0})
     if jax_peer:
         jax_peer.close()
+
+
+def of_eight(updates: list[SacUpdate], observation: int) -> Callable[[], int]:
+    """Return rounds in which each of 8 agents, held by one update or by several, is updated once."""
+    device, each = updates[0].actor.flat.device.type, 8 // len(updates)
+    generator = torch.Generator(device).manual_seed(2)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn((8, BATCH, *shape), generator=generator, device=device)
+
+    dones = torch.zeros((8, BATCH), device=device)
+    parts = (normal(observation), normal(ACTIONS), normal(observation), normal(), dones)
+    noise, rounds = (normal(ACTIONS), normal(ACTIONS)), 1 if device == "cpu" else UPDATES
+
+    def work() -> int:
+        for _ in range(rounds):
+            for number, update in enumerate(updates):
+                own = slice(number * each, (number + 1) * each)
+                update.step(Batch(*(part[own] for part in parts)), *(part[own] for part in noise))
+        wait_for(device)
+        return rounds
+
+    return work
 
 
 @pytest.mark.bench
@@ -153,30 +192,8 @@ def test_updates_per_second_beside_the_peers(observation, width, threads, record
 def test_eight_agents_together_beside_eight_alone(observation, width, record_speeds) -> None:
     """Rounds of 8 updates a second, beside the same kernel's apart (goal 1 / .6 = 1.67 times), torch's and SB3's."""
     together, apart = learner(8, observation, width), [learner(1, observation, width) for _ in range(8)]
-    with_torch = [learner(1, observation, width) for _ in range(8)]
-    for one in with_torch:
-        one._fused = None
+    with_torch = [step_by_step(learner(1, observation, width)) for _ in range(8)]
     eight = stable_baselines3(observation, width)
-    generator = torch.Generator().manual_seed(2)
-
-    def normal(*shape: int) -> torch.Tensor:
-        return torch.randn((8, BATCH, *shape), generator=generator)
-
-    batch = Batch(normal(observation), normal(ACTIONS), normal(observation), normal(), torch.zeros(8, BATCH))
-    noise = torch.randn((2, 8, BATCH, ACTIONS), generator=generator)
-
-    def stacked() -> int:
-        together.step(batch, noise[0], noise[1])
-        return 1
-
-    def one_by_one(updates: list[SacUpdate]) -> Callable[[], int]:
-        def work() -> int:
-            for a, update in enumerate(updates):
-                own = slice(a, a + 1)
-                update.step(Batch(*(part[own] for part in batch[:5])), noise[0, own], noise[1, own])
-            return 1
-
-        return work
 
     def eight_of_stable_baselines3() -> int:
         for _ in range(4):
@@ -185,11 +202,53 @@ def test_eight_agents_together_beside_eight_alone(observation, width, record_spe
 
     what = f"[{width}, {width}]"
     peers = {
-        f"8 agents apart, {what}": one_by_one(apart),
-        f"8 agents apart with torch, {what}": one_by_one(with_torch),
+        f"8 agents apart, {what}": of_eight(apart, observation),
+        f"8 agents apart with torch, {what}": of_eight(with_torch, observation),
         f"8 agents of stable-baselines3, {what}": eight_of_stable_baselines3,
     }
-    speeds = in_turns({f"8 agents together, {what}": stacked, **peers})
+    speeds = in_turns({f"8 agents together, {what}": of_eight([together], observation), **peers})
+    record_speeds("update", speeds, peers=list(peers))
+
+
+@pytest.fixture
+def gpu(bench_note) -> str:
+    if not torch.cuda.is_available():
+        bench_note("the update on a GPU (CUDA finds no device here)")
+        pytest.skip("CUDA finds no device here")
+    torch.backends.cuda.matmul.allow_tf32 = True  # as in training, for the peer as well
+    return "cuda"
+
+
+@pytest.mark.bench
+@pytest.mark.gpu
+@pytest.mark.parametrize(("observation", "width"), CASES)
+def test_updates_per_second_on_a_gpu(observation, width, gpu, record_speeds) -> None:
+    """Replayed as a CUDA graph, beside the same launched operator by operator and stable-baselines3 on the same GPU."""
+    what = f"[{width}, {width}], observation {observation}, on a GPU"
+    peers = {
+        f"without graph {what}": ours(observation, step_by_step(learner(1, observation, width, gpu))),
+        f"stable-baselines3 {what}": stable_baselines3(observation, width, gpu),
+    }
+    mine = f"ours {what}"
+    speeds = in_turns({mine: ours(observation, learner(1, observation, width, gpu)), **peers})
+    record_speeds("update", speeds, peers=list(peers))
+
+
+@pytest.mark.bench
+@pytest.mark.gpu
+@pytest.mark.parametrize(("observation", "width"), CASES)
+def test_eight_agents_together_beside_eight_alone_on_a_gpu(observation, width, gpu, record_speeds) -> None:
+    """Rounds of 8 updates a second, all by graphs but the last."""
+    what = f"[{width}, {width}], on a GPU"
+    apart = [learner(1, observation, width, gpu) for _ in range(8)]
+    peers = {
+        f"8 agents apart, {what}": of_eight(apart, observation),
+        f"8 agents together without graph, {what}": of_eight(
+            [step_by_step(learner(8, observation, width, gpu))], observation
+        ),
+    }
+    together = of_eight([learner(8, observation, width, gpu)], observation)
+    speeds = in_turns({f"8 agents together, {what}": together, **peers})
     record_speeds("update", speeds, peers=list(peers))
 
 
@@ -204,7 +263,12 @@ def test_sampling_beside_an_update(record_speeds, record_bench) -> None:
         return UPDATES
 
     update = f"ours [{width}, {width}], sampling included"
-    speeds = in_turns({"batches sampled, observation 64": sampling, update: ours(observation, width)})
+    speeds = in_turns(
+        {
+            "batches sampled, observation 64": sampling,
+            update: ours(observation, learner(1, observation, width)),
+        }
+    )
     record_speeds("replay", speeds, peers=[update])
     arrays = (replay.observations, replay.actions, replay.rewards, replay.dones, replay.final_number)
     per_transition = sum(a.nbytes for a in arrays) / (replay.rows * ENVS)

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from training.agents.fused.step import adam_state
-
 if TYPE_CHECKING:
     from training.agents.update import Batch, SacUpdate
 
@@ -35,7 +33,6 @@ class GraphStep:
         self._pull, self._pulled = torch.zeros((), device=self._device), 0.0
         self._again: Body | None = None
         for optimizer in update.optimizers.values():
-            adam_state(optimizer)  # made now: what is made while recording belongs to the recording
             for group in optimizer.param_groups:
                 group["lr"] = torch.as_tensor(group["lr"], device=self._device)
 
