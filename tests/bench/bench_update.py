@@ -210,7 +210,7 @@ def test_eight_agents_together_beside_eight_alone(observation, width, record_spe
     record_speeds("update", speeds, peers=list(peers))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def gpu(bench_note) -> str:
     if not torch.cuda.is_available():
         bench_note("the update on a GPU (CUDA finds no device here)")
