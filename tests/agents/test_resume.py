@@ -196,7 +196,7 @@ def test_resumed_equals_uninterrupted(tmp_path, uninterrupted, kind, part):
 
 @pytest.mark.parametrize(
     ("agents", "mode"),
-    [(2, "independent"), (2, "shared"), (2, "league"), (4, "independent"), (4, "league")],
+    [(2, "independent"), (2, "shared"), (2, "league"), (4, "independent"), (4, "shared"), (4, "league")],
 )
 def test_several_agents_resume_exactly(tmp_path, agents, mode):
     """Networks, replay and generators of every agent, the pool and who drives what: all as without the break."""
