@@ -163,6 +163,39 @@ def test_a_broken_config_is_refused_with_its_place(bench: Bench) -> None:
     bench.refused(USER, "aws.max_hour", "Did you mean aws.max_hours", "train", "--up", "--yes")
 
 
+def test_a_track_that_no_machine_has_is_refused(bench: Bench) -> None:
+    """Also one that this computer has: a map of the user's, a circuit fetched into the cache."""
+    cache = {"F1TENTH_TRACKS_DIR": str(bench.account.folder)}
+    (bench.account.folder / "Monza").mkdir()
+    (bench.account.folder / "Monza" / "Monza_map.yaml").write_text("")
+    words = ("train", "--up", "--yes", "--set")
+    for key, name in (
+        ("env", "generatd-1"),
+        ("env", "Monza"),
+        ("evaluation", "Monza/Monza_map.yaml"),
+    ):
+        setting = f"{key}.tracks=[kart, {name}]"
+        says = f"{key}.tracks: a machine has no track '{name}'"
+        bench.refused(USER, says, "kart, club, street, national, grand-prix", *words, setting, env=cache)
+    assert not look.bucket_exists(bench.account.cloud, bench.account.scope)
+
+
+def test_tracks_that_a_machine_has_are_not_refused(bench: Bench) -> None:
+    bench.ready()
+    tracks = "env.tracks=[kart, generated-7-l200-w0.9, /opt/f1tenth/maps/Monza/Monza_map.yaml]"
+    assert bench.account.launch("train", "--yes", "--dry-run", "--set", tracks).returncode == 0
+
+
+def test_a_run_that_goes_on_is_refused_other_tracks_that_no_machine_has(bench: Bench) -> None:
+    """Its own settings count, not those of the file."""
+    bench.ready()
+    store = bench.account.storage
+    documents.set_status(store, "race", "stopped")
+    store.put(layout.config_key("race"), json.dumps(Config().to_json_dict()).encode())
+    words = ("train", "--resume", "race", "--yes", "--detach", "--set", "evaluation.tracks=[Monza]")
+    bench.refused(USER, "evaluation.tracks: a machine has no track 'Monza'", "generated-SEED", *words)
+
+
 def test_a_run_name_that_exists_is_refused(bench: Bench) -> None:
     bench.ready()
     assert bench.account.launch("train", "--name", "race", "--yes", "--detach").returncode == 0

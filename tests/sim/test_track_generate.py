@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.sim import Track, TrackError, catalog
+from training.sim import Track, TrackError
 from training.sim import centerline as geometry
 from training.sim.occupancy import reachable, what_is_at
+from training.track_names import BUNDLED
 
 
 def legs_distance_m(track: Track) -> float:
@@ -188,8 +189,8 @@ def test_a_generated_tracks_name_finds_the_same_track_again(arguments: dict[str,
     assert Track.load(name) == track
 
 
-@pytest.mark.parametrize("name", catalog.BUNDLED)
+@pytest.mark.parametrize("name", BUNDLED)
 def test_each_bundled_track_loads_by_its_name(name: str) -> None:
     track = Track.load(name)
     assert track.name == name
-    assert track.length_m == pytest.approx(catalog.BUNDLED[name].options["length_m"], rel=0.02)
+    assert track.length_m == pytest.approx(BUNDLED[name].options["length_m"], rel=0.02)

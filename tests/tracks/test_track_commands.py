@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from training.errors import DataError
 from training.sim import Track, catalog
+from training.track_names import BUNDLED
 from training.tracks import Finding, app, check, known_tracks, summary
 
 
@@ -30,7 +31,7 @@ def run(*arguments: object) -> str:
 def test_list_shows_bundled_and_fetched_tracks_with_their_figures(tmp_path: Path) -> None:
     Track.generate(1, 40.0, name="Monza").save(tmp_path / "fetched" / "Monza")
     listed = {one["name"]: one for one in json.loads(run("list", "--json"))}
-    assert set(listed) == {*catalog.BUNDLED, "Monza"}
+    assert set(listed) == {*BUNDLED, "Monza"}
     assert listed["Monza"]["kind"] == "fetched"
     assert listed["club"]["kind"] == "bundled"
     assert listed["club"]["length_m"] == pytest.approx(100.0, rel=0.02)
@@ -77,7 +78,7 @@ def test_draw_puts_many_tracks_on_one_sheet_also_turned_ones_and_those_without_a
 
 
 def test_check_finds_nothing_wrong_with_bundled_tracks() -> None:
-    for name in catalog.BUNDLED:
+    for name in BUNDLED:
         assert check(name) == []
     assert "kart: nothing wrong" in run("check", "kart")
 

@@ -185,6 +185,8 @@ def train(  # noqa: PLR0913 - the options of the command
     site: Site, options: launching.Options, root: Path, manner: Manner, *, up_first: bool, detach: bool
 ) -> int:
     """Plan, ask, start, follow; what cannot work is refused before `up_first` makes anything."""
+    if not options.resume:  # a run that is continued brings its own settings
+        launching.check_tracks(site.config)
     if not up_first:
         site.storage  # noqa: B018 - "set up first" comes before "bake an image"
     basis = launching.read_basis(site, options.market, root)

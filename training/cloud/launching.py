@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from training import layout
+from training import layout, track_names
 from training.cloud import documents, look, machine, setup
 from training.cloud.api import Cloud
 from training.cloud.bundle import Bundle, make_bundle
@@ -30,6 +30,8 @@ from training.store.storage import IF_ABSENT, Corrupt, NotFound, PreconditionFai
 
 # IAM takes some seconds to tell EC2 of a new role; a fleet that comes earlier fails once and waits a minute.
 IAM_SPREAD_S = 10.0
+# Where an image keeps real circuits (ansible/roles/python_env); a machine has no others.
+MAPS = "/opt/f1tenth/maps/"
 # gp3 per GB and hour in us-east-1, the part of the bill that no price limit covers.
 VOLUME_USD_PER_GB_HOUR = 0.08 / 730
 
@@ -78,6 +80,19 @@ class Plan(NamedTuple):
 def owner() -> str:
     """Return who launches, for tags and refusals."""
     return f"{getpass.getuser()}@{platform.node()}"[:250]
+
+
+def check_tracks(config: Config) -> None:
+    """Raise UsageError for a track that no machine would find: it would be told there, for money."""
+    for key, names in (("env", config.env.tracks), ("evaluation", config.evaluation.tracks)):
+        for name in names:
+            if track_names.recipe(name) is None and not name.startswith(MAPS):
+                raise UsageError(
+                    f"{key}.tracks: a machine has no track {name!r}; "
+                    "maps and fetched circuits of this computer stay here",
+                    next_step=f"Use one of {', '.join(track_names.BUNDLED)}, generated-SEED, "
+                    f"or a map of the image: {MAPS}NAME/NAME_map.yaml.",
+                )
 
 
 def read_basis(site: Site, market: Market, root: Path) -> Basis:
@@ -274,7 +289,9 @@ def _config_of_run(storage: Storage, config: Config, options: Options) -> Config
     """Return the settings of a run: one that is continued brings its own, changed as far as that is allowed."""
     if read_status(storage, options.run) is None:
         return config
-    return changed(config_of(storage, options.run), options.overrides if options.resume else ())
+    own = changed(config_of(storage, options.run), options.overrides if options.resume else ())
+    check_tracks(own)  # those of its evaluations may be others now
+    return own
 
 
 def _check_origin(storage: Storage, options: Options, config: Config) -> None:

@@ -12,6 +12,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from training import track_names
 from training.sim import catalog, map_files, occupancy
 from training.sim import centerline as geometry
 from training.sim import generate as generator
@@ -104,8 +105,8 @@ class Track:
         TrackError, with the file and the place in it, for whatever is broken.
         """
         where = Path(path)
-        if catalog.is_name(path) and not where.exists():
-            recipe = catalog.recipe(str(path))
+        if track_names.is_name(path) and not where.exists():
+            recipe = track_names.recipe(str(path))
             if recipe is not None:
                 return cls.generate(recipe.seed, name=name or str(path), **recipe.options)
             where = catalog.fetched(str(path))
@@ -158,7 +159,12 @@ class Track:
         origin = (float(round(corner[0] * resolution_m, 9)), float(round(corner[1] * resolution_m, 9)), 0.0)
         free = occupancy.carve((rows, cols), occupancy.frame_of(resolution_m, origin), line, widths)
         return cls.from_occupancy(
-            free, resolution_m, origin, line, name=name or catalog.generated_name(seed, spec), widths_m=widths
+            free,
+            resolution_m,
+            origin,
+            line,
+            name=name or track_names.generated_name(seed, spec._asdict()),
+            widths_m=widths,
         )
 
     @cached_property

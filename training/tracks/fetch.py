@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from training.sim import TrackError, catalog
+from training.track_names import BUNDLED
 
 COMMIT = "b95c4eff766f6367d66b310ea20cd2c9563712c0"
 LICENCE = "LICENSE"
@@ -133,6 +134,6 @@ def _download(url: str, pause_s: float) -> bytes:
         if attempt < ATTEMPTS:
             time.sleep(pause_s * 2 ** (attempt - 1))
     raise TrackError(
-        f"cannot fetch {url}: {reason}. The bundled tracks ({', '.join(catalog.BUNDLED)}) and "
+        f"cannot fetch {url}: {reason}. The bundled tracks ({', '.join(BUNDLED)}) and "
         "generated-SEED need no network"
     )

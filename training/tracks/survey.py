@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from training.sim import Track, TrackError, catalog, map_files, occupancy
 from training.sim import centerline as geometry
+from training.track_names import BUNDLED
 
 # An F1TENTH car: wheelbase 0.33 m at 0.4189 rad of steering; 0.31 m wide.
 CAR_TURNING_RADIUS_M = 0.74
@@ -70,7 +71,7 @@ def _longest_run(flags: np.ndarray) -> int:
 
 def known_tracks() -> list[tuple[str, str]]:
     """Return (name, kind) of every track that goes by a name: the bundled ones, then the fetched."""
-    return [(name, "bundled") for name in catalog.BUNDLED] + [(n, "fetched") for n in catalog.fetched_names()]
+    return [(name, "bundled") for name in BUNDLED] + [(n, "fetched") for n in catalog.fetched_names()]
 
 
 def check(path: str | Path, *, rule: str = "ros") -> list[Finding]:
