@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from training.sim import Track, TrackError
 from training.sim import centerline as geometry
 from training.sim.occupancy import reachable, what_is_at
-from training.track_names import BUNDLED
+from training.sim.track_names import BUNDLED
 
 
 def legs_distance_m(track: Track) -> float:

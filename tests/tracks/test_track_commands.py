@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from training.errors import DataError
 from training.sim import Track, catalog
-from training.track_names import BUNDLED
+from training.sim.track_names import BUNDLED
 from training.tracks import Finding, app, check, known_tracks, summary
 
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from training import layout, track_names
+from training import layout
 from training.cloud import documents, look, machine, setup
 from training.cloud.api import Cloud
 from training.cloud.bundle import Bundle, make_bundle
@@ -24,6 +24,7 @@ from training.cloud.scope import Scope
 from training.cloud.site import Site
 from training.config import Config, changed
 from training.errors import UsageError
+from training.sim import track_names
 from training.store.documents import read_status, set_status
 from training.store.restore import NoCheckpoint, load, load_partial
 from training.store.storage import IF_ABSENT, Corrupt, NotFound, PreconditionFailed, Storage

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from training.sim.track_checks import TrackError
-from training.track_names import BUNDLED
+from training.sim.track_names import BUNDLED
 
 DIRECTORY_VARIABLE = "F1TENTH_TRACKS_DIR"
 

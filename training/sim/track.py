@@ -12,8 +12,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from training import track_names
-from training.sim import catalog, map_files, occupancy
+from training.sim import catalog, map_files, occupancy, track_names
 from training.sim import centerline as geometry
 from training.sim import generate as generator
 from training.sim import track_checks as checks

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from training.sim import TrackError, catalog
-from training.track_names import BUNDLED
+from training.sim.track_names import BUNDLED
 
 COMMIT = "b95c4eff766f6367d66b310ea20cd2c9563712c0"
 LICENCE = "LICENSE"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from training.sim import Track, TrackError, catalog, map_files, occupancy
 from training.sim import centerline as geometry
-from training.track_names import BUNDLED
+from training.sim.track_names import BUNDLED
 
 # An F1TENTH car: wheelbase 0.33 m at 0.4189 rad of steering; 0.31 m wide.
 CAR_TURNING_RADIUS_M = 0.74
