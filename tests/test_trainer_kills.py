@@ -49,17 +49,23 @@ SETTINGS = {
 
 
 class Case(NamedTuple):
-    """A kind of run: environments, steps between rounds of updates, updates in a round; how long, how often saved."""
+    """A kind of run: environments, steps between rounds of updates, updates in a round; how long, how often saved; and
+    how many agents race each other."""
 
     num_envs: int
     train_freq: int
     gradient_steps: int
     total: int
     every: int
+    agents: int = 1
 
     @property
     def updates_per_step(self) -> float:
         return self.gradient_steps / (self.train_freq * self.num_envs)
+
+    @property
+    def kind(self) -> str:
+        return "sac" if self.agents == 1 else "sac_multiagent"
 
     def arguments(self) -> list[str]:
         values = {
@@ -70,10 +76,13 @@ class Case(NamedTuple):
             "training.total_timesteps": self.total,
             "training.save_frequency": self.every,
             "evaluation.frequency": self.total // 3,
+            "training.training_type": self.kind,
+            "training.num_agents": self.agents,
         }
         return [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
 
 
+SEVERAL = Case(8, 2, 2, 1200, 120, agents=2)
 CASES = (
     Case(1, 1, 1, 400, 40),  # an update a step
     Case(16, 1, 16, 640, 80),
@@ -190,17 +199,19 @@ def order(case: Case, place: Place) -> list[str]:
     return ["train", *case.arguments(), *place.options]
 
 
-def everything(storage: Storage) -> tuple[dict[str, np.ndarray[Any, Any]], str]:
+def everything(storage: Storage, case: Case) -> tuple[dict[str, np.ndarray[Any, Any]], str]:
     """Return all arrays of the final checkpoint, and its JSON state as text."""
-    checkpoint = load(storage, RUN, "sac")
+    checkpoint = load(storage, RUN, case.kind)
     arrays = {
         f"{name}/{part}": array
         for name in checkpoint.manifest.members
         for part, array in decode(checkpoint.read(name), what=name).items()
     }
-    for ref, data in checkpoint.read_segments("agent0"):
-        for part, array in decode(data, what="segment").items():
-            arrays[f"{ref.first}-{ref.last}/{part}"] = array
+    for number in range(case.agents):
+        agent = layout.agent_name(number)
+        for ref, data in checkpoint.read_segments(agent):
+            for part, array in decode(data, what="segment").items():
+                arrays[f"{agent}/{ref.first}-{ref.last}/{part}"] = array
     learned = {
         "step": checkpoint.step,
         **{name: checkpoint.meta[name] for name in ("world", "agents", "laps")},
@@ -245,10 +256,10 @@ def storm(
     raise AssertionError(f"{kills} kills and no end: {steps}\n{nursery.tail()}")
 
 
-def compare(whole: Place, killed: Place) -> int:
+def compare(case: Case, whole: Place, killed: Place) -> int:
     """Hold a killed run's end beside that of one left alone; return how many arrays are equal: all."""
-    arrays, learned = everything(whole.storage)
-    theirs, also_learned = everything(killed.storage)
+    arrays, learned = everything(whole.storage, case)
+    theirs, also_learned = everything(killed.storage, case)
     assert arrays.keys() == theirs.keys()
     for name, array in arrays.items():
         np.testing.assert_array_equal(array, theirs[name], err_msg=name)
@@ -256,7 +267,7 @@ def compare(whole: Place, killed: Place) -> int:
     status = documents.read_status(killed.storage, RUN)
     assert status is not None
     assert status.state == "done"
-    assert any(True for _ in killed.storage.list(f"runs/{RUN}/models/sac/"))
+    assert any(True for _ in killed.storage.list(f"runs/{RUN}/models/{case.kind}/"))
     return len(arrays)
 
 
@@ -266,7 +277,9 @@ def newest_step(storage: Storage) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", [CASES[0], CASES[3]], ids=["1-environment", "16-environments"])
+@pytest.mark.parametrize(
+    "case", [CASES[0], CASES[3], SEVERAL], ids=["1-environment", "16-environments", "2-agents"]
+)
 def test_a_trainer_killed_a_few_times_ends_as_if_it_never_was(
     case: Case, tmp_path: Path, nursery: Nursery
 ) -> None:
@@ -274,7 +287,7 @@ def test_a_trainer_killed_a_few_times_ends_as_if_it_never_was(
     whole, killed = directory(tmp_path / "whole"), directory(tmp_path / "killed")
     life_s = left_alone(case, whole, nursery)
     storm(case, killed, nursery, random.Random(4), most=SAMPLE, life_s=life_s)
-    assert compare(whole, killed) > 20
+    assert compare(case, whole, killed) > 20 * case.agents
 
 
 @pytest.mark.torture
@@ -294,7 +307,7 @@ def test_trainers_killed_two_hundred_times_end_as_if_they_never_were(
         place = on_weed(fresh_bucket(weed_server), folder) if on_s3 else directory(folder)
         most = min(20, FULL - kills)
         came = storm(CASES[which], place, nursery, generator, most=most, life_s=lives_s[which])
-        compare(wholes[which], place)
+        compare(CASES[which], wholes[which], place)
         row = rows.setdefault(("seaweedfs" if on_s3 else "directory", CASES[which]), [0, 0, 0])
         for index, count in enumerate((1, came.kills, came.alone)):
             row[index] += count
