@@ -8,13 +8,10 @@ import numba
 import numpy as np
 
 from training.sim import kernels
-from training.sim.arrays import hold
-from training.sim.edt import distance_transform_cells
-from training.sim.kernels import Atlas, Cars, Rules
+from training.sim.arrays import Rules, hold, make_atlas, make_cars
 from training.sim.lidar import make_beams
 from training.sim.params import (
     MAX_STEERING_DELAY,
-    NUM_STATES,
     PROFILES,
     SLIP,
     SPEED,
@@ -34,8 +31,6 @@ if TYPE_CHECKING:
 
 # Below this many environments a second thread costs more than it brings.
 PARALLEL_FROM = 4
-# Occupied cells laid around a map whose border is closed; a beam's longest overshoot is under two cells.
-_BORDER_CELLS = 2
 
 
 class World:
@@ -102,8 +97,8 @@ class World:
             float(timestep_s),
             _seeds(seed, num_envs),
         )
-        self._atlas = _make_atlas(self.tracks, chosen.closed_border, kind)
-        self._cars = _make_cars(num_envs, num_cars, beams, kind)
+        self._atlas = make_atlas(self.tracks, chosen.closed_border, kind)
+        self._cars = make_cars(num_envs, num_cars, beams, kind)
         self._simulation = hold(self._cars, self._atlas, self._rules)
         self._everywhere = np.ones(num_envs, dtype=np.bool_)
 
@@ -358,82 +353,3 @@ def _checked_randomisation(draws: Randomisation, scan_noise_m: float) -> Randomi
     low, high = pairs["scan_noise_m"]
     noise = (low + float(scan_noise_m), high + float(scan_noise_m))
     return Randomisation(pairs["friction_scale"], pairs["mass_scale"], delay, noise)
-
-
-def _make_cars(num_envs: int, num_cars: int, beams: int, kind: type) -> Cars:
-    cars = (num_envs, num_cars)
-    return Cars(
-        states=np.zeros((*cars, NUM_STATES)),
-        scans=np.zeros((*cars, beams), dtype=kind),
-        collisions=np.zeros(cars, dtype=np.bool_),
-        collision_idx=np.full(cars, -1, dtype=np.int64),
-        wall_contacts=np.zeros(cars, dtype=np.bool_),
-        at_fault=np.zeros(cars, dtype=np.bool_),
-        contact_part=np.zeros(cars, dtype=np.int8),
-        out=np.zeros(cars, dtype=np.bool_),
-        arc_m=np.zeros(cars),
-        lateral_m=np.zeros(cars),
-        progress_m=np.zeros(cars),
-        line_index=np.zeros(cars, dtype=np.int64),
-        steering_queue=np.zeros((*cars, MAX_STEERING_DELAY)),
-        friction=np.zeros(cars),
-        mass_kg=np.zeros(cars),
-        delay=np.zeros(cars, dtype=np.int64),
-        noise_m=np.zeros(cars),
-        tick=np.zeros(num_envs, dtype=np.int64),
-        episode=np.zeros(num_envs, dtype=np.int64),
-    )
-
-
-def _make_atlas(tracks: tuple[Track, ...], closed_border: bool, kind: type) -> Atlas:
-    distinct = list({id(t): t for t in tracks}.values())
-    index = {id(t): i for i, t in enumerate(distinct)}
-    border = _BORDER_CELLS if closed_border else 0
-    fields = [_field_cells(t, border) for t in distinct]
-    # Where rounding puts a beam's end on a closed map's very edge, it reads the wall that follows in memory.
-    flat = [np.concatenate([f.ravel(), np.zeros(f.shape[1] + 1)]).astype(kind) for f in fields]
-    yaws = [t.origin[2] for t in distinct]
-    counts = [0 if t.centerline is None else len(t.centerline) for t in distinct]
-    lined = [t for t in distinct if t.centerline is not None]
-    # The border moves the corner of the map outwards, along the map's own axes.
-    out = [-border * t.resolution_m for t in distinct]
-    return Atlas(
-        field=np.concatenate(flat),
-        first=_starts([f.size for f in flat]),
-        width=np.array([f.shape[1] for f in fields]),
-        height=np.array([f.shape[0] for f in fields]),
-        origin_x=np.array(
-            [t.origin[0] + o * (np.cos(a) - np.sin(a)) for t, o, a in zip(distinct, out, yaws, strict=True)]
-        ),
-        origin_y=np.array(
-            [t.origin[1] + o * (np.sin(a) + np.cos(a)) for t, o, a in zip(distinct, out, yaws, strict=True)]
-        ),
-        cosine=np.cos(yaws),
-        sine=np.sin(yaws),
-        resolution_m=np.array([t.resolution_m for t in distinct]),
-        closed=np.array([_is_closed(f) for f in fields]),
-        line=np.concatenate([np.empty((0, 2)), *[t.centerline for t in lined]]),
-        tangent=np.concatenate([np.empty((0, 2)), *[t.tangent for t in lined]]),
-        arc_m=np.concatenate([np.empty(0), *[t.arc_length_m for t in lined]]),
-        line_first=_starts(counts),
-        line_count=np.array(counts),
-        length_m=np.array([1.0 if t.centerline is None else t.length_m for t in distinct]),
-        track_of=np.array([index[id(t)] for t in tracks]),
-    )
-
-
-def _starts(sizes: Sequence[int]) -> NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
-
-
-def _is_closed(field: NDArray[np.float64]) -> bool:
-    """Tell whether all cells along the map's edge are occupied."""
-    edges = (field[0], field[-1], field[:, 0], field[:, -1])
-    return not any(edge.any() for edge in edges)
-
-
-def _field_cells(track: Track, border: int) -> NDArray[np.float64]:
-    """Return the distance field in cells, with a ring of occupied cells around it where asked."""
-    if not border:
-        return distance_transform_cells(track.free)
-    return distance_transform_cells(np.pad(track.free, border, constant_values=False))
