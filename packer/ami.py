@@ -22,6 +22,8 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+# Receives NAME.json and NAME.manifest.json of every image.
+OUTPUT = REPOSITORY / ".cache" / "ami"
 ADDRESS_URL = "https://checkip.amazonaws.com"
 # us-east-1, 2026-11: on-demand price of the builder and of a GB-month of snapshot, in dollars.
 FALLBACK_PRICE_USD_PER_H = {"c6i.xlarge": 0.17}
@@ -98,6 +100,7 @@ def bake_variables(settings: Settings) -> dict[str, str]:
         "torch_version": found(r"^torch==([^\s;]+)", requirements.decode(), "torch in requirements.txt"),
         "driver_branch": driver_branch(),
         "builder_cidr": f"{own_address()}/32",
+        "output_directory": str(OUTPUT),
     }
 
 
@@ -142,6 +145,7 @@ def validate(settings: Settings, variables: dict[str, str]) -> None:
 def packer(command: str, settings: Settings, variables: dict[str, str]) -> None:
     """Run a Packer command on the project's files; AmiError when it fails."""
     options = [f"-var={name}={value}" for name, value in variables.items()]
+    OUTPUT.mkdir(parents=True, exist_ok=True)
     ended = subprocess.run(
         ["packer", command, *options, *settings.packer_options, "."], cwd=REPOSITORY / "packer", check=False
     )

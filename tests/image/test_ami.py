@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import re
+import subprocess
 from pathlib import Path
 from types import ModuleType
 
@@ -43,6 +46,30 @@ def test_the_bake_is_described_by_the_repository_itself(
     assert variables["build_capacity"] == "on-demand"
     assert f"torch=={variables['torch_version']}" in (SOURCE.parents[1] / "requirements.txt").read_text()
     assert len(variables["requirements_sha256"]) == 64
+
+
+def test_packer_leaves_what_it_tells_of_an_image_where_git_does_not_look(
+    ami: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Packer is handed a directory that exists; here Packer only writes down what it is asked."""
+    monkeypatch.setattr(ami, "own_address", lambda: "203.0.113.7")
+    stub = tmp_path / "packer"
+    stub.write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/asked\n')
+    stub.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    _, settings = ami.parse(["build"])
+    ami.packer("build", settings, ami.bake_variables(settings))
+    (directory,) = re.findall(r"-var=output_directory=(\S+)", (tmp_path / "asked").read_text())
+    assert Path(directory).is_dir()
+    ignored = [
+        "git",
+        "-C",
+        str(SOURCE.parents[1]),
+        "check-ignore",
+        "-q",
+        f"{directory}/f1tenth.manifest.json",
+    ]
+    assert subprocess.run(ignored, check=False).returncode == 0
 
 
 def test_the_newest_and_the_used_images_stay(ami: ModuleType) -> None:
