@@ -164,15 +164,15 @@ def test_a_broken_config_is_refused_with_its_place(bench: Bench) -> None:
 
 
 def test_a_track_that_no_machine_has_is_refused(bench: Bench) -> None:
-    """Also one that this computer has: a map of the user's, a circuit fetched into the cache."""
+    """Also one that this computer has: a map of the user's, by its path or its name in the cache."""
     cache = {"F1TENTH_TRACKS_DIR": str(bench.account.folder)}
-    (bench.account.folder / "Monza").mkdir()
-    (bench.account.folder / "Monza" / "Monza_map.yaml").write_text("")
+    (bench.account.folder / "Garage").mkdir()
+    (bench.account.folder / "Garage" / "Garage_map.yaml").write_text("")
     words = ("train", "--up", "--yes", "--set")
     for key, name in (
         ("env", "generatd-1"),
-        ("env", "Monza"),
-        ("evaluation", "Monza/Monza_map.yaml"),
+        ("env", "Garage"),
+        ("evaluation", "Garage/Garage_map.yaml"),
     ):
         setting = f"{key}.tracks=[kart, {name}]"
         says = f"{key}.tracks: a machine has no track '{name}'"
@@ -182,7 +182,7 @@ def test_a_track_that_no_machine_has_is_refused(bench: Bench) -> None:
 
 def test_tracks_that_a_machine_has_are_not_refused(bench: Bench) -> None:
     bench.ready()
-    tracks = "env.tracks=[kart, generated-7-l200-w0.9, /opt/f1tenth/maps/Monza/Monza_map.yaml]"
+    tracks = "env.tracks=[kart, generated-7-l200-w0.9, Spielberg, /opt/f1tenth/maps/Monza/Monza_map.yaml]"
     assert bench.account.launch("train", "--yes", "--dry-run", "--set", tracks).returncode == 0
 
 
@@ -192,8 +192,8 @@ def test_a_run_that_goes_on_is_refused_other_tracks_that_no_machine_has(bench: B
     store = bench.account.storage
     documents.set_status(store, "race", "stopped")
     store.put(layout.config_key("race"), json.dumps(Config().to_json_dict()).encode())
-    words = ("train", "--resume", "race", "--yes", "--detach", "--set", "evaluation.tracks=[Monza]")
-    bench.refused(USER, "evaluation.tracks: a machine has no track 'Monza'", "generated-SEED", *words)
+    words = ("train", "--resume", "race", "--yes", "--detach", "--set", "evaluation.tracks=[Garage]")
+    bench.refused(USER, "evaluation.tracks: a machine has no track 'Garage'", "generated-SEED", *words)
 
 
 def test_a_run_name_that_exists_is_refused(bench: Bench) -> None:

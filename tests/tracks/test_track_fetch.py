@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from training.cloud import launching
 from training.errors import DataError
 from training.sim import Track, TrackError, catalog
+from training.sim.track_names import CIRCUITS
 from training.tracks.commands import fetch as fetch_command
 from training.tracks.fetch import COMMIT, GITHUB, Source, fetch, read_pins
 
@@ -87,6 +89,31 @@ def test_every_track_is_fetched_and_loads_by_its_name(
     assert Track.load("Oval") == Track.generate(1, 40.0, name="Oval")
     assert (places[0] / "LICENSE").read_text() == "GPL\n"
     assert "/Long%20Way/LongWay_map.png" in site.asked
+
+
+def test_tracks_that_lie_as_in_their_repository_go_by_their_names(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So they lie on an image, one in a folder of another name."""
+    monkeypatch.setenv(catalog.DIRECTORY_VARIABLE, str(site.files))
+    assert catalog.fetched_names() == ["LongWay", "Oval"]
+    assert Track.load("LongWay") == Track.generate(2, 40.0, name="LongWay")
+
+
+def test_the_circuits_that_the_launcher_knows_are_the_pinned_ones() -> None:
+    assert sorted(read_pins(GITHUB.pins)) == sorted(CIRCUITS)
+
+
+def test_an_image_says_where_its_circuits_are() -> None:
+    """They are of the commit that is pinned here, and a run there names them as one here does."""
+    ansible = Path(__file__).parents[2] / "ansible"
+    environment = (ansible / "roles/python_env/templates/etc/f1tenth/python.env.j2").read_text(
+        encoding="utf-8"
+    )
+    assert f"{catalog.DIRECTORY_VARIABLE}={launching.MAPS.rstrip('/')}\n" in environment
+    assert f"python_env_maps_version: {COMMIT}\n" in (ansible / "group_vars/all.yml").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_what_is_there_is_not_fetched_again_and_what_is_damaged_is(site: Site, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from training.store.storage import IF_ABSENT, Corrupt, NotFound, PreconditionFai
 
 # IAM takes some seconds to tell EC2 of a new role; a fleet that comes earlier fails once and waits a minute.
 IAM_SPREAD_S = 10.0
-# Where an image keeps real circuits (ansible/roles/python_env); a machine has no others.
+# Where an image keeps f1tenth_racetracks (ansible/roles/python_env); a machine has no other maps.
 MAPS = "/opt/f1tenth/maps/"
 # gp3 per GB and hour in us-east-1, the part of the bill that no price limit covers.
 VOLUME_USD_PER_GB_HOUR = 0.08 / 730
@@ -87,12 +87,12 @@ def check_tracks(config: Config) -> None:
     """Raise UsageError for a track that no machine would find: it would be told there, for money."""
     for key, names in (("env", config.env.tracks), ("evaluation", config.evaluation.tracks)):
         for name in names:
-            if track_names.recipe(name) is None and not name.startswith(MAPS):
+            named = track_names.recipe(name) is not None or name in track_names.CIRCUITS
+            if not named and not name.startswith(MAPS):
                 raise UsageError(
-                    f"{key}.tracks: a machine has no track {name!r}; "
-                    "maps and fetched circuits of this computer stay here",
+                    f"{key}.tracks: a machine has no track {name!r}; maps of this computer stay here",
                     next_step=f"Use one of {', '.join(track_names.BUNDLED)}, generated-SEED, "
-                    f"or a map of the image: {MAPS}NAME/NAME_map.yaml.",
+                    f"or a circuit of the image: {', '.join(track_names.CIRCUITS)}.",
                 )
 
 

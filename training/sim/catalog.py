@@ -21,16 +21,20 @@ def directory() -> Path:
 
 def fetched_names() -> list[str]:
     """Return the names of the tracks in the cache; one whose fetch broke off is not among them."""
-    where = directory()
-    return sorted({path.parent.name for path in where.glob("*/*_map.yaml")}) if where.is_dir() else []
+    return sorted({_name_of(path) for path in directory().glob("*/*_map.yaml")})
 
 
 def fetched(name: str) -> Path:
     """Return the directory of a fetched track; raise TrackError, with what there is, if it is not there."""
-    names = fetched_names()
-    if name in names:
-        return directory() / name
+    there = {_name_of(path): path.parent for path in sorted(directory().glob("*/*_map.yaml"))}
+    if name in there:
+        return there[name]
     raise TrackError(
         f"there is no track called {name!r}; bundled: {', '.join(BUNDLED)}; generated: generated-SEED; "
-        f"fetched (`python -m training tracks fetch`): {', '.join(names) or 'none yet'}"
+        f"fetched (`python -m training tracks fetch`): {', '.join(there) or 'none yet'}"
     )
+
+
+def _name_of(map_yaml: Path) -> str:
+    """Return a track's name: an image has f1tenth_racetracks as it is, where MexicoCity lies in "Mexico City"."""
+    return map_yaml.name.removesuffix("_map.yaml")

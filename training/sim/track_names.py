@@ -1,4 +1,4 @@
-"""Tracks that go by a name and need no file: bundled ones, which are recipes for the generator, and generated ones.
+"""Tracks that go by a name: bundled and generated ones, recipes for the generator that need no file, and real circuits.
 
 Knows no numpy: the launcher asks here whether a machine will find a track, before the machine costs anything.
 """
@@ -25,6 +25,33 @@ BUNDLED: Mapping[str, Recipe] = {
     "national": Recipe(1, {"length_m": 180.0}),
     "grand-prix": Recipe(7, {"length_m": 320.0}),
 }
+
+# What `python -m training tracks fetch` fetches of f1tenth_racetracks, and an image holds.
+CIRCUITS = (
+    "Austin",
+    "BrandsHatch",
+    "Budapest",
+    "Catalunya",
+    "Hockenheim",
+    "IMS",
+    "Melbourne",
+    "MexicoCity",
+    "Montreal",
+    "Monza",
+    "MoscowRaceway",
+    "Nuerburgring",
+    "Oschersleben",
+    "Sakhir",
+    "SaoPaulo",
+    "Sepang",
+    "Shanghai",
+    "Silverstone",
+    "Sochi",
+    "Spa",
+    "Spielberg",
+    "YasMarina",
+    "Zandvoort",
+)
 
 # A generated track's name tells its arguments: generated-7, generated-7-l200-w0.9-r2.5-v0.2-c0.04.
 _LETTERS = {

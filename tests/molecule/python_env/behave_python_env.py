@@ -50,3 +50,9 @@ def test_the_race_tracks_are_at_their_commit(host: Host) -> None:
     """The repository has a newer one; f1tenth_gym finds them in the directory that it looks in."""
     seen = host.check_output(f"{PYTHON} -c 'import sysconfig; print(sysconfig.get_path(\"purelib\"))'")
     assert host.file(f"{seen}/maps/Oval/__init__.py").content_string == "COMMIT = 'pinned'\n"
+
+
+def test_python_is_told_where_the_race_tracks_are(host: Host) -> None:
+    """training.sim.catalog looks there for a track's name."""
+    told = host.check_output('set -a && . /etc/f1tenth/python.env && ls "$F1TENTH_TRACKS_DIR"')
+    assert told == "Oval"
