@@ -72,6 +72,23 @@ def test_any_length_and_width_that_fit_give_a_track_in_spec(
         assert width.max() <= widest_m + 1e-6
 
 
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 2**63), radius_m=st.floats(0.5, 2.0), half_width_m=st.floats(0.6, 1.2))
+def test_turns_may_be_as_tight_as_those_of_real_circuits(
+    seed: int, radius_m: float, half_width_m: float
+) -> None:
+    """Then the inner wall has a corner."""
+    track = Track.generate(seed, 120.0, half_width_m, min_radius_m=radius_m)
+    assert_in_spec(track, 120.0, half_width_m, radius_m)
+
+
+def test_tracks_that_may_have_tight_turns_have_them() -> None:
+    tightest_m = [
+        1.0 / np.abs(Track.generate(seed, min_radius_m=0.7).curvature_1pm).max() for seed in range(20)
+    ]
+    assert max(tightest_m) < 1.2
+
+
 @settings(deadline=None, max_examples=10)
 @given(st.integers(0, 10**9))
 def test_the_walls_are_as_far_from_the_centreline_as_it_says(seed: int) -> None:
@@ -160,7 +177,8 @@ def test_the_kernels_give_the_same_track_as_plain_python() -> None:
         ({"length_m": 10.0}, r"length_m is 10: with turns of at least 2 m radius the shortest lap is 16 m"),
         ({"length_m": math.nan}, r"length_m is nan: it must be more than 0"),
         ({"half_width_m": -1.0}, r"half_width_m is -1: it must be more than 0"),
-        ({"min_radius_m": 1.2}, r"min_radius_m is 1.2: walls 1.1 m .* need at least 1.50"),
+        ({"min_radius_m": 0.4}, r"min_radius_m is 0.4: .* walls 1.1 m .* must be at least 0.50"),
+        ({"min_radius_m": 0.6, "half_width_m": 0.35}, r"min_radius_m is 0.6: .* must be at least 0.65"),
         ({"width_variation": 0.9}, r"width_variation is 0.9: it is a share of the width from 0 to 0.5"),
         ({"resolution_m": 0.4}, r"resolution_m is 0.4: a half width of 1.1 m needs cells of at most 0.275 m"),
         ({"seed": -1}, r"seed is -1"),

@@ -23,9 +23,14 @@ Array = NDArray[np.float64]
 
 # Free room between the walls of two legs that pass each other.
 WALL_GAP_M = 0.3
-# What a turn's radius keeps beyond the half width, so that the inner wall has no cusp.
-RADIUS_MARGIN_M = 0.4
 DEFAULT_MIN_RADIUS_M = 2.0
+# What a turn's radius keeps beyond the half width, where no radius is asked for: the inner wall is round then. Tighter
+# turns have a corner there, as the hairpins and chicanes of real circuits do.
+RADIUS_MARGIN_M = 0.4
+# The tightest turn of f1tenth_racetracks.
+TIGHTEST_RADIUS_M = 0.5
+# From a turn's centre to the outer wall: the car's turning circle of 0.74 m, half its width and some room.
+_TURNING_ROOM_M = 1.0
 # Widths vary over about this way.
 _WIDTH_KNOT_M = 8.0
 
@@ -47,12 +52,13 @@ def checked_spec(
             raise TrackError(f"{name} is {value:g}: it must be more than 0")
     if not 0.0 <= width_variation <= 0.5:  # half the width stays
         raise TrackError(f"width_variation is {width_variation:g}: it is a share of the width from 0 to 0.5")
-    least = half_width_m * (1.0 + width_variation) + RADIUS_MARGIN_M
-    radius = max(DEFAULT_MIN_RADIUS_M, least) if min_radius_m is None else float(min_radius_m)
+    round_m = half_width_m * (1.0 + width_variation) + RADIUS_MARGIN_M
+    radius = max(DEFAULT_MIN_RADIUS_M, round_m) if min_radius_m is None else float(min_radius_m)
+    least = max(TIGHTEST_RADIUS_M, _TURNING_ROOM_M - half_width_m * (1.0 - width_variation))
     if not radius >= least:
         raise TrackError(
-            f"min_radius_m is {radius:g}: walls {half_width_m:g} m from the centreline, "
-            f"and {width_variation:.0%} more, need at least {least:.2f}"
+            f"min_radius_m is {radius:g}: for a car to turn between walls {half_width_m:g} m from the centreline, "
+            f"and {width_variation:.0%} less, it must be at least {least:.2f}"
         )
     if length_m < 8.0 * radius:
         shortest = f"with turns of at least {radius:g} m radius the shortest lap is {8.0 * radius:g} m"
