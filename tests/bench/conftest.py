@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.bench.measuring import REFERENCE, Speeds, load, machine, moved, table
+from tests.bench.measuring import Speeds, load, machine, moved, rows_of, table
 
 # The last committed figures. BENCH_KEEP=1 writes a run's rows over those of the same name there.
 BASELINE = Path(__file__).with_name("baseline.json")
@@ -35,21 +35,11 @@ class Results:
         group: str,
         speeds: Speeds,
         *,
-        peers: list[str] | None = None,
-        goals: dict[str, float] | None = None,
+        peers: Sequence[str] = (),
+        goals: Mapping[str, Mapping[str, float]] | None = None,
     ) -> None:
-        """Keep speeds measured in turns; peers are what the others are set beside."""
-        for name, per_s in speeds.items():
-            if name == REFERENCE:
-                continue
-            row: dict[str, Any] = {
-                "per_s": round(per_s, 2),
-                "per_reference": round(per_s / speeds[REFERENCE], 3),
-            }
-            if peers and name not in peers:
-                row["beside"] = {peer: round(per_s / speeds[peer], 2) for peer in peers}
-            if goals and name in goals:
-                row["goal"] = goals[name]
+        """Keep speeds measured in turns; peers are what the others are set beside, goals those of `rows_of`."""
+        for name, row in rows_of(speeds, peers, goals).items():
             self.speeds[f"{group}: {name}"] = row
 
 

@@ -13,7 +13,7 @@ import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +107,35 @@ class JaxPeer:
         self._process.wait(timeout=30)
 
 
+def rows_of(
+    speeds: Speeds, peers: Sequence[str] = (), goals: Mapping[str, Mapping[str, float]] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Return a row for every candidate: its speed, what that is beside the peers, and the goals there.
+
+    goals: of a candidate, by peer, how many times as fast it has to be.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for name, per_s in speeds.items():
+        if name == REFERENCE:
+            continue
+        row = rows[name] = {"per_s": round(per_s, 2), "per_reference": round(per_s / speeds[REFERENCE], 3)}
+        if peers and name not in peers:
+            row["beside"] = {peer: round(per_s / speeds[peer], 2) for peer in peers}
+        here = {
+            peer: goal for peer, goal in (goals or {}).get(name, {}).items() if peer in row.get("beside", {})
+        }
+        if here:
+            row["goals"] = here
+    return rows
+
+
+def flat(speeds: Speeds, within: float) -> tuple[str, dict[str, dict[str, float]]]:
+    """Return the fastest candidate, and for all others the goal of being slower than it by no more than a share."""
+    names = [name for name in speeds if name != REFERENCE]
+    fastest = max(names, key=speeds.__getitem__)
+    return fastest, {name: {fastest: 1.0 - within} for name in names if name != fastest}
+
+
 def moved(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
     """Say which speeds changed by more than MOVED against the baseline, both as ratios to the reference loop."""
     lines = []
@@ -122,14 +151,22 @@ def moved(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
 
 
 def table(rows: Mapping[str, Any], notes: list[str]) -> str:
-    """Return all speeds as one table: what, units/s, per reference loop, beside the peers, and the goal there."""
+    """Return all speeds as one table: what, units/s, per reference loop, beside the peers, and the goals there."""
     lines = [f"{'what':<58} {'per s':>12} {'per ref.':>10}  beside"]
     for name, row in rows.items():
-        beside = ", ".join(f"{ratio:.2f} x {peer}" for peer, ratio in row.get("beside", {}).items())
-        if "goal" in row:
-            beside += f" (goal {row['goal']:g} x)"
+        goals = row.get("goals", {})
+        beside = ", ".join(
+            f"{ratio:.2f} x {peer}{_goal(ratio, goals.get(peer))}"
+            for peer, ratio in row.get("beside", {}).items()
+        )
         lines.append(f"{name:<58} {row['per_s']:>12,.0f} {row['per_reference']:>10,.1f}  {beside}")
     return "\n".join([*lines, *(f"not measured: {note}" for note in notes)])
+
+
+def _goal(ratio: float, goal: float | None) -> str:
+    if goal is None:
+        return ""
+    return f" (goal {goal:.3g} x{': missed' if ratio < goal else ''})"
 
 
 def machine() -> str:

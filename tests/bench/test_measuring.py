@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.bench.measuring import REFERENCE, in_turns, machine, moved, table
+from tests.bench.measuring import REFERENCE, flat, in_turns, machine, moved, rows_of, table
 
 
 def row(per_reference: float, **more: object) -> dict[str, object]:
@@ -18,9 +18,31 @@ def test_what_moved_by_more_than_15_percent_of_the_reference_is_said():
 
 def test_the_table_has_ratios_goals_and_what_was_not_measured():
     """A row's ratio to its peer stands beside the goal for it."""
-    text = table({"ours": row(2.5, beside={"theirs": 3.25}, goal=3.0)}, ["another (not here)"])
-    assert text.splitlines()[1].split("  ")[-1] == "3.25 x theirs (goal 3 x)"
+    beside, goals = {"theirs": 3.25, "another's": 1.1, "a third's": 2.0}, {"theirs": 3.0, "another's": 1.2}
+    text = table({"ours": row(2.5, beside=beside, goals=goals)}, ["another (not here)"])
+    told = "3.25 x theirs (goal 3 x), 1.10 x another's (goal 1.2 x: missed), 2.00 x a third's"
+    assert text.splitlines()[1].split("  ")[-1] == told
     assert text.splitlines()[2] == "not measured: another (not here)"
+
+
+def test_speeds_stand_beside_their_peers_with_the_goals_there():
+    """Peers stand beside nobody, and a goal beside a peer that is not here is left out."""
+    speeds = {REFERENCE: 4.0, "ours": 12.0, "theirs": 3.0}
+    rows = rows_of(speeds, ["theirs"], {"ours": {"theirs": 3.0, "not here": 2.0}})
+    assert rows["ours"] == {
+        "per_s": 12.0,
+        "per_reference": 3.0,
+        "beside": {"theirs": 4.0},
+        "goals": {"theirs": 3.0},
+    }
+    assert rows["theirs"] == {"per_s": 3.0, "per_reference": 0.75}
+
+
+def test_rows_are_flat_where_each_keeps_up_with_the_fastest():
+    """At most a fifth below it; the fastest has nothing to keep up with."""
+    peer, goals = flat({REFERENCE: 1.0, "few": 7.0, "some": 10.0, "many": 9.0}, 0.2)
+    assert peer == "some"
+    assert goals == {"few": {"some": 0.8}, "many": {"some": 0.8}}
 
 
 def test_candidates_are_measured_in_turns_beside_the_reference_loop():
