@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.bench.measuring import Speeds, load, machine, moved, rows_of, table
+from tests.bench.measuring import Baseline, Speeds, machine, rows_of, table
 
-# The last committed figures. BENCH_KEEP=1 writes a run's rows over those of the same name there.
+# The last committed figures, by machine. BENCH_KEEP=1 writes a run's rows over this machine's of the same name.
 BASELINE = Path(__file__).with_name("baseline.json")
 RESULTS = Path(".cache/bench.json")
 
@@ -47,21 +47,14 @@ class Results:
 def _results() -> Iterator[Results]:
     results = Results()
     yield results
-    baseline = load(BASELINE)
-    data = {"machine": machine(), "cores": os.cpu_count(), "speeds": results.speeds, **results.rows}
+    here, baseline = machine(), Baseline(BASELINE)
+    data = {"machine": here, "speeds": results.speeds, **results.rows}
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     print("\n\n" + table(results.speeds, results.notes))  # noqa: T201 - the table is what the bench is for
-    changes = moved(results.speeds, baseline["speeds"]) or ["nothing moved by more than 15 %"]
-    if baseline.get("machine") != data["machine"]:
-        changes.append(
-            f"the baseline is of another machine ({baseline.get('machine')}): so may be what moved"
-        )
-    print("\n".join(changes))  # noqa: T201
+    print("\n".join(baseline.changes(here, results.speeds)))  # noqa: T201
     if os.environ.get("BENCH_KEEP"):
-        baseline |= {"machine": data["machine"], "cores": data["cores"]}
-        baseline["speeds"] |= results.speeds
-        BASELINE.write_text(json.dumps(baseline, indent=1) + "\n", encoding="utf-8")
+        baseline.keep(here, results.speeds)
 
 
 @pytest.fixture(scope="session")

@@ -170,17 +170,35 @@ def _goal(ratio: float, goal: float | None) -> str:
 
 
 def machine() -> str:
-    """Return what figures depend on: the processor by name, family and model, and the system."""
-    wanted = ("model name", "cpu family", "model")
+    """Return what figures depend on: the processor by name, family and model, the system, the number of cores."""
+    wanted = {"model name": "", "cpu family": "family ", "model": "model "}
     found: dict[str, str] = {}
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="ascii").splitlines():
             name, _, value = line.partition(":")
             if name.strip() in wanted:
                 found.setdefault(name.strip(), value.strip())
-    return ", ".join([*(f"{name} {found[name]}" for name in wanted if name in found), platform.platform()])
+    processor = [f"{short}{found[name]}" for name, short in wanted.items() if name in found]
+    return ", ".join([*processor, f"{platform.system()} {platform.machine()}", f"{os.cpu_count()} cores"])
 
 
-def load(path: Path) -> dict[str, Any]:
-    """Read a baseline; an empty one where there is none."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"speeds": {}}
+class Baseline:
+    """The last figures that were kept, of every machine its own: {machine: {name: row}}."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def changes(self, on: str, rows: Mapping[str, Any]) -> list[str]:
+        """Say what moved against the same machine's last figures, or that there are none of it."""
+        if on not in self._rows:
+            others = "; ".join(self._rows) or "none"
+            return [
+                f"nothing to compare with: the baseline has no figures of this machine ({on}), but of {others}"
+            ]
+        return moved(rows, self._rows[on]) or [f"nothing moved by more than {100 * MOVED:.0f} %"]
+
+    def keep(self, on: str, rows: Mapping[str, Any]) -> None:
+        """Write rows over the machine's own of the same name; all others stay."""
+        kept = self._rows | {on: {**self._rows.get(on, {}), **rows}}
+        self._path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.bench.measuring import REFERENCE, flat, in_turns, machine, moved, rows_of, table
+import json
+
+from tests.bench.measuring import REFERENCE, Baseline, flat, in_turns, machine, moved, rows_of, table
 
 
 def row(per_reference: float, **more: object) -> dict[str, object]:
@@ -59,6 +61,26 @@ def test_candidates_are_measured_in_turns_beside_the_reference_loop():
     assert calls[:2] == ["a", "b"], "the first calls warm up"
 
 
-def test_the_machine_is_named_by_its_processor():
+def test_the_machine_is_named_by_its_processor_and_cores():
     assert "Linux" in machine()
     assert "model" in machine()
+    assert machine().endswith(" cores")
+
+
+def test_rows_are_compared_with_the_same_machines_only(tmp_path):
+    """Between processors the reference loop does not even everything out: another's figures are named, not compared."""
+    file = tmp_path / "baseline.json"
+    Baseline(file).keep("old", {"a": row(10.0)})
+    (said,) = Baseline(file).changes("new", {"a": row(5.0)})
+    assert said == "nothing to compare with: the baseline has no figures of this machine (new), but of old"
+    assert Baseline(file).changes("old", {"a": row(5.0)}) == ["SLOWER by 50 %: a"]
+    assert Baseline(file).changes("old", {"a": row(10.0)}) == ["nothing moved by more than 15 %"]
+
+
+def test_a_part_of_the_bench_that_is_kept_leaves_all_other_rows(tmp_path):
+    """Those of another machine, and those of this one that were not measured."""
+    file = tmp_path / "baseline.json"
+    for on, name, speed in (("old", "a", 1.0), ("new", "a", 2.0), ("new", "b", 3.0), ("new", "b", 4.0)):
+        Baseline(file).keep(on, {name: row(speed)})
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    assert kept == {"old": {"a": row(1.0)}, "new": {"a": row(2.0), "b": row(4.0)}}
