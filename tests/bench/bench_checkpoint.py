@@ -31,6 +31,7 @@ from training.store.opening import open_store
 TRANSITIONS = 1_000_000
 RUN, TYPE = "cost", "sac"
 Record = Callable[[str, dict[str, object]], None]
+Seconds = Callable[..., None]
 
 
 def build(bucket: Bucket, config: Config, attempt: int) -> tuple[Parts, Saver]:
@@ -61,7 +62,9 @@ def drive(parts: Parts, saver: Saver, steps: int) -> None:
 
 
 @pytest.mark.bench
-def test_the_final_save_and_the_restore(weed_url: Bucket, tmp_path: Path, record_bench: Record) -> None:
+def test_the_final_save_and_the_restore(
+    weed_url: Bucket, tmp_path: Path, record_bench: Record, record_seconds: Seconds
+) -> None:
     """The tail, weights and optimizers are all that a notice has to wait for; the rest is there already."""
     config = load_config(None, [f"sac.buffer_size={TRANSITIONS}"], preset="local")
     parts, saver = build(weed_url, config, 1)
@@ -110,12 +113,16 @@ def test_the_final_save_and_the_restore(weed_url: Bucket, tmp_path: Path, record
             "our bytes in S3": sum(e.size for e in open_store(weed_url.url, weed_url.aws).list("runs/")),
         },
     )
+    taken, goals = {"final save": save_s, "restore": restore_s}, {"final save": 5.0, "restore": 15.0}
+    record_seconds("checkpoint", taken, goals)
     assert save_s < 5
     assert restore_s < 15
 
 
 @pytest.mark.bench
-def test_training_with_checkpoints_beside_training_without(weed_url: Bucket, record_bench: Record) -> None:
+def test_training_with_checkpoints_beside_training_without(
+    weed_url: Bucket, record_bench: Record, record_seconds: Seconds
+) -> None:
     """The same steps, in turns, with a save every 50,000 steps and with none; the trainer's own time is compared."""
     config = load_config(None, ["env.tracks=[generated-1]"], preset="local")
     parts, saver = build(weed_url, config, 1)
@@ -143,5 +150,9 @@ def test_training_with_checkpoints_beside_training_without(weed_url: Bucket, rec
     share = (spent["collecting"] + spent["copying"]) / spent["training"]
     row = {k: round(v, 3) for k, v in spent.items()}
     record_bench("checkpoint overhead", {**row, "saves": marks["saves"], "share %": round(100 * share, 3)})
+    what = "what 110,000 steps spend on two checkpoints"
+    record_seconds(
+        "checkpoint", {what: spent["collecting"] + spent["copying"]}, {what: 0.01 * spent["training"]}
+    )
     assert marks["saves"] == 2
     assert share < 0.01

@@ -10,7 +10,17 @@ from typing import Any
 
 import pytest
 
-from tests.bench.measuring import Baseline, Speeds, machine, rows_of, table
+from tests.bench.measuring import (
+    REFERENCE,
+    Baseline,
+    Speeds,
+    machine,
+    rate,
+    reference_loop,
+    rows_of,
+    rows_of_seconds,
+    table,
+)
 
 # The last committed figures, by machine. BENCH_KEEP=1 writes a run's rows over this machine's of the same name.
 BASELINE = Path(__file__).with_name("baseline.json")
@@ -38,9 +48,21 @@ class Results:
         peers: Sequence[str] = (),
         goals: Mapping[str, Mapping[str, float]] | None = None,
     ) -> None:
-        """Keep speeds measured in turns; peers are what the others are set beside, goals those of `rows_of`."""
-        for name, row in rows_of(speeds, peers, goals).items():
-            self.speeds[f"{group}: {name}"] = row
+        """Keep speeds; peers are what the others are set beside, goals those of `rows_of`.
+
+        Where they were not measured in turns with the reference loop, that is measured now.
+        """
+        speeds = speeds if REFERENCE in speeds else {REFERENCE: rate(reference_loop), **speeds}
+        self._keep_rows(group, rows_of(speeds, peers, goals))
+
+    def keep_seconds(
+        self, group: str, seconds: Mapping[str, float], goals: Mapping[str, float] | None = None
+    ) -> None:
+        """Keep what is to take little time; goals: at most so many seconds."""
+        self._keep_rows(group, rows_of_seconds(seconds, rate(reference_loop), goals))
+
+    def _keep_rows(self, group: str, rows: dict[str, dict[str, Any]]) -> None:
+        self.speeds |= {f"{group}: {name}": row for name, row in rows.items()}
 
 
 @pytest.fixture(scope="session")
@@ -65,8 +87,14 @@ def record_bench(_results: Results) -> Callable[[str, dict[str, object]], None]:
 
 @pytest.fixture(scope="session")
 def record_speeds(_results: Results) -> Callable[..., None]:
-    """Return a function that keeps speeds of `measuring.in_turns`."""
+    """Return a function that keeps speeds, as `measuring.in_turns` returns them, for the table and the baseline."""
     return _results.keep_speeds
+
+
+@pytest.fixture(scope="session")
+def record_seconds(_results: Results) -> Callable[..., None]:
+    """Return a function that keeps times in the same table and baseline: the less the better."""
+    return _results.keep_seconds
 
 
 @pytest.fixture(scope="session")

@@ -118,7 +118,7 @@ def rows_of(
     for name, per_s in speeds.items():
         if name == REFERENCE:
             continue
-        row = rows[name] = {"per_s": round(per_s, 2), "per_reference": round(per_s / speeds[REFERENCE], 3)}
+        row = rows[name] = {"per_s": _digits(per_s), "per_reference": _digits(per_s / speeds[REFERENCE])}
         if peers and name not in peers:
             row["beside"] = {peer: round(per_s / speeds[peer], 2) for peer in peers}
         here = {
@@ -127,6 +127,25 @@ def rows_of(
         if here:
             row["goals"] = here
     return rows
+
+
+def rows_of_seconds(
+    seconds: Mapping[str, float], reference: float, goals: Mapping[str, float] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Return rows of what is to take little time: its speed is how often that fits into a second.
+
+    reference: the reference loop's speed. goals: at most so many seconds.
+    """
+    rows = rows_of({REFERENCE: reference, **{name: 1 / s for name, s in seconds.items()}})
+    for name, s in seconds.items():
+        rows[name]["seconds"] = _digits(s)
+    for name, goal in (goals or {}).items():
+        rows[name]["at_most_s"] = _digits(goal)
+    return rows
+
+
+def _digits(number: float) -> float:
+    return float(f"{number:.6g}")
 
 
 def flat(speeds: Speeds, within: float) -> tuple[str, dict[str, dict[str, float]]]:
@@ -159,8 +178,21 @@ def table(rows: Mapping[str, Any], notes: list[str]) -> str:
             f"{ratio:.2f} x {peer}{_goal(ratio, goals.get(peer))}"
             for peer, ratio in row.get("beside", {}).items()
         )
-        lines.append(f"{name:<58} {row['per_s']:>12,.0f} {row['per_reference']:>10,.1f}  {beside}")
+        if "seconds" in row:
+            beside = f"{row['seconds']:.3g} s{_at_most(row['seconds'], row.get('at_most_s'))}"
+        speeds = f"{_short(row['per_s']):>12} {_short(row['per_reference']):>10}"
+        lines.append(f"{name:<58} {speeds}  {beside}")
     return "\n".join([*lines, *(f"not measured: {note}" for note in notes)])
+
+
+def _short(speed: float) -> str:
+    return f"{speed:,.0f}" if speed >= 1000 else f"{speed:.3g}"
+
+
+def _at_most(seconds: float, goal: float | None) -> str:
+    if goal is None:
+        return ""
+    return f" (goal {goal:.3g} s{': missed' if seconds > goal else ''})"
 
 
 def _goal(ratio: float, goal: float | None) -> str:

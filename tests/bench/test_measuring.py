@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import json
 
-from tests.bench.measuring import REFERENCE, Baseline, flat, in_turns, machine, moved, rows_of, table
+from tests.bench.measuring import (
+    REFERENCE,
+    Baseline,
+    flat,
+    in_turns,
+    machine,
+    moved,
+    rows_of,
+    rows_of_seconds,
+    table,
+)
 
 
 def row(per_reference: float, **more: object) -> dict[str, object]:
@@ -38,6 +48,16 @@ def test_speeds_stand_beside_their_peers_with_the_goals_there():
         "goals": {"theirs": 3.0},
     }
     assert rows["theirs"] == {"per_s": 3.0, "per_reference": 0.75}
+
+
+def test_what_is_to_take_little_time_stands_there_by_how_often_it_fits_into_a_second():
+    """So that twice the time is half the speed, and what got slower is said as of any other row."""
+    before = rows_of_seconds({"start": 2.5}, reference=100.0)
+    now = rows_of_seconds({"start": 5.0, "save": 0.5}, reference=100.0, goals={"start": 4.0, "save": 5.0})
+    assert moved(now, before) == ["SLOWER by 50 %: start", "new: save"]
+    start, save = table(now, []).splitlines()[1:]
+    assert " ".join(start.split()) == "start 0.2 0.002 5 s (goal 4 s: missed)"
+    assert " ".join(save.split()) == "save 2 0.02 0.5 s (goal 5 s)"
 
 
 def test_rows_are_flat_where_each_keeps_up_with_the_fastest():
