@@ -171,7 +171,8 @@ def moved(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
 
 def table(rows: Mapping[str, Any], notes: list[str]) -> str:
     """Return all speeds as one table: what, units/s, per reference loop, beside the peers, and the goals there."""
-    lines = [f"{'what':<58} {'per s':>12} {'per ref.':>10}  beside"]
+    wide = max(map(len, rows), default=0)
+    lines = [f"{'what':<{wide}} {'per s':>12} {'per ref.':>10}  beside"]
     for name, row in rows.items():
         goals = row.get("goals", {})
         beside = ", ".join(
@@ -181,8 +182,8 @@ def table(rows: Mapping[str, Any], notes: list[str]) -> str:
         if "seconds" in row:
             beside = f"{row['seconds']:.3g} s{_at_most(row['seconds'], row.get('at_most_s'))}"
         speeds = f"{_short(row['per_s']):>12} {_short(row['per_reference']):>10}"
-        lines.append(f"{name:<58} {speeds}  {beside}")
-    return "\n".join([*lines, *(f"not measured: {note}" for note in notes)])
+        lines.append(f"{name:<{wide}} {speeds}  {beside}")
+    return "\n".join([*lines, *(f"not measured: {note}" for note in dict.fromkeys(notes))])
 
 
 def _short(speed: float) -> str:

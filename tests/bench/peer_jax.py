@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 
 
-def sbx_updates(observation: int, width: int, updates: int) -> Callable[[], int]:
-    """SBX's SAC, updates of a batch of 256 from its own replay buffer."""
+def sbx_updates(observation: int, batch: int, updates: int, *units: int) -> Callable[[], int]:
+    """SBX's SAC, updates of a batch from its own replay buffer; units: of the hidden layers."""
     import gymnasium
     from gymnasium import spaces
     from sbx import SAC
@@ -30,16 +30,16 @@ def sbx_updates(observation: int, width: int, updates: int) -> Callable[[], int]
     model = SAC(
         "MlpPolicy",
         Still(),
-        batch_size=256,
+        batch_size=batch,
         buffer_size=20_000,
         learning_starts=1_000,
-        policy_kwargs={"net_arch": [width, width]},
+        policy_kwargs={"net_arch": list(units)},
         device="cpu",
     )
     model.learn(1_010)
 
     def work() -> int:
-        model.train(gradient_steps=updates, batch_size=256)
+        model.train(gradient_steps=updates, batch_size=batch)
         return updates
 
     return work
