@@ -1,6 +1,6 @@
 """What a checkpoint costs, with a million transitions of the default observation in the buffer.
 
-make bench ARGS="-k checkpoint"
+    make bench ARGS="-k bench_checkpoint"
 
 Goals: training with a checkpoint every 50,000 steps less than 1 % slower than without; the final save after a notice
 under 5 s and the restore under 15 s, to a real S3 server (seaweedfs) on this machine; beside them stable-baselines3's

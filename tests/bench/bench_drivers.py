@@ -1,6 +1,6 @@
 """The yardsticks' laps: follow-the-gap, pure pursuit on the centreline and on the racing line.
 
-    make bench ARGS="-k drivers"
+    make bench ARGS="-k bench_drivers"
 
 Ten standing starts each on Track.generate(1), (1001), (1002), (2001) and (2002) (120 m, half width 1.1 m, minimum
 radius 2 m) and on the recordings' track, 8 m/s cap, at 10 Hz with 20 beams and at 25 Hz with 108. Mean speeds are

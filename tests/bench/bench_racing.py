@@ -1,6 +1,6 @@
 """Agents that learnt together, in figures: laps alone, races without a crash at fault, self-play against its own past.
 
-    make bench ARGS="-k racing"      two trainings of 15 minutes; BENCH_MINUTES= trains shorter or longer
+    make bench ARGS="-k bench_racing"      two trainings of 15 minutes; BENCH_MINUTES= trains shorter or longer
 
 Settings of `make train TYPE=sac_multiagent` (preset local), 2 cars. Alone: ten standing starts a track, one lap, on
 the training track generated-1 and two unseen ones. Races: two cars, START_GAP_M from one to the other on the grid,

@@ -1,6 +1,6 @@
 """The simulator beside f1tenth_gym v1.0.0 and f1tenth_gym_jax: the same track, cars that drive round it.
 
-    make bench ARGS="-k simulator"
+    make bench ARGS="-k bench_simulator"
 
 Each of the environments starts at another place of the recordings' track and follows the centreline at 4 m/s by pure
 pursuit; its commands are worked out before and replayed. A step is 10 ms of physics, with a scan; "repeat 10" is one

@@ -1,6 +1,6 @@
 """How soon training begins: five starts each, in processes of their own, caches warm.
 
-    make bench ARGS="-k start"
+    make bench ARGS="-k bench_start"
 
 Goals: the first step of `make train` within 5 s of the process's begin; `import training.sim` under 0.3 s.
 """
