@@ -120,7 +120,7 @@ def rows_of(
             continue
         row = rows[name] = {"per_s": _digits(per_s), "per_reference": _digits(per_s / speeds[REFERENCE])}
         if peers and name not in peers:
-            row["beside"] = {peer: round(per_s / speeds[peer], 2) for peer in peers}
+            row["beside"] = {peer: _digits(per_s / speeds[peer]) for peer in peers}
         here = {
             peer: goal for peer, goal in (goals or {}).get(name, {}).items() if peer in row.get("beside", {})
         }
