@@ -109,7 +109,7 @@ class EvaluationSettings(Section):
     laps: int = setting(1, "laps driven from each start", ge=1, le=1000)
     starts: int = setting(10, "standing starts on each track", ge=1, le=1000)
     tracks: Texts = setting(
-        ("generated-1001", "generated-1002"), "tracks that training never sees", legal=TRACKS
+        ("generated-1001", "generated-1002-r0.7"), "tracks that training never sees", legal=TRACKS
     )
 
 
