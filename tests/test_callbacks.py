@@ -1,11 +1,15 @@
-"""Figures of several agents, as they are logged."""
+"""Several agents: their figures as they are logged, and which of them is the best."""
 
 from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from training.callbacks import of_all
+from training.agents.policy import Kept, Policy
+from training.callbacks import Parts, of_all
 
 
 def test_every_agents_figures_stand_under_its_name_and_their_mean_under_the_plain_one() -> None:
@@ -44,3 +48,27 @@ def test_where_nobody_has_finished_a_lap_there_is_no_best_one() -> None:
 def test_figures_of_a_single_agent_are_left_as_they_are(laps: float) -> None:
     """One agent's curves have no agent in their names."""
     assert of_all([{"rollout/laps": laps}]) == {"rollout/laps": laps}
+
+
+def kept(completed: int, steady: float, mean_speed_mps: float, raced: float) -> Kept:
+    return Kept(Policy([4, 8, 4]), 10_000, completed, 48, mean_speed_mps, steady, raced)
+
+
+@pytest.mark.parametrize(
+    ("bests", "best"),
+    [
+        ([kept(48, 0.5, 7.0, 0.60), kept(48, 1.0, 7.9, 0.55)], 1),  # more races won, of easier ones
+        ([kept(48, 1.0, 7.0, 0.90), kept(48, 1.0, 7.9, 0.50)], 1),  # as steady: the faster
+        ([kept(47, 1.0, 7.9, 0.90), kept(48, 0.5, 7.0, 0.50)], 1),
+        ([None, kept(0, 0.0, 0.0, 0.0)], 1),
+        ([None, None], 0),
+    ],
+)
+def test_the_best_agent_is_the_one_that_laps_best_whatever_races_it_won_against_itself(
+    bests: list[Kept | None], best: int
+) -> None:
+    """A share of races won against an agent's own candidates says nothing beside another agent's."""
+    nothing: Any = None
+    keepers: Any = [SimpleNamespace(best=one) for one in bests]
+    parts = Parts(nothing, keepers, nothing, nothing, nothing, nothing, nothing)
+    assert parts.best_agent == best

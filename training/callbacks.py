@@ -113,7 +113,7 @@ class Parts(NamedTuple):
     @property
     def best_agent(self) -> int:
         """Return the number of the agent whose kept policy laps best; 0 as long as none is kept."""
-        scores = [(-1.0, 0.0) if k.best is None else k.best.score for k in self.keepers]
+        scores = [(-1.0, 0.0, 0.0) if k.best is None else k.best.alone for k in self.keepers]
         return max(range(len(scores)), key=scores.__getitem__)
 
 

@@ -62,9 +62,17 @@ class Kept(NamedTuple):
 
     @property
     def score(self) -> tuple[float, float, float, float]:
-        """Order policies: by completion, then by races won and by steadiness to a hundredth, then by speed."""
-        completed = self.completed / max(self.starts, 1)
-        return completed, round(self.raced, 2), round(self.steady, 2), self.mean_speed_mps
+        """Order policies of one agent: by completion, by races won and by steadiness to a hundredth, by speed."""
+        completed, *rest = self.alone
+        return completed, round(self.raced, 2), *rest
+
+    @property
+    def alone(self) -> tuple[float, float, float]:
+        """Order policies of different agents: by completion, by steadiness to a hundredth, then by speed.
+
+        Races do not count: each agent's candidates met only each other.
+        """
+        return self.completed / max(self.starts, 1), round(self.steady, 2), self.mean_speed_mps
 
     def __str__(self) -> str:
         """Return one phrase for people."""
