@@ -103,9 +103,6 @@ class EvaluationSettings(Section):
     frequency: int = setting(
         10_000, "timesteps between evaluations; 0: only at the end", ge=0, le=1_000_000_000
     )
-    interval_s: float = setting(
-        0.0, "seconds between evaluations, whichever comes first; 0: by timesteps", ge=0, le=86_400
-    )
     laps: int = setting(1, "laps driven from each start", ge=1, le=1000)
     starts: int = setting(10, "standing starts on each track", ge=1, le=1000)
     tracks: Texts = setting(
