@@ -134,7 +134,8 @@ def test_networks_that_do_not_fit_are_refused(
     [
         ("nobody", "multi_agent.league.checkpoints: nobody: "),
         ("{run}:7", "has no agent 7"),
-        ("{run}:first", "'first' is no agent's number"),
+        ("{run}:first", "'{run}:first' names no policy of a run"),
+        ("{run}@7", "has no policy of agent 0 at step 7; there are: "),
     ],
 )
 def test_a_pool_with_a_missing_checkpoint_is_refused(
@@ -142,7 +143,7 @@ def test_a_pool_with_a_missing_checkpoint_is_refused(
 ) -> None:
     """A league is told before it begins which of its opponents is not there."""
     league = ("multi_agent.mode=league", f"multi_agent.league.checkpoints=[{name.format(run=run)!r}]")
-    with pytest.raises(ConfigurationError, match=message):
+    with pytest.raises(ConfigurationError, match=message.format(run=run)):
         heritage.check(of(*league), storage)
 
 

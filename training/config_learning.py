@@ -70,7 +70,9 @@ class LeagueSettings(Section):
         8, "freezings kept; when there are more, every second one goes and the interval doubles", ge=2, le=64
     )
     checkpoints: Texts = setting(
-        (), "kept policies of other runs in the pool from the start", legal="list of RUN or RUN:AGENT"
+        (),
+        "policies of other runs in the pool from the start",
+        legal="list of RUN, RUN@STEP, RUN:AGENT or RUN@STEP:AGENT",
     )
 
     @model_validator(mode="after")

@@ -9,19 +9,32 @@ from training.agents import state
 from training.agents.codec import decode
 from training.envs import observation
 from training.errors import ConfigurationError, DataError, UsageError
-from training.report.loading import ACTOR_OUTPUTS, config_of, policy_of
+from training.report.contestants import parse, policy_named
+from training.report.loading import ACTOR_OUTPUTS, config_of
+from training.report.races import PHYSICS
 from training.store.checkpoint import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from training.agents.multi_agent import MultiAgentSAC
-    from training.config import Config
-    from training.report.loading import LoadedRun
+    from training.agents.policy import Policy
+    from training.config import Config, EnvSettings
     from training.store.checkpoint import Checkpoint
     from training.store.storage import Storage
 
 MAX_LEARNER_BYTES = 1 << 30
+# The settings of env that say what the numbers of an observation and of an action mean, and how often there are any.
+MEANING = (
+    *PHYSICS,
+    "beams",
+    "scans_stacked",
+    "proprioception",
+    "scan_range_m",
+    "action_repeat",
+    "speed_cap_mps",
+    "min_speed_mps",
+)
 
 
 class _Ancestor(NamedTuple):
@@ -57,8 +70,8 @@ def take_over(learner: MultiAgentSAC, config: Config, storage: Storage, say: Cal
             f"{config.training.init_from}, step {ancestor.checkpoint.step:,}"
         )
     if learner.league is not None:
-        for name, loaded in _opponents(config, storage):
-            learner.league.admit(name, loaded.policy)
+        for name, policy in _opponents(config, storage):
+            learner.league.admit(name, policy)
 
 
 def _ancestor(config: Config, storage: Storage) -> _Ancestor | None:
@@ -75,23 +88,36 @@ def _ancestor(config: Config, storage: Storage) -> _Ancestor | None:
         ) from error
 
 
-def _opponents(config: Config, storage: Storage) -> Iterator[tuple[str, LoadedRun]]:
-    """Give each checkpoint that the settings put into the pool, with its name there."""
+def _opponents(config: Config, storage: Storage) -> Iterator[tuple[str, Policy]]:
+    """Give each policy that the settings put into the pool, with its name there."""
     if config.num_cars == 1 or config.multi_agent.mode != "league":
         return
     for name in config.multi_agent.league.checkpoints:
-        run, _, agent = name.partition(":")
         key = f"multi_agent.league.checkpoints: {name}"
-        if agent and not agent.isdecimal():
-            raise ConfigurationError(
-                f"{key}: {agent!r} is no agent's number", next_step="Write RUN, or RUN:0."
-            )
         try:
-            loaded = policy_of(storage, run, int(agent) if agent else None)
+            theirs, policy = policy_named(storage, parse(name))
         except (UsageError, DataError) as error:
             raise ConfigurationError(f"{key}: {error.message}", next_step=error.next_step) from error
-        _check_shape(key, loaded.policy.stack.sizes, _sizes(config))
-        yield name, loaded
+        _check_meaning(key, theirs.env, config.env)
+        _check_shape(key, policy.stack.sizes, _sizes(config))
+        yield name, policy
+
+
+def _check_meaning(what: str, theirs: EnvSettings, ours: EnvSettings) -> None:
+    """See that a policy that only drives along sees and acts here as it has learnt to; a race would translate."""
+    pairs = {name: (getattr(theirs, name), getattr(ours, name)) for name in MEANING}
+    other = {f"env.{name}": pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    if other:
+        told = ", ".join(f"{key} = {their}, not {our}" for key, (their, our) in other.items())
+        values = " ".join(f"--set {key}={_as_yaml(their)}" for key, (their, _) in other.items())
+        raise ConfigurationError(
+            f"{what}: it learnt with {told} as in this run, and would take what it sees and does for something else",
+            next_step=f"Give this run the values of that one: {values}\nOr leave it out of the pool.",
+        )
+
+
+def _as_yaml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _sizes(config: Config) -> list[int]:

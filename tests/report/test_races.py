@@ -80,7 +80,7 @@ def test_the_policy_of_a_step_is_raced_by_run_at_step(capsys) -> None:
     ("arguments", "told"),
     [
         (("good", "worse"), "no run called 'worse'"),
-        (("good", "good@"), "'good@' names nobody to race"),
+        (("good", "good@"), "'good@' names no policy of a run\nGive one of RUN, RUN@STEP"),
         (("good", "good@12"), "no policy of agent 0 at step 12; there are: none"),
         (("good", "good:1"), "run good has no agent 1"),
         (("good", "bad", "--track", "nowhere"), "nowhere"),

@@ -16,10 +16,13 @@ from training.report.loading import ACTOR_OUTPUTS, config_of, policy_of
 from training.report.races import Contestant
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from training.config import Config
     from training.store.storage import Storage
 
 _SPEC = re.compile(r"(?P<run>[^@:]+)(?:@(?P<step>[0-9_,]+))?(?::(?P<agent>[0-9]+))?")
+FORMS = ("RUN", "RUN@STEP", "RUN:AGENT", "RUN@STEP:AGENT")
 MAX_POLICY_BYTES = 64 << 20
 # What a built-in driver of a race without any run drives by.
 DRIVER_SETTINGS = EnvSettings(beams=108)
@@ -33,13 +36,13 @@ class Named(NamedTuple):
     agent: int | None  # None: the one that laps best; with a step the first
 
 
-def parse(spec: str) -> Named:
-    """Read RUN[@STEP][:AGENT]. UsageError says what it can be."""
+def parse(spec: str, others: Sequence[str] = ()) -> Named:
+    """Read RUN[@STEP][:AGENT]. UsageError says what it can be; others: what else may stand there."""
     found = _SPEC.fullmatch(spec)
     if found is None:
         raise UsageError(
-            f"{spec!r} names nobody to race",
-            next_step=f"Give RUN, RUN@STEP, RUN:AGENT, RUN@STEP:AGENT, or one of {', '.join(DRIVERS)}.",
+            f"{spec!r} names no policy of a run",
+            next_step=f"Give one of {', '.join((*FORMS, *others))}.",
         )
     step, agent = found["step"], found["agent"]
     return Named(
@@ -90,9 +93,17 @@ def sizes_of(config: Config) -> list[int]:
     return [observation.size(config.env), *config.sac.net_arch, ACTOR_OUTPUTS]
 
 
-def _load(storage: Storage, spec: str) -> Contestant:
-    named = parse(spec)
+def policy_named(storage: Storage, named: Named) -> tuple[Config, Policy]:
+    """Load the policy that is named, with the settings of its run.
+
+    Raises UsageError for an unknown run, step or agent; DataError for a broken policy.
+    """
     config = config_of(storage, named.run)
     if named.step is not None:
-        return Contestant(spec, config.env, policy_at(storage, config, named))
-    return Contestant(spec, config.env, policy_of(storage, named.run, named.agent).policy)
+        return config, policy_at(storage, config, named)
+    return config, policy_of(storage, named.run, named.agent).policy
+
+
+def _load(storage: Storage, spec: str) -> Contestant:
+    config, policy = policy_named(storage, parse(spec, DRIVERS))
+    return Contestant(spec, config.env, policy)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # A scan fine enough for drivers with different numbers of beams may have this many.
 MOST_BEAMS = 4321
+# The settings of env that cars of one track share.
+PHYSICS = ("backend", "profile", "friction_circle")
 # A race's seed never meets training's or an evaluation's.
 RACE_SEED = 11_000_000
 
@@ -119,7 +121,7 @@ def common_settings(contestants: Sequence[Contestant], track: Track, laps: int) 
     """
     all_settings = [one.settings for one in contestants]
     first = all_settings[0]
-    for name in ("backend", "profile", "friction_circle"):
+    for name in PHYSICS:
         values = {getattr(one, name): c.name for one, c in zip(all_settings, contestants, strict=True)}
         if len(values) > 1:
             told = ", ".join(f"{value} for {who}" for value, who in values.items())
