@@ -3,22 +3,47 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
-from tests.report.runs import make_run
-from training import heritage
+from tests import test_runner
+from tests.report.runs import make_run, straight_on
+from training import heritage, layout
+from training.__main__ import main
+from training.agents.codec import decode
+from training.agents.league import POOL
+from training.agents.policy import Policy
 from training.config import Config, load_config
 from training.errors import ConfigurationError
+from training.report.loading import runs_in
+from training.store.checkpoint import Checkpoint, load
 from training.store.opening import open_store
 from training.store.storage import Storage
 
 RUN = "other"
+# So small that all of it is trained in seconds.
+SMALL = tuple(setting for setting in test_runner.QUICK if not setting.startswith("training.save_frequency"))
 
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Storage:
     return open_store(str(tmp_path))
+
+
+def other_policy(config: Config) -> Policy:
+    """Return a policy that nobody takes for another's."""
+    policy = straight_on(config)
+    policy.stack.flat.normal_(std=0.1, generator=torch.Generator().manual_seed(5))
+    return policy
+
+
+def pool_of(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return arrays and JSON data of the league in a checkpoint."""
+    world: Any = checkpoint.meta["world"]
+    return decode(checkpoint.read(layout.WORLD_MEMBER), what="world"), world["league"]
 
 
 def league(*overrides: str) -> Config:
@@ -70,3 +95,43 @@ def test_what_changes_neither_sight_nor_commands_may_differ(storage: Storage) ->
         storage, RUN, "env.scan_noise_m=0.02", "env.num_envs=8", "sac.gamma=0.9", "env.reward.collision=-9"
     )
     heritage.check(league(), storage)
+
+
+@pytest.mark.slow
+def test_a_league_is_trained_and_resumed_with_policies_of_another_run_by_the_command_line(
+    storage: Storage, tmp_path: Path
+) -> None:
+    """The kept one and that of a step are in the pool from the first race on, to the bit, and drive to the end."""
+    kept, early = (other_policy(league(*SMALL, f"training.seed={n}")) for n in range(2))
+    early.stack.flat.neg_()
+    make_run(storage, RUN, *SMALL, policy=kept)
+    storage.put(layout.policy_key(RUN, 0, 1_000), early.encode())
+    names = [RUN, f"{RUN}@1000:0"]
+    settings = (
+        *SMALL,
+        "training.training_type=sac_multiagent",
+        "multi_agent.mode=league",
+        f"multi_agent.league.checkpoints={names}",
+        "multi_agent.league.live=0",
+        "multi_agent.league.pool=1",
+        "multi_agent.league.pure_pursuit=0",
+        "multi_agent.league.follow_the_gap=0",
+    )
+    given = [part for setting in settings for part in ("--set", setting)]
+    steps = ("--set", "training.total_timesteps=600")
+    assert main(["train", "--store", str(tmp_path), *given, *steps]) == 0
+    (run,) = (name for name in runs_in(storage) if name != RUN)
+    more = ("--resume", run, "--set", "training.total_timesteps=1200")
+    for step in (600, 1_200):
+        if step > 600:
+            assert main(["train", "--store", str(tmp_path), *more]) == 0
+        checkpoint = load(storage, run, "sac_multiagent")
+        arrays, meta = pool_of(checkpoint)
+        assert (checkpoint.step, meta["given"], meta["generations"]) == (step, names, [])
+        for number, policy in enumerate((kept, early)):
+            np.testing.assert_array_equal(arrays[f"league.pool.{number}"], policy.stack.flat.numpy())
+        driven = arrays["league.driver"]
+        assert ((driven >= POOL).sum(axis=1) == 1).all(), (
+            "in every race one car is the agents', the other the pool's"
+        )
+        assert set(driven[driven >= POOL]) == {POOL, POOL + 1}

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
 
 from training import layout
 from training.agents import replay_segments, state
 from training.agents.codec import decode
 from training.agents.multi_agent import MultiAgentSAC
+from training.agents.policy import Policy
 from training.agents.replay import CompactReplay
 from training.callbacks import Episodes
 from training.config import Config, load_config
@@ -111,12 +113,21 @@ def several(agents: int, mode: str, **changes: object) -> Config:
     )
 
 
+def policy_of_another_run(sizes: Sequence[int]) -> Policy:
+    policy = Policy(sizes)
+    policy.stack.flat.normal_(std=0.1, generator=torch.Generator().manual_seed(5))
+    return policy
+
+
 def begin(config: Config, store: Path, *, resume: bool = False) -> Session:
     """Build a session as the runner does; `resume` restores the newest checkpoint."""
     seed = config.training.seed
     seed_everything(seed if not resume else seed + 99)  # a resume must not depend on what seeding left behind
     tracks = [Track.load(name) for name in config.env.tracks]
     learner = MultiAgentSAC(RaceBatch(config.env, tracks, config.num_cars, seed), config, device="cpu")
+    if learner.league is not None and not resume:  # a resume has them from the checkpoint
+        for name in config.multi_agent.league.checkpoints:
+            learner.league.admit(name, policy_of_another_run(learner.sizes))
     parts = Parts(learner, [Keeper(config, tracks, number) for number in range(config.num_agents)])
     storage = open_store(str(store))
     lineage = claim(storage, RUN, config.training.training_type, attempt=2 if resume else 1)
@@ -200,7 +211,8 @@ def test_resumed_equals_uninterrupted(tmp_path, uninterrupted, kind, part):
 )
 def test_several_agents_resume_exactly(tmp_path, agents, mode):
     """Networks, replay and generators of every agent, the pool and who drives what: all as without the break."""
-    config, total = several(agents, mode), 1400 if mode != "shared" else 1400 * agents
+    config = several(agents, mode, **{"multi_agent.league.checkpoints": "[other]"})
+    total = 1400 if mode != "shared" else 1400 * agents
     whole = begin(config, tmp_path / "whole")
     whole.train_to(total)
     first = begin(config, tmp_path / "cut")
@@ -211,7 +223,8 @@ def test_several_agents_resume_exactly(tmp_path, agents, mode):
     second.train_to(total)
     assert_same(whole.everything(), second.everything())
     if mode == "league":
-        assert len(whole.parts.learner.league.pool) >= agents
+        assert [one.name for one in second.parts.learner.league.given] == ["other"]
+        assert len(whole.parts.learner.league.pool) > agents
         assert whole.parts.learner.league.interval > 200, "the pool has never been thinned out"
 
 
@@ -391,8 +404,6 @@ def test_the_checkpoint_holds_no_pickle(tmp_path, monkeypatch):
     first.train_to(700)
     first.save()
     import pickle
-
-    import torch
 
     def refuse(*_args: object, **_kwargs: object) -> None:
         pytest.fail("something was unpickled")
