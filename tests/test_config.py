@@ -2,17 +2,21 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from training.config import PRESETS, Config, load_config
+from training.config import PRESETS, Config, Preset, changed, load_config
 from training.config_example import example_yaml
 from training.config_text import legal_values, walk
 from training.errors import ConfigurationError, UsageError
+from training.report.contestants import sizes_of
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "config.example.yaml"
@@ -229,6 +233,44 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
 def test_an_override_without_key_and_value_is_a_usage_error(override: str) -> None:
     with pytest.raises(UsageError, match="no form key=value"):
         load_config(None, [override])
+
+
+# --- what is told where a run cannot change ---
+@pytest.mark.parametrize(
+    ("preset", "settings", "told"),
+    [
+        ("local", (), "--set training.training_type=sac_multiagent "),
+        ("cloud", (), "--preset cloud --set training.training_type=sac_multiagent "),
+        ("cloud", ("sac.net_arch=[64, 32]",), "--set 'sac.net_arch=[64, 32]' "),
+        ("local", ("env.beams=50", "env.scans_stacked=1", "env.proprioception=false"), "--set env.beams=50 "),
+        ("local", ("multi_agent.mode=shared",), "--set multi_agent.mode=shared "),
+        (
+            "local",
+            ("multi_agent.mode=league", "env.beams=10", "multi_agent.league.follow_the_gap=0"),
+            "--set multi_agent.league.follow_the_gap=0.0 ",
+        ),
+    ],
+)
+def test_the_way_to_another_number_of_agents_names_all_that_shapes_the_networks(
+    preset: Preset, settings: tuple[str, ...], told: str
+) -> None:
+    """The command begins with a preset, not with the settings of the run that it takes the networks of."""
+    several = ("training.training_type=sac_multiagent", "training.num_agents=4", *settings)
+    config = load_config(None, several, preset)
+    with pytest.raises(ConfigurationError) as refused:
+        changed(config, ["training.num_agents=3"], "first")
+    command = refused.value.next_step.splitlines()[0]
+    assert told in command
+    words = shlex.split(command)
+    overrides = [value for option, value in pairwise(words) if option == "--set"]
+    presets: list[Any] = [value for option, value in pairwise(words) if option == "--preset"]
+    begun = load_config(None, overrides, next(iter(presets), None))
+    assert begun.training.num_agents == 3
+    assert sizes_of(begun) == sizes_of(config)
+    assert (begun.training.training_type, begun.multi_agent.mode) == (
+        config.training.training_type,
+        config.multi_agent.mode,
+    )
 
 
 # --- the example file ---

@@ -7,6 +7,8 @@ config_learning.py, the cloud in config_aws.py; all else, and the whole, is here
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -234,17 +236,29 @@ def changed(config: Config, overrides: Sequence[str], run: str = "RUN") -> Confi
             raise ConfigurationError(
                 f"--set {override}: {key} cannot change while a run goes on",
                 next_step=f"Begin a new run with these networks: python -m training train --init-from {run} "
-                f"{_who_learns(config)}--set {override}\nOr change only: {', '.join(CHANGEABLE)}",
+                f"{_same_networks(config, key)}--set {override}\nOr change only: {', '.join(CHANGEABLE)}",
             )
         given |= flatten(Config, {key: value}, "--set")
     return _validated(given)
 
 
-def _who_learns(config: Config) -> str:
-    """Return the options with which a new run has agents of the same kind."""
-    if config.training.training_type == "sac":
-        return ""
-    return f"--set training.training_type=sac_multiagent --set multi_agent.mode={config.multi_agent.mode} "
+# What decides the shape of the networks; a league of few beams is legal only without follow-the-gap.
+_SHAPE = ("env.beams", "env.scans_stacked", "env.proprioception", "sac.net_arch")
+_AGENTS = ("training.num_agents", "multi_agent.mode", "multi_agent.league.follow_the_gap")
+
+
+def _same_networks(config: Config, but: str) -> str:
+    """Return the options with which a new run has agents of the same kind and shape, leaving one key out."""
+    preset, kind = config.training.preset, config.training.training_type
+    own, usual = (flatten(Config, c.to_json_dict(), "") for c in (config, load_config(None, (), preset)))
+    keys = ("training.training_type", *(_AGENTS if kind == "sac_multiagent" else ()), *_SHAPE)
+    told = [f"{key}={_in_text(own[key].value)}" for key in keys if own[key] != usual[key] and key != but]
+    options = "" if preset == TrainingSettings().preset else f"--preset {preset} "
+    return options + "".join(f"--set {shlex.quote(setting)} " for setting in told)
+
+
+def _in_text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _validated(leaves: Leaves) -> Config:
