@@ -1,0 +1,102 @@
+"""Which car's experience an agent learns from, and whose car it drives: held against what the environment did."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from training.agents.multi_agent import MultiAgentSAC
+from training.config import load_config
+from training.envs.batch import RaceBatch, Step
+from training.sim import Track
+
+CARS, ENVS, STEPS = 3, 4, 60
+
+
+class Made(NamedTuple):
+    """One step of the environments as these saw it."""
+
+    seen: NDArray[np.float32]  # (E, N, D) before it
+    actions: NDArray[np.float32]  # (E, N, 2)
+    step: Step
+
+
+def learner_of(mode: str) -> MultiAgentSAC:
+    overrides = {
+        "training.training_type": "sac_multiagent",
+        "training.num_agents": CARS,
+        "multi_agent.mode": mode,
+        "env.tracks": "[generated-1]",
+        "env.num_envs": ENVS,
+        "env.max_episode_s": 1.2,
+        "sac.net_arch": "[8, 8]",
+        "sac.buffer_size": 1000,
+        "guide.driver": "none",
+    }
+    config = load_config(None, [f"{key}={value}" for key, value in overrides.items()])
+    return MultiAgentSAC(RaceBatch(config.env, [Track.load("generated-1")], CARS), config, device="cpu")
+
+
+def driven(learner: MultiAgentSAC, monkeypatch: pytest.MonkeyPatch) -> list[Made]:
+    """Let the learner drive at random; return what its environments were told and answered."""
+    made: list[Made] = []
+    honest, before = learner.env.step, [learner.env.reset().copy()]
+    learner.observations = before[0].copy()
+
+    def step(actions: NDArray[np.float32]) -> Step:
+        told = np.array(actions)
+        found = honest(actions)
+        copied = [np.array(part) if isinstance(part, np.ndarray) else part for part in found]
+        made.append(Made(before[0], told, found._replace(**dict(zip(found._fields, copied, strict=True)))))
+        before[0] = found.observations.copy()
+        return found
+
+    monkeypatch.setattr(learner.env, "step", step)
+    for _ in range(STEPS):
+        learner._step()
+    return made
+
+
+@pytest.mark.parametrize(("mode", "agents"), [("independent", CARS), ("shared", 1)])
+def test_an_agent_learns_from_what_its_cars_met_and_did(
+    mode: str, agents: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Independent: car n is agent n's; shared: all cars are the only agent's, side by side in each environment."""
+    learner = learner_of(mode)
+    made = driven(learner, monkeypatch)
+    assert len(learner.agents) == agents
+    compared = terminated = truncated = 0
+    for t, (seen, actions, step) in enumerate(made):
+        for e, n in zip(*np.nonzero(step.active), strict=True):
+            agent, slot = (n, e) if mode == "independent" else (0, e * CARS + n)
+            kept = learner.agents[agent].replay_buffer.at(np.array([t]), np.array([slot]))
+            np.testing.assert_array_equal(kept.observations[0], seen[e, n])
+            np.testing.assert_array_equal(kept.actions[0], actions[e, n])
+            np.testing.assert_array_equal(kept.next_observations[0], step.next_observations[e, n])
+            assert kept.rewards[0] == np.float32(step.rewards[e, n])
+            assert kept.dones[0] == step.terminated[e, n]
+            compared += 1
+            terminated += int(step.terminated[e, n])
+            truncated += int(step.truncated[e, n])
+    assert compared > STEPS * ENVS
+    assert terminated > 0, "crashes are compared too"
+    assert truncated > 0, "and ends that are no termination"
+
+
+@pytest.mark.parametrize("mode", ["independent", "shared"])
+def test_an_episode_is_told_of_the_agent_whose_car_it_was(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures of car n go to agent n, or to the only one."""
+    learner = learner_of(mode)
+    told: list[tuple[int, float]] = []
+    learner.on_episode = lambda agent, figures: told.append((agent, figures["r"]))
+    made = driven(learner, monkeypatch)
+    expected = [
+        (n if mode == "independent" else 0, figures["r"])
+        for one in made
+        for _, n, figures in one.step.episodes
+    ]
+    assert told == expected
+    assert len(told) > ENVS
