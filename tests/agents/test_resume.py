@@ -266,6 +266,17 @@ LEAGUE_ITEMS = (
 )
 
 
+# What only a race with places to win has.
+RACE_ITEMS = (
+    "race.standings_ahead",
+    "race.standings_base_m",
+    "race.standings_overtakes",
+    "race.standings_overtaken",
+    "race.standings_start_position",
+    "race.overtakes_before",
+)
+
+
 class Saved(NamedTuple):
     config: Config
     total: int
@@ -313,6 +324,20 @@ def saved_league(tmp_path_factory) -> Saved:
         600,
         until=lambda learner: bool((learner.league.live & ~learner.env.active).any()),
     )
+
+
+@pytest.fixture(scope="module")
+def saved_race(tmp_path_factory) -> Saved:
+    """Return a race that pays for overtaking, saved while each count of places, earlier episodes' too, is in use."""
+
+    def in_use(learner: MultiAgentSAC) -> bool:
+        env = learner.env
+        now = env.race.standings.overtakes - env._overtakes_before[0]
+        return bool(env._overtakes_before.any() and now.any())
+
+    changes = {"env.race.after_crash": "restart", "env.race.grid_spacing_m": 1.0, "env.reward.overtake": 2.0}
+    config = several(3, "independent", **changes)
+    return saved_in_the_middle(config, tmp_path_factory.mktemp("race"), 600, until=in_use)
 
 
 def mutant_settings() -> Config:
@@ -386,6 +411,23 @@ def test_an_item_of_a_league_left_out_is_noticed(saved_league, monkeypatch, item
     ended = resume_without(item, saved_league, monkeypatch)
     with pytest.raises(AssertionError):
         assert_same(saved_league.whole, ended)
+
+
+@pytest.mark.slow
+def test_an_unharmed_race_resumes_exactly(saved_race):
+    """The control of the test below."""
+    second = begin(saved_race.config, saved_race.store, resume=True)
+    second.train_to(saved_race.total)
+    assert_same(saved_race.whole, second.everything())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("item", RACE_ITEMS)
+def test_an_item_of_the_standings_left_out_is_noticed(saved_race, monkeypatch, item):
+    """Who is ahead of whom decides what overtaking pays; how many places were won is told of each episode."""
+    ended = resume_without(item, saved_race, monkeypatch)
+    with pytest.raises(AssertionError):
+        assert_same(saved_race.whole, ended)
 
 
 def test_a_checkpoint_of_another_number_of_agents_is_refused(tmp_path):

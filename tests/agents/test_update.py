@@ -155,7 +155,7 @@ def test_every_agent_saves_as_a_model_of_stable_baselines3(tmp_path):
 
 
 def test_agents_updated_together_equal_agents_updated_alone():
-    """Stacking agents changes no agent's weights."""
+    """Stacking agents changes nothing of an agent: actor, critics, targets, entropy coefficient."""
     generator = torch.Generator().manual_seed(7)
     agents = 3
     together = stacked(agents)
@@ -180,8 +180,12 @@ def test_agents_updated_together_equal_agents_updated_alone():
         for a, single in enumerate(singles):
             single.step(Batch(*(t[a : a + 1] for t in batch[:-1])), noise[0, a : a + 1], noise[1, a : a + 1])
     for a, single in enumerate(singles):
-        for mine, all_of_them in zip(single.actor.weights, together.actor.weights, strict=True):
-            torch.testing.assert_close(mine[0], all_of_them[a], rtol=1e-4, atol=1e-6)
+        for name in ("actor", "critic", "target"):
+            one, many = getattr(single, name), getattr(together, name)
+            mine = many.part(a * one.nets, one.nets)
+            torch.testing.assert_close(
+                one.flat, mine, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}"
+            )
         torch.testing.assert_close(single.log_alpha[0], together.log_alpha[a])
 
 
