@@ -40,7 +40,9 @@ class SacSettings(Section):
     average_tau: float = setting(
         0.005, "share of the newest policy in the averaged one, per update; that one is kept", gt=0, le=1
     )
-    torch_threads: int = setting(1, "threads of torch on a CPU", ge=1, le=256)
+    torch_threads: int = setting(
+        1, "threads of torch on a CPU; the compiled update takes every core", ge=1, le=256
+    )
 
 
 class GuideSettings(Section):

@@ -45,7 +45,8 @@ class CompactReplay(ReplayBuffer):
     """Keep `buffer_size` transitions of E cars in a ring of rows, one row a step.
 
     A transition's next observation is the next row's observation, but at the end of an episode, where it is kept
-    aside in `final_observations`. Memory per transition: 4 (D + actions + 2) + 1 bytes, and 4 D per episode.
+    aside in `final_observations`. Memory per transition: 4 (D + actions + 1) + 9 bytes, with a guide 4 more for each of
+    its actions, and 4 D per episode.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - stable-baselines3's signature

@@ -1,4 +1,7 @@
-"""All agents of a run in common flat tensors: explore together, learn together, one optimizer step for all.
+"""All agents of a run in common flat tensors: explore together, learn together.
+
+On a GPU one optimizer step moves all; on a processor compiled code moves one after the other, or as many at once as
+there are threads for (training/agents/fused).
 
 An agent's networks are stable-baselines3's modules bound to views of these tensors, so each agent stays a SAC that
 predicts and saves by itself; tests/agents/test_update.py holds every agent equal to a SAC that learns alone.
