@@ -439,6 +439,24 @@ def test_a_checkpoint_of_another_number_of_agents_is_refused(tmp_path):
         begin(several(3, "independent"), tmp_path, resume=True)
 
 
+def test_agents_that_were_not_saved_together_are_refused(tmp_path):
+    """The optimizers' counters of steps are one for all agents; the error tells both numbers and a way out."""
+    first = begin(several(2, "independent"), tmp_path / "first")
+    first.train_to(200)
+    early = state.capture_agent(first.parts.learner, 0)
+    first.train_to(300)
+    late = state.capture_agent(first.parts.learner, 1)
+    made, more = (int(one.arrays["adam.actor.step"]) for one in (early, late))
+    assert 0 < made < more
+    learner = begin(several(2, "independent"), tmp_path / "second").parts.learner
+    state.restore_agent(learner, 0, early)
+    with pytest.raises(
+        DataError, match=f"agent 1 has made {more} updates, those before it {made}"
+    ) as refused:
+        state.restore_agent(learner, 1, late)
+    assert "--at STEP" in refused.value.next_step
+
+
 def test_the_checkpoint_holds_no_pickle(tmp_path, monkeypatch):
     """A resume never unpickles: every such call raises here."""
     config = settings(4)
