@@ -92,6 +92,23 @@ def test_who_cannot_race_is_named_with_the_next_step(capsys, arguments, told) ->
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("settings", "raced_on"),
+    [
+        (("evaluation.tracks=[generated-3-l60]",), "generated-3-l60"),
+        (("evaluation.tracks=[]",), "generated-1001"),
+        (("evaluation.tracks=[]", "env.tracks=[generated-1-l60, generated-1001]"), "generated-1002"),
+        (("evaluation.tracks=[generated-1-l60, generated-2-l60]",), "generated-2-l60"),
+    ],
+)
+def test_without_a_track_they_race_on_one_that_the_first_run_has_not_seen(
+    store, capsys, settings, raced_on
+) -> None:
+    """A track for evaluation if one was kept from training, else a generated one that is not among its own."""
+    make_run(open_store(str(store)), "one", *settings)
+    assert said(capsys, "one", "bad", "--races", "1", "--laps", "1")["track"] == raced_on
+
+
 def test_runs_of_different_physics_or_beams_are_refused_with_the_values(track) -> None:
     mind = make_driver("pure_pursuit")
     one = Contestant("one", EnvSettings(beams=1000), mind)

@@ -90,8 +90,8 @@ def race(  # noqa: PLR0913 - the command line's options
 ) -> int:
     """Race two runs, policies or built-in drivers against each other on one track; print how they fared.
 
-    track: a name or path; without one the first that was kept from the training of the first run. Raises UsageError
-    for what cannot race, TrackError for a broken track.
+    track: a name or path; without one the first that the training of the first run has not seen. Raises UsageError for
+    what cannot race, TrackError for a broken track.
     """
     contestants = contestants_of(open_store(store, aws), specs)
     course = Track.load(track or _unseen_track(open_store(store, aws), specs))
@@ -112,7 +112,11 @@ def race(  # noqa: PLR0913 - the command line's options
 def _unseen_track(storage: Storage, specs: tuple[str, ...]) -> str:
     runs = [spec for spec in specs if spec not in DRIVERS]
     config = config_of(storage, parse(runs[0]).run) if runs else Config()
-    return next(iter((*config.evaluation.tracks, *config.env.tracks)))
+    others = (
+        *config.evaluation.tracks,
+        *(f"generated-{seed}" for seed in range(1001, 1002 + len(config.env.tracks))),
+    )
+    return next(name for name in others if name not in config.env.tracks)
 
 
 def _name(agent: LoadedRun) -> str:
