@@ -156,6 +156,7 @@ def test_an_unknown_key_in_a_file_is_named_whole_and_with_its_file(tmp_path: Pat
         ("sac.gamma=.nan", "sac.gamma = nan (--set) is not legal. Legal: number, 0 to 1"),
         ("sac.learning_rate=0", "sac.learning_rate = 0 (--set) is not legal. Legal: number, above 0 to 1"),
         ("training.num_agents=0", "training.num_agents = 0 (--set) is not legal. Legal: integer, 1 to 64"),
+        ("training.num_agents=65", "training.num_agents = 65 (--set) is not legal. Legal: integer, 1 to 64"),
         ("training.device=gpu", "training.device = 'gpu' (--set) is not legal. Legal: auto | cpu | cuda"),
         ("training.preset=big", "training.preset = 'big' (--set) is not legal. Legal: local | cloud"),
         (

@@ -51,7 +51,7 @@ def attempt(
     begin = 0 if wandb_id is None else steps.start
     metrics = Metrics(config(mode), "a", directory, resumed_step=begin, wandb_id=wandb_id, say=say)
     for step in steps:
-        metrics.record(step, {"reward": step / 2, "bad": float("nan")})
+        metrics.record(step, {"reward": step / 2, "agent0/reward": step / 4, "bad": float("nan")})
     metrics.close()
     assert metrics.wandb_id is not None
     return metrics.wandb_id
@@ -104,6 +104,7 @@ def test_online_a_resumed_run_is_the_same_run_and_goes_on_where_it_was(
     attempt("online", tmp_path, range(20, 60, 10), never, wandb_id=run)
     assert list(server.history) == [run]
     assert server.points(run, "reward") == [(s, s / 2) for s in (10, 20, 30, 20, 30, 40, 50)]
+    assert server.points(run, "agent0/reward") == [(s, s / 4) for s in (10, 20, 30, 20, 30, 40, 50)]
 
 
 def test_the_settings_of_the_run_are_sent_but_not_where_it_happens(
