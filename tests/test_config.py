@@ -274,6 +274,15 @@ def test_the_way_to_another_number_of_agents_names_all_that_shapes_the_networks(
     )
 
 
+def test_another_shape_is_no_way_to_take_the_networks_along() -> None:
+    """The told command begins with random ones: those of the run would not fit."""
+    with pytest.raises(ConfigurationError) as refused:
+        changed(load_config(None), ["sac.net_arch=[64, 32]"], "first")
+    assert refused.value.next_step.splitlines()[0] == (
+        "Begin a new run, with networks of another shape: python -m training train --set 'sac.net_arch=[64, 32]'"
+    )
+
+
 # --- the example file ---
 def test_the_example_file_is_what_the_settings_write() -> None:
     assert EXAMPLE.read_text(encoding="utf-8") == example_yaml(), (

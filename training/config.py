@@ -233,10 +233,11 @@ def changed(config: Config, overrides: Sequence[str], run: str = "RUN") -> Confi
     for override in overrides:
         key, value = parse_override(override)
         if not key.startswith(CHANGEABLE):
+            begin, options = _new_run(config, key, run)
             raise ConfigurationError(
                 f"--set {override}: {key} cannot change while a run goes on",
-                next_step=f"Begin a new run with these networks: python -m training train --init-from {run} "
-                f"{_same_networks(config, key)}--set {override}\nOr change only: {', '.join(CHANGEABLE)}",
+                next_step=f"{begin}: python -m training train {options}--set {shlex.quote(override)}\n"
+                f"Or change only: {', '.join(CHANGEABLE)}",
             )
         given |= flatten(Config, {key: value}, "--set")
     return _validated(given)
@@ -245,6 +246,17 @@ def changed(config: Config, overrides: Sequence[str], run: str = "RUN") -> Confi
 # What decides the shape of the networks; a league of few beams is legal only without follow-the-gap.
 _SHAPE = ("env.beams", "env.scans_stacked", "env.proprioception", "sac.net_arch")
 _AGENTS = ("training.num_agents", "multi_agent.mode", "multi_agent.league.follow_the_gap")
+
+
+def _new_run(config: Config, but: str, run: str) -> tuple[str, str]:
+    """Return in words and in options how a new run begins with a run's networks, or without if it changes their shape.
+
+    Its agents are of the same kind and shape; but: the key that changes.
+    """
+    same = _same_networks(config, but)
+    if but in _SHAPE:
+        return "Begin a new run, with networks of another shape", same
+    return "Begin a new run with these networks", f"--init-from {run} {same}"
 
 
 def _same_networks(config: Config, but: str) -> str:
