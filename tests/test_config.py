@@ -43,6 +43,15 @@ def test_the_defaults_are_legal_and_those_that_users_know() -> None:
     assert Config.from_json_dict(config.to_json_dict()) == config
 
 
+def test_the_settings_of_a_run_from_before_are_read_without_those_that_are_gone():
+    """In a file of the user's they are told as unknown."""
+    data = Config().to_json_dict()
+    data["evaluation"]["interval_s"] = 0.0
+    assert Config.from_json_dict(data) == Config()
+    with pytest.raises(ConfigurationError, match=r"evaluation.interval_s"):
+        load_config(None, ["evaluation.interval_s=0"])
+
+
 def test_the_file_wins_over_the_preset_and_set_wins_over_the_file(tmp_path: Path) -> None:
     path = settings_file(tmp_path, "training:\n  total_timesteps: 7\n  seed: 3\n")
     config = load_config(path, ["training.seed=4"], "local")

@@ -108,7 +108,9 @@ class EvaluationSettings(Section):
     laps: int = setting(1, "laps driven from each start", ge=1, le=1000)
     starts: int = setting(10, "standing starts on each track", ge=1, le=1000)
     tracks: Texts = setting(
-        ("generated-1001", "generated-1002-r0.7"), "tracks that training never sees", legal=TRACKS
+        ("generated-1001", "generated-1002", "generated-1003-r0.7"),
+        "tracks that training never sees",
+        legal=TRACKS,
     )
 
 
@@ -174,9 +176,18 @@ class Config(Section):
 
     @classmethod
     def from_json_dict(cls, data: Mapping[str, object], where: str = "config.json") -> Config:
-        """Read what `to_json_dict` wrote. ConfigurationError names the key where it does not fit."""
-        return _validated(flatten(cls, data, where))
+        """Read what `to_json_dict` wrote, now or before. ConfigurationError names the key where it does not fit."""
+        kept = {
+            group: {k: v for k, v in part.items() if f"{group}.{k}" not in RETIRED}
+            if isinstance(part, Mapping)
+            else part
+            for group, part in data.items()
+        }
+        return _validated(flatten(cls, kept, where))
 
+
+# Settings that runs of before have in their config.json, and that nothing reads any more: such a run goes on.
+RETIRED = ("evaluation.interval_s",)
 
 # What a preset changes; a config file and --set win over it.
 PRESETS: Mapping[Preset, Mapping[str, object]] = {
