@@ -149,11 +149,11 @@ def test_without_a_guide_the_replay_spends_no_memory_on_one():
 
 
 @pytest.mark.slow
-def test_a_policy_laps_on_a_track_it_never_saw_after_a_thousand_updates():
-    """The default settings, 15,000 timesteps: at least 8 of 10 laps of an unseen track, above 6 m/s."""
+def test_a_policy_laps_on_a_track_it_never_saw_after_some_seconds():
+    """The default settings, 25,000 timesteps: at least 8 of 10 laps of an unseen track, above 6 m/s."""
     config = load_config(None)
     learner = begin(config)
-    train_to(learner, 15_000)
+    train_to(learner, 25_000)
     unseen = Track.generate(2001, length_m=120.0, half_width_m=1.1, min_radius_m=2.0)
     drives = evaluate(learner.average_policy(), config.env, [unseen], starts=10, seed=1)
     assert sum(drive.completed for drive in drives) >= 8
