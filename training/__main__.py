@@ -130,8 +130,12 @@ def race(
             metavar="TRACK", help="A name, generated-SEED or a map yaml. Default: one RUN_A has not seen."
         ),
     ] = None,
-    races: Annotated[int, typer.Option(min=1, max=10_000, help="Races; the starting order alternates.")] = 20,
+    races: Annotated[int, typer.Option(min=1, max=10_000, help="Races; the starting places alternate.")] = 20,
     laps: Annotated[int, typer.Option(min=1, max=100, help="Laps of each race.")] = 2,
+    grid: Annotated[
+        Literal["single_file", "side_by_side", "either"] | None,
+        typer.Option(help="One behind the other, side by side, or by turns. Default: as RUN_A learnt."),
+    ] = None,
     store: Store = ".",
     config: ConfigFile = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
@@ -141,7 +145,16 @@ def race(
 
     aws = _settings(config).aws
     raise typer.Exit(
-        commands.race((run_a, run_b), store=store, aws=aws, track=track, races=races, laps=laps, as_json=json)
+        commands.race(
+            (run_a, run_b),
+            store=store,
+            aws=aws,
+            track=track,
+            races=races,
+            laps=laps,
+            grid=grid,
+            as_json=json,
+        )
     )
 
 

@@ -6,9 +6,8 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from training.config_fields import TRACKS, DelaySpan, FactorSpan, Section, Texts, setting
+from training.config_fields import FACTORS, TRACKS, DelaySpan, FactorSpan, Grid, Section, Texts, setting
 
-FACTORS = "[low, high], numbers within 0 to 10"
 # A few flowing ones, and many with the tight corners, chicanes and narrow parts of real circuits: a policy that has met
 # only the first leaves the track in the hairpins of every third circuit of f1tenth_racetracks (docs/performance.md).
 LEARNING_TRACKS = (
@@ -24,7 +23,7 @@ class RewardSettings(Section):
 
     progress: float = setting(1.0, "per metre driven forward along the centre line", ge=-1000, le=1000)
     trajectory: float = setting(0.0, "closeness to a pure-pursuit action, 0 to 1 a step", ge=-1000, le=1000)
-    collision: float = setting(-5.0, "once, when it hits a wall or, by fault, a car", ge=-1000, le=1000)
+    collision: float = setting(-5.0, "when it hits a wall or, by fault, a car", ge=-1000, le=1000)
     hit: float = setting(0.0, "when another car hits it without its fault", ge=-1000, le=1000)
     overtake: float = setting(0.0, "per place won in a race; a place lost costs it", ge=-1000, le=1000)
     steering_smoothness: float = setting(
@@ -51,8 +50,14 @@ class RaceSettings(Section):
     after_crash: Literal["out", "restart"] = setting(
         "out", "who crashes is out until the race begins anew, or starts again elsewhere"
     )
+    contact_ends: bool = setting(
+        True, "who drives into a car has crashed; else it drives on, through it, and pays at each decision"
+    )
     victims_race_on: bool = setting(True, "a car hit without its fault races on; else it has crashed too")
-    grid_spacing_m: float = setting(2.0, "from car to car on the starting grid", ge=1, le=50)
+    grid: Grid = setting(
+        "either", "cars start one behind the other, two by two side by side, or either, drawn for each race"
+    )
+    grid_spacing_m: float = setting(2.0, "from row to row of the starting grid", ge=1, le=50)
 
 
 class EnvSettings(Section):

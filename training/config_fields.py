@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
 
@@ -13,6 +13,7 @@ Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
 Entropy = Annotated[float, Field(ge=-100, le=100)]
 Factor = Annotated[float, Field(ge=0, le=10)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Grid = Literal["single_file", "side_by_side", "either"]
 Delay = Annotated[int, Field(ge=0, le=20)]
 
 
@@ -25,6 +26,7 @@ def _low_to_high(span: tuple[float, float]) -> tuple[float, float]:
 FactorSpan = Annotated[tuple[Factor, Factor], Strict(strict=False), AfterValidator(_low_to_high)]
 DelaySpan = Annotated[tuple[Delay, Delay], Strict(strict=False), AfterValidator(_low_to_high)]
 
+FACTORS = "[low, high], numbers within 0 to 10"
 TRACKS = "list of names (`python -m training tracks list`), generated-SEED, or paths of ROS map yamls"
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from training.config_fields import Entropy, Section, Share, Sizes, Texts, setting
+from training.config_fields import FACTORS, Entropy, FactorSpan, Section, Share, Sizes, Texts, setting
 
 # training.envs.drivers_gap says why; settings are read without loading the simulator.
 GAP_BEAMS = 20
@@ -65,6 +65,9 @@ class LeagueSettings(Section):
     pool: Share = setting(0.5, "share of frozen policies: earlier selves, and those of checkpoints")
     pure_pursuit: Share = setting(0.125, "share of pure pursuit, which sees no other car")
     follow_the_gap: Share = setting(0.125, "share of follow-the-gap, which needs env.beams of 20 or more")
+    speed_factor: FactorSpan = setting(
+        (1.0, 1.0), "times the speed that those others ask for: slower cars can be passed", legal=FACTORS
+    )
     interval: int = setting(
         10_000, "timesteps between freezings of all agents, at first", ge=1, le=1_000_000_000
     )

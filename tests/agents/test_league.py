@@ -116,3 +116,40 @@ def test_a_full_pool_is_thinned_out_and_its_drivers_keep_theirs(learner):
     driving = [league.pool[number - POOL] for number in league.driver[0]]
     assert [one.name for one in driving] == ["another", "agent1 of step 40", "agent2 of step 40"]
     assert all(isinstance(one, Frozen) for one in driving)
+
+
+def test_those_who_are_no_agents_drive_at_a_share_of_the_speed_they_ask_for():
+    """multi_agent.league.speed_factor, drawn for each car of each race; agents drive as they ask to."""
+    learner = learner_of(settings(**{"multi_agent.league.speed_factor": "[0.5, 0.8]"}))
+    league, race = league_of(learner), learner.env.race
+    learner.observations = learner.env.reset()
+    league.redraw(EVERYWHERE)
+    assert ((league.speed_factor >= 0.5) & (league.speed_factor <= 0.8)).all()
+    assert np.unique(league.speed_factor).size == league.speed_factor.size
+    league.driver[:] = LIVE
+    league.driver[:, 1] = PURE_PURSUIT
+    league.driver[:, 2] = POOL
+    league.admit("another", learner.team.average_policy(2))
+    chosen = np.full((ENVS, CARS, 2), 0.25, dtype=np.float32)
+    slowed = race.commands_of(league.drive(learner.observations, chosen).astype(np.float64))
+    factors = league.speed_factor.copy()
+    league.speed_factor[:] = 1.0
+    asked = race.commands_of(league.drive(learner.observations, chosen).astype(np.float64))
+    np.testing.assert_array_equal(slowed[:, 0], asked[:, 0])
+    expected = np.maximum(factors[:, 1:] * asked[:, 1:, 1], race.settings.min_speed_mps)
+    np.testing.assert_allclose(slowed[:, 1:, 1], expected, rtol=1e-5)
+    np.testing.assert_allclose(slowed[:, 1:, 0], asked[:, 1:, 0], rtol=1e-5)
+    assert (slowed[:, 1:, 1] < asked[:, 1:, 1]).all()
+
+
+def test_speed_factors_are_saved_and_a_checkpoint_from_before_them_is_read(learner):
+    league = league_of(learner_of(settings(**{"multi_agent.league.speed_factor": "[0.5, 0.8]"})))
+    league.redraw(EVERYWHERE)
+    arrays, meta = league.state()
+    other = league_of(learner)
+    other.load_state(arrays, meta)
+    np.testing.assert_array_equal(other.speed_factor, league.speed_factor)
+    del arrays["league.speed_factor"]
+    before = league_of(learner_of(settings()))
+    before.load_state(arrays, meta)
+    assert (before.speed_factor == 1.0).all()

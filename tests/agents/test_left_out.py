@@ -52,6 +52,7 @@ LEAGUE_ITEMS = (
     "league.races",
     "league.pool",
     "league.generator",
+    "league.speed_factor",
 )
 
 
@@ -63,6 +64,7 @@ RACE_ITEMS = (
     "race.standings_overtaken",
     "race.standings_start_position",
     "race.overtakes_before",
+    "race.faults",
 )
 
 
@@ -122,9 +124,14 @@ def saved_race(tmp_path_factory) -> Saved:
     def in_use(learner: MultiAgentSAC) -> bool:
         env = learner.env
         now = env.race.standings.overtakes - env._overtakes_before[0]
-        return bool(env._overtakes_before.any() and now.any())
+        return bool(env._overtakes_before.any() and now.any() and env._faults.any())
 
-    changes = {"env.race.after_crash": "restart", "env.race.grid_spacing_m": 1.0, "env.reward.overtake": 2.0}
+    changes = {
+        "env.race.after_crash": "restart",
+        "env.race.contact_ends": False,
+        "env.race.grid_spacing_m": 1.0,
+        "env.reward.overtake": 2.0,
+    }
     config = several(3, "independent", **changes)
     return saved_in_the_middle(config, tmp_path_factory.mktemp("race"), 600, until=in_use)
 

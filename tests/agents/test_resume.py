@@ -104,6 +104,7 @@ def several(agents: int, mode: str, **changes: object) -> Config:
             "multi_agent.mode": mode,
             "multi_agent.league.interval": 200,
             "multi_agent.league.pool_size": 2,
+            "multi_agent.league.speed_factor": "[0.6, 1.0]",
             "sac.buffer_size": 1000,
             "sac.learning_starts": 100,
             "guide.timesteps": 1000,

@@ -226,17 +226,97 @@ def test_an_uncounted_car_does_not_keep_a_race_going(track):
     pytest.fail("full lock, and no wall in 4 s")
 
 
-def test_the_grid_fits_the_track_or_the_number_and_its_limit_are_named():
+@pytest.mark.parametrize(("grid", "per_row"), [("single_file", 1), ("side_by_side", 2), ("either", 1)])
+def test_the_grid_fits_the_track_or_the_number_and_its_limit_are_named(grid, per_row):
     """As many cars as the grid holds start clear of each other and of the walls; one more is refused."""
     short = Track.generate(3, length_m=40.0)
-    limit = grid_capacity(short, 2.0)
-    race = Race(settings(num_envs=4), [short], 4, limit, seed=0)
+    rules = {"grid": grid}
+    limit = grid_capacity(short, RaceSettings(**rules))
+    assert limit == int(short.length_m / 2.0) * per_row
+    race = Race(settings(num_envs=4, race=rules), [short], 4, limit, seed=0)
     for _ in range(5):
         race.reset()
         outcome = race.step(np.tile([0.0, -1.0], (4, limit, 1)))
-        assert not outcome.contacts.hit.any()
-    with pytest.raises(ConfigurationError, match=rf"num_agents = {limit + 1}: .* holds at most {limit} cars"):
-        Race(settings(), [short], 1, limit + 1)
+        assert not (outcome.contacts.hit | outcome.contacts.crashed).any()
+    with pytest.raises(
+        ConfigurationError, match=rf"num_agents = {limit + 1}: .* holds at most {limit} cars .*grid = {grid}"
+    ):
+        Race(settings(race=rules), [short], 1, limit + 1)
+
+
+def level_rows(race: Race) -> np.ndarray:
+    """Tell of each race whether its first two places are beside each other."""
+    arc_m = np.sort(race.world.arc_m, axis=1)
+    gaps = np.append(np.diff(arc_m, axis=1), (arc_m[:, :1] - arc_m[:, -1:]) % race.lengths_m, axis=1)
+    return gaps.min(axis=1) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("grid", "low", "high"), [("single_file", 0, 0), ("side_by_side", 1, 1), ("either", 0.3, 0.7)]
+)
+def test_cars_start_in_single_file_or_side_by_side_as_the_settings_say(track, grid, low, high):
+    """Side by side: two to a row, one on either side of the line, in a drawn order; a row every grid_spacing_m."""
+    race = Race(settings(num_envs=64, race={"grid": grid}), [track], 64, 4, seed=1)
+    race.reset()
+    level = level_rows(race)
+    assert low <= level.mean() <= high
+    lateral_m = race.world.lateral_m[level]
+    if grid == "side_by_side":
+        assert (np.sort(lateral_m, axis=1)[:, :2] < -0.28).all()
+        assert (np.sort(lateral_m, axis=1)[:, 2:] > 0.28).all()
+        assert 0.3 < (lateral_m[:, 0] > 0.0).mean() < 0.7
+        assert race.standings.distance_m.max(axis=1) == pytest.approx(np.full(64, 2.0), abs=0.5)
+
+
+def test_where_the_track_is_too_narrow_for_two_they_start_in_single_file():
+    narrow = Track.generate(3, length_m=60.0, half_width_m=0.55)
+    race = Race(settings(num_envs=16, race={"grid": "side_by_side"}), [narrow], 16, 2, seed=1)
+    race.reset()
+    assert not level_rows(race).any()
+
+
+def test_who_gets_ahead_from_a_start_side_by_side_has_overtaken_nobody(track):
+    """The first to lead wins no place, the second to lead does: neither was ahead at the start."""
+    batch = RaceBatch(settings(scan_noise_m=0.0, max_episode_s=60.0), [track], 2)
+    batch.reset()
+    race = batch.race
+    race.reset(poses=np.array([[track.pose_at(3.0, -0.45), track.pose_at(3.05, 0.45)]]))
+    leaders = []
+    for decision in range(120):
+        actions = np.array([[follow(race, 0, -0.45), follow(race, 1, 0.45)]])
+        actions[0, :, 1] = (-0.3, -0.9) if decision < 30 else (-0.9, -0.3)
+        assert not batch.step(actions).terminated.any()
+        leaders.append(int(race.standings.position[0].argmin()))
+    assert leaders[25] == 0
+    assert leaders[-1] == 1
+    assert race.standings.overtakes.tolist() == [[0, 1]]
+
+
+def test_a_contact_that_does_not_end_the_episode_is_paid_for_at_each_decision(track):
+    """race.contact_ends false: who is at fault drives on, through the other, and pays as long as they touch."""
+    rules = {"contact_ends": False}
+    batch = RaceBatch(settings(scan_noise_m=0.0, max_episode_s=60.0, race=rules), [track], 2)
+    batch.reset()
+    batch.race.reset(poses=np.array([[track.pose_at(3.0), track.pose_at(4.5)]]))
+    touching = 0
+    for _ in range(60):
+        fast, slow = follow(batch.race, 0), follow(batch.race, 1)
+        slow[1] = -1.0
+        step = batch.step(np.array([[fast, slow]]))
+        assert not step.terminated.any()
+        touching += int(batch.race.world.at_fault[0, 0])
+    assert touching > 2
+    assert batch._sums["collision"][0, 0] == touching * batch.race.settings.reward.collision
+    assert batch.race.standings.position[0].tolist() == [1, 2]  # it came out in front
+    for _ in range(60):
+        step = batch.step(np.array([[[1.0, 0.5], [0.0, -1.0]]]))
+        if step.terminated.any():
+            break
+    (_, n, figures) = step.episodes[0]
+    assert n == 0
+    assert figures["collided"]  # a wall ends it all the same
+    assert figures["race"]["wall"]
+    assert figures["race"]["at_fault"]
 
 
 def follow(race: Race, n: int, lateral_m: float = 0.0) -> np.ndarray:

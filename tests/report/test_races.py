@@ -42,9 +42,11 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:
 @pytest.mark.usefixtures("store")
 def test_a_policy_that_laps_beats_one_that_drives_straight_into_the_wall(capsys) -> None:
     """All races won, the interval excludes chance, the loser's ends are at walls, laps are counted."""
-    found = said(capsys, "good", "bad", "--track", "generated-1-l60", "--races", "6", "--laps", "1")
+    options = ("--races", "6", "--laps", "1", "--grid", "single_file")
+    found = said(capsys, "good", "bad", "--track", "generated-1-l60", *options)
     good, bad = found["contestants"]
     assert (found["races"], found["laps"], found["track"]) == (6, 1, "generated-1-l60")
+    assert found["grid"] == "single_file"
     assert (good["name"], good["wins"], good["finished"], good["win_rate"]) == ("good", 6, 6, 1.0)
     assert good["win_low"] > 0.5
     assert good["laps"] >= 6.0
@@ -132,14 +134,42 @@ def test_the_same_races_come_out_the_same_and_everyone_leads_the_grid_equally_of
         assert sum(entry.won for entry in race.entries) <= 1
 
 
+@pytest.mark.parametrize(
+    ("grid", "level"), [("single_file", (0, 0)), ("side_by_side", (1, 1)), ("either", (0, 1))]
+)
+def test_races_start_in_single_file_or_side_by_side_everyone_at_each_place(track, grid, level) -> None:
+    """Fixtures go through the places from the same spot; with either every second spot is for side by side."""
+    field = [driver("pure_pursuit", EnvSettings()), driver("follow_the_gap", EnvSettings())]
+    results = race_all(field, [(0, 1)] * 4, track, laps=1, grid=grid)
+    assert [race.entries[0].start for race in results] == [1, 2, 1, 2]
+    for k, race in enumerate(results):
+        s_m, left_m = track.project(race.tape.poses[:, :2])
+        apart_m = abs((s_m[0] - s_m[1] + track.length_m / 2) % track.length_m - track.length_m / 2)
+        assert apart_m == pytest.approx(0.0 if level[k // 2] else 2.0, abs=0.2)
+        if level[k // 2]:
+            right = int(np.argmin(left_m))
+            assert (left_m[right], left_m[1 - right]) == pytest.approx((-0.305, 0.305), abs=0.02)
+            assert race.entries[right].start == 1
+    first, second = results[0].tape.poses, results[1].tape.poses
+    np.testing.assert_array_equal(first, second[::-1])
+
+
+def test_a_start_side_by_side_where_there_is_no_room_for_two_is_refused() -> None:
+    narrow = Track.generate(3, length_m=60.0, half_width_m=0.55)
+    field = [driver("pure_pursuit", EnvSettings()), driver("follow_the_gap", EnvSettings())]
+    with pytest.raises(UsageError, match="too narrow for 2 cars that start side by side") as refused:
+        race_all(field, [(0, 1)], narrow, laps=1, grid="side_by_side")
+    assert "single_file" in str(refused.value.next_step)
+
+
 def test_a_driver_races_alike_whatever_the_others_see_and_how_often_they_decide(track) -> None:
     """Pure pursuit at 10 Hz finishes in the same time beside a car at 25 Hz with a finer scan, far behind it."""
     times = []
     for seeing in (EnvSettings(), EnvSettings(action_repeat=4, beams=72)):
         slow = Contestant("slow", seeing, make_driver("pure_pursuit", 1.5))
-        (first, second) = race_all([driver("pure_pursuit", EnvSettings()), slow], [(0, 1)], track, laps=1)[
-            0
-        ].entries
+        (first, second) = race_all(
+            [driver("pure_pursuit", EnvSettings()), slow], [(0, 1)], track, laps=1, grid="single_file"
+        )[0].entries
         assert (first.start, first.won) == (1, True)
         assert second.finish_s > 30.0
         times.append(first.finish_s)

@@ -27,7 +27,14 @@ from training.store.checkpoint import claim
 from training.store.opening import open_store
 
 pytestmark = pytest.mark.slow
-TWO = (*QUICK, "training.training_type=sac_multiagent", "training.num_agents=2", "evaluation.starts=2")
+# In single file: the drivers by hand know no car beside them.
+TWO = (
+    *QUICK,
+    "training.training_type=sac_multiagent",
+    "training.num_agents=2",
+    "evaluation.starts=2",
+    "env.race.grid=single_file",
+)
 STEPS = (1_000, 20_000, 60_000)
 
 

@@ -1,7 +1,8 @@
 """The opponents of a league: earlier selves of the agents, policies of other runs, drivers that need no learning.
 
 In each race one car, another one each time, is driven by the agent that it belongs to. For every other car it is drawn
-who drives it: its agent (live), a policy of the pool, pure pursuit or follow-the-gap, by the shares in the settings.
+who drives it: its agent (live), a policy of the pool, pure pursuit or follow-the-gap, by the shares in the settings;
+and for those others, how fast: a factor on the speed that they ask for.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class League:
         self._settings, self._env, self._sizes = config.multi_agent.league, env, tuple(sizes)
         self._drivers = {kind: make_driver(name, config.env.speed_cap_mps) for kind, name in _DRIVERS.items()}
         self.driver = np.zeros((env.num_envs, env.num_cars), dtype=np.int64)
+        self.speed_factor = np.ones((env.num_envs, env.num_cars))  # of the cars that no agent drives
         self.races = np.zeros(env.num_envs, dtype=np.int64)
         self.rng = np.random.default_rng([config.training.seed, 2])
         self.given: list[Frozen] = []
@@ -80,6 +82,11 @@ class League:
         for number in np.unique(self.driver[self.driver >= POOL]):
             where = self.driver == number
             actions[where] = pool[number - POOL].policy.act(observations[where])
+        scaled = ~self.live & (self.speed_factor != 1.0)
+        if scaled.any():
+            commands = race.commands_of(actions)
+            commands[..., 1] *= self.speed_factor
+            actions[scaled] = race.actions_of(commands)[scaled]
         return actions
 
     def after_step(self, restarted: NDArray[np.bool_], step: int, team: Team) -> None:
@@ -90,13 +97,14 @@ class League:
             self.redraw(restarted)
 
     def redraw(self, where: NDArray[np.bool_]) -> None:
-        """Draw who drives in the chosen environments (E,)."""
+        """Draw who drives in the chosen environments (E,), and how fast those do who are no agents."""
         shares = self._shares()
         cars, pool = self._env.num_cars, self.pool
         for e in np.flatnonzero(where):
             kinds = self.rng.choice(len(shares), size=cars, p=shares)
             members = self.rng.integers(0, max(len(pool), 1), size=cars)
             self.driver[e] = np.where(kinds == POOL, POOL + members, kinds)
+            self.speed_factor[e] = self.rng.uniform(*self._settings.speed_factor, size=cars)
             self.driver[e, (e + self.races[e]) % cars] = LIVE
             self.races[e] += 1
         # A race is over when the cars of the agents are out.
@@ -105,7 +113,11 @@ class League:
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return what a resume needs: arrays, and JSON data."""
         arrays = {f"league.pool.{i}": one.policy.stack.flat.numpy().copy() for i, one in enumerate(self.pool)}
-        arrays |= {"league.driver": self.driver.copy(), "league.races": self.races.copy()}
+        arrays |= {
+            "league.driver": self.driver.copy(),
+            "league.races": self.races.copy(),
+            "league.speed_factor": self.speed_factor.copy(),
+        }
         meta = {
             "given": [one.name for one in self.given],
             "generations": [[one.name for one in generation] for generation in self.generations],
@@ -128,6 +140,8 @@ class League:
         self.generations = [[frozen(name) for name in names] for names in meta["generations"]]
         copy_into(self.driver, arrays, "league.driver", what="checkpoint")
         copy_into(self.races, arrays, "league.races", what="checkpoint")
+        if "league.speed_factor" in arrays:  # not in checkpoints from before there was one
+            copy_into(self.speed_factor, arrays, "league.speed_factor", what="checkpoint")
         self.interval, self.next_step = int(meta["interval"]), int(meta["next_step"])
         self.rng.bit_generator.state = meta["generator"]
 

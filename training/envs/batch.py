@@ -65,6 +65,9 @@ class RaceBatch:
         self.counted = np.ones(cars, dtype=np.bool_)
         self._length = np.zeros(cars, dtype=np.int64)
         self._hits = np.zeros(cars, dtype=np.int64)
+        self._faults = np.zeros(
+            cars, dtype=np.int64
+        )  # more than one where a contact does not end the episode
         self._overtakes_before = np.zeros((2, *cars), dtype=np.int64)  # won and lost in earlier episodes
         self._sums: dict[str, NDArray[np.float64]] = {}
 
@@ -84,6 +87,7 @@ class RaceBatch:
         outcome = self.race.step(actions)
         self._length += 1
         self._hits += outcome.contacts.hit
+        self._faults += outcome.contacts.at_fault
         for name, values in outcome.terms.items():
             total = self._sums.setdefault(name, np.zeros((self.num_envs, self.num_cars)))
             total += values
@@ -118,6 +122,7 @@ class RaceBatch:
         state["arrays"] |= {
             "counted": self.counted.copy(),
             "hits": self._hits.copy(),
+            "faults": self._faults.copy(),
             "overtakes_before": self._overtakes_before.copy(),
         }
         sums = {name: total.copy() for name, total in self._sums.items()}
@@ -128,6 +133,7 @@ class RaceBatch:
         self.race.load_state_dict(state)
         self.counted[...] = state["arrays"]["counted"]
         self._hits[...] = state["arrays"]["hits"]
+        self._faults[...] = state["arrays"].get("faults", 0)  # not in checkpoints from before contact_ends
         self._overtakes_before[...] = state["arrays"]["overtakes_before"]
         self._length[...] = state["length"]
         self._sums = {name: total.copy() for name, total in state["sums"].items()}
@@ -142,7 +148,7 @@ class RaceBatch:
 
     def _forget(self, ended: NDArray[np.bool_]) -> None:
         """Begin the sums of the chosen cars (E, N) anew."""
-        self._length[ended] = self._hits[ended] = 0
+        self._length[ended] = self._hits[ended] = self._faults[ended] = 0
         for total in self._sums.values():
             total[ended] = 0.0
         standings = self.race.standings
@@ -171,7 +177,7 @@ class RaceBatch:
                 "start_position": int(standings.start_position[e, n]),
                 "overtakes": int(standings.overtakes[e, n] - won[e, n]),
                 "overtaken": int(standings.overtaken[e, n] - lost[e, n]),
-                "at_fault": bool(contacts.at_fault[e, n]),
+                "at_fault": bool(self._faults[e, n]),
                 "hit": int(self._hits[e, n]),
                 "wall": bool(contacts.wall[e, n]),
                 "gap_to_leader_m": float(standings.gap_to_leader_m[e, n]),

@@ -12,9 +12,10 @@ from training.sim import Vehicle
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from training.config import EnvSettings
+    from training.config_env import RaceSettings
     from training.sim import Track
 
     Array = NDArray[np.float64]
@@ -27,11 +28,19 @@ RESTART_GAP_M = 4.0
 _RESTART_CANDIDATES = 16
 _DRAWS = 8
 _BODY_M = float(np.hypot(Vehicle().length, Vehicle().width))
+# Side by side: from middle to middle, a car's width between them, as RoboRacer's head-to-head rounds start
+# (https://github.com/jara001/f1tenth-rules, 2.5.1); the room that each needs from the line to its wall; and how much
+# farther out random starts put them, at most. Turned by START_HEADING_RAD two of a row are still clear of each other.
+ABREAST_M = 0.30 + Vehicle().width
+_ABREAST_SPREAD = 1.3
+_TURNED_M = Vehicle().width * np.cos(START_HEADING_RAD) + Vehicle().length * np.sin(START_HEADING_RAD)
+_ABREAST_ROOM_M = float(0.5 * (ABREAST_M * _ABREAST_SPREAD + _TURNED_M))
 
 
-def grid_capacity(track: Track, spacing_m: float) -> int:
-    """Return how many cars, one behind the other at a spacing, m, a lap of the track holds."""
-    return int(track.length_m / spacing_m)
+def grid_capacity(track: Track, race: RaceSettings) -> int:
+    """Return how many cars a lap of the track holds on the grid that the settings ask for."""
+    rows = int(track.length_m / race.grid_spacing_m)
+    return 2 * rows if race.grid == "side_by_side" else rows
 
 
 def check_grid(settings: EnvSettings, tracks: Sequence[Track], num_cars: int) -> None:
@@ -41,33 +50,63 @@ def check_grid(settings: EnvSettings, tracks: Sequence[Track], num_cars: int) ->
         ConfigurationError: names the number, the limit and the track.
 
     """
-    spacing_m = settings.race.grid_spacing_m
     smallest = min(tracks, key=lambda track: track.length_m)
-    limit = grid_capacity(smallest, spacing_m)
+    limit = grid_capacity(smallest, settings.race)
     if num_cars > max(limit, 1):
         raise ConfigurationError(
             f"training.num_agents = {num_cars}: the starting grid of track {smallest.name} holds at most {limit} cars "
-            f"({smallest.length_m:.1f} m, one every env.race.grid_spacing_m = {spacing_m:g} m)",
+            f"({smallest.length_m:.1f} m, env.race.grid = {settings.race.grid}, a row every "
+            f"env.race.grid_spacing_m = {settings.race.grid_spacing_m:g} m)",
             next_step=f"Use at most {limit} agents, a longer track, or a smaller env.race.grid_spacing_m.",
         )
+
+
+def grid_places(
+    track: Track, first_m: float, race: RaceSettings, num_cars: int, *, abreast: bool
+) -> tuple[Array, Array] | None:
+    """Return way along the centreline and left offset, m, (N,) each, of the places on a grid, from the front.
+
+    first_m: where its first row is. abreast: two in a row, the first on the right, ABREAST_M from car to car. None
+    where the track is too narrow for two, or so bent that rows would touch.
+    """
+    row = _rows(num_cars, abreast=abreast)
+    s_m = (first_m - race.grid_spacing_m * row) % track.length_m
+    if not abreast:
+        return s_m, np.zeros(num_cars)
+    nearest = np.searchsorted(track.arc_length_m, s_m, side="right") - 1
+    room_m = np.minimum(track.width_right_m, track.width_left_m)[nearest]
+    left_m = np.where(np.arange(num_cars) % 2 == 0, -0.5, 0.5) * ABREAST_M
+    if (room_m < _ABREAST_ROOM_M).any() or not _apart(_poses(track, s_m, left_m), row):
+        return None
+    return s_m, left_m
 
 
 def start_grid(settings: EnvSettings, track: Track, num_cars: int, rng: np.random.Generator) -> Array:
     """Return (N, 3) starting poses x m, y m, yaw rad.
 
-    A single car anywhere; several in a row at the grid's spacing, in a drawn order. With random starts the row begins
-    anywhere and each car stands a little off the line, else the first one stands where the lap begins.
+    A single car anywhere; several on a grid, in a drawn order. With random starts the grid begins anywhere and each car
+    stands a little off its place, else the first row stands where the lap begins. Where there is no room for two side
+    by side they start in single file.
     """
     first_m = rng.uniform(0.0, track.length_m) if settings.random_starts else 0.0
     if num_cars == 1:
         return np.array([start_pose(settings, track, first_m, rng)])
-    s_m = (first_m - settings.race.grid_spacing_m * rng.permutation(num_cars)) % track.length_m
-    for _ in range(_DRAWS):
-        poses = np.array([start_pose(settings, track, s, rng) for s in s_m])
-        if _apart(poses):
+    order, race = rng.permutation(num_cars), settings.race
+    abreast = race.grid == "side_by_side" or (race.grid == "either" and rng.random() < 0.5)
+    places = grid_places(track, first_m, race, num_cars, abreast=True) if abreast else None
+    abreast = places is not None
+    s_m, left_m = places or grid_places(track, first_m, race, num_cars, abreast=False)
+    row, s_m, left_m = _rows(num_cars, abreast=abreast)[order], s_m[order], left_m[order]
+    for _ in range(_DRAWS if settings.random_starts else 0):
+        if abreast:
+            turned = rng.uniform(-START_HEADING_RAD, START_HEADING_RAD, num_cars)
+            poses = _poses(track, s_m, left_m * rng.uniform(1.0, _ABREAST_SPREAD, num_cars), turned)
+        else:
+            poses = np.array([start_pose(settings, track, s, rng) for s in s_m])
+        if _apart(poses, row):
             return poses
-    # On the line itself cars at their spacing are clear of each other.
-    return np.array([track.pose_at(s) for s in s_m])
+    # At their places themselves cars are clear of each other.
+    return _poses(track, s_m, left_m)
 
 
 def start_pose(
@@ -107,8 +146,16 @@ def restart_pose(
     return start_pose(settings, track, float(candidates_m[chosen]), rng)
 
 
-def _apart(poses: Array) -> bool:
-    """Tell whether no two cars of a grid can touch."""
+def _rows(num_cars: int, *, abreast: bool) -> NDArray[np.int64]:
+    return np.arange(num_cars) // (2 if abreast else 1)
+
+
+def _poses(track: Track, s_m: Array, left_m: Array, turned: ArrayLike = 0.0) -> Array:
+    return np.stack(track.pose_at(s_m, left_m, turned), axis=1)
+
+
+def _apart(poses: Array, row: NDArray[np.int64]) -> bool:
+    """Tell whether no two cars of different rows (N,) can touch; those of one row stand clear of each other."""
     across = poses[:, None, :2] - poses[None, :, :2]
     distance = np.hypot(across[..., 0], across[..., 1])
-    return bool((distance + 2.0 * _BODY_M * np.eye(len(poses)) > _BODY_M).all())
+    return bool(((distance > _BODY_M) | (row[:, None] == row[None, :])).all())

@@ -146,7 +146,13 @@ class Race:
         if self.num_cars > 1:
             places = standings.advance(self.standings, self.world, active & ~terminated)
         decision = reward.Decision(
-            advance, contacts.crashed, contacts.hit, places, action, self.previous_action, reference
+            advance,
+            contacts.crashed | contacts.at_fault,
+            contacts.hit,
+            places,
+            action,
+            self.previous_action,
+            reference,
         )
         terms = reward.terms(self.settings.reward, decision)
         if self.num_cars > 1:
@@ -224,8 +230,9 @@ class Race:
             return Contacts(collided, np.zeros_like(collided), np.zeros_like(collided), collided)
         wall, at_fault = world.wall_contacts & active, world.at_fault & active
         hit = (world.collision_idx >= 0) & ~at_fault & active
-        crashed = wall | at_fault
-        return Contacts(wall, at_fault, hit, crashed if self.settings.race.victims_race_on else crashed | hit)
+        rules = self.settings.race
+        crashed = wall | at_fault if rules.contact_ends else wall
+        return Contacts(wall, at_fault, hit, crashed if rules.victims_race_on else crashed | hit)
 
     def _forget(self, where: NDArray[np.bool_]) -> None:
         """Begin the actions and laps of the chosen cars (E, N) anew, at the race's time 0."""

@@ -117,8 +117,11 @@ def _lengths(world: World) -> Array:
 
 
 def _order_by_distance(at: Standings, where: NDArray[np.bool_]) -> None:
-    """Set who is ahead of whom by distance alone, for every pair that one of the chosen cars is in."""
-    now = at.distance_m[:, :, None] > at.distance_m[:, None, :]
+    """Set who is ahead of whom by distance alone, for every pair that one of the chosen cars is in.
+
+    Side by side nobody is: who then gets ahead has overtaken nobody.
+    """
+    now = at.distance_m[:, :, None] - at.distance_m[:, None, :] > PASSED_M
     np.copyto(at.ahead, now, where=where[:, :, None] | where[:, None, :])
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from training.config import AwsSettings
+    from training.config_fields import Grid
     from training.report.collect import Tally
     from training.report.loading import LoadedRun
     from training.store.storage import Storage
@@ -86,19 +87,21 @@ def race(  # noqa: PLR0913 - the command line's options
     track: str | None,
     races: int,
     laps: int,
+    grid: Grid | None,
     as_json: bool,
 ) -> int:
     """Race two runs, policies or built-in drivers against each other on one track; print how they fared.
 
-    track: a name or path; without one the first that the training of the first run has not seen. Raises UsageError for
-    what cannot race, TrackError for a broken track.
+    track: a name or path; without one the first that the training of the first run has not seen. grid: as `race_all`
+    has it. Raises UsageError for what cannot race, TrackError for a broken track.
     """
     contestants = contestants_of(open_store(store, aws), specs)
     course = Track.load(track or _unseen_track(open_store(store, aws), specs))
-    results = race_all(contestants, [(0, 1)] * races, course, laps=laps)
+    results = race_all(contestants, [(0, 1)] * races, course, laps=laps, grid=grid)
     rows = table([one.name for one in contestants], results)
     if as_json:
-        found = {"track": course.name, "races": races, "laps": laps}
+        start = grid or contestants[0].settings.race.grid
+        found = {"track": course.name, "races": races, "laps": laps, "grid": start}
         typer.echo(json.dumps({**found, "contestants": [row.to_json_dict() for row in rows]}))
         return 0
     shown = [RaceRow(**{**row._asdict(), "mean_finish_s": row.mean_finish_s or math.nan}) for row in rows]

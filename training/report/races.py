@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from training.envs.grid import grid_places
 from training.envs.observation import ScanStack
 from training.envs.race import Race, commands_of
 from training.errors import UsageError
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from training.agents.policy import Policy
     from training.config import EnvSettings
+    from training.config_env import RaceSettings
+    from training.config_fields import Grid
     from training.envs.opponents import Driver
     from training.sim import Track, World
 
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 
 # A scan fine enough for drivers with different numbers of beams may have this many.
 MOST_BEAMS = 4321
+# So many places along a track are tried for a start side by side.
+_GRID_DRAWS = 64
 # The settings of env that cars of one track share.
 PHYSICS = ("backend", "profile", "friction_circle")
 # A race's seed never meets training's or an evaluation's.
@@ -48,7 +53,7 @@ class Entry(NamedTuple):
     """How one car fared in one race."""
 
     contestant: int  # its index in the list of contestants
-    start: int  # place on the grid, 1 is in front
+    start: int  # place on the grid, 1 is in front, or on the right of its front row
     position: int  # 1 won or came furthest
     won: bool  # finished, and first
     finished: bool
@@ -84,31 +89,36 @@ class RaceResult(NamedTuple):
         return sum(entry.overtakes for entry in self.entries)
 
 
-def race_all(
+def race_all(  # noqa: PLR0913 - the conditions of a race
     contestants: Sequence[Contestant],
     fixtures: Sequence[Sequence[int]],
     track: Track,
     *,
     laps: int = 2,
     seed: int = 0,
+    grid: Grid | None = None,
 ) -> list[RaceResult]:
     """Run all races side by side on one track.
 
     fixtures: for each race its contestants by index, one a car; all of one length N, two or more. Cars start from
-    standing on a grid, `env.race.grid_spacing_m` apart on the centreline, somewhere on the track. Fixture k and k + 1
-    of the same contestants start from the same places, each time one car further back, so that every one leads the
-    grid equally often. Who crashes is out; who is hit without fault races on; who has finished leaves the track.
+    standing somewhere on the track; grid: in single file on the centreline, side by side, or either by turns (None: as
+    the first contestant's `env.race.grid` says), rows `env.race.grid_spacing_m` apart. N fixtures in a row of the same
+    contestants start from the same places, each time one place further back, so that every one has each place equally
+    often. Who crashes is out; who is hit without fault races on; who has finished leaves the track.
 
     Raises:
-        UsageError: contestants whose settings fit no common race; names the settings.
+        UsageError: contestants whose settings fit no common race; names the settings. A track that is too narrow for a
+            start side by side.
 
     """
     settings = common_settings(contestants, track, laps)
+    if grid is not None:
+        settings = settings.model_copy(update={"race": settings.race.model_copy(update={"grid": grid})})
     seats = np.array(fixtures, dtype=np.int64)
     field = _Field(contestants, seats, track, settings, laps)
     race = Race(settings, [track] * len(seats), len(seats), seats.shape[1], seed=RACE_SEED + seed)
-    poses = _grids(settings, track, seats, seed)
-    field.begin(race, poses)
+    places, poses = _grids(settings, track, seats, seed)
+    field.begin(race, places, poses)
     while field.racing.any():
         field.step(race)
     return field.results(poses)
@@ -142,25 +152,43 @@ def common_settings(contestants: Sequence[Contestant], track: Track, laps: int) 
         "speed_cap_mps": max(one.speed_cap_mps for one in all_settings),
         "min_speed_mps": min(one.min_speed_mps for one in all_settings),
         "max_episode_s": (laps * track.length_m + 50.0) / SLOWEST_MEAN_MPS,
-        "race": first.race.model_copy(update={"after_crash": "out", "victims_race_on": True}),
+        "race": first.race.model_copy(
+            update={"after_crash": "out", "contact_ends": True, "victims_race_on": True}
+        ),
     }
     return undisturbed(first).model_copy(update=changes)
 
 
-def _grids(settings: EnvSettings, track: Track, seats: NDArray[np.int64], seed: int) -> Array:
-    """Return the starting poses (E, N, 3); see `race_all`."""
-    num_cars = seats.shape[1]
+def _grids(
+    settings: EnvSettings, track: Track, seats: NDArray[np.int64], seed: int
+) -> tuple[NDArray[np.int64], Array]:
+    """Return places on the grid (E, N), from 0, and starting poses (E, N, 3); see `race_all`."""
+    num_cars, rules = seats.shape[1], settings.race
+    places = np.empty_like(seats)
     poses = np.empty((*seats.shape, 3))
     met: dict[tuple[int, ...], int] = {}
     for e, row in enumerate(seats):
         turn = met.setdefault(tuple(row), 0)
         met[tuple(row)] += 1
         rng = np.random.default_rng([RACE_SEED, seed, turn // num_cars])
-        first_m = rng.uniform(0.0, track.length_m)
-        for n in range(num_cars):
-            place = (n + turn) % num_cars
-            poses[e, n] = track.pose_at(first_m - place * settings.race.grid_spacing_m)
-    return poses
+        abreast = rules.grid == "side_by_side" or (rules.grid == "either" and turn // num_cars % 2 == 1)
+        s_m, left_m = _somewhere(track, rules, num_cars, rng, abreast=abreast)
+        places[e] = (np.arange(num_cars) + turn) % num_cars
+        poses[e] = np.stack(track.pose_at(s_m[places[e]], left_m[places[e]]), axis=1)
+    return places, poses
+
+
+def _somewhere(
+    track: Track, rules: RaceSettings, num_cars: int, rng: np.random.Generator, *, abreast: bool
+) -> tuple[Array, Array]:
+    for _ in range(_GRID_DRAWS):
+        found = grid_places(track, rng.uniform(0.0, track.length_m), rules, num_cars, abreast=abreast)
+        if found is not None:
+            return found
+    raise UsageError(
+        f"track {track.name} is too narrow for {num_cars} cars that start side by side",
+        next_step="Start them one behind the other: single_file.",
+    )
 
 
 class _Field:
@@ -187,13 +215,13 @@ class _Field:
         self._at_fault, self._wall, self._hit = (np.zeros(shape, dtype=np.bool_) for _ in range(3))
         self._log: list[tuple[Array, NDArray[np.bool_]]] = []
 
-    def begin(self, race: Race, poses: Array) -> None:
+    def begin(self, race: Race, places: NDArray[np.int64], poses: Array) -> None:
         race.reset(poses=poses)
         self._race = race
         self._finish_m = (
             race.standings.distance_m.max(axis=1, keepdims=True) + self._laps * self._track.length_m
         )
-        self._start = race.standings.position.copy()
+        self._start = places + 1
         for pilot in self._pilots:
             pilot.begin(race.world)
 
