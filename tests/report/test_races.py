@@ -11,7 +11,7 @@ import pytest
 from tests.report.runs import QUICK, driver_by_hand, make_run, straight_on
 from training import layout
 from training.__main__ import main
-from training.config import EnvSettings, load_config
+from training.config import EnvSettings, RaceSettings, load_config
 from training.envs.opponents import make_driver
 from training.errors import UsageError
 from training.report.contestants import driver, parse
@@ -160,6 +160,12 @@ def test_a_start_side_by_side_where_there_is_no_room_for_two_is_refused() -> Non
     with pytest.raises(UsageError, match="too narrow for 2 cars that start side by side") as refused:
         race_all(field, [(0, 1)], narrow, laps=1, grid="side_by_side")
     assert "single_file" in str(refused.value.next_step)
+    # What a run's own setting asks for, or either, is single file there: no report fails for it.
+    for settings in (EnvSettings(), EnvSettings(race=RaceSettings(grid="side_by_side"))):
+        racers = [driver("pure_pursuit", settings), driver("follow_the_gap", settings)]
+        for race in race_all(racers, [(0, 1)] * 4, narrow, laps=1):
+            s_m, _ = narrow.project(race.tape.poses[:, :2])
+            assert abs((s_m[0] - s_m[1] + 30.0) % 60.0 - 30.0) == pytest.approx(2.0, abs=0.2)
 
 
 def test_a_driver_races_alike_whatever_the_others_see_and_how_often_they_decide(track) -> None:

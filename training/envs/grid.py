@@ -37,10 +37,12 @@ _TURNED_M = Vehicle().width * np.cos(START_HEADING_RAD) + Vehicle().length * np.
 _ABREAST_ROOM_M = float(0.5 * (ABREAST_M * _ABREAST_SPREAD + _TURNED_M))
 
 
-def grid_capacity(track: Track, race: RaceSettings) -> int:
-    """Return how many cars a lap of the track holds on the grid that the settings ask for."""
-    rows = int(track.length_m / race.grid_spacing_m)
-    return 2 * rows if race.grid == "side_by_side" else rows
+def grid_capacity(track: Track, spacing_m: float) -> int:
+    """Return how many cars a lap of the track holds, one behind the other at a spacing, m.
+
+    Side by side more would find room, but not where the track is narrow, and there they start in single file.
+    """
+    return int(track.length_m / spacing_m)
 
 
 def check_grid(settings: EnvSettings, tracks: Sequence[Track], num_cars: int) -> None:
@@ -50,13 +52,13 @@ def check_grid(settings: EnvSettings, tracks: Sequence[Track], num_cars: int) ->
         ConfigurationError: names the number, the limit and the track.
 
     """
+    spacing_m = settings.race.grid_spacing_m
     smallest = min(tracks, key=lambda track: track.length_m)
-    limit = grid_capacity(smallest, settings.race)
+    limit = grid_capacity(smallest, spacing_m)
     if num_cars > max(limit, 1):
         raise ConfigurationError(
             f"training.num_agents = {num_cars}: the starting grid of track {smallest.name} holds at most {limit} cars "
-            f"({smallest.length_m:.1f} m, env.race.grid = {settings.race.grid}, a row every "
-            f"env.race.grid_spacing_m = {settings.race.grid_spacing_m:g} m)",
+            f"({smallest.length_m:.1f} m, one every env.race.grid_spacing_m = {spacing_m:g} m)",
             next_step=f"Use at most {limit} agents, a longer track, or a smaller env.race.grid_spacing_m.",
         )
 

@@ -102,13 +102,14 @@ def race_all(  # noqa: PLR0913 - the conditions of a race
 
     fixtures: for each race its contestants by index, one a car; all of one length N, two or more. Cars start from
     standing somewhere on the track; grid: in single file on the centreline, side by side, or either by turns (None: as
-    the first contestant's `env.race.grid` says), rows `env.race.grid_spacing_m` apart. N fixtures in a row of the same
+    the first contestant's `env.race.grid` says, in single file where there is no room for two), rows
+    `env.race.grid_spacing_m` apart. N fixtures in a row of the same
     contestants start from the same places, each time one place further back, so that every one has each place equally
     often. Who crashes is out; who is hit without fault races on; who has finished leaves the track.
 
     Raises:
-        UsageError: contestants whose settings fit no common race; names the settings. A track that is too narrow for a
-            start side by side.
+        UsageError: contestants whose settings fit no common race; names the settings. A track that is too narrow for
+            the start side by side that grid asks for.
 
     """
     settings = common_settings(contestants, track, laps)
@@ -117,7 +118,7 @@ def race_all(  # noqa: PLR0913 - the conditions of a race
     seats = np.array(fixtures, dtype=np.int64)
     field = _Field(contestants, seats, track, settings, laps)
     race = Race(settings, [track] * len(seats), len(seats), seats.shape[1], seed=RACE_SEED + seed)
-    places, poses = _grids(settings, track, seats, seed)
+    places, poses = _grids(settings, track, seats, seed, demanded=grid == "side_by_side")
     field.begin(race, places, poses)
     while field.racing.any():
         field.step(race)
@@ -160,9 +161,12 @@ def common_settings(contestants: Sequence[Contestant], track: Track, laps: int) 
 
 
 def _grids(
-    settings: EnvSettings, track: Track, seats: NDArray[np.int64], seed: int
+    settings: EnvSettings, track: Track, seats: NDArray[np.int64], seed: int, *, demanded: bool
 ) -> tuple[NDArray[np.int64], Array]:
-    """Return places on the grid (E, N), from 0, and starting poses (E, N, 3); see `race_all`."""
+    """Return places on the grid (E, N), from 0, and starting poses (E, N, 3); see `race_all`.
+
+    demanded: a start side by side that finds no room is an error, and no start in single file.
+    """
     num_cars, rules = seats.shape[1], settings.race
     places = np.empty_like(seats)
     poses = np.empty((*seats.shape, 3))
@@ -172,7 +176,13 @@ def _grids(
         met[tuple(row)] += 1
         rng = np.random.default_rng([RACE_SEED, seed, turn // num_cars])
         abreast = rules.grid == "side_by_side" or (rules.grid == "either" and turn // num_cars % 2 == 1)
-        s_m, left_m = _somewhere(track, rules, num_cars, rng, abreast=abreast)
+        found = _somewhere(track, rules, num_cars, rng, abreast=abreast)
+        if found is None and demanded:
+            raise UsageError(
+                f"track {track.name} is too narrow for {num_cars} cars that start side by side",
+                next_step="Start them one behind the other: single_file.",
+            )
+        s_m, left_m = found or _somewhere(track, rules, num_cars, rng, abreast=False)
         places[e] = (np.arange(num_cars) + turn) % num_cars
         poses[e] = np.stack(track.pose_at(s_m[places[e]], left_m[places[e]]), axis=1)
     return places, poses
@@ -180,15 +190,13 @@ def _grids(
 
 def _somewhere(
     track: Track, rules: RaceSettings, num_cars: int, rng: np.random.Generator, *, abreast: bool
-) -> tuple[Array, Array]:
+) -> tuple[Array, Array] | None:
+    """Return the places of a grid somewhere on the track, None if nowhere that was tried has room for two abreast."""
     for _ in range(_GRID_DRAWS):
         found = grid_places(track, rng.uniform(0.0, track.length_m), rules, num_cars, abreast=abreast)
         if found is not None:
             return found
-    raise UsageError(
-        f"track {track.name} is too narrow for {num_cars} cars that start side by side",
-        next_step="Start them one behind the other: single_file.",
-    )
+    return None
 
 
 class _Field:
