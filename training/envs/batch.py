@@ -65,9 +65,7 @@ class RaceBatch:
         self.counted = np.ones(cars, dtype=np.bool_)
         self._length = np.zeros(cars, dtype=np.int64)
         self._hits = np.zeros(cars, dtype=np.int64)
-        self._faults = np.zeros(
-            cars, dtype=np.int64
-        )  # more than one where a contact does not end the episode
+        self._faults = np.zeros(cars, dtype=np.int64)  # above one where a contact does not end it
         self._overtakes_before = np.zeros((2, *cars), dtype=np.int64)  # won and lost in earlier episodes
         self._sums: dict[str, NDArray[np.float64]] = {}
 

@@ -103,9 +103,9 @@ def race_all(  # noqa: PLR0913 - the conditions of a race
     fixtures: for each race its contestants by index, one a car; all of one length N, two or more. Cars start from
     standing somewhere on the track; grid: in single file on the centreline, side by side, or either by turns (None: as
     the first contestant's `env.race.grid` says, in single file where there is no room for two), rows
-    `env.race.grid_spacing_m` apart. N fixtures in a row of the same
-    contestants start from the same places, each time one place further back, so that every one has each place equally
-    often. Who crashes is out; who is hit without fault races on; who has finished leaves the track.
+    `env.race.grid_spacing_m` apart. N fixtures in a row of the same contestants start from the same places, each time
+    one place further back, so that every one has each place equally often. Who crashes is out; who is hit without fault
+    races on; who has finished leaves the track.
 
     Raises:
         UsageError: contestants whose settings fit no common race; names the settings. A track that is too narrow for
