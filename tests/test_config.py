@@ -52,6 +52,13 @@ def test_the_settings_of_a_run_from_before_are_read_without_those_that_are_gone(
         load_config(None, ["evaluation.interval_s=0"])
 
 
+def test_a_run_from_before_grids_could_be_chosen_goes_on_in_single_file():
+    data = Config().to_json_dict()
+    assert Config.from_json_dict(data).env.race.grid == "either"
+    del data["env"]["race"]["grid"]
+    assert Config.from_json_dict(data).env.race.grid == "single_file"
+
+
 def test_the_file_wins_over_the_preset_and_set_wins_over_the_file(tmp_path: Path) -> None:
     path = settings_file(tmp_path, "training:\n  total_timesteps: 7\n  seed: 3\n")
     config = load_config(path, ["training.seed=4"], "local")

@@ -183,11 +183,14 @@ class Config(Section):
             else part
             for group, part in data.items()
         }
-        return _validated(flatten(cls, kept, where))
+        before = {key: Given(value, where) for key, value in ALWAYS_BEFORE.items()}
+        return _validated({**before, **flatten(cls, kept, where)})
 
 
 # Settings that runs of before have in their config.json, and that nothing reads any more: such a run goes on.
 RETIRED = ("evaluation.interval_s",)
+# What runs of before did that their config.json does not name, where the default of today is another: they go on so.
+ALWAYS_BEFORE: Mapping[str, object] = {"env.race.grid": "single_file"}
 
 # What a preset changes; a config file and --set win over it.
 PRESETS: Mapping[Preset, Mapping[str, object]] = {

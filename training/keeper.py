@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 # Candidates for the final choice; its starts are fresh, so luck in one evaluation does not decide. Those that reach it
 # fail on none to eight of 800 unseen drives: only many starts tell them apart.
 CANDIDATES, FINAL_FACTOR = 8, 4
-# Of each two candidates on each of the first few tracks, either in front in half of them: 168 races a candidate.
+# Of each two candidates on each of the first few tracks, either at each place of the grid in half of them: 168 races a
+# candidate.
 FINAL_RACES, RACE_TRACKS, RACE_LAPS = 6, 4, 2
 # Starts a track in the first, quick look; only a policy that completes them all is looked at in full.
 QUICK_STARTS = 1
