@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from training import keeper as keeping
+from training.agents.league import Frozen
 from training.agents.policy import Kept, Policy
 from training.config import load_config
 from training.keeper import DISTURBANCE, Keeper, disturb
@@ -96,3 +97,44 @@ def test_cars_that_learn_together_race_for_the_final_choice(
     assert best is not None
     assert names[id(best.policy)] == first
     assert sorted(kept.raced for kept in keeper.candidates) == [0.0, 0.0 if cars == 1 else 0.5]
+
+
+def test_an_agent_s_newest_champion_is_kept_and_driven_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a league has champions they are kept, however steady others were; until then the averaged policy is."""
+    driven: list[object] = []
+
+    def drives(controller: object, *_: object, starts: int, **__: object) -> list[Drive]:
+        driven.append(controller)
+        return [drive() for _ in range(starts)]
+
+    class Learner:
+        num_timesteps = 10_000
+        newest: Frozen | None = None
+
+        def champion(self, agent: int) -> Frozen | None:
+            assert agent == 1
+            return self.newest
+
+        def average_policy(self, agent: int) -> Policy:
+            assert agent == 1
+            return POLICY
+
+    monkeypatch.setattr(keeping, "evaluate", drives)
+    learner: Any = Learner()
+    keeper = Keeper(load_config(None, ["evaluation.starts=10"]), [], agent=1)
+    assert keeper.judge(learner)["evaluation/completed"] == 1.0
+    assert [kept.step for kept in keeper.candidates] == [10_000]
+    for step in (20_000, 40_000):
+        learner.newest = Frozen("champion", Policy([4, 8, 4]), step)
+        for _ in range(2):
+            driven.clear()
+            learner.num_timesteps += 15_000
+            told = keeper.judge(learner)
+            assert not keeper.due(learner.num_timesteps)
+            assert (driven, bool(told)) in (([learner.newest.policy], True), ([], False))
+            assert [kept.step for kept in keeper.candidates] == [step]
+        assert driven == []
+    best = keeper.choose()
+    assert best is not None
+    assert best.policy is learner.newest.policy
+    assert (best.completed, best.steady) == (40, 1.0)

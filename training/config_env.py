@@ -26,6 +26,9 @@ class RewardSettings(Section):
     collision: float = setting(-5.0, "when it hits a wall or, by fault, a car", ge=-1000, le=1000)
     hit: float = setting(0.0, "when another car hits it without its fault", ge=-1000, le=1000)
     overtake: float = setting(0.0, "per place won in a race; a place lost costs it", ge=-1000, le=1000)
+    relative_progress: float = setting(
+        0.0, "per metre gained on each other car within 20 m; one lost costs it", ge=-1000, le=1000
+    )
     steering_smoothness: float = setting(
         0.0, "per full change of steering between decisions (negative: smoother)", ge=-1000, le=1000
     )

@@ -68,11 +68,21 @@ class LeagueSettings(Section):
     speed_factor: FactorSpan = setting(
         (1.0, 1.0), "times the speed that those others ask for: slower cars can be passed", legal=FACTORS
     )
+    champions: bool = setting(
+        False,
+        "the pool takes in only what beats its newest member in races; that champion is kept in the end",
+    )
     interval: int = setting(
-        10_000, "timesteps between freezings of all agents, at first", ge=1, le=1_000_000_000
+        10_000,
+        "timesteps between freezings of all agents, at first; or between challenges",
+        ge=1,
+        le=1_000_000_000,
     )
     pool_size: int = setting(
-        8, "freezings kept; when there are more, every second one goes and the interval doubles", ge=2, le=64
+        8,
+        "freezings kept, of more every second one goes and the interval doubles; or an agent's champions",
+        ge=2,
+        le=64,
     )
     checkpoints: Texts = setting(
         (),

@@ -4,7 +4,8 @@ Training keeps changing a policy that already laps, often for the worse. What is
 last reward, and from the training tracks alone: the tracks of the report's "unseen" rows take no part in the choice.
 Of those that complete all laps the steadiest is kept: the one that still does with its actions disturbed. Where cars
 race each other, the candidates of an agent do so first, and the one that wins most is kept: alone all of them lap, but
-one that follows another car into its rear, or off the track, loses.
+one that follows another car into its rear, or off the track, loses. Where a league has champions
+(training.champions) its choice is made already, in many more races: an agent's newest champion is kept.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from training.report.races import Contestant, pairings, race_all
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from training.agents.league import Frozen
     from training.agents.multi_agent import MultiAgentSAC
     from training.config import Config
     from training.envs.race import Race
@@ -66,6 +68,9 @@ class Keeper:
         frequency = self._config.evaluation.frequency
         if frequency:
             self.next_step = step - step % frequency + frequency
+        champion = learner.champion(self._agent)
+        if champion is not None:
+            return self._keep(champion)
         policy = learner.average_policy(self._agent)
         drives = self._drive(policy, QUICK_STARTS, seed=step)
         if all(d.completed for d in drives):
@@ -113,6 +118,15 @@ class Keeper:
             policy = Policy(sizes)
             policy.stack.flat.numpy()[...] = arrays[f"kept.{i}"]
             self.candidates.append(Kept(policy=policy, **row))
+
+    def _keep(self, champion: Frozen) -> dict[str, float]:
+        """Keep a champion and nobody else; return figures to log, none for one that is kept already."""
+        policy, step = champion.policy, champion.step
+        if self.best is not None and self.best.step == step:
+            return {}
+        drives = self._drive(policy, self._starts(), seed=step + 1)
+        self.candidates = [_rated(policy, step, drives)]
+        return figures(drives)
 
     def _starts(self) -> int:
         return max(self._config.evaluation.starts // 3, QUICK_STARTS)

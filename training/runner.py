@@ -15,6 +15,7 @@ from training.agents.export import model_zip
 from training.agents.multi_agent import MultiAgentSAC
 from training.agents.update import compile_update
 from training.callbacks import Boundary, Episodes, Parts
+from training.champions import Races
 from training.cloud.log_chunks import logged
 from training.display import Display
 from training.envs.batch import RaceBatch
@@ -118,7 +119,10 @@ def prepare(run: Run, display: Display, device: Any, loaded: Mapping[str, Track]
     warm_up(config.env, tracks[0], display.say)
     warm_up_update(device, display.say)
     learner = MultiAgentSAC(
-        RaceBatch(config.env, tracks, config.num_cars, config.training.seed), config, device=device
+        RaceBatch(config.env, tracks, config.num_cars, config.training.seed),
+        config,
+        device=device,
+        contest=Races(config, tracks),
     )
     keepers = [Keeper(config, tracks, number) for number in range(config.num_agents)]
     saver = Saver(SavedParts(learner, keepers), run.lineage, config, display.say)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import numpy as np
 import pytest
 
-from training.agents.league import LIVE, POOL, PURE_PURSUIT, Frozen, League
+from training.agents.league import LIVE, POOL, PURE_PURSUIT, Contest, Frozen, League
 from training.agents.multi_agent import MultiAgentSAC
 from training.config import Config, load_config
 from training.envs.batch import RaceBatch
+from training.errors import DataError
 from training.sim import Track
 
 CARS, ENVS = 3, 4
@@ -32,9 +36,10 @@ def settings(**changes: object) -> Config:
     return load_config(None, [f"{key}={value}" for key, value in overrides.items()])
 
 
-def learner_of(config: Config) -> MultiAgentSAC:
+def learner_of(config: Config, contest: Contest | None = None) -> MultiAgentSAC:
     tracks = [Track.load(name) for name in config.env.tracks]
-    return MultiAgentSAC(RaceBatch(config.env, tracks, config.num_cars), config, device="cpu")
+    env = RaceBatch(config.env, tracks, config.num_cars)
+    return MultiAgentSAC(env, config, device="cpu", contest=contest)
 
 
 @pytest.fixture
@@ -153,3 +158,105 @@ def test_speed_factors_are_saved_and_a_checkpoint_from_before_them_is_read(learn
     before = league_of(learner_of(settings()))
     before.load_state(arrays, meta)
     assert (before.speed_factor == 1.0).all()
+
+
+def champions_of(contest: Contest, **changes: object) -> MultiAgentSAC:
+    return learner_of(settings(**{"multi_agent.league.champions": True, **changes}), contest)
+
+
+def test_every_interval_each_agent_s_policy_challenges_its_champions():
+    """The contest is told who challenges whom, the newest last, and when; who wins is the newest from then on."""
+    asked: list[tuple[int, int]] = []
+
+    def contest(challenger: Any, champions: Any, step: int) -> bool:
+        asked.append((step, len(champions)))
+        assert (challenger.stack.flat == step).all()
+        assert champions == [one.policy for one in league.champions[(len(asked) - 1) % CARS]]
+        return (len(asked) - 1) % CARS != 1  # agent 1 never wins
+
+    learner = champions_of(contest)
+    league = league_of(learner)
+    nowhere = np.zeros(ENVS, dtype=np.bool_)
+    assert learner.champion(0) is None
+    for step in (39, 40, 79, 80):
+        learner.team.average.flat.fill_(step)
+        league.after_step(nowhere, step, learner.team)
+    assert asked == [(40, 0), (40, 0), (40, 0), (80, 1), (80, 0), (80, 1)]
+    assert [one.name for one in league.champions[2]] == ["agent2 of step 40", "agent2 of step 80"]
+    assert league.interval == 40, "challenges go on as often"
+    newest = learner.champion(2)
+    assert newest is not None
+    assert newest.step == 80
+    assert (newest.policy.stack.flat == 80.0).all()
+    assert learner.champion(1) is None
+    assert not league.generations
+
+
+def test_of_champions_the_newest_drives_most_often():
+    """Each agent's line and each other run's policy alike; in a line each one twice as often as the one before it."""
+    learner = champions_of(lambda *_: True, **{"multi_agent.league.live": 0, "multi_agent.league.pool": 1})
+    league = league_of(learner)
+    league.admit("another", learner.team.average_policy(0))
+    champion = learner.team.average_policy(0)
+    league.champions[0] = [Frozen(name, champion) for name in ("old", "new", "newest")]
+    league.champions[2] = [Frozen("only", champion)]
+    counts, cars = dict.fromkeys((one.name for one in league.pool), 0), 0
+    for _ in range(2000):
+        league.redraw(EVERYWHERE)
+        for number in league.driver[league.driver >= POOL]:
+            counts[league.pool[number - POOL].name] += 1
+            cars += 1
+    shares = {name: count / cars for name, count in counts.items()}
+    expected = {"another": 1 / 3, "old": 1 / 21, "new": 2 / 21, "newest": 4 / 21, "only": 1 / 3}
+    assert shares == pytest.approx(expected, abs=0.02)
+
+
+def test_a_new_champion_changes_no_driver_of_a_race_that_is_on():
+    """Numbers of the pool move; who drove a champion that had to go drives the oldest that stays."""
+    learner = champions_of(lambda _challenger, _champions, step: step == 80)
+    league, team = league_of(learner), learner.team
+    league.admit("another", team.average_policy(0))
+    for agent, names in enumerate((["0a", "0b"], [], ["2a"])):
+        league.champions[agent] = [Frozen(name, team.average_policy(agent)) for name in names]
+    numbers = {one.name: POOL + number for number, one in enumerate(league.pool)}
+    league.driver[0] = [LIVE, PURE_PURSUIT, numbers["another"]]
+    league.driver[1] = [numbers["0a"], numbers["0b"], numbers["2a"]]
+    league.driver[2:] = LIVE
+    league.after_step(np.zeros(ENVS, dtype=np.bool_), 80, team)
+    new = [f"agent{agent} of step 80" for agent in range(CARS)]
+    assert [[one.name for one in line] for line in league.champions] == [
+        ["0b", new[0]],
+        [new[1]],
+        ["2a", new[2]],
+    ]
+    assert league.driver[0].tolist() == [LIVE, PURE_PURSUIT, POOL]
+    assert [league.pool[number - POOL].name for number in league.driver[1]] == ["0b", "0b", "2a"]
+    assert (league.driver[2:] == LIVE).all()
+
+
+def test_a_league_of_champions_without_a_contest_is_refused():
+    with pytest.raises(ValueError, match="champions needs a contest"):
+        learner_of(settings(**{"multi_agent.league.champions": True}))
+
+
+def test_champions_come_back_from_a_checkpoint_and_drivers_that_are_not_there_are_refused():
+    """Names, steps and weights; one from before champions has none."""
+    learner = champions_of(lambda *_: True)
+    league = league_of(learner)
+    for step in (40, 80, 120):
+        learner.team.average.flat.fill_(step)
+        league.after_step(np.zeros(ENVS, dtype=np.bool_), step, learner.team)
+    league.redraw(EVERYWHERE)
+    arrays, meta = league.state()
+    other = league_of(champions_of(lambda *_: True))
+    other.load_state(arrays, json.loads(json.dumps(meta)))
+    for line, restored in zip(league.champions, other.champions, strict=True):
+        assert [(one.name, one.step) for one in line] == [(one.name, one.step) for one in restored]
+        assert [float(one.policy.stack.flat[0]) for one in restored] == [80.0, 120.0]
+    arrays["league.driver"][0, 0] = POOL + 2 * CARS
+    with pytest.raises(DataError, match=f"league.driver names policy {2 * CARS}, the pool has {2 * CARS}"):
+        other.load_state(arrays, meta)
+    arrays["league.driver"][:] = LIVE
+    del meta["champions"]
+    other.load_state(arrays, meta)
+    assert other.champions == [[], [], []]

@@ -14,6 +14,7 @@ import torch
 from training import layout
 from training.agents import replay_segments, state
 from training.agents.codec import decode
+from training.agents.league import POOL
 from training.agents.multi_agent import MultiAgentSAC
 from training.agents.policy import Policy
 from training.callbacks import Episodes
@@ -119,12 +120,18 @@ def policy_of_another_run(sizes: Sequence[int]) -> Policy:
     return policy
 
 
+def every_second(_challenger: Policy, _champions: Sequence[Policy], step: int) -> bool:
+    """Let every second challenger become champion; nobody here would by laps and races."""
+    return step // 200 % 2 == 1
+
+
 def begin(config: Config, store: Path, *, resume: bool = False) -> Session:
     """Build a session as the runner does; `resume` restores the newest checkpoint."""
     seed = config.training.seed
     seed_everything(seed if not resume else seed + 99)  # a resume must not depend on what seeding left behind
     tracks = [Track.load(name) for name in config.env.tracks]
-    learner = MultiAgentSAC(RaceBatch(config.env, tracks, config.num_cars, seed), config, device="cpu")
+    env = RaceBatch(config.env, tracks, config.num_cars, seed)
+    learner = MultiAgentSAC(env, config, device="cpu", contest=every_second)
     if learner.league is not None and not resume:  # a resume has them from the checkpoint
         for name in config.multi_agent.league.checkpoints:
             learner.league.admit(name, policy_of_another_run(learner.sizes))
@@ -226,6 +233,24 @@ def test_several_agents_resume_exactly(tmp_path, agents, mode):
         assert [one.name for one in second.parts.learner.league.given] == ["other"]
         assert len(whole.parts.learner.league.pool) > agents
         assert whole.parts.learner.league.interval > 200, "the pool has never been thinned out"
+
+
+def test_a_league_of_champions_resumes_exactly(tmp_path):
+    """Each agent's line, and what is kept: the newest champion."""
+    config = several(2, "league", **{"multi_agent.league.champions": True, "evaluation.frequency": 200})
+    whole = begin(config, tmp_path / "whole")
+    whole.train_to(1700)
+    first = begin(config, tmp_path / "cut")
+    first.train_to(900)
+    first.save()
+    assert (first.parts.learner.league.driver >= POOL).any(), "no champion drives when it is saved"
+    second = begin(config, tmp_path / "cut", resume=True)
+    assert_same(first.everything(), second.everything())
+    second.train_to(1700)
+    assert_same(whole.everything(), second.everything())
+    for line, keeper in zip(second.parts.learner.league.champions, second.parts.keepers, strict=True):
+        assert [one.step // 200 for one in line] == [5, 7], "of four champions the pool holds two"
+        assert keeper.best.step == line[-1].step
 
 
 def test_a_checkpoint_of_another_number_of_agents_is_refused(tmp_path):

@@ -1,6 +1,6 @@
 """Agents that learnt together, in figures: laps alone, races without a crash at fault, self-play against its own past.
 
-    make bench ARGS="-k bench_racing"      a training of 15 minutes (BENCH_MINUTES= shorter or longer), seven of three
+    make bench ARGS="-k bench_racing"      a training of 15 minutes (BENCH_MINUTES=: another length), seven of 3 or 4
 
 Settings of `make train TYPE=sac_multiagent` (preset local), 2 cars. Alone: ten standing starts a track, one lap, on
 the training track generated-1 and two unseen ones. Races: two cars, LAPS laps from standing on an unseen track, RACES
@@ -9,13 +9,13 @@ either side in half. Fault is what `training.sim.fault.judge_contact` says (docs
 car ended it by a contact at its own fault, and the winner's mean pace, standing start included, is at least
 MINIMUM_MPS: cars that crawl past each other prove nothing.
 
-Self-play: a league of two against their earlier selves for SELF_PLAY_MINUTES, at SELF_PLAY_CAP_MPS: at the 8 m/s of
-the preset half of that is enough to drive flat out everywhere. The policy of the end meets the one of the checkpoint at
-half-time, RACES times for each agent; all of them count. It is decided side by side, as RoboRacer's head-to-head rounds
-start: in single file whoever starts in front stays there, for a car that is some percent faster
-follows (those races are driven and recorded too). Races are spread over the tracks, of the training track and five
-unseen ones, that both complete ten of ten alone: who falls off a track by himself has not been beaten. The training
-track must be one of them.
+Self-play: a league of two with champions (SELF_PLAY) for SELF_PLAY_MINUTES, at SELF_PLAY_CAP_MPS: at the 8 m/s of the
+preset half of that is enough to drive flat out everywhere. Each agent's policy that is kept at the end meets the one
+that was kept at half-time, RACES times; both agents and all SEEDS count, those left out that settings were chosen on.
+It is decided side by side, as RoboRacer's head-to-head rounds start: in single file whoever starts in front stays
+there, for a car that is some percent faster follows (those races are driven and recorded too). Races are spread over
+the tracks, of the training track and five unseen ones, that both complete ten of ten alone: who falls off a track by
+himself has not been beaten. The training track must be one of them.
 
 Passing: a league at the preset's cap whose opponents ask for 0.6 to 1.0 of their speed, where a contact ends the
 episode and where it only costs. The policy of the end starts behind a copy of itself that asks for SLOWER of its speed.
@@ -55,20 +55,22 @@ if TYPE_CHECKING:
 MINUTES = float(os.environ.get("BENCH_MINUTES", "15"))
 RACES, LAPS = 200, 2
 START_GAP_M, MINIMUM_MPS = 2.0, 4.0
-SELF_PLAY_MINUTES = float(os.environ.get("BENCH_SELF_PLAY_MINUTES", "3"))
+SELF_PLAY_MINUTES = float(os.environ.get("BENCH_SELF_PLAY_MINUTES", "4"))
+PASSING_MINUTES = 3.0
 SELF_PLAY_CAP_MPS = float(os.environ.get("BENCH_CAP_MPS", "12"))
-# Against earlier selves, some of them slower so that there is somebody to pass; a contact costs, and is driven through:
-# where it ends the episode a car learns to follow. docs/multi_agent.md compares.
+# Duels: short races from a start side by side, paid for what is gained on the other, against champions most of the
+# time. docs/multi_agent.md compares.
 SELF_PLAY = (
     f"env.speed_cap_mps={SELF_PLAY_CAP_MPS}",
-    "env.race.contact_ends=false",
-    "env.reward.collision=-2",
-    "env.reward.overtake=5",
-    "multi_agent.league.live=0.4",
-    "multi_agent.league.pool=0.6",
+    "env.race.grid=side_by_side",
+    "env.max_episode_s=10",
+    "env.reward.relative_progress=1",
+    "multi_agent.league.champions=true",
+    "multi_agent.league.interval=20000",
+    "multi_agent.league.live=0.2",
+    "multi_agent.league.pool=0.8",
     "multi_agent.league.pure_pursuit=0",
     "multi_agent.league.follow_the_gap=0",
-    "multi_agent.league.speed_factor=[0.7, 1.0]",
 )
 PASSING = (
     "env.reward.collision=-2",
@@ -78,9 +80,13 @@ PASSING = (
     "multi_agent.league.follow_the_gap=0",
     "multi_agent.league.speed_factor=[0.6, 1.0]",
 )
+# Seed 0 chose the settings; other ones were tried, and left, looking at seed 1.
+SEEDS, CHOSEN_ON = range(5), {0, 1}
 SLOWER = 0.7
 CLEAN_SHARE = 0.8
 GRIDS: tuple[Grid, ...] = ("single_file", "side_by_side")  # self-play is decided by the last
+
+duels: dict[int, tuple[int, int]] = {}  # of each seed: races won and driven
 
 
 def trained(
@@ -180,58 +186,71 @@ def test_two_agents_lap_alone_and_race_without_crashing_into_each_other(
 
 
 @pytest.mark.bench
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_self_play_beats_its_own_half_time(seed: int, tmp_path: Path, record_bench: Any) -> None:
-    """Policies of the end surely win more than half of their races, 200 for each agent, against those of half-time."""
+    """What is kept at the end wins more than half of the races, RACES for each agent, against what was at half-time."""
     storage, run, took = trained(
         "league", tmp_path, *SELF_PLAY, f"training.seed={seed}", minutes=SELF_PLAY_MINUTES / 2
     )
-    half = policy_of(storage, run)
+    half = kept_of(storage, run)
     longer = [f"training.max_minutes={SELF_PLAY_MINUTES}"]
-    runner.train(half.config, store=str(tmp_path), resume=run, overrides=longer)
-    end = policy_of(storage, run)
+    runner.train(half[0].config, store=str(tmp_path), resume=run, overrides=longer)
+    end = kept_of(storage, run)
     took |= {"minutes": SELF_PLAY_MINUTES, "seed": seed}
 
     def record(table: str, row: dict[str, Any]) -> None:
         record_bench(table, {**took, **row})
 
-    won = sum(against_half_time(storage, end, agent, half.step, record) for agent in range(end.agents))
-    races = RACES * end.agents
+    won = sum(against_half_time(*agents, record) for agents in zip(end, half, strict=True))
+    races = RACES * len(end)
     interval = wilson(won, races)
     told = {"races": races, "won": won, "won interval": [round(bound, 3) for bound in interval]}
     record("self-play, all agents", told)
+    duels[seed] = (won, races)
+    assert won > races / 2
+
+
+@pytest.mark.bench
+def test_self_play_surely_beats_its_own_half_time(record_bench: Any) -> None:
+    """Over the seeds above, those left out that the settings were chosen on; one training may end near a half."""
+    if not duels:
+        pytest.fail("no seed was trained to the end")
+    for name, seeds in (("all", set(duels)), ("none chosen on", set(duels) - CHOSEN_ON)):
+        won, races = (sum(duels[seed][i] for seed in seeds) for i in range(2))
+        interval = wilson(won, races)
+        told = {"seeds": len(seeds), "races": races, "won": won}
+        record_bench(
+            "self-play, all seeds", {"which": name, **told, "won interval": [round(b, 3) for b in interval]}
+        )
+    assert set(duels) == set(SEEDS)
     assert interval[0] > 0.5
 
 
-def against_half_time(
-    storage: Storage,
-    end: LoadedRun,
-    agent: int,
-    half_step: int,
-    record: Callable[[str, dict[str, Any]], None],
-) -> int:
-    """Race an agent's policy of the end against that of half-time; return the races won of RACES side by side.
+def kept_of(storage: Storage, run: str) -> list[LoadedRun]:
+    """Return what a run has kept now, of each of its agents."""
+    return [policy_of(storage, run, number) for number in range(policy_of(storage, run).agents)]
+
+
+def against_half_time(end: LoadedRun, half: LoadedRun, record: Callable[[str, dict[str, Any]], None]) -> int:
+    """Race what an agent has kept at the end against what it kept at half-time; return the races won side by side.
 
     None are where they do not both complete ten of ten of the training track alone.
     """
     config = end.config
-    selves = {
-        name: policy_at(storage, config, Named(end.run, step, agent))
-        for name, step in (("end", end.step), ("half-time", half_step))
-    }
+    selves = {"end": end, "half-time": half}
     tracks = [Track.load("generated-1"), *unseen(len(UNSEEN))]
-    laps = {name: alone(policy, config, tracks) for name, policy in selves.items()}
-    for (name, row), step in zip(laps.items(), (end.step, half_step), strict=True):
-        who = {"agent": agent, "who": name, "step": step, "cap m/s": SELF_PLAY_CAP_MPS}
-        record("self-play alone", {**who, **row})
+    laps = {name: alone(one.policy, config, tracks) for name, one in selves.items()}
+    for name, one in selves.items():
+        who = {"agent": one.agent, "who": name, "kept step": one.kept_step, "cap m/s": SELF_PLAY_CAP_MPS}
+        record("self-play alone", {**who, **laps[name]})
     fair = [track for track in tracks if all(row[track.name][0] == STARTS for row in laps.values())]
     if tracks[0] not in fair:
         return 0
-    first, second = (Contestant(name, config.env, policy) for name, policy in selves.items())
+    first, second = (Contestant(name, config.env, one.policy) for name, one in selves.items())
     results: list[RaceResult] = []
     for grid in GRIDS:
         results = raced(first, second, fair, grid)
-        told = {"agent": agent, "grid": grid, "tracks": [track.name for track in fair]}
+        told = {"agent": end.agent, "grid": grid, "tracks": [track.name for track in fair]}
         record("self-play", {**told, **in_words(results)})
     return sum(race.entries[0].won for race in results)
 
@@ -259,7 +278,7 @@ class Slowed(NamedTuple):
 def test_a_league_learns_to_pass_slower_cars(contact_ends: str, tmp_path: Path, record_bench: Any) -> None:
     """Where a contact only costs, more than half of the races behind a slower car are won."""
     rule = f"env.race.contact_ends={contact_ends}"
-    storage, run, took = trained("league", tmp_path, *PASSING, rule, minutes=SELF_PLAY_MINUTES)
+    storage, run, took = trained("league", tmp_path, *PASSING, rule, minutes=PASSING_MINUTES)
     end = policy_of(storage, run)
     policy = policy_at(storage, end.config, Named(run, end.step, end.agent))
     slowed: Any = Slowed(policy, end.config.env, SLOWER)

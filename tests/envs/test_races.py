@@ -210,6 +210,32 @@ def test_overtakes_positions_and_gaps_are_those_of_the_track(track):
     assert race.standings.gap_to_leader_m[0, 1] == pytest.approx(lead, abs=0.05)
 
 
+def test_relative_progress_pays_for_metres_gained_on_cars_nearby(track):
+    """What one gains the other loses, all through a pass and at no other time: only within 20 m, and only racing."""
+    reward = RewardSettings(relative_progress=2.0)
+    batch = RaceBatch(settings(scan_noise_m=0.0, max_episode_s=60.0, reward=reward), [track], 3)
+    batch.reset()
+    race = batch.race
+    race.reset(poses=np.array([[track.pose_at(3.0, -0.35), track.pose_at(5.0, 0.35), track.pose_at(40.0)]]))
+    race.active[0, 2] = True
+    for _ in range(15):
+        fast, slow = follow(race, 0, -0.35), follow(race, 1, 0.35)
+        fast[1], slow[1] = -0.3, -0.9
+        before_m, base_m = race.world.progress_m.copy(), race.standings.distance_m.copy()
+        step = race.step(np.array([[fast, slow, [0.0, -1.0]]]))
+        advance_m = (race.world.progress_m - before_m)[0]
+        gained = step.terms["relative_progress"][0]
+        assert abs(base_m[0, 0] - base_m[0, 2]) > 20.0
+        assert gained[0] == pytest.approx(2.0 * (advance_m[0] - advance_m[1]))
+        assert gained[1] == pytest.approx(-gained[0])
+        assert gained[2] == 0.0
+    assert gained[0] > 0.1
+    race.world.take_out(np.array([[False, True, False]]))
+    race.active[0, 1] = False
+    step = race.step(np.array([[fast, slow, [0.0, -1.0]]]))
+    assert step.terms["relative_progress"].tolist() == [[0.0, 0.0, 0.0]]
+
+
 def test_an_uncounted_car_does_not_keep_a_race_going(track):
     """A league race ends with its learners: when the counted car crashes, the other's episode is truncated."""
     batch = RaceBatch(settings(max_episode_s=60.0), [track], 2)

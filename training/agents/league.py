@@ -3,17 +3,21 @@
 In each race one car, another one each time, is driven by the agent that it belongs to. For every other car it is drawn
 who drives it: its agent (live), a policy of the pool, pure pursuit or follow-the-gap, by the shares in the settings;
 and for those others, how fast: a factor on the speed that they ask for.
+
+The pool is either a sample of the whole training, or a line of champions for each agent: policies each of which has
+beaten the one before it in races.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from training.agents.codec import copy_into
 from training.agents.policy import Policy
 from training.envs.opponents import make_driver
+from training.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,6 +38,18 @@ class Frozen(NamedTuple):
 
     name: str  # for people: which agent, of which step or run
     policy: Policy
+    step: int = 0  # of this run
+
+
+class Contest(Protocol):
+    """Decide whether a policy becomes its agent's champion."""
+
+    def __call__(self, challenger: Policy, champions: Sequence[Policy], step: int) -> bool:
+        """Tell whether it beats those before it, newest last; the same for the same arguments."""
+
+
+def _nobody(_challenger: Policy, _champions: Sequence[Policy], _step: int) -> bool:
+    return False
 
 
 class League:
@@ -42,9 +58,14 @@ class League:
     given: policies of other runs, in the pool from the start and for good. Of its own agents the pool takes in a
     generation, the averaged policies of all of them, every `interval` timesteps. When there are more than `pool_size`
     of them every second one goes and the interval doubles, so that the pool spans the whole training.
+
+    champions: with `multi_agent.league.champions` instead, of each agent those that its contest let in, newest last, at
+    most `pool_size`. Every `interval` timesteps each agent's averaged policy challenges the newest.
     """
 
-    def __init__(self, config: Config, env: RaceBatch, sizes: Sequence[int]) -> None:
+    def __init__(
+        self, config: Config, env: RaceBatch, sizes: Sequence[int], contest: Contest | None = None
+    ) -> None:
         self._settings, self._env, self._sizes = config.multi_agent.league, env, tuple(sizes)
         self._drivers = {kind: make_driver(name, config.env.speed_cap_mps) for kind, name in _DRIVERS.items()}
         self.driver = np.zeros((env.num_envs, env.num_cars), dtype=np.int64)
@@ -53,6 +74,10 @@ class League:
         self.rng = np.random.default_rng([config.training.seed, 2])
         self.given: list[Frozen] = []
         self.generations: list[list[Frozen]] = []
+        self.champions: list[list[Frozen]] = [[] for _ in range(config.num_agents)]
+        if self._settings.champions and contest is None:
+            raise ValueError("multi_agent.league.champions needs a contest")
+        self._contest = contest or _nobody
         self.interval = self._settings.interval
         self.next_step = self.interval
 
@@ -64,7 +89,7 @@ class League:
     @property
     def pool(self) -> list[Frozen]:
         """Return all frozen policies, in the order of their numbers."""
-        return [*self.given, *(one for generation in self.generations for one in generation)]
+        return [*self.given, *(one for row in (*self.generations, *self.champions) for one in row)]
 
     def admit(self, name: str, policy: Policy) -> None:
         """Take another run's policy, of this run's shape, into the pool."""
@@ -92,7 +117,10 @@ class League:
     def after_step(self, restarted: NDArray[np.bool_], step: int, team: Team) -> None:
         """Draw the drivers of races that have begun, and take in a generation when it is time."""
         if step >= self.next_step:
-            self._freeze(step, team)
+            if self._settings.champions:
+                self._challenge(step, team)
+            else:
+                self._freeze(step, team)
         if restarted.any():
             self.redraw(restarted)
 
@@ -102,7 +130,7 @@ class League:
         cars, pool = self._env.num_cars, self.pool
         for e in np.flatnonzero(where):
             kinds = self.rng.choice(len(shares), size=cars, p=shares)
-            members = self.rng.integers(0, max(len(pool), 1), size=cars)
+            members = self._members(len(pool), cars)
             self.driver[e] = np.where(kinds == POOL, POOL + members, kinds)
             self.speed_factor[e] = self.rng.uniform(*self._settings.speed_factor, size=cars)
             self.driver[e, (e + self.races[e]) % cars] = LIVE
@@ -121,6 +149,7 @@ class League:
         meta = {
             "given": [one.name for one in self.given],
             "generations": [[one.name for one in generation] for generation in self.generations],
+            "champions": [[[one.name, one.step] for one in line] for line in self.champions],
             "interval": self.interval,
             "next_step": self.next_step,
             "generator": self.rng.bit_generator.state,
@@ -131,14 +160,19 @@ class League:
         """Go on where `state` was taken; KeyError or DataError where it does not fit."""
         numbers = iter(range(10**6))
 
-        def frozen(name: str) -> Frozen:
+        def frozen(name: str, step: int = 0) -> Frozen:
             policy = Policy(self._sizes)
             copy_into(policy.stack.flat.numpy(), arrays, f"league.pool.{next(numbers)}", what="checkpoint")
-            return Frozen(name, policy)
+            return Frozen(name, policy, step)
 
         self.given = [frozen(name) for name in meta["given"]]
         self.generations = [[frozen(name) for name in names] for names in meta["generations"]]
+        lines = meta.get("champions", [[] for _ in self.champions])  # not in checkpoints from before them
+        self.champions = [[frozen(name, step) for name, step in line] for line in lines]
         copy_into(self.driver, arrays, "league.driver", what="checkpoint")
+        if self.driver.max() >= POOL + len(self.pool):
+            number = int(self.driver.max()) - POOL
+            raise DataError(f"checkpoint: league.driver names policy {number}, the pool has {len(self.pool)}")
         copy_into(self.races, arrays, "league.races", what="checkpoint")
         if "league.speed_factor" in arrays:  # not in checkpoints from before there was one
             copy_into(self.speed_factor, arrays, "league.speed_factor", what="checkpoint")
@@ -153,6 +187,34 @@ class League:
             shares[LIVE] += shares[POOL]
             shares[POOL] = 0.0
         return shares / shares.sum()
+
+    def _members(self, count: int, cars: int) -> NDArray[np.int64]:
+        """Draw numbers of the pool: of a sample any alike; of champions a line, and the newer the likelier."""
+        if not self._settings.champions or count == 0:
+            return self.rng.integers(0, max(count, 1), size=cars)
+        lines = [1] * len(self.given) + [len(line) for line in self.champions if line]
+        chances = [np.exp2(np.arange(length)) / (2.0**length - 1.0) for length in lines]
+        return self.rng.choice(count, size=cars, p=np.concatenate(chances) / len(lines))
+
+    def _challenge(self, step: int, team: Team) -> None:
+        """Let every agent's averaged policy race for its place at the end of its line."""
+        for a, line in enumerate(self.champions):
+            challenger = team.average_policy(a)
+            if self._contest(challenger, [one.policy for one in line], step):
+                self._crown(a, Frozen(f"agent{a} of step {step:,}", challenger, step))
+        self.next_step += self.interval
+
+    def _crown(self, agent: int, champion: Frozen) -> None:
+        """Put a champion at the end of its line; who drove one that goes drives the oldest that stays."""
+        before, line = self.pool, self.champions[agent]
+        line.append(champion)
+        dropped = line.pop(0) if len(line) > self._settings.pool_size else None
+        places = {id(one): number for number, one in enumerate(self.pool)}
+        if dropped is not None:
+            places[id(dropped)] = places[id(line[0])]
+        moved = np.array([places[id(one)] for one in before], dtype=np.int64)
+        own = self.driver >= POOL
+        self.driver[own] = POOL + moved[self.driver[own] - POOL]
 
     def _freeze(self, step: int, team: Team) -> None:
         count = len(team.agents)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from training.agents.league import Contest, Frozen
     from training.agents.policy import Policy
     from training.config import Config
     from training.envs.batch import RaceBatch, Step
@@ -47,7 +48,9 @@ class MultiAgentSAC:
     steps: there a checkpoint is exact, and returning False ends `learn`. `on_step` sees every step.
     """
 
-    def __init__(self, env: RaceBatch, config: Config, *, device: torch.device | str) -> None:
+    def __init__(
+        self, env: RaceBatch, config: Config, *, device: torch.device | str, contest: Contest | None = None
+    ) -> None:
         self.env, self._settings = env, config.sac
         self.mode = config.multi_agent.mode if env.num_cars > 1 else "independent"
         count = config.num_agents
@@ -72,7 +75,7 @@ class MultiAgentSAC:
         ]
         compute = torch.bfloat16 if config.training.mixed_precision else torch.float32
         self.team = Team(self.agents, config.sac.average_tau, compute)
-        self.league = League(config, env, self.team.average.sizes) if self.mode == "league" else None
+        self.league = League(config, env, self.team.average.sizes, contest) if self.mode == "league" else None
         self._learnt_before = config.training.init_from is not None
         self.at_boundary: Callable[[], bool] = lambda: True
         self.on_episode: Callable[[int, dict[str, Any]], None] = lambda _agent, _figures: None
@@ -87,6 +90,11 @@ class MultiAgentSAC:
     def average_policy(self, agent: int = 0) -> Policy:
         """Return a copy of an agent's averaged policy."""
         return self.team.average_policy(agent)
+
+    def champion(self, agent: int) -> Frozen | None:
+        """Return an agent's newest champion; None where there is no league of champions, or none yet."""
+        line = [] if self.league is None else self.league.champions[agent]
+        return line[-1] if line else None
 
     def learn(self, total_timesteps: int) -> None:
         """Go on until each agent has made so many decisions, or the boundary says that it is time to stop."""

@@ -142,14 +142,18 @@ class Race:
         self._count_laps(advance)
         contacts = self._contacts(active)
         terminated = contacts.crashed | (self.world.progress_m < -WRONG_WAY_M) & active
-        places = None
+        places = gained_m = None
         if self.num_cars > 1:
-            places = standings.advance(self.standings, self.world, active & ~terminated)
+            racing = active & ~terminated
+            if self.settings.reward.relative_progress != 0.0:
+                gained_m = standings.gained_m(self.standings, advance, racing)
+            places = standings.advance(self.standings, self.world, racing)
         decision = reward.Decision(
             advance,
             contacts.crashed | contacts.at_fault,
             contacts.hit,
             places,
+            gained_m,
             action,
             self.previous_action,
             reference,

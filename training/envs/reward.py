@@ -21,6 +21,7 @@ class Decision(NamedTuple):
     crashed: NDArray[np.bool_]  # into a wall, or into another car by its own fault
     hit: NDArray[np.bool_]  # by another car, without fault
     places: Array | None  # won less lost, where several cars race
+    gained_m: Array | None  # on the cars nearby, where several cars race and the term is used
     action: Array  # (E, N, 2) in [-1, 1]
     previous_action: Array  # (E, N, 2)
     reference_action: Array | None  # (E, N, 2) of pure pursuit, where the trajectory term is used
@@ -31,7 +32,9 @@ def terms(settings: RewardSettings, decision: Decision) -> dict[str, Array]:
 
     progress: metres along the centreline. trajectory: closeness to pure pursuit's action, 0 to 1 (trajectory-aided
     learning, Evans et al. 2023, https://arxiv.org/abs/2306.07003). collision: once, not for who is hit without fault.
-    hit: by another car, without fault. overtake: places won less places lost. steering_smoothness: change of the
+    hit: by another car, without fault. overtake: places won less places lost. relative_progress: metres gained on the
+    cars nearby (the passing reward of Wurman et al. 2022, https://doi.org/10.1038/s41586-021-04357-7): what is won in a
+    duel shows at once, and not only when the place is. steering_smoothness: change of the
     steering command between decisions, in full ranges.
     """
     result = {
@@ -40,6 +43,8 @@ def terms(settings: RewardSettings, decision: Decision) -> dict[str, Array]:
     }
     if decision.places is not None and settings.overtake != 0.0:
         result["overtake"] = settings.overtake * decision.places
+    if decision.gained_m is not None:
+        result["relative_progress"] = settings.relative_progress * decision.gained_m
     if decision.places is not None and settings.hit != 0.0:
         result["hit"] = settings.hit * decision.hit.astype(np.float64)
     if settings.steering_smoothness != 0.0:

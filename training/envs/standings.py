@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # A pass counts once the one car is a whole length ahead of the other: side by side nobody overtakes to and fro.
 PASSED_M = Vehicle().length
+# Cars as near as this race each other.
+NEARBY_M = 20.0
 
 
 class Standings(NamedTuple):
@@ -99,6 +101,16 @@ def advance(at: Standings, world: World, racing: NDArray[np.bool_]) -> Array:
     _count_passes(at, racing)
     _measure(at, world.arc_m, _lengths(world), racing)
     return (at.overtakes - at.overtaken - before).astype(np.float64)
+
+
+def gained_m(at: Standings, advance_m: Array, racing: NDArray[np.bool_]) -> Array:
+    """Return the metres (E, N) that each car has gained on the racing ones within NEARBY_M of it, before or behind.
+
+    advance_m: (E, N) what each has driven since `at` was measured.
+    """
+    pairs = racing[:, :, None] & racing[:, None, :]
+    pairs &= np.abs(at.distance_m[:, :, None] - at.distance_m[:, None, :]) < NEARBY_M
+    return ((advance_m[:, :, None] - advance_m[:, None, :]) * pairs).sum(axis=2)
 
 
 def saved(at: Standings) -> dict[str, NDArray[Any]]:

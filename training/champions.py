@@ -1,0 +1,101 @@
+"""When a policy becomes its agent's champion: it beats the champion before it in races, and the earlier ones too.
+
+AlphaGo Zero's evaluator (Silver et al. 2017, https://doi.org/10.1038/nature24270) let a network generate games once it
+won 55 % of 400 against the best so far. Here it is races of two, started as `env.race.grid` says, on the training
+tracks. Policies that learn from each other go round in circles: the one that gives way to nobody beats the careful
+one, which later learns to beat it and unlearns what it knew. Who must beat all before it cannot.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from training.report.evaluation import evaluate
+from training.report.races import Contestant, race_all
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from training.agents.policy import Policy
+    from training.config import Config
+    from training.sim import Track
+
+# Of the races that one of the two finished first: the share to be won, in a short look first, and against champions
+# before the newest, the last few of them.
+SHARE, QUICK_SHARE, EARLIER_SHARE = 0.55, 0.52, 0.5
+EARLIER = 3
+LAPS = 2
+# Alone a champion completes this share of its laps, and at most this much less than the one before it: a race is lost
+# at a wall too, but seldom enough that many such losses would pass for bad luck.
+FIRST_COMPLETES, COMPLETES_LESS = 0.9, 0.04
+STARTS = 3
+CONTEST_SEED = 13_000_000
+
+
+class Bouts(NamedTuple):
+    """So many tracks, drawn for each challenge, and so many races on each; either car at each place in half of them."""
+
+    tracks: int
+    races: int
+
+
+QUICK, FULL, AGAINST_EARLIER = Bouts(4, 30), Bouts(6, 40), Bouts(3, 20)
+
+
+class Tally(NamedTuple):
+    """Races won and lost; those that nobody finished are neither."""
+
+    won: int
+    lost: int
+
+    @property
+    def share(self) -> float:
+        """Return the share won of those that are decided, 0 of none."""
+        return self.won / max(self.won + self.lost, 1)
+
+    def __add__(self, other: Tally) -> Tally:  # type: ignore[override] - of tallies, not of tuples
+        """Return both together."""
+        return Tally(self.won + other.won, self.lost + other.lost)
+
+
+class Races:
+    """Race challengers against champions on the training tracks; a league's contest (training.agents.league)."""
+
+    def __init__(self, config: Config, tracks: Sequence[Track]) -> None:
+        self._settings, self._tracks = config.env, list(tracks)
+
+    def __call__(self, challenger: Policy, champions: Sequence[Policy], step: int) -> bool:
+        """Tell whether the challenger beats champions, the newest last; without any, whether it laps."""
+        if not champions:
+            return self._completed(challenger, step) >= FIRST_COMPLETES
+        newest, rng = champions[-1], np.random.default_rng([CONTEST_SEED, step])
+        quick = self._meet(challenger, newest, QUICK, rng)
+        if quick.share < QUICK_SHARE:
+            return False
+        if (quick + self._meet(challenger, newest, FULL, rng)).share < SHARE:
+            return False
+        earlier = [self._meet(challenger, one, AGAINST_EARLIER, rng) for one in champions[-1 - EARLIER : -1]]
+        if earlier and sum(earlier, Tally(0, 0)).share < EARLIER_SHARE:
+            return False
+        return self._completed(challenger, step) >= self._completed(newest, step) - COMPLETES_LESS
+
+    def _meet(self, challenger: Policy, champion: Policy, bouts: Bouts, rng: np.random.Generator) -> Tally:
+        pair = [
+            Contestant(name, self._settings, mind) for name, mind in (("new", challenger), ("old", champion))
+        ]
+        count = min(bouts.tracks, len(self._tracks))
+        won = lost = 0
+        for number in rng.permutation(len(self._tracks))[:count]:
+            fixtures = [(0, 1)] * (bouts.tracks * bouts.races // count)
+            seed = int(rng.integers(1 << 31))
+            for race in race_all(pair, fixtures, self._tracks[number], laps=LAPS, seed=seed):
+                won += race.entries[0].won
+                lost += race.entries[1].won
+        return Tally(won, lost)
+
+    def _completed(self, policy: Policy, step: int) -> float:
+        """Return the share of laps from standing that a policy completes alone; the same starts for the same step."""
+        drives = evaluate(policy, self._settings, self._tracks, starts=STARTS, seed=CONTEST_SEED + step)
+        return sum(drive.completed for drive in drives) / len(drives)
