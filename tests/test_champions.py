@@ -33,7 +33,6 @@ def contest(monkeypatch: pytest.MonkeyPatch) -> Races:
     for name, (tracks, races) in {
         "QUICK": (2, 4),
         "FULL": (2, 4),
-       
         "AGAINST_EARLIER": (1, 4),
     }.items():
         monkeypatch.setattr(crowning, name, crowning.Bouts(tracks, races))
