@@ -11,11 +11,11 @@ MINIMUM_MPS: cars that crawl past each other prove nothing.
 
 Self-play: a league of two with champions (SELF_PLAY) for SELF_PLAY_MINUTES, at SELF_PLAY_CAP_MPS: at the 8 m/s of the
 preset half of that is enough to drive flat out everywhere. Each agent's policy that is kept at the end meets the one
-that was kept at half-time, RACES times; both agents and all SEEDS count, those left out that settings were chosen on.
-It is decided side by side, as RoboRacer's head-to-head rounds start: in single file whoever starts in front stays
-there, for a car that is some percent faster follows (those races are driven and recorded too). Races are spread over
-the tracks, of the training track and five unseen ones, that both complete ten of ten alone: who falls off a track by
-himself has not been beaten. The training track must be one of them.
+that was kept at half-time, RACES times; both agents count. Over all SEEDS it is told too, and over those that no
+settings were chosen on. It is decided side by side, as RoboRacer's head-to-head rounds start: in single file whoever
+starts in front stays there, for a car that is some percent faster follows (those races are driven and recorded too).
+Races are spread over the tracks, of the training track and five unseen ones, that both complete ten of ten alone: who
+falls off a track by himself has not been beaten. The training track must be one of them.
 
 Passing: a league at the preset's cap whose opponents ask for 0.6 to 1.0 of their speed, where a contact ends the
 episode and where it only costs. The policy of the end starts behind a copy of itself that asks for SLOWER of its speed.
@@ -188,7 +188,7 @@ def test_two_agents_lap_alone_and_race_without_crashing_into_each_other(
 @pytest.mark.bench
 @pytest.mark.parametrize("seed", SEEDS)
 def test_self_play_beats_its_own_half_time(seed: int, tmp_path: Path, record_bench: Any) -> None:
-    """What is kept at the end wins more than half of the races, RACES for each agent, against what was at half-time."""
+    """What is kept at the end surely wins more than half of the races against what was kept at half-time."""
     storage, run, took = trained(
         "league", tmp_path, *SELF_PLAY, f"training.seed={seed}", minutes=SELF_PLAY_MINUTES / 2
     )
@@ -207,12 +207,15 @@ def test_self_play_beats_its_own_half_time(seed: int, tmp_path: Path, record_ben
     told = {"races": races, "won": won, "won interval": [round(bound, 3) for bound in interval]}
     record("self-play, all agents", told)
     duels[seed] = (won, races)
-    assert won > races / 2
+    assert interval[0] > 0.5
 
 
 @pytest.mark.bench
-def test_self_play_surely_beats_its_own_half_time(record_bench: Any) -> None:
-    """Over the seeds above, those left out that the settings were chosen on; one training may end near a half."""
+def test_self_play_beats_its_own_half_time_over_all_seeds(record_bench: Any) -> None:
+    """Less than the goal, which is each training's: over the seeds, those left out that settings were chosen on.
+
+    Races of one training are alike in more than luck, so this interval is narrower than five trainings can tell.
+    """
     if not duels:
         pytest.fail("no seed was trained to the end")
     for name, seeds in (("all", set(duels)), ("none chosen on", set(duels) - CHOSEN_ON)):
