@@ -263,6 +263,11 @@ def test_an_override_without_key_and_value_is_a_usage_error(override: str) -> No
         ("local", ("multi_agent.mode=shared",), "--set multi_agent.mode=shared "),
         (
             "local",
+            ("multi_agent.mode=league", "multi_agent.league.one_agent=true"),
+            "--set multi_agent.league.one_agent=true ",
+        ),
+        (
+            "local",
             ("multi_agent.mode=league", "env.beams=10", "multi_agent.league.follow_the_gap=0"),
             "--set multi_agent.league.follow_the_gap=0.0 ",
         ),
@@ -288,6 +293,7 @@ def test_the_way_to_another_number_of_agents_names_all_that_shapes_the_networks(
         config.training.training_type,
         config.multi_agent.mode,
     )
+    assert (begun.num_agents == 1) == (config.num_agents == 1)
 
 
 def test_another_shape_is_no_way_to_take_the_networks_along() -> None:

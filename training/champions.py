@@ -86,14 +86,13 @@ class Races:
             Contestant(name, self._settings, mind) for name, mind in (("new", challenger), ("old", champion))
         ]
         count = min(bouts.tracks, len(self._tracks))
-        won = lost = 0
-        for number in rng.permutation(len(self._tracks))[:count]:
-            fixtures = [(0, 1)] * (bouts.tracks * bouts.races // count)
-            seed = int(rng.integers(1 << 31))
-            for race in race_all(pair, fixtures, self._tracks[number], laps=LAPS, seed=seed):
-                won += race.entries[0].won
-                lost += race.entries[1].won
-        return Tally(won, lost)
+        drawn = rng.permutation(len(self._tracks))[:count]
+        tracks = [self._tracks[i] for i in drawn for _ in range(bouts.tracks * bouts.races // count)]
+        seed = int(rng.integers(1 << 31))
+        entries = [
+            one.entries for one in race_all(pair, [(0, 1)] * len(tracks), tracks, laps=LAPS, seed=seed)
+        ]
+        return Tally(*(sum(cars[place].won for cars in entries) for place in range(2)))
 
     def _completed(self, policy: Policy, step: int) -> float:
         """Return the share of laps from standing that a policy completes alone; the same starts for the same step."""

@@ -152,7 +152,7 @@ class Config(Section):
                 f"sac.batch_size = {self.sac.batch_size} exceeds buffer_size = {self.sac.buffer_size}"
             )
         league = self.multi_agent.league
-        gap = self.num_cars > 1 and self.multi_agent.mode == "league" and league.follow_the_gap > 0
+        gap = self.has_league and league.follow_the_gap > 0
         if gap and self.env.beams < GAP_BEAMS:
             raise ValueError(
                 f"multi_agent.league.follow_the_gap = {league.follow_the_gap} needs env.beams of {GAP_BEAMS} "
@@ -168,7 +168,14 @@ class Config(Section):
     @property
     def num_agents(self) -> int:
         """Return the agents that learn: one for each car, or one for all."""
-        return 1 if self.multi_agent.mode == "shared" else self.num_cars
+        chosen = self.multi_agent
+        shared = chosen.mode == "shared" or (chosen.mode == "league" and chosen.league.one_agent)
+        return 1 if shared else self.num_cars
+
+    @property
+    def has_league(self) -> bool:
+        """Tell whether some cars are driven by others than the agents."""
+        return self.multi_agent.mode == "league" and self.num_cars > 1
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return plain JSON data that `from_json_dict` reads back to an equal object."""
@@ -259,7 +266,12 @@ def changed(config: Config, overrides: Sequence[str], run: str = "RUN") -> Confi
 
 # What decides the shape of the networks; a league of few beams is legal only without follow-the-gap.
 _SHAPE = ("env.beams", "env.scans_stacked", "env.proprioception", "sac.net_arch")
-_AGENTS = ("training.num_agents", "multi_agent.mode", "multi_agent.league.follow_the_gap")
+_AGENTS = (
+    "training.num_agents",
+    "multi_agent.mode",
+    "multi_agent.league.one_agent",
+    "multi_agent.league.follow_the_gap",
+)
 
 
 def _new_run(config: Config, but: str, run: str) -> tuple[str, str]:

@@ -29,6 +29,12 @@ class RewardSettings(Section):
     relative_progress: float = setting(
         0.0, "per metre gained on each other car within 20 m; one lost costs it", ge=-1000, le=1000
     )
+    lead: float = setting(
+        0.0,
+        "at each decision, per other car within 20 m that is behind; one before costs it",
+        ge=-1000,
+        le=1000,
+    )
     steering_smoothness: float = setting(
         0.0, "per full change of steering between decisions (negative: smoother)", ge=-1000, le=1000
     )

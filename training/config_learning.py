@@ -68,6 +68,7 @@ class LeagueSettings(Section):
     speed_factor: FactorSpan = setting(
         (1.0, 1.0), "times the speed that those others ask for: slower cars can be passed", legal=FACTORS
     )
+    one_agent: bool = setting(False, "one agent is live in all cars, instead of one for each")
     champions: bool = setting(
         False,
         "the pool takes in only what beats its newest member in races; that champion is kept in the end",

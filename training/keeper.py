@@ -149,10 +149,10 @@ class Keeper:
         fixtures = pairings(len(field), FINAL_RACES)
         won = np.zeros(len(field))
         tracks = self._tracks[:RACE_TRACKS]
-        for track in tracks:
-            for result in race_all(field, fixtures, track, laps=RACE_LAPS, seed=FINAL_SEED):
-                for entry in result.entries:
-                    won[entry.contestant] += entry.won
+        places = [track for track in tracks for _ in fixtures]
+        for result in race_all(field, fixtures * len(tracks), places, laps=RACE_LAPS, seed=FINAL_SEED):
+            for entry in result.entries:
+                won[entry.contestant] += entry.won
         races = len(tracks) * FINAL_RACES * (len(field) - 1)
         return [kept._replace(raced=float(wins) / races) for kept, wins in zip(rated, won, strict=True)]
 

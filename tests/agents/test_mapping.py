@@ -25,10 +25,11 @@ class Made(NamedTuple):
 
 
 def learner_of(mode: str) -> MultiAgentSAC:
-    overrides = {
+    overrides: dict[str, object] = {
         "training.training_type": "sac_multiagent",
         "training.num_agents": CARS,
-        "multi_agent.mode": mode,
+        "multi_agent.mode": mode.removeprefix("one "),
+        "multi_agent.league.one_agent": mode == "one league",
         "env.tracks": "[generated-1]",
         "env.num_envs": ENVS,
         "env.max_episode_s": 1.2,
@@ -40,14 +41,23 @@ def learner_of(mode: str) -> MultiAgentSAC:
     return MultiAgentSAC(RaceBatch(config.env, [Track.load("generated-1")], CARS), config, device="cpu")
 
 
-def driven(learner: MultiAgentSAC, monkeypatch: pytest.MonkeyPatch) -> list[Made]:
-    """Let the learner drive at random; return what its environments were told and answered."""
+def driven(
+    learner: MultiAgentSAC, monkeypatch: pytest.MonkeyPatch, live: list[NDArray[np.bool_]]
+) -> list[Made]:
+    """Let the learner drive at random; return what its environments were told and answered.
+
+    live: takes in which cars (E, N) agents drove in each step.
+    """
     made: list[Made] = []
     honest, before = learner.env.step, [learner.env.reset().copy()]
     learner.observations = before[0].copy()
+    if learner.league is not None:
+        learner.league.redraw(np.ones(ENVS, dtype=np.bool_))
 
     def step(actions: NDArray[np.float32]) -> Step:
         told = np.array(actions)
+        league = learner.league
+        live.append(np.ones((ENVS, CARS), dtype=np.bool_) if league is None else league.live.copy())
         found = honest(actions)
         copied = [np.array(part) if isinstance(part, np.ndarray) else part for part in found]
         made.append(Made(before[0], told, found._replace(**dict(zip(found._fields, copied, strict=True)))))
@@ -60,18 +70,24 @@ def driven(learner: MultiAgentSAC, monkeypatch: pytest.MonkeyPatch) -> list[Made
     return made
 
 
-@pytest.mark.parametrize(("mode", "agents"), [("independent", CARS), ("shared", 1)])
+@pytest.mark.parametrize(
+    ("mode", "agents"), [("independent", CARS), ("shared", 1), ("league", CARS), ("one league", 1)]
+)
 def test_an_agent_learns_from_what_its_cars_met_and_did(
     mode: str, agents: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Independent: car n is agent n's; shared: all cars are the only agent's, side by side in each environment."""
+    """Car n is agent n's, or all are the only agent's, side by side in each environment; in a league, while live."""
     learner = learner_of(mode)
-    made = driven(learner, monkeypatch)
+    live: list[NDArray[np.bool_]] = []
+    made = driven(learner, monkeypatch, live)
     assert len(learner.agents) == agents
-    compared = terminated = truncated = 0
+    compared = terminated = truncated = driven_by_others = 0
     for t, (seen, actions, step) in enumerate(made):
         for e, n in zip(*np.nonzero(step.active), strict=True):
-            agent, slot = (n, e) if mode == "independent" else (0, e * CARS + n)
+            agent, slot = (n, e) if agents == CARS else (0, e * CARS + n)
+            if not live[t][e, n]:
+                driven_by_others += 1
+                continue
             kept = learner.agents[agent].replay_buffer.at(np.array([t]), np.array([slot]))
             np.testing.assert_array_equal(kept.observations[0], seen[e, n])
             np.testing.assert_array_equal(kept.actions[0], actions[e, n])
@@ -81,22 +97,26 @@ def test_an_agent_learns_from_what_its_cars_met_and_did(
             compared += 1
             terminated += int(step.terminated[e, n])
             truncated += int(step.truncated[e, n])
-    assert compared > STEPS * ENVS
+    assert compared > 0.9 * STEPS * ENVS
+    assert (driven_by_others > 0) == ("league" in mode)
+    assert driven_by_others + compared == sum(one.step.active.sum() for one in made)
     assert terminated > 0, "crashes are compared too"
     assert truncated > 0, "and ends that are no termination"
 
 
-@pytest.mark.parametrize("mode", ["independent", "shared"])
+@pytest.mark.parametrize("mode", ["independent", "shared", "league", "one league"])
 def test_an_episode_is_told_of_the_agent_whose_car_it_was(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures of car n go to agent n, or to the only one."""
+    """Figures of car n go to agent n, or to the only one; those of cars that others drove to nobody."""
     learner = learner_of(mode)
+    live: list[NDArray[np.bool_]] = []
     told: list[tuple[int, float]] = []
     learner.on_episode = lambda agent, figures: told.append((agent, figures["r"]))
-    made = driven(learner, monkeypatch)
+    made = driven(learner, monkeypatch, live)
     expected = [
-        (n if mode == "independent" else 0, figures["r"])
-        for one in made
-        for _, n, figures in one.step.episodes
+        (n if mode in ("independent", "league") else 0, figures["r"])
+        for one, driving in zip(made, live, strict=True)
+        for e, n, figures in one.step.episodes
+        if driving[e, n]
     ]
     assert told == expected
     assert len(told) > ENVS

@@ -235,9 +235,16 @@ def test_several_agents_resume_exactly(tmp_path, agents, mode):
         assert whole.parts.learner.league.interval > 200, "the pool has never been thinned out"
 
 
-def test_a_league_of_champions_resumes_exactly(tmp_path):
-    """Each agent's line, and what is kept: the newest champion."""
-    config = several(2, "league", **{"multi_agent.league.champions": True, "evaluation.frequency": 200})
+@pytest.mark.parametrize("one_agent", [False, True])
+def test_a_league_of_champions_resumes_exactly(tmp_path, one_agent):
+    """Each agent's line, and what is kept: the newest champion; rewards hang on who is ahead."""
+    changes = {"champions": True, "one_agent": one_agent}
+    config = several(
+        2,
+        "league",
+        **{f"multi_agent.league.{key}": value for key, value in changes.items()},
+        **{"evaluation.frequency": 200, "env.reward.lead": 0.2},
+    )
     whole = begin(config, tmp_path / "whole")
     whole.train_to(1700)
     first = begin(config, tmp_path / "cut")
@@ -248,6 +255,7 @@ def test_a_league_of_champions_resumes_exactly(tmp_path):
     assert_same(first.everything(), second.everything())
     second.train_to(1700)
     assert_same(whole.everything(), second.everything())
+    assert len(second.parts.learner.agents) == (1 if one_agent else 2)
     for line, keeper in zip(second.parts.learner.league.champions, second.parts.keepers, strict=True):
         assert [one.step // 200 for one in line] == [5, 7], "of four champions the pool holds two"
         assert keeper.best.step == line[-1].step

@@ -236,6 +236,26 @@ def test_relative_progress_pays_for_metres_gained_on_cars_nearby(track):
     assert step.terms["relative_progress"].tolist() == [[0.0, 0.0, 0.0]]
 
 
+def test_lead_pays_at_each_decision_for_the_cars_nearby_that_are_behind(track):
+    """One for each, less one for each before; alongside, the share of a car length; only within 20 m, only racing."""
+    reward = RewardSettings(lead=0.5)
+    batch = RaceBatch(settings(scan_noise_m=0.0, max_episode_s=60.0, reward=reward), [track], 4)
+    batch.reset()
+    race = batch.race
+    places = [track.pose_at(3.0, -0.35), track.pose_at(3.2, 0.35), track.pose_at(8.0), track.pose_at(40.0)]
+    race.reset(poses=np.array([places]))
+    still = np.tile([0.0, -1.0], (1, 4, 1))
+    step = race.step(still)
+    ahead_m = race.standings.distance_m[0, 1] - race.standings.distance_m[0, 0]
+    assert 0.1 < ahead_m < 0.3
+    share = 0.5 * ahead_m / Vehicle().length
+    assert step.terms["lead"][0] == pytest.approx([-share - 0.5, share - 0.5, 1.0, 0.0])
+    assert step.rewards[0, 2] == pytest.approx(sum(values[0, 2] for values in step.terms.values()))
+    race.world.take_out(np.array([[False, False, True, False]]))
+    race.active[0, 2] = False
+    assert race.step(still).terms["lead"][0] == pytest.approx([-share, share, 0.0, 0.0], abs=0.05)
+
+
 def test_an_uncounted_car_does_not_keep_a_race_going(track):
     """A league race ends with its learners: when the counted car crashes, the other's episode is truncated."""
     batch = RaceBatch(settings(max_episode_s=60.0), [track], 2)

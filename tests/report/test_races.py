@@ -154,6 +154,23 @@ def test_races_start_in_single_file_or_side_by_side_everyone_at_each_place(track
     np.testing.assert_array_equal(first, second[::-1])
 
 
+def test_races_on_several_tracks_at_once_end_as_those_on_each(track) -> None:
+    """Cars, places, finish and lap are those of a race's own track."""
+    field = [driver("pure_pursuit", EnvSettings()), driver("follow_the_gap", EnvSettings())]
+    other = Track.generate(4, length_m=75.0)
+    tracks = [other, track, track, other]
+    together = race_all(field, [(0, 1)] * 4, tracks, laps=1, seed=5)
+    for name, mine in (("other", [0, 3]), ("track", [1, 2])):
+        alone = race_all(field, [(0, 1)] * 2, {"other": other, "track": track}[name], laps=1, seed=5)
+        for k, race in zip(mine, alone, strict=True):
+            assert together[k].entries == race.entries
+            assert together[k].tape.track is race.tape.track
+            assert together[k].tape.finish_m == race.tape.finish_m
+            np.testing.assert_array_equal(together[k].tape.commands, race.tape.commands)
+    assert {race.entries[0].start for race in together} == {1, 2}
+    assert any(entry.won for race in together for entry in race.entries)
+
+
 def test_a_start_side_by_side_where_there_is_no_room_for_two_is_refused() -> None:
     narrow = Track.generate(3, length_m=60.0, half_width_m=0.55)
     field = [driver("pure_pursuit", EnvSettings()), driver("follow_the_gap", EnvSettings())]

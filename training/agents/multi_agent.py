@@ -3,7 +3,8 @@
 Modes (setting `multi_agent.mode`):
     independent  agent n drives car n of every environment, and learns from what that car met
     shared       one agent drives all cars and learns from all: self-play
-    league       as independent, but in each race some cars are driven by frozen policies or by drivers without learning
+    league       as independent, or with `multi_agent.league.one_agent` as shared, but in each race some cars are driven
+                 by frozen policies or by drivers without learning
 
 A single car (training_type sac) is one agent that drives car 0.
 """
@@ -52,8 +53,8 @@ class MultiAgentSAC:
         self, env: RaceBatch, config: Config, *, device: torch.device | str, contest: Contest | None = None
     ) -> None:
         self.env, self._settings = env, config.sac
-        self.mode = config.multi_agent.mode if env.num_cars > 1 else "independent"
         count = config.num_agents
+        self._shared = count < env.num_cars
         surface = Spaces(env.observation_space, env.action_space, env.num_envs * env.num_cars // count)
         seed = config.training.seed
         self._guide = config.guide
@@ -75,7 +76,7 @@ class MultiAgentSAC:
         ]
         compute = torch.bfloat16 if config.training.mixed_precision else torch.float32
         self.team = Team(self.agents, config.sac.average_tau, compute)
-        self.league = League(config, env, self.team.average.sizes, contest) if self.mode == "league" else None
+        self.league = League(config, env, self.team.average.sizes, contest) if config.has_league else None
         self._learnt_before = config.training.init_from is not None
         self.at_boundary: Callable[[], bool] = lambda: True
         self.on_episode: Callable[[int, dict[str, Any]], None] = lambda _agent, _figures: None
@@ -178,19 +179,19 @@ class MultiAgentSAC:
     def _tell(self, step: Step) -> None:
         for e, n, figures in step.episodes:
             if self.league is None or self.league.live[e, n]:
-                self.on_episode(0 if self.mode == "shared" else n, figures)
+                self.on_episode(0 if self._shared else n, figures)
 
     def _all_can_learn(self) -> bool:
         return all(agent.replay_buffer.has_any() for agent in self.agents)
 
     def _by_agent(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
         """Return values of cars (E, N, ·) as those of agents (A, K, ·)."""
-        if self.mode == "shared":
+        if self._shared:
             return values.reshape(1, -1, *values.shape[2:])
         return np.ascontiguousarray(np.moveaxis(values, 1, 0))
 
     def _by_car(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
         """Return values of agents (A, K, ·) as those of cars (E, N, ·)."""
-        if self.mode == "shared":
+        if self._shared:
             return values.reshape(self.env.num_envs, self.env.num_cars, *values.shape[2:])
         return np.moveaxis(values, 0, 1)

@@ -142,18 +142,21 @@ class Race:
         self._count_laps(advance)
         contacts = self._contacts(active)
         terminated = contacts.crashed | (self.world.progress_m < -WRONG_WAY_M) & active
-        places = gained_m = None
+        places = gained_m = lead = None
         if self.num_cars > 1:
             racing = active & ~terminated
             if self.settings.reward.relative_progress != 0.0:
                 gained_m = standings.gained_m(self.standings, advance, racing)
             places = standings.advance(self.standings, self.world, racing)
+            if self.settings.reward.lead != 0.0:
+                lead = standings.lead(self.standings, racing)
         decision = reward.Decision(
             advance,
             contacts.crashed | contacts.at_fault,
             contacts.hit,
             places,
             gained_m,
+            lead,
             action,
             self.previous_action,
             reference,

@@ -22,6 +22,7 @@ class Decision(NamedTuple):
     hit: NDArray[np.bool_]  # by another car, without fault
     places: Array | None  # won less lost, where several cars race
     gained_m: Array | None  # on the cars nearby, where several cars race and the term is used
+    lead: Array | None  # cars nearby behind less those before, where several cars race and the term is used
     action: Array  # (E, N, 2) in [-1, 1]
     previous_action: Array  # (E, N, 2)
     reference_action: Array | None  # (E, N, 2) of pure pursuit, where the trajectory term is used
@@ -34,8 +35,9 @@ def terms(settings: RewardSettings, decision: Decision) -> dict[str, Array]:
     learning, Evans et al. 2023, https://arxiv.org/abs/2306.07003). collision: once, not for who is hit without fault.
     hit: by another car, without fault. overtake: places won less places lost. relative_progress: metres gained on the
     cars nearby (the passing reward of Wurman et al. 2022, https://doi.org/10.1038/s41586-021-04357-7): what is won in a
-    duel shows at once, and not only when the place is. steering_smoothness: change of the
-    steering command between decisions, in full ranges.
+    duel shows at once, and not only when the place is. lead: cars nearby behind less those before, at every decision: a
+    place is worth as much as one expects to hold it, where the metres gained on the way to it are few.
+    steering_smoothness: change of the steering command between decisions, in full ranges.
     """
     result = {
         "progress": settings.progress * decision.advance_m,
@@ -45,6 +47,8 @@ def terms(settings: RewardSettings, decision: Decision) -> dict[str, Array]:
         result["overtake"] = settings.overtake * decision.places
     if decision.gained_m is not None:
         result["relative_progress"] = settings.relative_progress * decision.gained_m
+    if decision.lead is not None:
+        result["lead"] = settings.lead * decision.lead
     if decision.places is not None and settings.hit != 0.0:
         result["hit"] = settings.hit * decision.hit.astype(np.float64)
     if settings.steering_smoothness != 0.0:

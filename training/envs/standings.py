@@ -113,6 +113,17 @@ def gained_m(at: Standings, advance_m: Array, racing: NDArray[np.bool_]) -> Arra
     return ((advance_m[:, :, None] - advance_m[:, None, :]) * pairs).sum(axis=2)
 
 
+def lead(at: Standings, racing: NDArray[np.bool_]) -> Array:
+    """Return how many racing cars within NEARBY_M each car (E, N) has behind it, less those that it has before it.
+
+    Within a car length it is the share of that length, so that a car that comes up alongside has more already.
+    """
+    pairs = racing[:, :, None] & racing[:, None, :]
+    ahead_m = at.distance_m[:, :, None] - at.distance_m[:, None, :]
+    pairs &= np.abs(ahead_m) < NEARBY_M
+    return (np.clip(ahead_m / PASSED_M, -1.0, 1.0) * pairs).sum(axis=2)
+
+
 def saved(at: Standings) -> dict[str, NDArray[Any]]:
     """Return copies of all arrays by name."""
     return {f"standings_{name}": array.copy() for name, array in at._asdict().items()}

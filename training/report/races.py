@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from training.envs.observation import ScanStack
 from training.envs.race import Race, commands_of
 from training.errors import UsageError
 from training.report.evaluation import SLOWEST_MEAN_MPS, undisturbed
+from training.sim import Track
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from training.config_env import RaceSettings
     from training.config_fields import Grid
     from training.envs.opponents import Driver
-    from training.sim import Track, World
+    from training.sim import World
 
     Array = NDArray[np.float64]
 
@@ -92,40 +94,41 @@ class RaceResult(NamedTuple):
 def race_all(  # noqa: PLR0913 - the conditions of a race
     contestants: Sequence[Contestant],
     fixtures: Sequence[Sequence[int]],
-    track: Track,
+    track: Track | Sequence[Track],
     *,
     laps: int = 2,
     seed: int = 0,
     grid: Grid | None = None,
 ) -> list[RaceResult]:
-    """Run all races side by side on one track.
+    """Run all races side by side, on one track or each on its own.
 
     fixtures: for each race its contestants by index, one a car; all of one length N, two or more. Cars start from
     standing somewhere on the track; grid: in single file on the centreline, side by side, or either by turns (None: as
     the first contestant's `env.race.grid` says, in single file where there is no room for two), rows
-    `env.race.grid_spacing_m` apart. N fixtures in a row of the same contestants start from the same places, each time
-    one place further back, so that every one has each place equally often. Who crashes is out; who is hit without fault
-    races on; who has finished leaves the track.
+    `env.race.grid_spacing_m` apart. N fixtures in a row of the same contestants on the same track start from the same
+    places, each time one place further back, so that every one has each place equally often. Who crashes is out; who is
+    hit without fault races on; who has finished leaves the track.
 
     Raises:
         UsageError: contestants whose settings fit no common race; names the settings. A track that is too narrow for
             the start side by side that grid asks for.
 
     """
-    settings = common_settings(contestants, track, laps)
+    tracks = [track] * len(fixtures) if isinstance(track, Track) else list(track)
+    settings = common_settings(contestants, max(one.length_m for one in tracks), laps)
     if grid is not None:
         settings = settings.model_copy(update={"race": settings.race.model_copy(update={"grid": grid})})
     seats = np.array(fixtures, dtype=np.int64)
-    field = _Field(contestants, seats, track, settings, laps)
-    race = Race(settings, [track] * len(seats), len(seats), seats.shape[1], seed=RACE_SEED + seed)
-    places, poses = _grids(settings, track, seats, seed, demanded=grid == "side_by_side")
+    field = _Field(contestants, seats, tracks, settings, laps)
+    race = Race(settings, tracks, len(seats), seats.shape[1], seed=RACE_SEED + seed)
+    places, poses = _grids(settings, tracks, seats, seed, demanded=grid == "side_by_side")
     field.begin(race, places, poses)
     while field.racing.any():
         field.step(race)
     return field.results(poses)
 
 
-def common_settings(contestants: Sequence[Contestant], track: Track, laps: int) -> EnvSettings:
+def common_settings(contestants: Sequence[Contestant], length_m: float, laps: int) -> EnvSettings:
     """Return the settings of a race in which each contestant can see and act as it is used to.
 
     Beams: so many that each finds its own among them. Raises UsageError where there is no such race.
@@ -152,7 +155,7 @@ def common_settings(contestants: Sequence[Contestant], track: Track, laps: int) 
         "action_repeat": math.gcd(*(one.action_repeat for one in all_settings)),
         "speed_cap_mps": max(one.speed_cap_mps for one in all_settings),
         "min_speed_mps": min(one.min_speed_mps for one in all_settings),
-        "max_episode_s": (laps * track.length_m + 50.0) / SLOWEST_MEAN_MPS,
+        "max_episode_s": (laps * length_m + 50.0) / SLOWEST_MEAN_MPS,
         "race": first.race.model_copy(
             update={"after_crash": "out", "contact_ends": True, "victims_race_on": True}
         ),
@@ -161,7 +164,7 @@ def common_settings(contestants: Sequence[Contestant], track: Track, laps: int) 
 
 
 def _grids(
-    settings: EnvSettings, track: Track, seats: NDArray[np.int64], seed: int, *, demanded: bool
+    settings: EnvSettings, tracks: Sequence[Track], seats: NDArray[np.int64], seed: int, *, demanded: bool
 ) -> tuple[NDArray[np.int64], Array]:
     """Return places on the grid (E, N), from 0, and starting poses (E, N, 3); see `race_all`.
 
@@ -170,10 +173,11 @@ def _grids(
     num_cars, rules = seats.shape[1], settings.race
     places = np.empty_like(seats)
     poses = np.empty((*seats.shape, 3))
-    met: dict[tuple[int, ...], int] = {}
-    for e, row in enumerate(seats):
-        turn = met.setdefault(tuple(row), 0)
-        met[tuple(row)] += 1
+    met: Counter[tuple[int, ...]] = Counter()
+    for e, (track, row) in enumerate(zip(tracks, seats, strict=True)):
+        who = (id(track), *row)
+        turn = met[who]
+        met[who] += 1
         rng = np.random.default_rng([RACE_SEED, seed, turn // num_cars])
         abreast = rules.grid == "side_by_side" or (rules.grid == "either" and turn // num_cars % 2 == 1)
         found = _somewhere(track, rules, num_cars, rng, abreast=abreast)
@@ -206,11 +210,12 @@ class _Field:
         self,
         contestants: Sequence[Contestant],
         seats: NDArray[np.int64],
-        track: Track,
+        tracks: Sequence[Track],
         settings: EnvSettings,
         laps: int,
     ) -> None:
-        self._seats, self._track, self._settings, self._laps = seats, track, settings, laps
+        self._seats, self._tracks, self._settings, self._laps = seats, tracks, settings, laps
+        self._lap_m = np.array([[track.length_m] for track in tracks])
         self._pilots = [
             _Pilot(one, seats == index, settings)
             for index, one in enumerate(contestants)
@@ -226,9 +231,7 @@ class _Field:
     def begin(self, race: Race, places: NDArray[np.int64], poses: Array) -> None:
         race.reset(poses=poses)
         self._race = race
-        self._finish_m = (
-            race.standings.distance_m.max(axis=1, keepdims=True) + self._laps * self._track.length_m
-        )
+        self._finish_m = race.standings.distance_m.max(axis=1, keepdims=True) + self._laps * self._lap_m
         self._start = places + 1
         for pilot in self._pilots:
             pilot.begin(race.world)
@@ -267,7 +270,7 @@ class _Field:
             entries = tuple(self._entry(e, n, order.index(n) + 1) for n in range(self._seats.shape[1]))
             last = int((~out[:, e]).any(axis=1).sum())
             tape = Tape(
-                self._track, self._settings, tuple(self._seats[e].tolist()), poses[e],
+                self._tracks[e], self._settings, tuple(self._seats[e].tolist()), poses[e],
                 commands[:last, e], out[:last, e], float(self._finish_m[e, 0]),
             )  # fmt: skip
             found.append(RaceResult(entries, tape))
@@ -288,7 +291,7 @@ class _Field:
             won=finished and position == 1,
             finished=finished,
             finish_s=finish_s if finished else None,
-            laps=max(0.0, float(self._race.world.progress_m[e, n])) / self._track.length_m,
+            laps=max(0.0, float(self._race.world.progress_m[e, n])) / float(self._lap_m[e, 0]),
             overtakes=int(self._race.standings.overtakes[e, n]),
             at_fault=bool(self._at_fault[e, n]),
             hit=bool(self._hit[e, n]),
