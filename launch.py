@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from training.cloud.manner import Manner, say
 from training.errors import ConfigurationError, TrainingError, UsageError
 
 if TYPE_CHECKING:
@@ -65,7 +66,6 @@ Delete = Annotated[bool, typer.Option("--delete", help="Do it; without it only s
 
 def site_of(config: Path | None, sets: list[str] | None, preset: Literal["cloud"] | None = None) -> Site:
     """Read the settings and find out who we are."""
-    from training.cloud.commands import say
     from training.cloud.site import open_site
 
     return open_site(config, sets or (), say, preset)
@@ -90,8 +90,8 @@ def doctor(
     if policy:
         commands.show_policies(site_of(config, sets))
         return
-    cloud = Cloud(read_settings(config, sets or ()).aws, commands.say)
-    raise typer.Exit(commands.examine(cloud, ROOT, commands.Manner(json=json)))
+    cloud = Cloud(read_settings(config, sets or ()).aws, say)
+    raise typer.Exit(commands.examine(cloud, ROOT, Manner(json=json)))
 
 
 @app.command()
@@ -106,7 +106,7 @@ def up(
     """Set up what training needs. Bucket, policy, security group, log group: free of charge while empty."""
     from training.cloud import commands
 
-    commands.up(site_of(config, sets), commands.Manner(json=json, yes=yes, dry_run=dry_run))
+    commands.up(site_of(config, sets), Manner(json=json, yes=yes, dry_run=dry_run))
 
 
 @app.command()
@@ -124,7 +124,7 @@ def down(
     """Remove all that `up` and `train` made. Images stay: `make ami` made them."""
     from training.cloud import commands
 
-    commands.down(site_of(config, sets), commands.Manner(json=json, yes=yes, dry_run=dry_run), data=data)
+    commands.down(site_of(config, sets), Manner(json=json, yes=yes, dry_run=dry_run), data=data)
 
 
 @app.command()
@@ -139,7 +139,7 @@ def gc(
     """Find what is leaked or half-made, and say how to end it."""
     from training.cloud import commands
 
-    commands.gc(site_of(config, sets), commands.Manner(json=json, yes=yes), delete=delete)
+    commands.gc(site_of(config, sets), Manner(json=json, yes=yes), delete=delete)
 
 
 # --- runs ---
@@ -193,7 +193,7 @@ def train(
     options = Options(
         run, resume is not None, at, from_partial, market, not no_relaunch, keep_s, tuple(sets or ())
     )
-    manner = commands.Manner(json=json, yes=yes, dry_run=dry_run)
+    manner = Manner(json=json, yes=yes, dry_run=dry_run)
     raise typer.Exit(commands.train(site, options, ROOT, manner, up_first=up_first, detach=detach))
 
 
@@ -210,7 +210,7 @@ def status(
     """Tell how runs are. Phase, attempts, speed, last checkpoint, cost, time left."""
     from training.cloud import commands
 
-    site, manner = site_of(config, sets), commands.Manner(json=json)
+    site, manner = site_of(config, sets), Manner(json=json)
     if run is None:
         commands.statuses(site, manner)
     else:
@@ -222,7 +222,7 @@ def list_runs(*, config: ConfigFile = None, sets: Sets = None, json: Json = Fals
     """List the runs of the project, newest first."""
     from training.cloud import commands
 
-    commands.statuses(site_of(config, sets), commands.Manner(json=json))
+    commands.statuses(site_of(config, sets), Manner(json=json))
 
 
 @app.command()
@@ -240,7 +240,7 @@ def logs(
     """Print a run's log, through relaunches."""
     from training.cloud import commands
 
-    commands.logs(site_of(config, sets), run, commands.Manner(json=json), follow=follow, system=system)
+    commands.logs(site_of(config, sets), run, Manner(json=json), follow=follow, system=system)
 
 
 @app.command()
@@ -268,7 +268,7 @@ def stop(
     commands.stop(
         site_of(config, sets),
         run,
-        commands.Manner(json=json),
+        Manner(json=json),
         when="at_once" if now else "at_checkpoint" if after_checkpoint else "saved",
         wait=wait,
     )
@@ -287,7 +287,7 @@ def fetch(
     """Copy a run's model and report to this computer."""
     from training.cloud import commands
 
-    commands.fetch(site_of(config, sets), run, out, commands.Manner(json=json), latest=latest)
+    commands.fetch(site_of(config, sets), run, out, Manner(json=json), latest=latest)
 
 
 @app.command()
@@ -303,7 +303,7 @@ def prune(
     """Remove what no kept checkpoint of a run needs."""
     from training.cloud import commands
 
-    commands.prune(site_of(config, sets), run, commands.Manner(json=json), keep=keep, delete=delete)
+    commands.prune(site_of(config, sets), run, Manner(json=json), keep=keep, delete=delete)
 
 
 # --- reaching a machine ---
@@ -314,7 +314,7 @@ def ssh(
     """Open a shell on a run's machine, by Session Manager."""
     from training.cloud import commands
 
-    manner = commands.Manner(json=json, dry_run=only_print)
+    manner = Manner(json=json, dry_run=only_print)
     raise typer.Exit(commands.ssh(site_of(config, sets), run, manner))
 
 
@@ -331,7 +331,7 @@ def tensorboard(
     """Bring a run's TensorBoard here, by Session Manager."""
     from training.cloud import commands
 
-    manner = commands.Manner(json=json, dry_run=only_print)
+    manner = Manner(json=json, dry_run=only_print)
     raise typer.Exit(commands.tensorboard(site_of(config, sets), run, port, manner))
 
 
@@ -341,7 +341,7 @@ def prices(*, config: ConfigFile = None, sets: Sets = None, json: Json = False) 
     """Compare live prices by type and zone."""
     from training.cloud import commands
 
-    commands.compare_prices(site_of(config, sets), commands.Manner(json=json))
+    commands.compare_prices(site_of(config, sets), Manner(json=json))
 
 
 @app.command()
@@ -349,7 +349,7 @@ def cost(run: Run, *, config: ConfigFile = None, sets: Sets = None, json: Json =
     """Tell what a run has cost. Per million steps, to its first clean lap, goodput."""
     from training.cloud import commands
 
-    commands.cost(site_of(config, sets), run, commands.Manner(json=json))
+    commands.cost(site_of(config, sets), run, Manner(json=json))
 
 
 def main(arguments: list[str] | None = None) -> int:

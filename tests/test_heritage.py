@@ -12,7 +12,7 @@ import pytest
 from stable_baselines3 import SAC
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests import test_runner
+from tests import trainer_process
 from training import heritage, layout
 from training.agents.multi_agent import MultiAgentSAC
 from training.config import Config, changed, load_config
@@ -27,7 +27,7 @@ from training.store.storage import Storage
 pytestmark = pytest.mark.slow  # two agents are trained, in a process of their own
 
 AGENTS = 2
-QUICK = (*test_runner.QUICK, "training.total_timesteps=2000", "tensorboard.interval_s=0.1")
+QUICK = (*trainer_process.QUICK, "training.total_timesteps=2000", "tensorboard.interval_s=0.1")
 SEVERAL = (*QUICK, "training.training_type=sac_multiagent", f"training.num_agents={AGENTS}")
 
 

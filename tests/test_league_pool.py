@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests import test_runner
+from tests import trainer_process
 from tests.report.runs import make_run, straight_on
 from training import heritage, layout
 from training.__main__ import main
@@ -25,7 +25,9 @@ from training.store.storage import Storage
 
 RUN = "other"
 # So small that all of it is trained in seconds.
-SMALL = tuple(setting for setting in test_runner.QUICK if not setting.startswith("training.save_frequency"))
+SMALL = tuple(
+    setting for setting in trainer_process.QUICK if not setting.startswith("training.save_frequency")
+)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutE
 
 from tests.cloud.amazon import ROOT, Account
 from training import layout
-from training.cloud import ending, launching, look, setup
+from training.cloud import ending, launching, look, setup, teardown
 from training.cloud.intent import read_intent
 from training.cloud.scope import read_scope, tag
 from training.cloud.site import Site
@@ -119,7 +119,7 @@ class World:
 
     def down(self) -> None:
         storage = self.storage if look.bucket_exists(self.site.cloud, self.site.scope) else None
-        ending.down(self.site.cloud, self.site.scope, storage, data=True, say=lambda _: None)
+        teardown.down(self.site.cloud, self.site.scope, storage, data=True, say=lambda _: None)
 
     def leaks(self) -> set[tuple[str, str]]:
         cloud, scope = self.site.cloud, self.site.scope

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
-import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from training import layout
 from training.cloud import (
@@ -22,9 +21,11 @@ from training.cloud import (
     setup,
     stopping,
     system_log,
+    teardown,
     watching,
 )
 from training.cloud.api import Cloud
+from training.cloud.manner import Manner, ask, say, show, table
 from training.cloud.problems import CloudError
 from training.cloud.site import Site
 from training.errors import UsageError
@@ -33,46 +34,6 @@ from training.store.opening import open_store
 from training.store.prune import make_plan, sweep
 
 MAX_KEEP_S = 4 * 3600
-
-
-class Manner(NamedTuple):
-    """How a command talks."""
-
-    json: bool = False
-    yes: bool = False
-    dry_run: bool = False
-
-
-def say(line: str) -> None:
-    """Tell a person something, past what a script reads."""
-    print(line, file=sys.stderr, flush=True)
-
-
-def show(data: object) -> None:
-    """Print data as JSON."""
-    print(json.dumps(data, indent=2, default=str))
-
-
-def ask(question: str, manner: Manner) -> None:
-    """Go on only if the user agrees."""
-    if manner.yes:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError(f"{question} Nobody is here to answer", next_step="Add --yes.")
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-        raise UsageError("nothing was done")
-
-
-def table(title: str, heads: list[str], rows: list[list[str]]) -> None:
-    """Print a table that fits the terminal."""
-    from rich.console import Console  # noqa: PLC0415 - drawing takes time to load
-    from rich.table import Table  # noqa: PLC0415
-
-    drawn = Table(*heads, title=title, title_justify="left", box=None, pad_edge=False)
-    for row in rows:
-        drawn.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 120).print(drawn)
 
 
 # --- setting up ---
@@ -135,10 +96,10 @@ def down(site: Site, manner: Manner, *, data: bool) -> None:
     cloud, scope = site.cloud, site.scope
     exists = look.bucket_exists(cloud, scope)
     kept = scope.bucket if exists and not data else None
-    going = ending.what_goes(cloud, scope)
+    going = teardown.what_goes(cloud, scope)
     lines = [f"  remove  {what}" for what in going]
     if exists:
-        count, size = ending.bucket_size(cloud, scope)
+        count, size = teardown.bucket_size(cloud, scope)
         fate = "will be DELETED" if data else "stays (--data deletes it)"
         lines.append(f"  bucket  {scope.bucket}, {count} objects, {size / 1e9:.3f} GB: {fate}")
     if manner.dry_run:
@@ -149,7 +110,7 @@ def down(site: Site, manner: Manner, *, data: bool) -> None:
         say(line)
     if going or (exists and data):
         ask(f"Remove project {scope.project} from {scope.region}?", manner)
-        ending.down(cloud, scope, site.storage if exists else None, data=data, say=say)
+        teardown.down(cloud, scope, site.storage if exists else None, data=data, say=say)
     if manner.json:
         show({"project": scope.project, "region": scope.region, "kept_bucket": kept})
     else:
