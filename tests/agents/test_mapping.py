@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from training.agents.multi_agent import MultiAgentSAC
+from training.agents.replay import IDLE
 from training.config import load_config
 from training.envs.batch import RaceBatch, Step
 from training.sim import Track
@@ -85,10 +86,13 @@ def test_an_agent_learns_from_what_its_cars_met_and_did(
     for t, (seen, actions, step) in enumerate(made):
         for e, n in zip(*np.nonzero(step.active), strict=True):
             agent, slot = (n, e) if agents == CARS else (0, e * CARS + n)
+            replay = learner.agents[agent].replay_buffer
             if not live[t][e, n]:
+                assert replay.final_number[t, slot] == IDLE, "what another drove is learnt from"
                 driven_by_others += 1
                 continue
-            kept = learner.agents[agent].replay_buffer.at(np.array([t]), np.array([slot]))
+            assert replay.final_number[t, slot] != IDLE
+            kept = replay.at(np.array([t]), np.array([slot]))
             np.testing.assert_array_equal(kept.observations[0], seen[e, n])
             np.testing.assert_array_equal(kept.actions[0], actions[e, n])
             np.testing.assert_array_equal(kept.next_observations[0], step.next_observations[e, n])
@@ -97,9 +101,8 @@ def test_an_agent_learns_from_what_its_cars_met_and_did(
             compared += 1
             terminated += int(step.terminated[e, n])
             truncated += int(step.truncated[e, n])
-    assert compared > 0.9 * STEPS * ENVS
+    assert compared + driven_by_others > STEPS * ENVS
     assert (driven_by_others > 0) == ("league" in mode)
-    assert driven_by_others + compared == sum(one.step.active.sum() for one in made)
     assert terminated > 0, "crashes are compared too"
     assert truncated > 0, "and ends that are no termination"
 

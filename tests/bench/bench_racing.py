@@ -127,12 +127,8 @@ def alone(policy: Policy, config: Config, tracks: list[Track]) -> dict[str, tupl
 
 def raced(first: Contestant, second: Contestant, tracks: list[Track], grid: Grid) -> list[RaceResult]:
     """Race the two RACES times from such a grid, spread evenly over the tracks."""
-    shares = [len(part) for part in np.array_split(np.arange(RACES), len(tracks))]
-    return [
-        race
-        for track, races in zip(tracks, shares, strict=True)
-        for race in race_all([first, second], [(0, 1)] * races, track, laps=LAPS, grid=grid)
-    ]
+    spread = [tracks[i] for i in np.sort(np.arange(RACES) % len(tracks))]
+    return race_all([first, second], [(0, 1)] * RACES, spread, laps=LAPS, grid=grid)
 
 
 def is_clean(race: RaceResult) -> bool:

@@ -107,7 +107,7 @@ def race_all(  # noqa: PLR0913 - the conditions of a race
     the first contestant's `env.race.grid` says, in single file where there is no room for two), rows
     `env.race.grid_spacing_m` apart. N fixtures in a row of the same contestants on the same track start from the same
     places, each time one place further back, so that every one has each place equally often. Who crashes is out; who is
-    hit without fault races on; who has finished leaves the track.
+    hit without fault races on; who has finished leaves the track. Who crawls has the time that the longest track takes.
 
     Raises:
         UsageError: contestants whose settings fit no common race; names the settings. A track that is too narrow for
