@@ -1,4 +1,4 @@
-"""Who becomes a league's champion: who beats the one before it in races, and the earlier ones, and laps alone."""
+"""Who becomes a league's champion: who beats the one before it and the earlier ones, laps alone and races cleanly."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from training import champions as crowning
 from training.agents.policy import Policy
 from training.champions import EARLIER, Races, Tally
 from training.config import load_config
+from training.report.races import Entry
 from training.sim import Track
 
 CONFIG = load_config(
@@ -25,7 +26,7 @@ CONFIG = load_config(
     ],
 )
 TRACKS = [Track.load(name) for name in CONFIG.env.tracks]
-SLOW, FAST = driver_by_hand(CONFIG, boldness=1.5), driver_by_hand(CONFIG, boldness=3.0)
+SLOW, FAST, RASH = (driver_by_hand(CONFIG, boldness=boldness) for boldness in (1.5, 2.5, 3.0))
 
 
 @pytest.fixture
@@ -56,9 +57,9 @@ def test_who_is_ahead_after_two_laps_beats_who_is_behind(contest: Races) -> None
 class Scripted(Races):
     """A contest whose races and laps end as a test says."""
 
-    def __init__(self, races: Sequence[Tally], laps: Sequence[float] = (1.0, 1.0)) -> None:
+    def __init__(self, races: Sequence[Tally], laps: Sequence[float], *, clean: bool) -> None:
         super().__init__(CONFIG, TRACKS)
-        self.races, self.laps = iter(races), iter(laps)
+        self.races, self.laps, self.clean = iter(races), iter(laps), clean
         self.met: list[tuple[Any, Any]] = []
 
     def _meet(self, challenger: Policy, champion: Policy, *_: Any) -> Tally:
@@ -67,6 +68,9 @@ class Scripted(Races):
 
     def _completed(self, *_: Any) -> float:
         return next(self.laps)
+
+    def _is_clean(self, *_: Any) -> bool:
+        return self.clean
 
 
 LINE = [straight_on(CONFIG) for _ in range(EARLIER + 2)]
@@ -81,20 +85,58 @@ WON, EVEN = Tally(60, 40), Tally(50, 50)
         ([WON, Tally(49, 51)], (), False, 2),  # 109 of 200 are not 55 %
         ([WON, EVEN, EVEN, EVEN, EVEN], (1.0, 1.0), True, 5),  # 110 are; even with the earlier ones
         ([WON, WON, WON, EVEN, Tally(39, 61)], (), False, 5),  # 149 of 300 against the earlier ones
-        ([WON, WON, WON, WON, WON], (0.95, 1.0), False, 5),  # loses too many laps alone
-        ([WON, WON, WON, WON, WON], (0.97, 1.0), True, 5),
+        ([WON, WON, WON, WON, WON], (0.97, 1.0), False, 5),  # loses too many laps alone
+        ([WON, WON, WON, WON, WON], (0.98, 1.0), True, 5),
+        ([WON, WON, WON, WON, WON], (0.94, 0.95), False, 5),
+        ([WON, WON, WON, WON, WON], (0.95, 0.95), True, 5),
     ],
 )
 def test_a_champion_beats_the_newest_clearly_and_the_earlier_ones_at_all(
     races: list[Tally], laps: tuple[float, ...], *, crowned: bool, met: int
 ) -> None:
     """Looks that are enough end the contest; only the last few of the earlier champions are met."""
-    contest = Scripted(races, laps)
+    contest = Scripted(races, laps, clean=True)
     assert contest(NEW, LINE, 1000) is crowned
     opponents = [LINE[-1], LINE[-1], *LINE[-1 - EARLIER : -1]][:met]
     assert [id(one) for pair in contest.met for one in pair] == [
         id(one) for one in itertools.chain(*((NEW, opponent) for opponent in opponents))
     ]
+
+
+@pytest.mark.parametrize("line", [[], LINE])
+def test_who_is_not_clean_becomes_no_champion(line: list[Policy]) -> None:
+    """Neither as the first, nor by beating all before it."""
+    for clean in (False, True):
+        contest = Scripted([WON] * 5, (1.0, 1.0), clean=clean)
+        assert contest(NEW, line, 1000) is clean
+
+
+def test_who_drives_into_its_equal_is_not_clean(contest: Races, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that laps alone as surely as the others may still be no champion, not even the first."""
+    assert contest._is_clean(FAST, 1000)
+    assert contest._completed(RASH, 1000) == 1.0
+    assert not contest._is_clean(RASH, 1000)
+    assert not contest(RASH, [], 1000)
+    cars = [
+        Entry(
+            0,
+            1,
+            1,
+            won=False,
+            finished=False,
+            finish_s=None,
+            laps=0.0,
+            overtakes=0,
+            at_fault=fault,
+            hit=False,
+            wall=False,
+        )
+        for fault in (True, False)
+    ]
+    for faults, clean in ((2, True), (3, False)):  # of a hundred cars
+        races = [(cars[i >= faults], cars[1]) for i in range(50)]
+        monkeypatch.setattr(contest, "_race", lambda *_, races=races: races)
+        assert contest._is_clean(SLOW, 1000) is clean
 
 
 def test_races_that_nobody_finished_count_for_nobody() -> None:

@@ -183,7 +183,12 @@ class Boundary:
             {**episodes.figures(), **{f"train/{name}": value for name, value in agent.losses.items()}}
             for episodes, agent in zip(self._parts.episodes, learner.agents, strict=True)
         ]
-        figures = {**of_all(own), "time/steps_per_s": self._rate, **metrics.sample_system()}
+        figures = {
+            **of_all(own),
+            "train/learning_rate": learner.learning_rate(),
+            "time/steps_per_s": self._rate,
+            **metrics.sample_system(),
+        }
         metrics.record(learner.num_timesteps, figures)
 
     def _progress(self, now: float) -> Progress:

@@ -1,9 +1,12 @@
-"""When a policy becomes its agent's champion: it beats the champion before it in races, and the earlier ones too.
+"""When a policy becomes its agent's champion: it beats the one before it in races, and earlier ones, and is clean.
 
 AlphaGo Zero's evaluator (Silver et al. 2017, https://doi.org/10.1038/nature24270) let a network generate games once it
 won 55 % of 400 against the best so far. Here it is races of two, started as `env.race.grid` says, on the training
 tracks. Policies that learn from each other go round in circles: the one that gives way to nobody beats the careful
 one, which later learns to beat it and unlearns what it knew. Who must beat all before it cannot.
+
+Nor may a champion give way to nobody: it would drive into its equal, and who learns against it learns to yield, for a
+crash costs more than a place. So a champion races its own copy as well, and is seldom at fault.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
     from training.agents.policy import Policy
     from training.config import Config
+    from training.report.races import Entry
     from training.sim import Track
 
 # Of the races that one of the two finished first: the share to be won, in a short look first, and against champions
@@ -27,10 +31,12 @@ if TYPE_CHECKING:
 SHARE, QUICK_SHARE, EARLIER_SHARE = 0.55, 0.52, 0.5
 EARLIER = 3
 LAPS = 2
-# Alone a champion completes this share of its laps, and at most this much less than the one before it: a race is lost
-# at a wall too, but seldom enough that many such losses would pass for bad luck.
-FIRST_COMPLETES, COMPLETES_LESS = 0.9, 0.04
-STARTS = 3
+# Alone the first champion completes this share of its laps, who follows as many as the one before it or nearly all: a
+# race is lost at a wall too, but seldom enough that more and more such losses would pass for bad luck.
+FIRST_COMPLETES, COMPLETES = 0.9, 0.98
+STARTS = 6
+# Of the cars in races against itself, the share that may be out by a contact at its own fault.
+FAULTS = 0.02
 CONTEST_SEED = 13_000_000
 
 
@@ -67,9 +73,9 @@ class Races:
         self._settings, self._tracks = config.env, list(tracks)
 
     def __call__(self, challenger: Policy, champions: Sequence[Policy], step: int) -> bool:
-        """Tell whether the challenger beats champions, the newest last; without any, whether it laps."""
+        """Tell whether the challenger beats champions, the newest last, or the first laps; and each races cleanly."""
         if not champions:
-            return self._completed(challenger, step) >= FIRST_COMPLETES
+            return self._completed(challenger, step) >= FIRST_COMPLETES and self._is_clean(challenger, step)
         newest, rng = champions[-1], np.random.default_rng([CONTEST_SEED, step])
         quick = self._meet(challenger, newest, QUICK, rng)
         if quick.share < QUICK_SHARE:
@@ -79,9 +85,24 @@ class Races:
         earlier = [self._meet(challenger, one, AGAINST_EARLIER, rng) for one in champions[-1 - EARLIER : -1]]
         if earlier and sum(earlier, Tally(0, 0)).share < EARLIER_SHARE:
             return False
-        return self._completed(challenger, step) >= self._completed(newest, step) - COMPLETES_LESS
+        if self._completed(challenger, step) < min(self._completed(newest, step), COMPLETES):
+            return False
+        return self._is_clean(challenger, step)
 
     def _meet(self, challenger: Policy, champion: Policy, bouts: Bouts, rng: np.random.Generator) -> Tally:
+        races = self._race(challenger, champion, bouts, rng)
+        return Tally(*(sum(cars[place].won for cars in races) for place in range(2)))
+
+    def _is_clean(self, policy: Policy, step: int) -> bool:
+        """Tell whether a policy seldom drives into its equal."""
+        races = self._race(policy, policy, FULL, np.random.default_rng([CONTEST_SEED, step, 1]))
+        faults = [car.at_fault for cars in races for car in cars]
+        return sum(faults) <= FAULTS * len(faults)
+
+    def _race(
+        self, challenger: Policy, champion: Policy, bouts: Bouts, rng: np.random.Generator
+    ) -> list[tuple[Entry, ...]]:
+        """Return how both fared in each race, the challenger first."""
         pair = [
             Contestant(name, self._settings, mind) for name, mind in (("new", challenger), ("old", champion))
         ]
@@ -89,10 +110,7 @@ class Races:
         drawn = rng.permutation(len(self._tracks))[:count]
         tracks = [self._tracks[i] for i in drawn for _ in range(bouts.tracks * bouts.races // count)]
         seed = int(rng.integers(1 << 31))
-        entries = [
-            one.entries for one in race_all(pair, [(0, 1)] * len(tracks), tracks, laps=LAPS, seed=seed)
-        ]
-        return Tally(*(sum(cars[place].won for cars in entries) for place in range(2)))
+        return [one.entries for one in race_all(pair, [(0, 1)] * len(tracks), tracks, laps=LAPS, seed=seed)]
 
     def _completed(self, policy: Policy, step: int) -> float:
         """Return the share of laps from standing that a policy completes alone; the same starts for the same step."""

@@ -16,6 +16,10 @@ class SacSettings(Section):
     """Soft actor-critic, by the names of stable-baselines3."""
 
     learning_rate: float = setting(1e-3, "step size of Adam, for actor, critics and entropy", gt=0, le=1)
+    learning_rate_end: float | None = setting(
+        None, "step size at the end of a linear decay; null: it stays", gt=0, le=1
+    )
+    learning_rate_timesteps: int = setting(3_000_000, "timesteps of that decay", ge=1, le=100_000_000_000)
     buffer_size: int = setting(
         1_000_000, "transitions that the replay buffer holds", ge=1_000, le=100_000_000
     )
@@ -72,6 +76,12 @@ class LeagueSettings(Section):
     champions: bool = setting(
         False,
         "the pool takes in only what beats its newest member in races; that champion is kept in the end",
+    )
+    champions_from: int = setting(
+        0,
+        "timesteps before which nobody becomes champion: who has just learnt to lap gives way to nobody",
+        ge=0,
+        le=100_000_000_000,
     )
     interval: int = setting(
         10_000,

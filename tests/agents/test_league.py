@@ -192,6 +192,28 @@ def test_every_interval_each_agent_s_policy_challenges_its_champions():
     assert not league.generations
 
 
+def test_nobody_becomes_champion_before_it_is_time():
+    """The first challenge is at `champions_from`, the next ones each an interval later; the pool's share is live."""
+    asked: list[int] = []
+
+    def contest(_challenger: Any, _champions: Any, step: int) -> bool:
+        asked.append(step)
+        return True
+
+    changes = {"champions_from": 100, "live": 0, "pool": 1, "pure_pursuit": 0, "follow_the_gap": 0}
+    learner = champions_of(
+        contest, **{f"multi_agent.league.{name}": value for name, value in changes.items()}
+    )
+    league = league_of(learner)
+    for step in (40, 80, 99):
+        league.after_step(EVERYWHERE, step, learner.team)
+        assert league.live.all()
+    for step in (100, 139, 140):
+        league.after_step(EVERYWHERE, step, learner.team)
+    assert asked == [*[100] * CARS, *[140] * CARS]
+    assert not league.live.all()
+
+
 def test_of_champions_the_newest_drives_most_often():
     """Each agent's line and each other run's policy alike; in a line each one twice as often as the one before it."""
     learner = champions_of(lambda *_: True, **{"multi_agent.league.live": 0, "multi_agent.league.pool": 1})

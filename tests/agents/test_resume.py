@@ -86,6 +86,8 @@ def settings(num_envs: int, **changes: object) -> Config:
         "sac.buffer_size": 1500,
         "sac.learning_starts": 200,
         "sac.gradient_steps": 2,
+        "sac.learning_rate_end": 1e-4,
+        "sac.learning_rate_timesteps": 1100,
         # Still there when a run is resumed, gone before its end.
         "guide.timesteps": 1100,
         "evaluation.frequency": 600,

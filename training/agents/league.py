@@ -60,7 +60,8 @@ class League:
     of them every second one goes and the interval doubles, so that the pool spans the whole training.
 
     champions: with `multi_agent.league.champions` instead, of each agent those that its contest let in, newest last, at
-    most `pool_size`. Every `interval` timesteps each agent's averaged policy challenges the newest.
+    most `pool_size`. Every `interval` timesteps from `champions_from` on each agent's averaged policy challenges the
+    newest.
     """
 
     def __init__(
@@ -79,7 +80,8 @@ class League:
             raise ValueError("multi_agent.league.champions needs a contest")
         self._contest = contest or _nobody
         self.interval = self._settings.interval
-        self.next_step = self.interval
+        first = self._settings.champions_from if self._settings.champions else 0
+        self.next_step = max(self.interval, first)
 
     @property
     def live(self) -> NDArray[np.bool_]:

@@ -108,6 +108,7 @@ class MultiAgentSAC:
                 self._step()
             if self.num_timesteps > self._settings.learning_starts and self._all_can_learn():
                 rounds, rows = self._settings.gradient_steps, self._settings.batch_size
+                self.team.update.set_learning_rate(self.learning_rate())
                 self.team.train(rounds, rows, self.guide_weight())
 
     def _step(self) -> None:
@@ -124,6 +125,13 @@ class MultiAgentSAC:
         self._tell(step)
         if self.league is not None:
             self.league.after_step(step.restarted, self.num_timesteps, self.team)
+
+    def learning_rate(self) -> float:
+        """Return the present step size of Adam; with an end, it decays over `sac.learning_rate_timesteps`."""
+        first, last = self._settings.learning_rate, self._settings.learning_rate_end
+        if last is None:
+            return first
+        return first + min(1.0, self.num_timesteps / self._settings.learning_rate_timesteps) * (last - first)
 
     def guide_weight(self) -> float:
         """Return the guide's present weight: it fades over `guide.timesteps`, to nothing."""

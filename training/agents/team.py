@@ -46,9 +46,7 @@ class Team:
 
     def train(self, rounds: int, rows: int, guide_weight: float = 0.0) -> None:
         """Update every agent `rounds` times, by `rows` transitions of its own; all batches are gathered at once."""
-        first = self.agents[0]
         self.update.guide_weight = guide_weight
-        self.update.set_learning_rate(first.lr_schedule(1.0))
         picked = [agent.replay_buffer.pick(agent.rng, rounds * rows) for agent in self.agents]
         batches = [self._batches(parts, rounds, rows) for parts in zip(*picked, strict=True)]
         actions = picked[0].actions.shape[1]
