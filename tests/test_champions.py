@@ -117,22 +117,8 @@ def test_who_drives_into_its_equal_is_not_clean(contest: Races, monkeypatch: pyt
     assert contest._completed(RASH, 1000) == 1.0
     assert not contest._is_clean(RASH, 1000)
     assert not contest(RASH, [], 1000)
-    cars = [
-        Entry(
-            0,
-            1,
-            1,
-            won=False,
-            finished=False,
-            finish_s=None,
-            laps=0.0,
-            overtakes=0,
-            at_fault=fault,
-            hit=False,
-            wall=False,
-        )
-        for fault in (True, False)
-    ]
+    clean_car = Entry(0, 1, 1, False, False, None, 0.0, 0, at_fault=False, hit=False, wall=False)  # noqa: FBT003
+    cars = [clean_car._replace(at_fault=True), clean_car]
     for faults, clean in ((2, True), (3, False)):  # of a hundred cars
         races = [(cars[i >= faults], cars[1]) for i in range(50)]
         monkeypatch.setattr(contest, "_race", lambda *_, races=races: races)
