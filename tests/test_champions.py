@@ -83,8 +83,8 @@ WON, EVEN = Tally(60, 40), Tally(50, 50)
     [
         ([EVEN], (), False, 1),  # the short look is enough
         ([WON, Tally(49, 51)], (), False, 2),  # 109 of 200 are not 55 %
-        ([WON, EVEN, WON, WON, Tally(45, 55)], (1.0, 1.0), True, 5),  # 110 are, and 165 of 300
-        ([WON, WON, WON, WON, Tally(44, 56)], (), False, 5),  # 164 of 300 against the earlier ones are not
+        ([WON, EVEN, WON, WON, Tally(54, 46)], (1.0, 1.0), True, 5),  # 110 are, and 174 of 300
+        ([WON, WON, WON, WON, Tally(53, 47)], (), False, 5),  # 173 of 300 against the earlier ones are not
         ([WON, WON, WON, WON, WON], (0.97, 1.0), False, 5),  # loses too many laps alone
         ([WON, WON, WON, WON, WON], (0.98, 1.0), True, 5),
         ([WON, WON, WON, WON, WON], (0.94, 0.95), False, 5),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # Of the races that one of the two finished first: the share to be won, in a short look first, and against champions
 # before the newest, the last few of them together: who beats the newest may be no better than the one before it.
-SHARE, QUICK_SHARE, EARLIER_SHARE = 0.55, 0.52, 0.55
+SHARE, QUICK_SHARE, EARLIER_SHARE = 0.55, 0.52, 0.58
 EARLIER = 3
 LAPS = 2
 # Alone the first champion completes this share of its laps, who follows as many as the one before it or nearly all: a
@@ -47,7 +47,7 @@ class Bouts(NamedTuple):
     races: int
 
 
-QUICK, FULL, AGAINST_EARLIER = Bouts(4, 30), Bouts(6, 40), Bouts(4, 20)
+QUICK, FULL, AGAINST_EARLIER = Bouts(4, 30), Bouts(6, 40), Bouts(6, 40)
 
 
 class Tally(NamedTuple):

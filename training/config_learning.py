@@ -19,6 +19,7 @@ class SacSettings(Section):
     learning_rate_end: float | None = setting(
         None, "step size at the end of a linear decay; null: it stays", gt=0, le=1
     )
+    learning_rate_from: int = setting(0, "timesteps before that decay begins", ge=0, le=100_000_000_000)
     learning_rate_timesteps: int = setting(3_000_000, "timesteps of that decay", ge=1, le=100_000_000_000)
     buffer_size: int = setting(
         1_000_000, "transitions that the replay buffer holds", ge=1_000, le=100_000_000

@@ -48,6 +48,17 @@ def test_it_decays_linearly_and_stays_at_its_end() -> None:
         assert used_by(learner) == pytest.approx([expected] * 3)
 
 
+def test_the_decay_may_begin_later() -> None:
+    """Until then the step size stays as set."""
+    learner = begin(
+        **{"sac.learning_rate_end": 0.002, "sac.learning_rate_from": 400, "sac.learning_rate_timesteps": 400}
+    )
+    for steps, expected in ((400, 0.01), (600, 0.006), (800, 0.002), (960, 0.002)):
+        learner.learn(steps)
+        assert learner.learning_rate() == pytest.approx(expected)
+        assert used_by(learner) == pytest.approx([expected] * 3)
+
+
 def test_networks_move_by_it() -> None:
     """Where it has decayed to next to nothing they stay where they are."""
     learner = begin(**{"sac.learning_rate_end": 1e-12, "sac.learning_rate_timesteps": 400})

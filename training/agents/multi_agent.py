@@ -128,10 +128,11 @@ class MultiAgentSAC:
 
     def learning_rate(self) -> float:
         """Return the present step size of Adam; with an end, it decays over `sac.learning_rate_timesteps`."""
-        first, last = self._settings.learning_rate, self._settings.learning_rate_end
-        if last is None:
-            return first
-        return first + min(1.0, self.num_timesteps / self._settings.learning_rate_timesteps) * (last - first)
+        sac = self._settings
+        if sac.learning_rate_end is None:
+            return sac.learning_rate
+        gone = (self.num_timesteps - sac.learning_rate_from) / sac.learning_rate_timesteps
+        return sac.learning_rate + min(1.0, max(0.0, gone)) * (sac.learning_rate_end - sac.learning_rate)
 
     def guide_weight(self) -> float:
         """Return the guide's present weight: it fades over `guide.timesteps`, to nothing."""
