@@ -12,11 +12,11 @@ MINIMUM_MPS: cars that crawl past each other prove nothing.
 Self-play: one agent in both cars of a league, against its own champions (SELF_PLAY), for SELF_PLAY_STEPS, at
 SELF_PLAY_CAP_MPS: at the 8 m/s of the preset half of that is enough to drive flat out everywhere. By steps, not by the
 clock, so that a slower machine trains as much. What is kept at the end meets what was kept at half-time, RACES times.
-The recipe was settled on other seeds than SEEDS (parts of it, long before, on 0 and 1). It is decided side by side, as
-RoboRacer's head-to-head rounds start: in single file whoever starts in front stays there, for a car that is some
-percent faster follows (those races are recorded too).
-Races are spread over the tracks, of the training track and five unseen ones, that both complete ten of ten alone: who
-falls off a track by himself has not been beaten. The training track must be one of them.
+Parts of the recipe were chosen on seeds 0 and 1, and a shorter one failed on three of SEEDS. It is decided side by
+side, as RoboRacer's head-to-head rounds start: in single file whoever starts in front stays there, for a car that is
+some percent faster follows (those races are recorded too). Races are spread over the tracks, of the training track and
+five unseen ones, that both complete ten of ten alone: who falls off a track by himself has not been beaten. The
+training track must be one of them.
 
 Passing: a league at the preset's cap whose opponents ask for 0.6 to 1.0 of their speed, where a contact ends the
 episode and where it only costs. The policy of the end starts behind a copy of itself that asks for SLOWER of its speed.
