@@ -17,6 +17,7 @@ from gymnasium import spaces
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from tests.devices import DEVICES, NO_GPU
 from training.agents import state
 from training.agents.fused.step import adam_state
 from training.agents.graph import GraphStep, record_graph
@@ -28,9 +29,6 @@ from training.agents.update import Batch, Losses, SacUpdate
 from training.config import SacSettings
 
 WIDTH, ACTIONS, ROWS = 11, 2, 32
-NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA finds no device here")
-ON_GPU = [pytest.mark.gpu, NO_GPU]
-DEVICES = ["cpu", pytest.param("cuda", marks=ON_GPU)]
 
 
 class Tape(TorchDispatchMode):

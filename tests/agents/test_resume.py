@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.devices import DEVICES
 from training import layout
 from training.agents import replay_segments, state
 from training.agents.codec import decode
@@ -127,13 +128,13 @@ def every_second(_challenger: Policy, _champions: Sequence[Policy], step: int) -
     return step // 200 % 2 == 1
 
 
-def begin(config: Config, store: Path, *, resume: bool = False) -> Session:
+def begin(config: Config, store: Path, *, resume: bool = False, device: str = "cpu") -> Session:
     """Build a session as the runner does; `resume` restores the newest checkpoint."""
     seed = config.training.seed
     seed_everything(seed if not resume else seed + 99)  # a resume must not depend on what seeding left behind
     tracks = [Track.load(name) for name in config.env.tracks]
     env = RaceBatch(config.env, tracks, config.num_cars, seed)
-    learner = MultiAgentSAC(env, config, device="cpu", contest=every_second)
+    learner = MultiAgentSAC(env, config, device=device, contest=every_second)
     if learner.league is not None and not resume:  # a resume has them from the checkpoint
         for name in config.multi_agent.league.checkpoints:
             learner.league.admit(name, policy_of_another_run(learner.sizes))
@@ -214,20 +215,21 @@ def test_resumed_equals_uninterrupted(tmp_path, uninterrupted, kind, part):
     assert_same(uninterrupted[kind], second.everything())
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(
     ("agents", "mode"),
     [(2, "independent"), (2, "shared"), (2, "league"), (4, "independent"), (4, "shared"), (4, "league")],
 )
-def test_several_agents_resume_exactly(tmp_path, agents, mode):
+def test_several_agents_resume_exactly(tmp_path, agents, mode, device):
     """Networks, replay and generators of every agent, the pool and who drives what: all as without the break."""
     config = several(agents, mode, **{"multi_agent.league.checkpoints": "[other]"})
     total = 1400 if mode != "shared" else 1400 * agents
-    whole = begin(config, tmp_path / "whole")
+    whole = begin(config, tmp_path / "whole", device=device)
     whole.train_to(total)
-    first = begin(config, tmp_path / "cut")
+    first = begin(config, tmp_path / "cut", device=device)
     first.train_to(int(0.6 * total))
     first.save()
-    second = begin(config, tmp_path / "cut", resume=True)
+    second = begin(config, tmp_path / "cut", resume=True, device=device)
     assert_same(first.everything(), second.everything())
     second.train_to(total)
     assert_same(whole.everything(), second.everything())
@@ -237,8 +239,9 @@ def test_several_agents_resume_exactly(tmp_path, agents, mode):
         assert whole.parts.learner.league.interval > 200, "the pool has never been thinned out"
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("one_agent", [False, True])
-def test_a_league_of_champions_resumes_exactly(tmp_path, one_agent):
+def test_a_league_of_champions_resumes_exactly(tmp_path, one_agent, device):
     """Each agent's line, and what is kept: the newest champion; rewards hang on who is ahead."""
     changes = {"champions": True, "one_agent": one_agent}
     config = several(
@@ -247,13 +250,13 @@ def test_a_league_of_champions_resumes_exactly(tmp_path, one_agent):
         **{f"multi_agent.league.{key}": value for key, value in changes.items()},
         **{"evaluation.frequency": 200, "env.reward.lead": 0.2},
     )
-    whole = begin(config, tmp_path / "whole")
+    whole = begin(config, tmp_path / "whole", device=device)
     whole.train_to(1700)
-    first = begin(config, tmp_path / "cut")
+    first = begin(config, tmp_path / "cut", device=device)
     first.train_to(900)
     first.save()
     assert (first.parts.learner.league.driver >= POOL).any(), "no champion drives when it is saved"
-    second = begin(config, tmp_path / "cut", resume=True)
+    second = begin(config, tmp_path / "cut", resume=True, device=device)
     assert_same(first.everything(), second.everything())
     second.train_to(1700)
     assert_same(whole.everything(), second.everything())
