@@ -305,6 +305,15 @@ def test_another_shape_is_no_way_to_take_the_networks_along() -> None:
     )
 
 
+def test_the_settings_for_self_play_are_legal_and_of_one_length() -> None:
+    """The step size decays over the second half, to the end; the first champion comes before."""
+    config = load_config(Path("docs/self_play.yaml"))
+    half_time = config.training.total_timesteps // 2
+    assert (config.sac.learning_rate_from, config.sac.learning_rate_timesteps) == (half_time, half_time)
+    assert config.multi_agent.league.champions_from < half_time
+    assert (config.num_cars, config.num_agents, config.training.max_minutes) == (2, 1, None)
+
+
 # --- the example file ---
 def test_the_example_file_is_what_the_settings_write() -> None:
     assert EXAMPLE.read_text(encoding="utf-8") == example_yaml(), (

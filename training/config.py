@@ -248,19 +248,21 @@ CHANGEABLE = (
 def changed(config: Config, overrides: Sequence[str], run: str = "RUN") -> Config:
     """Return a run's own settings with `a.b=value` applied, for a run that goes on; run: its name, for the message.
 
-    ConfigurationError for a key that would make it another run.
+    ConfigurationError for a key that would make it another run; one that is given as it is changes nothing.
     """
-    given = flatten(Config, config.to_json_dict(), "config.json")
+    own = flatten(Config, config.to_json_dict(), "config.json")
+    given = dict(own)
     for override in overrides:
         key, value = parse_override(override)
-        if not key.startswith(CHANGEABLE):
+        leaves = flatten(Config, {key: value}, "--set")
+        if not key.startswith(CHANGEABLE) and _validated(own | leaves) != config:
             begin, options = _new_run(config, key, run)
             raise ConfigurationError(
                 f"--set {override}: {key} cannot change while a run goes on",
                 next_step=f"{begin}: python -m training train {options}--set {shlex.quote(override)}\n"
                 f"Or change only: {', '.join(CHANGEABLE)}",
             )
-        given |= flatten(Config, {key: value}, "--set")
+        given |= leaves
     return _validated(given)
 
 

@@ -9,11 +9,10 @@ either side in half. Fault is what `training.sim.fault.judge_contact` says (docs
 car ended it by a contact at its own fault, and the winner's mean pace, standing start included, is at least
 MINIMUM_MPS: cars that crawl past each other prove nothing.
 
-Self-play: one agent in both cars of a league, against its own champions (SELF_PLAY), for SELF_PLAY_STEPS, at
-SELF_PLAY_CAP_MPS: at the 8 m/s of the preset half of that is enough to drive flat out everywhere. By steps, not by the
-clock, so that a slower machine trains as much. What is kept at the end meets what was kept at half-time, RACES times.
-Parts of the recipe were chosen on seeds 0 and 1, and a shorter one failed on three of SEEDS. It is decided side by
-side, as RoboRacer's head-to-head rounds start: in single file whoever starts in front stays there, for a car that is
+Self-play: one agent in both cars of a league, against its own champions, as docs/self_play.yaml says: by steps, not by
+the clock, so that a slower machine trains as much. What is kept at the end meets what was kept at half-time, RACES
+times. Parts of the recipe were chosen on seeds 0 and 1, and a shorter one failed on three of SEEDS. It is decided side
+by side, as RoboRacer's head-to-head rounds start: in single file whoever starts in front stays there, for a car that is
 some percent faster follows (those races are recorded too). Races are spread over the tracks, of the training track and
 five unseen ones, that both complete ten of ten alone: who falls off a track by himself has not been beaten. The
 training track must be one of them.
@@ -34,6 +33,7 @@ import pytest
 
 from tests.bench.bench_learning import STARTS, UNSEEN, laps_of, settings, three_tracks, unseen
 from training import runner
+from training.config import load_config
 from training.report.contestants import Named, policy_at
 from training.report.loading import policy_of, runs_in
 from training.report.race_table import wilson
@@ -56,30 +56,8 @@ if TYPE_CHECKING:
 MINUTES = float(os.environ.get("BENCH_MINUTES", "15"))
 RACES, LAPS = 200, 2
 START_GAP_M, MINIMUM_MPS = 2.0, 4.0
-SELF_PLAY_STEPS = int(os.environ.get("BENCH_SELF_PLAY_STEPS", "1600000"))
+SELF_PLAY = Path("docs/self_play.yaml")
 PASSING_MINUTES = 3.0
-SELF_PLAY_CAP_MPS = float(os.environ.get("BENCH_CAP_MPS", "9"))
-# Duels: short races from a start side by side, paid for being ahead, against champions most of the time; on flowing
-# tracks, as in the contest. docs/multi_agent.md compares.
-SELF_PLAY = (
-    f"env.speed_cap_mps={SELF_PLAY_CAP_MPS}",
-    "env.race.grid=side_by_side",
-    "env.max_episode_s=10",
-    "env.reward.lead=0.2",
-    "env.tracks=[" + ", ".join(f"generated-{i}" for i in range(1, 17)) + "]",
-    "sac.average_tau=0.002",
-    "sac.learning_rate_end=0.0001",
-    f"sac.learning_rate_from={SELF_PLAY_STEPS // 2}",
-    f"sac.learning_rate_timesteps={SELF_PLAY_STEPS // 2}",
-    "multi_agent.league.one_agent=true",
-    "multi_agent.league.champions=true",
-    "multi_agent.league.champions_from=600000",
-    "multi_agent.league.interval=20000",
-    "multi_agent.league.live=0.2",
-    "multi_agent.league.pool=0.8",
-    "multi_agent.league.pure_pursuit=0",
-    "multi_agent.league.follow_the_gap=0",
-)
 PASSING = (
     "env.reward.collision=-2",
     "multi_agent.league.live=0.2",
@@ -96,11 +74,9 @@ GRIDS: tuple[Grid, ...] = ("single_file", "side_by_side")  # self-play is decide
 duels: dict[int, int] = {}  # of each seed: races won
 
 
-def trained(
-    mode: str, store: Path, *overrides: str, minutes: float = MINUTES
-) -> tuple[Storage, str, dict[str, Any]]:
-    """Train two cars so long, or for the timesteps in the overrides; return the store, the run and what it took."""
-    config = settings(
+def two_cars(mode: str, *overrides: str, minutes: float = MINUTES) -> Config:
+    """Return settings to train two cars so long."""
+    return settings(
         0,
         "training.training_type=sac_multiagent",
         "training.num_agents=2",
@@ -111,12 +87,20 @@ def trained(
         f"env.race.grid_spacing_m={START_GAP_M}",
         *overrides,
     )
+
+
+def trained(config: Config, store: Path) -> tuple[Storage, str, dict[str, Any]]:
+    """Train to the end of the settings; return the store, the run and what it took."""
     began_s, busy_s = time.monotonic(), time.process_time()
     runner.train(config, store=str(store))
     storage = open_store(str(store))
     (run,) = runs_in(storage)
     minutes = round((time.monotonic() - began_s) / 60, 1)
-    took = {"mode": mode, "minutes": minutes, "processor s": round(time.process_time() - busy_s)}
+    took = {
+        "mode": config.multi_agent.mode,
+        "minutes": minutes,
+        "processor s": round(time.process_time() - busy_s),
+    }
     return storage, run, took
 
 
@@ -172,7 +156,7 @@ def test_two_agents_lap_alone_and_race_without_crashing_into_each_other(
     tmp_path: Path, record_bench: Any
 ) -> None:
     """Each completes 10 of 10 laps alone; at least 80 % of their races are clean."""
-    storage, run, took = trained("independent", tmp_path)
+    storage, run, took = trained(two_cars("independent"), tmp_path)
     agents = [policy_of(storage, run, number) for number in range(2)]
     laps = [alone(agent.policy, agent.config, three_tracks()) for agent in agents]
     for agent, row in zip(agents, laps, strict=True):
@@ -193,13 +177,19 @@ def test_two_agents_lap_alone_and_race_without_crashing_into_each_other(
 @pytest.mark.parametrize("seed", SEEDS)
 def test_self_play_beats_its_own_half_time(seed: int, tmp_path: Path, record_bench: Any) -> None:
     """What is kept at the end surely wins more than half of the races against what was kept at half-time."""
-    until = [f"training.total_timesteps={share * SELF_PLAY_STEPS // 2}" for share in (1, 2)]
-    storage, run, took = trained("league", tmp_path, *SELF_PLAY, f"training.seed={seed}", until[0])
+    config = load_config(SELF_PLAY, [f"training.seed={seed}", "training.report=false"])
+    steps = config.training.total_timesteps
+    half_time = config.training.model_copy(update={"total_timesteps": steps // 2})
+    storage, run, took = trained(config.model_copy(update={"training": half_time}), tmp_path)
     half = policy_of(storage, run)
     began_s = time.monotonic()
-    runner.train(half.config, store=str(tmp_path), resume=run, overrides=[until[1]])
+    runner.train(
+        half.config, store=str(tmp_path), resume=run, overrides=[f"training.total_timesteps={steps}"]
+    )
+    end = policy_of(storage, run)
+    assert (half.step, end.step) == (steps // 2, steps), "neither may be cut short"
     took["minutes"] = round(took["minutes"] + (time.monotonic() - began_s) / 60, 1)
-    won = against_half_time(policy_of(storage, run), half, record_bench, {**took, "seed": seed})
+    won = against_half_time(end, half, record_bench, {**took, "seed": seed})
     duels[seed] = won
     assert wilson(won, RACES)[0] > 0.5
 
@@ -232,7 +222,12 @@ def against_half_time(
     tracks = [Track.load("generated-1"), *unseen(len(UNSEEN))]
     laps = {name: alone(one.policy, config, tracks) for name, one in selves.items()}
     for name, one in selves.items():
-        who = {"who": name, "kept step": one.kept_step, "of steps": one.step, "cap m/s": SELF_PLAY_CAP_MPS}
+        who = {
+            "who": name,
+            "kept step": one.kept_step,
+            "of steps": one.step,
+            "cap m/s": config.env.speed_cap_mps,
+        }
         record_bench("self-play alone", {**took, **who, **laps[name]})
     fair = [track for track in tracks if all(row[track.name][0] == STARTS for row in laps.values())]
     if tracks[0] not in fair:
@@ -269,7 +264,7 @@ class Slowed(NamedTuple):
 def test_a_league_learns_to_pass_slower_cars(contact_ends: str, tmp_path: Path, record_bench: Any) -> None:
     """Where a contact only costs, more than half of the races behind a slower car are won."""
     rule = f"env.race.contact_ends={contact_ends}"
-    storage, run, took = trained("league", tmp_path, *PASSING, rule, minutes=PASSING_MINUTES)
+    storage, run, took = trained(two_cars("league", *PASSING, rule, minutes=PASSING_MINUTES), tmp_path)
     end = policy_of(storage, run)
     policy = policy_at(storage, end.config, Named(run, end.step, end.agent))
     slowed: Any = Slowed(policy, end.config.env, SLOWER)

@@ -183,7 +183,7 @@ def test_a_victim_races_on_unless_the_settings_say_otherwise(track):
             (_, _, victim) = others[0]
             assert not victim["race"]["at_fault"]
             assert victim["race"]["hit"] == 1
-            assert victim["terms"]["hit"] == chosen.reward.hit
+            assert (victim["terms"]["hit"], victim["terms"]["collision"]) == (chosen.reward.hit, 0.0)
 
 
 def test_overtakes_positions_and_gaps_are_those_of_the_track(track):

@@ -152,7 +152,7 @@ class Race:
                 lead = standings.lead(self.standings, racing)
         decision = reward.Decision(
             advance,
-            contacts.crashed | contacts.at_fault,
+            contacts.wall | contacts.at_fault,  # not a victim, also where it has crashed too
             contacts.hit,
             places,
             gained_m,
