@@ -20,7 +20,7 @@ from training.report.plots import car_colour
 from training.report.races import Contestant, race_all
 from training.report.record import race_trace
 from training.report.scenery import Scenery
-from training.report.season import in_words, season_of
+from training.report.season import RACES, in_words, season_of
 from training.sim import Track
 from training.sim.params import X, Y
 from training.store.checkpoint import claim
@@ -57,14 +57,48 @@ def test_who_laps_wins_over_who_does_not_and_over_its_own_past(folder: Path) -> 
     rows = {row.name: row for row in found.rows}
     assert set(rows) == {"agent 0", "agent 1", "follow_the_gap", "pure_pursuit"}
     assert rows["agent 1"].wins == 0
-    assert rows["agent 0"].wins >= found.races
-    assert {row.races for row in rows.values()} == {3 * found.races}
+    assert rows["agent 0"].wins >= RACES
+    assert {row.races for row in rows.values()} == {3 * RACES}
     over = found.over_time
     assert over is not None
     assert over.steps == list(STEPS)
     assert over.elo[0] < over.elo[2]
     assert (over.wins[0, 2], over.wins[2, 0]) == (0.0, over.races)
     assert [row["cells"][i] for i, row in enumerate(in_words(over))] == ["–"] * 3
+
+
+def test_many_equal_agents_win_equally_often(tmp_path: Path) -> None:
+    """Each is in front of each other one in half of their races, however many there are."""
+    settings = [one for one in TWO if "num_agents" not in one]
+    storage, config = (
+        open_store(str(tmp_path)),
+        load_config(None, [*settings, "training.num_agents=10"], "local"),
+    )
+    storage.put(layout.config_key("ten"), json.dumps(config.to_json_dict()).encode())
+    save_policies(claim(storage, "ten", "sac_multiagent", 1), [driver_by_hand(config)] * 10, STEPS[-1])
+    rows = season_of(policy_of(storage, "ten"), storage, Track.load("generated-3-l60")).rows
+    wins = [row.wins for row in rows if row.name.startswith("agent")]
+    assert {row.races for row in rows} == {11 * RACES}
+    assert min(wins) > 9 * RACES / 3
+    assert max(wins) - min(wins) <= RACES
+
+
+@pytest.mark.parametrize(
+    ("track", "grid"), [("generated-3-l60", "side_by_side"), ("generated-3-l60-w0.5", "single_file")]
+)
+def test_policies_over_time_start_side_by_side_where_there_is_room(
+    folder: Path, track: str, grid: str
+) -> None:
+    """A run that learnt such starts is told by them: in single file who is in front mostly wins."""
+    storage = open_store(str(folder))
+    loaded = policy_of(storage, "two")
+    rules = loaded.config.env.race.model_copy(update={"grid": "either"})
+    either = loaded.config.env.model_copy(update={"race": rules})
+    loaded = loaded._replace(config=loaded.config.model_copy(update={"env": either}))
+    over = season_of(loaded, storage, Track.load(track)).over_time
+    assert over is not None
+    assert over.grid == grid
+    assert over.wins.sum(axis=None) > 0
 
 
 def test_the_page_shows_the_races(folder: Path) -> None:

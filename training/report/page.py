@@ -23,6 +23,7 @@ from training.report.video import film
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from training.config_fields import Grid
     from training.report.collect import Course, Result
     from training.report.loading import LoadedRun
     from training.report.record import Trace
@@ -136,13 +137,22 @@ def _card(laps: Laps, course: Course, trace: Trace, scenery: Scenery) -> dict[st
     }
 
 
+_STARTS: dict[Grid, str] = {
+    "single_file": "from single file, each in front in half of them",
+    "side_by_side": "from a start side by side, each on either side in half of them",
+    "either": "half of them from single file, half side by side where the track has room",
+}
+
+
 def _races(found: Season, directory: Path) -> dict[str, Any]:
     """Return the section of the races: the film, the table, and how policies of different steps fare."""
     over = found.over_time
     return {
         "film": _race_film(found, directory),
         "track": found.track.name,
-        "each": f"{found.races} race{'s' * (found.races > 1)}",
+        "each": season.RACES,
+        "start": _STARTS[found.grid],
+        "over_start": "" if over is None else _STARTS[over.grid],
         "rows": found.rows,
         "over": over,
         "matrix": [] if over is None else season.in_words(over),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from training.errors import UsageError
 from training.report.contestants import Named, driver, policy_at, steps_of
 from training.report.loading import policy_of
 from training.report.race_table import Row, beaten, elo, table
@@ -17,15 +18,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from training.config_fields import Grid
     from training.report.loading import LoadedRun
     from training.report.races import RaceResult
     from training.report.record import Trace
     from training.sim import Track
     from training.store.storage import Storage
 
-RACES, LAPS = 4, 1  # between each two, and of each race
-# A report takes half a minute: with many agents fewer races each, of many checkpoints some.
-MOST_RACES, MOST_STEPS = 120, 5
+RACES, LAPS = (
+    4,
+    1,
+)  # between each two, so that each is twice in front and twice on either side; and of each race
+# Of many checkpoints some, and more races for each two: they are nearly equals.
+MOST_STEPS, RACES_OVER_TIME = 5, 8
 DRIVERS = ("follow_the_gap", "pure_pursuit")
 # All of them are in the picture's legend.
 MOST_FILMED = 8
@@ -40,14 +45,15 @@ class OverTime(NamedTuple):
     wins: NDArray[np.float64]  # (K, K) races in which the row came in before the column
     elo: NDArray[np.float64]  # (K,)
     races: int  # between each two
+    grid: Grid  # how they start
 
 
 class Season(NamedTuple):
     """All races of a report."""
 
     track: Track
+    grid: Grid  # how cars start
     rows: list[Row]
-    races: int  # between each two
     over_time: OverTime | None  # None: the run left fewer than two policies
     trace: Trace
     filmed: RaceResult
@@ -62,16 +68,15 @@ def season_of(loaded: LoadedRun, storage: Storage, track: Track) -> Season:
         for number in range(loaded.agents)
     ]
     field = [*agents, *(driver(name, loaded.config.env) for name in DRIVERS)]
-    races = max(1, min(RACES, MOST_RACES // len(pairings(len(field), 1))))
-    results = race_all(field, pairings(len(field), races), track, laps=LAPS)
+    results = race_all(field, pairings(len(field), RACES), track, laps=LAPS)
     past = _snapshots(loaded, storage)
     trace, filmed = _film(
         agents if len(agents) > 1 else [*agents, *past[::-1]], loaded.config.num_cars, track
     )
     return Season(
         track,
+        loaded.config.env.race.grid,
         table([one.name for one in field], results),
-        races,
         _over_time(loaded, past, track),
         trace,
         filmed,
@@ -111,10 +116,17 @@ def _snapshots(loaded: LoadedRun, storage: Storage) -> list[Contestant]:
 def _over_time(loaded: LoadedRun, past: Sequence[Contestant], track: Track) -> OverTime | None:
     if len(past) < 2:
         return None
-    results = race_all(past, pairings(len(past), RACES), track, laps=LAPS)
+    fixtures = pairings(len(past), RACES_OVER_TIME)
+    # In single file who starts in front mostly wins, whoever drives better; who learnt only that knows no other start.
+    grid: Grid = "single_file" if loaded.config.env.race.grid == "single_file" else "side_by_side"
+    try:
+        results = race_all(past, fixtures, track, laps=LAPS, grid=grid)
+    except UsageError:  # no room for two
+        grid = "single_file"
+        results = race_all(past, fixtures, track, laps=LAPS, grid=grid)
     wins = beaten(len(past), results)
     steps = [int(one.name.removeprefix("step ").replace(",", "")) for one in past]
-    return OverTime(loaded.agent, steps, wins, elo(wins), RACES)
+    return OverTime(loaded.agent, steps, wins, elo(wins), RACES_OVER_TIME, grid)
 
 
 def _film(drivers: Sequence[Contestant], cars: int, track: Track) -> tuple[Trace, RaceResult]:
