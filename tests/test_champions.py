@@ -5,17 +5,24 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.report.runs import driver_by_hand, straight_on
+from tests.trainer_process import QUICK
 from training import champions as crowning
+from training import layout, runner
+from training.agents.league import Frozen, Verdict
 from training.agents.policy import Policy
-from training.champions import EARLIER, Races, Tally
+from training.champions import EARLIER, Races, Tally, in_words
 from training.config import load_config
+from training.report.loading import policy_of, runs_in
 from training.report.races import Entry
 from training.sim import Track
+from training.store.opening import open_store
 
 CONFIG = load_config(
     None,
@@ -42,16 +49,16 @@ def contest(monkeypatch: pytest.MonkeyPatch) -> Races:
 
 
 def test_the_first_champion_is_one_that_laps(contest: Races) -> None:
-    assert contest(SLOW, [], 1000)
-    assert not contest(straight_on(CONFIG), [], 1000)
+    assert contest(SLOW, [], 1000).crowned
+    assert not contest(straight_on(CONFIG), [], 1000).crowned
 
 
 def test_who_is_ahead_after_two_laps_beats_who_is_behind(contest: Races) -> None:
     """From side by side the bolder one leads and wins; against itself a policy wins half, which is too little."""
-    assert contest(FAST, [SLOW], 1000)
-    assert not contest(SLOW, [FAST], 1000)
-    assert not contest(FAST, [FAST], 1000)
-    assert not contest(straight_on(CONFIG), [SLOW], 1000)
+    assert contest(FAST, [SLOW], 1000) == Verdict(crowned=True, won_share=1.0)
+    assert contest(SLOW, [FAST], 1000) == Verdict(crowned=False, won_share=0.0)
+    assert not contest(FAST, [FAST], 1000).crowned
+    assert not contest(straight_on(CONFIG), [SLOW], 1000).crowned
 
 
 class Scripted(Races):
@@ -96,7 +103,7 @@ def test_a_champion_beats_the_newest_clearly_and_the_earlier_ones_together_too(
 ) -> None:
     """Looks that are enough end the contest; only the last few of the earlier champions are met."""
     contest = Scripted(races, laps, clean=True)
-    assert contest(NEW, LINE, 1000) is crowned
+    assert contest(NEW, LINE, 1000).crowned is crowned
     opponents = [LINE[-1], LINE[-1], *LINE[-1 - EARLIER : -1]][:met]
     assert [id(one) for pair in contest.met for one in pair] == [
         id(one) for one in itertools.chain(*((NEW, opponent) for opponent in opponents))
@@ -108,7 +115,7 @@ def test_who_is_not_clean_becomes_no_champion(line: list[Policy]) -> None:
     """Neither as the first, nor by beating all before it."""
     for clean in (False, True):
         contest = Scripted([WON] * 5, (1.0, 1.0), clean=clean)
-        assert contest(NEW, line, 1000) is clean
+        assert contest(NEW, line, 1000).crowned is clean
 
 
 def test_who_drives_into_its_equal_is_not_clean(contest: Races, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,13 +123,25 @@ def test_who_drives_into_its_equal_is_not_clean(contest: Races, monkeypatch: pyt
     assert contest._is_clean(FAST, 1000)
     assert contest._completed(RASH, 1000) == 1.0
     assert not contest._is_clean(RASH, 1000)
-    assert not contest(RASH, [], 1000)
+    assert not contest(RASH, [], 1000).crowned
     clean_car = Entry(0, 1, 1, False, False, None, 0.0, 0, at_fault=False, hit=False, wall=False)  # noqa: FBT003
     cars = [clean_car._replace(at_fault=True), clean_car]
     for faults, clean in ((2, True), (3, False)):  # of a hundred cars
         races = [(cars[i >= faults], cars[1]) for i in range(50)]
         monkeypatch.setattr(contest, "_race", lambda *_, races=races: races)
         assert contest._is_clean(SLOW, 1000) is clean
+
+
+def test_who_became_champion_is_told_with_the_share_that_it_won() -> None:
+    champion = Frozen("agent1 of step 20,480", SLOW, 20_480)
+    told = [
+        in_words(champion, verdict)
+        for verdict in (Verdict(crowned=True), Verdict(crowned=True, won_share=0.567))
+    ]
+    assert told == [
+        "champion: agent1 of step 20,480, the first",
+        "champion: agent1 of step 20,480, won 57 % against the one before",
+    ]
 
 
 def test_races_that_nobody_finished_count_for_nobody() -> None:
@@ -145,7 +164,7 @@ def test_a_contest_ends_alike_for_the_same_step_and_is_spread_over_the_tracks(
 
     monkeypatch.setattr(crowning, "race_all", raced)
     for step in (1000, 1000, 2000):
-        assert not contest(FAST, [SLOW], step)
+        assert not contest(FAST, [SLOW], step).crowned
     first, again, later = seen
     assert first == again
     assert first[0] == {track.name: 4 for track in TRACKS}
@@ -153,3 +172,36 @@ def test_a_contest_ends_alike_for_the_same_step_and_is_spread_over_the_tracks(
     one_track = Races(CONFIG, TRACKS[:1])
     one_track(FAST, [SLOW], 1000)
     assert seen[-1][0] == {TRACKS[0].name: 8}, "as many races where there are fewer tracks"
+
+
+@pytest.mark.slow
+def test_a_run_says_and_logs_who_became_champion_and_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Trained by the runner, with a contest that asks for no laps: whoever challenges first, then nobody wins."""
+    monkeypatch.setattr(crowning, "FIRST_COMPLETES", 0.0)
+    monkeypatch.setattr(crowning, "FAULTS", 1.0)
+    monkeypatch.setattr(crowning, "QUICK", crowning.Bouts(1, 4))
+    monkeypatch.setattr(crowning, "FULL", crowning.Bouts(1, 4))
+    settings = (
+        *QUICK,
+        "training.training_type=sac_multiagent",
+        "training.total_timesteps=2400",
+        "multi_agent.mode=league",
+        "multi_agent.league.champions=true",
+        "multi_agent.league.interval=800",
+        "tensorboard.interval_s=0.1",
+    )
+    assert runner.train(load_config(None, settings), store=str(tmp_path)) == 0
+    said = capsys.readouterr().out
+    for agent in range(2):
+        assert said.count(f"champion: agent{agent} of step ") == 1
+        assert f"champion: agent{agent} of step 800, the first" in said
+    storage = open_store(str(tmp_path))
+    (run,) = runs_in(storage)
+    assert [policy_of(storage, run, agent).kept_step for agent in range(2)] == [800, 800]
+    curves = EventAccumulator(str(tmp_path / layout.metrics_prefix(run)))
+    curves.Reload()
+    for name in ("league", "agent0/league", "agent1/league"):
+        assert {one.value for one in curves.Scalars(f"{name}/champion_step")} == {800.0}
+        assert {one.value for one in curves.Scalars(f"{name}/won_share")} == {0.0}

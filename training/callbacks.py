@@ -180,8 +180,12 @@ class Boundary:
         self._logged_at = now
         learner, _, _, metrics, *_ = self._parts
         own = [
-            {**episodes.figures(), **{f"train/{name}": value for name, value in agent.losses.items()}}
-            for episodes, agent in zip(self._parts.episodes, learner.agents, strict=True)
+            {
+                **episodes.figures(),
+                **{f"train/{name}": value for name, value in agent.losses.items()},
+                **learner.league_figures(number),
+            }
+            for number, (episodes, agent) in enumerate(zip(self._parts.episodes, learner.agents, strict=True))
         ]
         figures = {
             **of_all(own),

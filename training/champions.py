@@ -11,16 +11,19 @@ crash costs more than a place. So a champion races its own copy as well, and is 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from training.agents.league import Verdict
 from training.report.evaluation import evaluate
 from training.report.races import Contestant, race_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from training.agents.league import Frozen
     from training.agents.policy import Policy
     from training.config import Config
     from training.report.races import Entry
@@ -66,26 +69,43 @@ class Tally(NamedTuple):
         return Tally(self.won + other.won, self.lost + other.lost)
 
 
+def in_words(champion: Frozen, verdict: Verdict) -> str:
+    """Say who has become champion, and by how much."""
+    won = (
+        "the first"
+        if math.isnan(verdict.won_share)
+        else f"won {100.0 * verdict.won_share:.0f} % against the one before"
+    )
+    return f"champion: {champion.name}, {won}"
+
+
 class Races:
     """Race challengers against champions on the training tracks; a league's contest (training.agents.league)."""
 
     def __init__(self, config: Config, tracks: Sequence[Track]) -> None:
         self._settings, self._tracks = config.env, list(tracks)
 
-    def __call__(self, challenger: Policy, champions: Sequence[Policy], step: int) -> bool:
-        """Tell whether the challenger beats champions, the newest last, or the first laps; and each races cleanly."""
+    def __call__(self, challenger: Policy, champions: Sequence[Policy], step: int) -> Verdict:
+        """Crown a challenger that beats champions, the newest last, or the first that laps; if it races cleanly."""
         if not champions:
-            return self._completed(challenger, step) >= FIRST_COMPLETES and self._is_clean(challenger, step)
-        newest, rng = champions[-1], np.random.default_rng([CONTEST_SEED, step])
-        quick = self._meet(challenger, newest, QUICK, rng)
-        if quick.share < QUICK_SHARE:
-            return False
-        if (quick + self._meet(challenger, newest, FULL, rng)).share < SHARE:
-            return False
+            laps = self._completed(challenger, step) >= FIRST_COMPLETES
+            return Verdict(laps and self._is_clean(challenger, step))
+        rng = np.random.default_rng([CONTEST_SEED, step])
+        against_newest = self._meet(challenger, champions[-1], QUICK, rng)
+        if against_newest.share < QUICK_SHARE:
+            return Verdict(crowned=False, won_share=against_newest.share)
+        against_newest += self._meet(challenger, champions[-1], FULL, rng)
+        crowned = against_newest.share >= SHARE and self._holds(challenger, champions, step, rng)
+        return Verdict(crowned, against_newest.share)
+
+    def _holds(
+        self, challenger: Policy, champions: Sequence[Policy], step: int, rng: np.random.Generator
+    ) -> bool:
+        """Tell whether who beats the newest champion beats earlier ones too, laps as surely and races cleanly."""
         earlier = [self._meet(challenger, one, AGAINST_EARLIER, rng) for one in champions[-1 - EARLIER : -1]]
         if earlier and sum(earlier, Tally(0, 0)).share < EARLIER_SHARE:
             return False
-        if self._completed(challenger, step) < min(self._completed(newest, step), COMPLETES):
+        if self._completed(challenger, step) < min(self._completed(champions[-1], step), COMPLETES):
             return False
         return self._is_clean(challenger, step)
 

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from training import heritage, layout, rng
+from training import champions, heritage, layout, rng
 from training.agents.export import model_zip
 from training.agents.multi_agent import MultiAgentSAC
 from training.agents.update import compile_update
 from training.callbacks import Boundary, Episodes, Parts
-from training.champions import Races
 from training.cloud.log_chunks import logged
 from training.display import Display
 from training.envs.batch import RaceBatch
@@ -122,7 +121,7 @@ def prepare(run: Run, display: Display, device: Any, loaded: Mapping[str, Track]
         RaceBatch(config.env, tracks, config.num_cars, config.training.seed),
         config,
         device=device,
-        contest=Races(config, tracks),
+        contest=champions.Races(config, tracks),
     )
     keepers = [Keeper(config, tracks, number) for number in range(config.num_agents)]
     saver = Saver(SavedParts(learner, keepers), run.lineage, config, display.say)
@@ -146,6 +145,10 @@ def prepare(run: Run, display: Display, device: Any, loaded: Mapping[str, Track]
     for own, saved in zip(episodes, meta.get("episodes", ()), strict=False):
         own.load_state(saved)
     learner.on_episode = lambda number, figures: episodes[number].note(figures)
+    if learner.league is not None:
+        learner.league.on_champion = lambda champion, verdict: display.say(
+            champions.in_words(champion, verdict)
+        )
     parts = Parts(learner, keepers, saver, metrics, display, episodes, stop)
     boundary = Boundary(
         parts, config, elapsed_s=meta.get("elapsed_s", 0.0), meta=lambda: _meta(parts, boundary)

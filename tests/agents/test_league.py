@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from training.agents.league import LIVE, POOL, PURE_PURSUIT, Contest, Frozen, League
+from training.agents.league import LIVE, POOL, PURE_PURSUIT, Contest, Frozen, League, Verdict
 from training.agents.multi_agent import MultiAgentSAC
 from training.config import Config, load_config
 from training.envs.batch import RaceBatch
@@ -168,20 +168,25 @@ def test_every_interval_each_agent_s_policy_challenges_its_champions():
     """The contest is told who challenges whom, the newest last, and when; who wins is the newest from then on."""
     asked: list[tuple[int, int]] = []
 
-    def contest(challenger: Any, champions: Any, step: int) -> bool:
+    def contest(challenger: Any, champions: Any, step: int) -> Verdict:
         asked.append((step, len(champions)))
         assert (challenger.stack.flat == step).all()
         assert champions == [one.policy for one in league.champions[(len(asked) - 1) % CARS]]
-        return (len(asked) - 1) % CARS != 1  # agent 1 never wins
+        return Verdict((len(asked) - 1) % CARS != 1, 0.25 * len(champions))  # agent 1 never wins
 
     learner = champions_of(contest)
     league = league_of(learner)
+    crowned: list[tuple[str, float]] = []
+    league.on_champion = lambda champion, verdict: crowned.append((champion.name, verdict.won_share))
     nowhere = np.zeros(ENVS, dtype=np.bool_)
     assert learner.champion(0) is None
+    assert learner.league_figures(0) == {}
     for step in (39, 40, 79, 80):
         learner.team.average.flat.fill_(step)
         league.after_step(nowhere, step, learner.team)
     assert asked == [(40, 0), (40, 0), (40, 0), (80, 1), (80, 0), (80, 1)]
+    names = ["agent0 of step 40", "agent2 of step 40", "agent0 of step 80", "agent2 of step 80"]
+    assert crowned == list(zip(names, (0.0, 0.0, 0.25, 0.25), strict=True))
     assert [one.name for one in league.champions[2]] == ["agent2 of step 40", "agent2 of step 80"]
     assert league.interval == 40, "challenges go on as often"
     newest = learner.champion(2)
@@ -190,15 +195,17 @@ def test_every_interval_each_agent_s_policy_challenges_its_champions():
     assert (newest.policy.stack.flat == 80.0).all()
     assert learner.champion(1) is None
     assert not league.generations
+    assert learner.league_figures(2) == {"league/won_share": 0.25, "league/champion_step": 80.0}
+    assert learner.league_figures(1) == {"league/won_share": 0.0}
 
 
 def test_nobody_becomes_champion_before_it_is_time():
     """The first challenge is at `champions_from`, the next ones each an interval later; the pool's share is live."""
     asked: list[int] = []
 
-    def contest(_challenger: Any, _champions: Any, step: int) -> bool:
+    def contest(_challenger: Any, _champions: Any, step: int) -> Verdict:
         asked.append(step)
-        return True
+        return Verdict(crowned=True)
 
     changes = {"champions_from": 100, "live": 0, "pool": 1, "pure_pursuit": 0, "follow_the_gap": 0}
     learner = champions_of(
@@ -216,7 +223,9 @@ def test_nobody_becomes_champion_before_it_is_time():
 
 def test_of_champions_the_newest_drives_most_often():
     """Each agent's line and each other run's policy alike; in a line each one twice as often as the one before it."""
-    learner = champions_of(lambda *_: True, **{"multi_agent.league.live": 0, "multi_agent.league.pool": 1})
+    learner = champions_of(
+        lambda *_: Verdict(crowned=True), **{"multi_agent.league.live": 0, "multi_agent.league.pool": 1}
+    )
     league = league_of(learner)
     league.admit("another", learner.team.average_policy(0))
     champion = learner.team.average_policy(0)
@@ -235,7 +244,7 @@ def test_of_champions_the_newest_drives_most_often():
 
 def test_a_new_champion_changes_no_driver_of_a_race_that_is_on():
     """Numbers of the pool move; who drove a champion that had to go drives the oldest that stays."""
-    learner = champions_of(lambda _challenger, _champions, step: step == 80)
+    learner = champions_of(lambda _challenger, _champions, step: Verdict(step == 80))
     league, team = league_of(learner), learner.team
     league.admit("another", team.average_policy(0))
     for agent, names in enumerate((["0a", "0b"], [], ["2a"])):
@@ -263,14 +272,14 @@ def test_a_league_of_champions_without_a_contest_is_refused():
 
 def test_champions_come_back_from_a_checkpoint_and_drivers_that_are_not_there_are_refused():
     """Names, steps and weights; one from before champions has none."""
-    learner = champions_of(lambda *_: True)
+    learner = champions_of(lambda *_: Verdict(crowned=True))
     league = league_of(learner)
     for step in (40, 80, 120):
         learner.team.average.flat.fill_(step)
         league.after_step(np.zeros(ENVS, dtype=np.bool_), step, learner.team)
     league.redraw(EVERYWHERE)
     arrays, meta = league.state()
-    other = league_of(champions_of(lambda *_: True))
+    other = league_of(champions_of(lambda *_: Verdict(crowned=True)))
     other.load_state(arrays, json.loads(json.dumps(meta)))
     for line, restored in zip(league.champions, other.champions, strict=True):
         assert [(one.name, one.step) for one in line] == [(one.name, one.step) for one in restored]

@@ -15,7 +15,7 @@ from tests.devices import DEVICES
 from training import layout
 from training.agents import replay_segments, state
 from training.agents.codec import decode
-from training.agents.league import POOL
+from training.agents.league import POOL, Verdict
 from training.agents.multi_agent import MultiAgentSAC
 from training.agents.policy import Policy
 from training.callbacks import Episodes
@@ -123,9 +123,9 @@ def policy_of_another_run(sizes: Sequence[int]) -> Policy:
     return policy
 
 
-def every_second(_challenger: Policy, _champions: Sequence[Policy], step: int) -> bool:
+def every_second(_challenger: Policy, _champions: Sequence[Policy], step: int) -> Verdict:
     """Let every second challenger become champion; nobody here would by laps and races."""
-    return step // 200 % 2 == 1
+    return Verdict(step // 200 % 2 == 1)
 
 
 def begin(config: Config, store: Path, *, resume: bool = False, device: str = "cpu") -> Session:

@@ -10,6 +10,7 @@ beaten the one before it in races.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -20,7 +21,7 @@ from training.envs.opponents import make_driver
 from training.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -41,15 +42,22 @@ class Frozen(NamedTuple):
     step: int = 0  # of this run
 
 
+class Verdict(NamedTuple):
+    """What came of a challenge."""
+
+    crowned: bool
+    won_share: float = math.nan  # of the decided races against the newest champion; nan where there was none
+
+
 class Contest(Protocol):
     """Decide whether a policy becomes its agent's champion."""
 
-    def __call__(self, challenger: Policy, champions: Sequence[Policy], step: int) -> bool:
-        """Tell whether it beats those before it, newest last; the same for the same arguments."""
+    def __call__(self, challenger: Policy, champions: Sequence[Policy], step: int) -> Verdict:
+        """Race it against those before it, newest last; the same for the same arguments."""
 
 
-def _nobody(_challenger: Policy, _champions: Sequence[Policy], _step: int) -> bool:
-    return False
+def _nobody(_challenger: Policy, _champions: Sequence[Policy], _step: int) -> Verdict:
+    return Verdict(crowned=False)
 
 
 class League:
@@ -79,6 +87,8 @@ class League:
         if self._settings.champions and contest is None:
             raise ValueError("multi_agent.league.champions needs a contest")
         self._contest = contest or _nobody
+        self._won_shares = [math.nan] * config.num_agents  # in the last challenge, for people
+        self.on_champion: Callable[[Frozen, Verdict], None] = lambda _champion, _verdict: None
         self.interval = self._settings.interval
         first = self._settings.champions_from if self._settings.champions else 0
         self.next_step = max(self.interval, first)
@@ -139,6 +149,13 @@ class League:
             self.races[e] += 1
         # A race is over when the cars of the agents are out.
         self._env.counted[...] = self.live
+
+    def figures(self, agent: int) -> dict[str, float]:
+        """Return how an agent's last challenger fared, and of which step its newest champion is, to log."""
+        found = {"league/won_share": self._won_shares[agent]}
+        if self.champions[agent]:
+            found["league/champion_step"] = float(self.champions[agent][-1].step)
+        return {name: value for name, value in found.items() if not math.isnan(value)}
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return what a resume needs: arrays, and JSON data."""
@@ -202,8 +219,12 @@ class League:
         """Let every agent's averaged policy race for its place at the end of its line."""
         for a, line in enumerate(self.champions):
             challenger = team.average_policy(a)
-            if self._contest(challenger, [one.policy for one in line], step):
-                self._crown(a, Frozen(f"agent{a} of step {step:,}", challenger, step))
+            verdict = self._contest(challenger, [one.policy for one in line], step)
+            self._won_shares[a] = verdict.won_share
+            if verdict.crowned:
+                champion = Frozen(f"agent{a} of step {step:,}", challenger, step)
+                self._crown(a, champion)
+                self.on_champion(champion, verdict)
         self.next_step += self.interval
 
     def _crown(self, agent: int, champion: Frozen) -> None:

@@ -97,6 +97,10 @@ class MultiAgentSAC:
         line = [] if self.league is None else self.league.champions[agent]
         return line[-1] if line else None
 
+    def league_figures(self, agent: int) -> dict[str, float]:
+        """Return how an agent's challengers fare, to log; nothing where there are no champions."""
+        return {} if self.league is None else self.league.figures(agent)
+
     def learn(self, total_timesteps: int) -> None:
         """Go on until each agent has made so many decisions, or the boundary says that it is time to stop."""
         if self.observations is None:
