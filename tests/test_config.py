@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from training.config import PRESETS, Config, Preset, changed, load_config
+from training.config import PRESETS, Config, Preset, changed, check_used, load_config, unread
 from training.config_example import example_yaml
 from training.config_text import legal_values, walk
 from training.errors import ConfigurationError, UsageError
@@ -252,7 +252,82 @@ def test_an_override_without_key_and_value_is_a_usage_error(override: str) -> No
         load_config(None, [override])
 
 
+# --- what a run that begins may not ask for ---
+def several(*overrides: str) -> Config:
+    return load_config(None, ["training.training_type=sac_multiagent", *overrides])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ("multi_agent.mode=league", "training.num_agents=1"),
+            "multi_agent.mode = league needs training.num_agents of 2 or more, not 1",
+        ),
+        (
+            ("multi_agent.league.champions=true",),
+            "multi_agent.league.champions = true has no effect with multi_agent.mode = independent",
+        ),
+        (
+            ("multi_agent.league.checkpoints=[a, b]", "multi_agent.mode=shared"),
+            "multi_agent.league.checkpoints = ['a', 'b'] has no effect with multi_agent.mode = shared",
+        ),
+        (
+            ("env.race.contact_ends=false", "env.race.victims_race_on=false"),
+            "env.race.victims_race_on = false with env.race.contact_ends = false",
+        ),
+    ],
+)
+def test_settings_of_several_cars_that_would_do_nothing_are_refused(
+    overrides: tuple[str, ...], message: str
+) -> None:
+    """Each by itself is legal, and a run of one car reads none of them."""
+    with pytest.raises(ConfigurationError, match=re.escape(message)) as refused:
+        check_used(several(*overrides))
+    assert refused.value.next_step
+    check_used(load_config(None, overrides))
+    if "champions" in message or "checkpoints" in message:
+        check_used(several(overrides[0], "multi_agent.mode=league"))
+
+
+def test_who_begins_with_networks_that_have_learnt_has_no_guide_unless_one_is_named(tmp_path: Path) -> None:
+    """It would pull them back to the racing line."""
+    begun = "training.init_from=first"
+    assert load_config(None, [begun]).guide.driver == "none"
+    assert load_config(None, [begun, "guide.driver=pure_pursuit"]).guide.driver == "pure_pursuit"
+    assert (
+        load_config(settings_file(tmp_path, "training:\n  init_from: null\n")).guide.driver == "racing_line"
+    )
+    before = load_config(None, [begun, "guide.driver=racing_line"])
+    assert Config.from_json_dict(before.to_json_dict()) == before, "a run that has begun keeps its own"
+
+
 # --- what is told where a run cannot change ---
+@pytest.mark.parametrize(
+    "override", ["training.training_type=sac_multiagent", "training.num_agents=4", "sac.gamma=0.9"]
+)
+def test_a_setting_given_as_it_is_changes_nothing_when_a_run_goes_on(override: str) -> None:
+    """As `make train TYPE=sac_multiagent ARGS="--resume RUN"` gives it."""
+    config = several("training.num_agents=4", "sac.gamma=0.9")
+    assert changed(config, [override, "training.total_timesteps=7"]) == changed(
+        config, ["training.total_timesteps=7"]
+    )
+
+
+def test_what_a_run_that_goes_on_does_not_take_from_a_file_is_told(tmp_path: Path) -> None:
+    """Only what the file names, and what differs; how to reach AWS is read from it."""
+    text = (
+        "training:\n  num_agents: 3\n  seed: 0\nsac:\n  learning_rate: 3e-4\naws:\n  aws_region: eu-west-1\n"
+    )
+    file = settings_file(tmp_path, text)
+    own = several("training.num_agents=4", "env.beams=50")
+    assert unread(file, load_config(file), own) == (
+        f"not taken from {file}, as a run brings its own settings: "
+        "training.num_agents = 3, here 4; sac.learning_rate = 0.0003, here 0.001"
+    )
+    assert unread(file, load_config(file), load_config(file)) == ""
+
+
 @pytest.mark.parametrize(
     ("preset", "settings", "told"),
     [

@@ -13,7 +13,7 @@ from stable_baselines3 import SAC
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests import trainer_process
-from training import heritage, layout
+from training import heritage, layout, runner
 from training.agents.multi_agent import MultiAgentSAC
 from training.config import Config, changed, load_config
 from training.envs.batch import RaceBatch
@@ -109,11 +109,46 @@ def test_agents_begin_with_the_networks_of_the_agents_of_the_other_run(storage: 
     tracks = [Track.load(name) for name in config.env.tracks]
     learner = MultiAgentSAC(RaceBatch(config.env, tracks, config.num_cars), config, device="cpu")
     before = [agent.actor.mu.weight.detach().numpy().copy() for agent in learner.agents]
-    heritage.take_over(learner, config, storage, lambda _: None)
+    said: list[str] = []
+    heritage.take_over(learner, config, storage, said.append)
+    assert said == [f"3 agents begin with the networks of {AGENTS} of run {run}, step 2,000"]
+    assert learner.guide_weight() == 0.0, "who has learnt needs no guide"
     after = [agent.actor.mu.weight.detach().numpy() for agent in learner.agents]
     assert np.array_equal(after[0], after[2])
     assert not np.array_equal(after[0], after[1])
     assert not any(np.array_equal(*pair) for pair in zip(before, after, strict=True))
+
+
+def test_networks_that_learnt_with_other_meanings_are_taken_and_that_is_said(
+    storage: Storage, run: str
+) -> None:
+    """A higher cap is a way to go on learning; what the networks mean by full speed changes with it."""
+    config = of(f"training.init_from={run}", "env.speed_cap_mps=9")
+    tracks = [Track.load(name) for name in config.env.tracks]
+    learner = MultiAgentSAC(RaceBatch(config.env, tracks, config.num_cars), config, device="cpu")
+    said: list[str] = []
+    heritage.take_over(learner, config, storage, said.append)
+    assert said[1:] == [
+        "they learnt with env.speed_cap_mps = 8.0, not 9.0 as here, and have to learn that anew"
+    ]
+
+
+def test_a_run_that_goes_on_says_what_it_does_not_take_from_a_file(
+    store: Path, run: str, tmp_path: Path
+) -> None:
+    """Its number of agents is its own; given as it is, a setting is no change."""
+    file = tmp_path / "mine.yaml"
+    file.write_text("training:\n  num_agents: 3\n", encoding="utf-8")
+    same = ("training.training_type=sac_multiagent", f"training.num_agents={AGENTS}")
+    assert "not taken" not in train(store, "--resume", run, settings=same)
+    said = train(store, "--resume", run, "--config", str(file), settings=())
+    assert f"brings its own settings: training.num_agents = 3, here {AGENTS}" in said
+
+
+def test_settings_that_would_do_nothing_begin_no_run(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="of 2 or more, not 1"):
+        runner.train(of("training.num_agents=1", "multi_agent.mode=league"), store=str(tmp_path))
+    assert not list(tmp_path.rglob("config.json"))
 
 
 @pytest.mark.parametrize(

@@ -85,9 +85,15 @@ def train(
     from training import runner
     from training.runs import Origin
 
-    origin = Origin(at_step=at, from_partial=from_partial)
     raise typer.Exit(
-        runner.train(settings, store=store, resume=resume, origin=origin, overrides=tuple(overrides or ()))
+        runner.train(
+            settings,
+            store=store,
+            resume=resume,
+            origin=Origin(at_step=at, from_partial=from_partial),
+            overrides=tuple(overrides or ()),
+            settings_file=_settings_file(config),
+        )
     )
 
 
@@ -116,7 +122,10 @@ def evaluate(
     raise typer.Exit(commands.evaluate(run, store=store, aws=aws, tracks=tracks, laps=laps, as_json=json))
 
 
-Racer = "RUN, RUN@STEP, RUN:AGENT, or a driver: pure_pursuit, follow_the_gap, racing_line."
+Racer = (
+    "RUN (of several agents the one that laps best), RUN:AGENT, RUN@STEP (the first), RUN@STEP:AGENT, "
+    "or a driver: pure_pursuit, follow_the_gap, racing_line."
+)
 
 
 @app.command()
@@ -215,9 +224,11 @@ def _settings(
 ) -> Config:
     from training.config import load_config
 
-    if path is None and DEFAULT_CONFIG.exists():
-        path = DEFAULT_CONFIG
-    return load_config(path, overrides, preset)
+    return load_config(_settings_file(path), overrides, preset)
+
+
+def _settings_file(path: Path | None) -> Path | None:
+    return DEFAULT_CONFIG if path is None and DEFAULT_CONFIG.exists() else path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -86,7 +86,7 @@ class TrainingSettings(Section):
     num_agents: int = setting(2, "cars that learn together; sac has one whatever this says", ge=1, le=64)
     init_from: str | None = setting(
         None,
-        "run whose newest networks the agents begin with; null: random ones",
+        "run whose newest networks the agents begin with, without a guide unless one is set; null: random ones",
         legal=RUN_NAME_RULE,
         pattern=RUN_NAME_PATTERN,
     )
@@ -210,10 +210,14 @@ PRESETS: Mapping[Preset, Mapping[str, object]] = {
 }
 
 
+NOTHING = Given(None, "nowhere")
+
+
 def load_config(path: Path | None, overrides: Sequence[str] = (), preset: Preset | None = None) -> Config:
     """Return the settings: defaults, then the preset, then the file, then the overrides (`a.b=value`).
 
-    The preset is the argument, or else what the overrides or the file name, or else local.
+    The preset is the argument, or else what the overrides or the file name, or else local. A run that begins with
+    another one's networks has no guide unless one is named.
     ConfigurationError lists every key that is unknown, of the wrong type or out of range.
     """
     given: Leaves = {} if path is None else flatten(Config, read_settings_file(path), str(path))
@@ -222,9 +226,41 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), preset: Preset
         given |= flatten(Config, {key: value}, "--set")
     if preset is not None:
         given["training.preset"] = Given(preset, "--preset")
+    # Who has learnt to drive would be pulled back to the guide's way.
+    if given.get("training.init_from", NOTHING).value is not None:
+        given.setdefault("guide.driver", Given("none", "training.init_from"))
     named = given["training.preset"].value if "training.preset" in given else TrainingSettings().preset
     overlay = next((values for name, values in PRESETS.items() if name == named), {})
     return _validated(flatten(Config, overlay, f"preset {named}") | given)
+
+
+def check_used(config: Config) -> None:
+    """Refuse settings of several cars that would do nothing; for a run that begins: one that has begun goes on.
+
+    ConfigurationError names the setting, and what it needs.
+    """
+    if config.training.training_type != "sac_multiagent":
+        return
+    mode, league, race = config.multi_agent.mode, config.multi_agent.league, config.env.race
+    if mode == "league" and config.num_cars == 1:
+        raise ConfigurationError(
+            "multi_agent.mode = league needs training.num_agents of 2 or more, not 1",
+            next_step="For one agent in all cars: --set training.num_agents=2 --set multi_agent.league.one_agent=true",
+        )
+    for name in ("champions", "one_agent", "checkpoints"):
+        value = getattr(league, name)
+        if value and mode != "league":
+            told = "true" if value is True else list(value)
+            raise ConfigurationError(
+                f"multi_agent.league.{name} = {told} has no effect with multi_agent.mode = {mode}",
+                next_step="Add --set multi_agent.mode=league, or leave it out.",
+            )
+    if not race.contact_ends and not race.victims_race_on:
+        raise ConfigurationError(
+            "env.race.victims_race_on = false with env.race.contact_ends = false would end the race of who is hit and "
+            "let go on who drove into it",
+            next_step="Leave one of them at true.",
+        )
 
 
 # What may change when a run goes on: how long, how often saved and looked at, where shown. The rest is the run itself.
@@ -264,6 +300,21 @@ def changed(config: Config, overrides: Sequence[str], run: str = "RUN") -> Confi
             )
         given |= leaves
     return _validated(given)
+
+
+def unread(file: Path, given: Config, own: Config) -> str:
+    """Say what of a settings file a run that goes on does not take, "" if nothing: it brings its own settings.
+
+    given: the settings with that file; those of aws are read from it, for they say how to reach the store.
+    """
+    theirs, ours = (flatten(Config, one.to_json_dict(), "") for one in (given, own))
+    keys = [key for key in flatten(Config, read_settings_file(file), str(file)) if not key.startswith("aws.")]
+    other = [
+        f"{key} = {_in_text(theirs[key].value)}, here {_in_text(ours[key].value)}"
+        for key in keys
+        if theirs[key].value != ours[key].value
+    ]
+    return f"not taken from {file}, as a run brings its own settings: {'; '.join(other)}" if other else ""
 
 
 # What decides the shape of the networks; a league of few beams is legal only without follow-the-gap.

@@ -15,7 +15,7 @@ from training.report.races import PHYSICS
 from training.store.checkpoint import load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from training.agents.multi_agent import MultiAgentSAC
     from training.agents.policy import Policy
@@ -69,6 +69,8 @@ def take_over(learner: MultiAgentSAC, config: Config, storage: Storage, say: Cal
             f"{len(learner.agents)} agents begin with the networks of {theirs} of run "
             f"{config.training.init_from}, step {ancestor.checkpoint.step:,}"
         )
+        if other := _other_meaning(ancestor.config.env, config.env):
+            say(f"they learnt with {_told(other)} as here, and have to learn that anew")
     if learner.league is not None:
         for name, policy in _opponents(config, storage):
             learner.league.admit(name, policy)
@@ -105,15 +107,23 @@ def _opponents(config: Config, storage: Storage) -> Iterator[tuple[str, Policy]]
 
 def _check_meaning(what: str, theirs: EnvSettings, ours: EnvSettings) -> None:
     """See that a policy that only drives along sees and acts here as it has learnt to; a race would translate."""
-    pairs = {name: (getattr(theirs, name), getattr(ours, name)) for name in MEANING}
-    other = {f"env.{name}": pair for name, pair in pairs.items() if pair[0] != pair[1]}
-    if other:
-        told = ", ".join(f"{key} = {their}, not {our}" for key, (their, our) in other.items())
+    if other := _other_meaning(theirs, ours):
         values = " ".join(f"--set {key}={_as_yaml(their)}" for key, (their, _) in other.items())
         raise ConfigurationError(
-            f"{what}: it learnt with {told} as in this run, and would take what it sees and does for something else",
+            f"{what}: it learnt with {_told(other)} as in this run, and would take what it sees and does for "
+            "something else",
             next_step=f"Give this run the values of that one: {values}\nOr leave it out of the pool.",
         )
+
+
+def _other_meaning(theirs: EnvSettings, ours: EnvSettings) -> dict[str, tuple[object, object]]:
+    """Return the settings by which the same numbers mean something else, with both values."""
+    pairs = {f"env.{name}": (getattr(theirs, name), getattr(ours, name)) for name in MEANING}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _told(other: Mapping[str, tuple[object, object]]) -> str:
+    return ", ".join(f"{key} = {their}, not {our}" for key, (their, our) in other.items())
 
 
 def _as_yaml(value: object) -> str:

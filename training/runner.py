@@ -16,6 +16,7 @@ from training.agents.multi_agent import MultiAgentSAC
 from training.agents.update import compile_update
 from training.callbacks import Boundary, Episodes, Parts
 from training.cloud.log_chunks import logged
+from training.config import unread
 from training.display import Display
 from training.envs.batch import RaceBatch
 from training.envs.grid import check_grid
@@ -36,6 +37,7 @@ from training.store.storage import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from training.agents.policy import Kept
     from training.config import Config, EnvSettings
@@ -53,18 +55,20 @@ class Setup(NamedTuple):
     boundary: Boundary
 
 
-def train(
+def train(  # noqa: PLR0913 - the options of the command
     config: Config,
     *,
     store: str,
     resume: str | None = None,
     origin: Origin = NEWEST,
     overrides: Sequence[str] = (),
+    settings_file: Path | None = None,
 ) -> int:
     """Train, or go on training, until the run's end; return the exit code.
 
     store: directory or s3://bucket. resume: a run's name, which brings its own settings; origin: which of its
-    checkpoints; overrides: what to change of its settings (`a.b=value`). Raises a TrackError for a track that cannot
+    checkpoints; overrides: what to change of its settings (`a.b=value`); settings_file: what of it a resumed run does
+    not take is said. Raises a TrackError for a track that cannot
     be driven on, a ConfigurationError for one that does not hold the cars, before anything is made, and a TrainingError
     whose exit code says what became of the run.
     """
@@ -75,6 +79,8 @@ def train(
         tracks = {name: Track.load(name) for name in (*config.env.tracks, *config.evaluation.tracks)}
         check_grid(config.env, [tracks[name] for name in config.env.tracks], config.num_cars)
     run = open_run(config, store, resume=resume, origin=origin, overrides=overrides)
+    if resume is not None and settings_file is not None:
+        run = run._replace(aside=unread(settings_file, config, run.config))
     if run.lock is not None:
         with run.lock:  # given back when the run is left, also where the process goes on
             return carry_on(run, device, tracks)

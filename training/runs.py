@@ -17,7 +17,7 @@ from training import heritage, layout
 from training.cloud import boot
 from training.cloud.identity import machine_facts
 from training.cloud.imds import ON_INSTANCE, Imds
-from training.config import changed
+from training.config import changed, check_used
 from training.errors import ConfigurationError, DataError, Interrupted, Over, UsageError
 from training.report.loading import config_of, runs_in
 from training.store import documents
@@ -64,6 +64,7 @@ class Run(NamedTuple):
     partial: Checkpoint | None  # a later save without replay, where that was asked for
     local: Path  # the run's folder on this computer
     lock: IO[str] | None  # held as long as it is open; None where the store is no directory
+    aside: str = ""  # what else there is to say at its start
 
     @property
     def place(self) -> str:
@@ -72,7 +73,11 @@ class Run(NamedTuple):
 
     @property
     def greeting(self) -> str:
-        """Say what begins or goes on, and where it lies."""
+        """Say what begins or goes on, where it lies, and what of the settings at hand it does not take."""
+        return "\n".join(filter(None, (self._beginning, self.aside)))
+
+    @property
+    def _beginning(self) -> str:
         if self.checkpoint is None:
             return f"run {self.name} begins; everything goes to {self.place}"
         if self.partial is None:
@@ -158,6 +163,7 @@ def open_run(
     name = resume or (_unfinished(storage, config, store) if here else None)
     if name is None:
         name = config.training.run_name or layout.new_run_id()
+        check_used(config)
         heritage.check(config, storage)
         _write_config(storage, config, name, store)
         lock = _lock(_local(store, name, here=here), name) if here else None

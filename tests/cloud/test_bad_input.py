@@ -240,6 +240,14 @@ def test_a_network_that_does_not_fit_is_refused(bench: Bench) -> None:
     assert look.vpc_id(Cloud(aws)) == vpc, "the network follows the subnets"
 
 
+def test_settings_that_would_do_nothing_are_refused_before_anything_is_made(bench: Bench) -> None:
+    bench.account.bake()
+    league = ("training.training_type=sac_multiagent", "multi_agent.league.champions=true")
+    words = ("train", "--up", "--yes", *(word for one in league for word in ("--set", one)))
+    bench.refused(USER, "multi_agent.league.champions = true has no effect", "mode=league", *words)
+    assert not look.bucket_exists(bench.account.cloud, bench.account.scope)
+
+
 def test_what_would_make_another_run_cannot_be_set_on_a_resume(bench: Bench) -> None:
     bench.ready()
     bench.account.launch("train", "--name", "race", "--yes", "--detach")

@@ -64,10 +64,17 @@ def save_policy(lineage: Lineage, policy: Policy, step: int) -> CheckpointRef:
     return save_policies(lineage, [policy], step)
 
 
-def save_policies(lineage: Lineage, policies: Sequence[Policy], step: int) -> CheckpointRef:
-    """Commit a checkpoint with the kept policy of each agent; the first laps best."""
+def save_policies(
+    lineage: Lineage, policies: Sequence[Policy], step: int, best_agent: int = 0
+) -> CheckpointRef:
+    """Commit a checkpoint with the kept policy of each agent, and which of them laps best."""
     kept = {"step": KEPT_STEP, "completed": 20, "starts": 20, "mean_speed_mps": 5.2}
-    meta: dict[str, Any] = {"kept": [kept] * len(policies), "best_agent": 0, "elapsed_s": 118.0, "laps": 900}
+    meta: dict[str, Any] = {
+        "kept": [kept] * len(policies),
+        "best_agent": best_agent,
+        "elapsed_s": 118.0,
+        "laps": 900,
+    }
     members = {layout.kept_member(number): policy.encode() for number, policy in enumerate(policies)}
     return lineage.commit(step, Contents(members, meta={**meta, "machine": {"torch": "2.13.0"}}))
 

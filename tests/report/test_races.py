@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.report.runs import QUICK, driver_by_hand, make_run, straight_on
+from tests.report.runs import QUICK, driver_by_hand, make_run, save_policies, straight_on
 from training import layout
 from training.__main__ import main
 from training.config import EnvSettings, RaceSettings, load_config
@@ -18,6 +18,7 @@ from training.report.contestants import driver, parse
 from training.report.race_table import beaten, elo, table, wilson
 from training.report.races import Contestant, pairings, race_all
 from training.sim import Track
+from training.store.checkpoint import claim
 from training.store.opening import open_store
 
 
@@ -76,6 +77,27 @@ def test_the_policy_of_a_step_is_raced_by_run_at_step(capsys) -> None:
     assert (early["name"], early["wins"], late["name"], late["wins"]) == ("good@1000", 0, "good@2000", 2)
     assert main(["race", "good@1500", "bad"]) == 64
     assert "no policy of agent 0 at step 1500; there are: 1000, 2000" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("store")
+def test_one_of_several_agents_is_named_by_its_number(capsys) -> None:
+    """By its kept policy, or that of a step; a run alone is the agent that laps best, its step alone the first."""
+    storage, several = open_store("."), ("training.training_type=sac_multiagent", "training.num_agents=2")
+    config = load_config(None, [*QUICK, *several], "local")
+    straight, laps = straight_on(config), driver_by_hand(config)
+    storage.put(layout.config_key("two"), json.dumps(config.to_json_dict()).encode())
+    save_policies(claim(storage, "two", "sac_multiagent", 1), [straight, laps], 2_000, best_agent=1)
+    for agent, policy in enumerate((straight, laps)):
+        storage.put(layout.policy_key("two", agent, 1_000), policy.encode())
+    options = ("--track", "generated-1-l60", "--races", "2", "--laps", "1", "--grid", "single_file")
+    for better, worse in (
+        ("two:1", "two:0"),
+        ("two", "two:0"),
+        ("two@1000:1", "two@1000"),
+        ("two:1", "two@1000:0"),
+    ):
+        first, second = said(capsys, better, worse, *options)["contestants"]
+        assert (first["name"], first["wins"], second["name"], second["wins"]) == (better, 2, worse, 0)
 
 
 @pytest.mark.parametrize(
