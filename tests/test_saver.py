@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.agents.test_resume import Session, begin, settings
+from tests.agents.test_resume import Session, begin, settings, several
 from training import layout
 from training.agents import replay_segments
 from training.agents.codec import decode, encode
@@ -44,10 +44,11 @@ class MoodyStorage(DirectoryStorage):
 
 
 def session(
-    root: Path, *, attempt: int = 1, learning: bool = False
+    root: Path, *, attempt: int = 1, learning: bool = False, agents: int = 1
 ) -> tuple[Session, MoodyStorage, list[str]]:
     """Build a session of a small ring, and so of short segments, in a moody store."""
-    config = settings(4, **{**SMALL, **(LEARNING if learning else {})})
+    changes = {**SMALL, **(LEARNING if learning else {})}
+    config = settings(4, **changes) if agents == 1 else several(agents, "independent", **changes)
     made = begin(config, root / f"unused-{attempt}")
     made.saver.close()
     store, said = MoodyStorage(root / "store"), []
@@ -95,10 +96,11 @@ def test_ctrl_c_on_a_full_disk_says_so_at_once(tmp_path):
     assert load(store, RUN, TYPE).step == 40
 
 
-def test_weights_go_up_as_a_partial_while_a_save_hangs(tmp_path, monkeypatch):
-    """A notice comes while the store hangs: the last seconds go to weights, optimizers and generators."""
+@pytest.mark.parametrize("agents", [1, 2])
+def test_weights_go_up_as_a_partial_while_a_save_hangs(tmp_path, monkeypatch, agents):
+    """A notice comes while the store hangs: the last seconds go to all agents' weights and optimizers."""
     monkeypatch.setattr("training.saver.PARTIAL_S", 20.0)
-    run, store, said = session(tmp_path)
+    run, store, said = session(tmp_path, agents=agents)
     run.train_to(240)
     run.saver.finish({})
     store.hanging = True
@@ -109,6 +111,8 @@ def test_weights_go_up_as_a_partial_while_a_save_hangs(tmp_path, monkeypatch):
     assert "cannot be saved in time" in said[-1]
     partial = load_partial(store, RUN, TYPE)
     assert (partial.step, partial.meta["laps"]) == (400, 2)
+    learners = {layout.learner_member(number) for number in range(agents)}
+    assert {name for name in partial.manifest.members if name.endswith("learner")} == learners
     assert load(store, RUN, TYPE).step == 240, "a partial save never replaces the pointer"
     store.gate.set()
     run.saver._running.exception()
@@ -117,26 +121,28 @@ def test_weights_go_up_as_a_partial_while_a_save_hangs(tmp_path, monkeypatch):
         load_partial(store, RUN, TYPE)
 
 
-def test_a_partial_save_goes_on_with_its_weights_and_the_replay_of_the_checkpoint(tmp_path):
-    """All but what the replay took in since comes back; no transition leads from the one moment to the other."""
-    run, store, _ = session(tmp_path, learning=True)
+@pytest.mark.parametrize("agents", [1, 2, 4])
+def test_a_partial_save_goes_on_with_its_weights_and_the_replay_of_the_checkpoint(tmp_path, agents):
+    """All but what the replays took in since comes back; no transition leads from the one moment to the other."""
+    run, store, _ = session(tmp_path, learning=True, agents=agents)
     run.train_to(512)  # the last row fills a segment, which must be cut again
     run.saver.finish({})
     run.train_to(800)
     snapshot = run.saver._state({"laps": 7})
-    members = {name: snapshot.members[name]() for name in (layout.WORLD_MEMBER, layout.learner_member(0))}
+    learners = [layout.learner_member(number) for number in range(agents)]
+    members = {name: snapshot.members[name]() for name in (layout.WORLD_MEMBER, *learners)}
     run.saver._lineage.commit_partial(800, Contents(members, (), snapshot.meta))
-    again, _, _ = session(tmp_path, attempt=2, learning=True)
+    again, _, _ = session(tmp_path, attempt=2, learning=True, agents=agents)
     checkpoint, partial = load(store, RUN, TYPE), load_partial(store, RUN, TYPE)
     assert again.saver.restore(checkpoint, partial)["laps"] == 7
     ours, theirs = again.parts.learner, run.parts.learner
     assert ours.num_timesteps == 800
     np.testing.assert_array_equal(ours.team.update.actor.flat.numpy(), theirs.team.update.actor.flat.numpy())
-    noises = [learner.agents[0].noise.get_state().numpy() for learner in (ours, theirs)]
+    noises = [[agent.noise.get_state().numpy() for agent in learner.agents] for learner in (ours, theirs)]
     np.testing.assert_array_equal(*noises)
     np.testing.assert_array_equal(ours.observations, theirs.observations)
-    replay = ours.agents[0].replay_buffer
-    assert replay.steps == 512 // 4
+    assert [agent.replay_buffer.steps for agent in ours.agents] == [512 // 4] * agents
+    replay = ours.agents[-1].replay_buffer
     newest = replay.observations[replay.steps % replay.rows].copy()
     again.train_to(812)
     row = np.full(4, (512 // 4 - 1) % replay.rows)
@@ -145,12 +151,14 @@ def test_a_partial_save_goes_on_with_its_weights_and_the_replay_of_the_checkpoin
         newest[replay.final_number[row[0]] >= replay.finals - 8],
     )
     again.saver.finish({})
-    third, *_ = session(tmp_path, attempt=3, learning=True)
+    third, *_ = session(tmp_path, attempt=3, learning=True, agents=agents)
     third.saver.restore(load(store, RUN, TYPE))
     rows = replay.steps - replay.size(), replay.steps - 1
     for name, array in replay_segments.cut(replay, *rows).items():
         np.testing.assert_array_equal(
-            array, replay_segments.cut(third.parts.learner.agents[0].replay_buffer, *rows)[name], err_msg=name
+            array,
+            replay_segments.cut(third.parts.learner.agents[-1].replay_buffer, *rows)[name],
+            err_msg=name,
         )
 
 

@@ -50,7 +50,7 @@ SETTINGS = {
 
 class Case(NamedTuple):
     """A kind of run: environments, steps between rounds of updates, updates in a round; how long, how often saved; and
-    how many agents race each other."""
+    how many agents race each other, and how."""
 
     num_envs: int
     train_freq: int
@@ -58,6 +58,7 @@ class Case(NamedTuple):
     total: int
     every: int
     agents: int = 1
+    mode: str = "independent"
 
     @property
     def updates_per_step(self) -> float:
@@ -78,16 +79,21 @@ class Case(NamedTuple):
             "evaluation.frequency": self.total // 3,
             "training.training_type": self.kind,
             "training.num_agents": self.agents,
+            "multi_agent.mode": self.mode,
+            "multi_agent.league.interval": self.total // 6,
         }
         return [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
 
 
 SEVERAL = Case(8, 2, 2, 1200, 120, agents=2)
+LEAGUE = Case(8, 2, 2, 1200, 120, agents=4, mode="league")
 CASES = (
     Case(1, 1, 1, 400, 40),  # an update a step
     Case(16, 1, 16, 640, 80),
     Case(1, 4, 1, 600, 60),  # fewer
     Case(16, 2, 2, 3200, 320),
+    SEVERAL,
+    LEAGUE,
 )
 
 
@@ -278,7 +284,9 @@ def newest_step(storage: Storage) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "case", [CASES[0], CASES[3], SEVERAL], ids=["1-environment", "16-environments", "2-agents"]
+    "case",
+    [CASES[0], CASES[3], SEVERAL, LEAGUE],
+    ids=["1-environment", "16-environments", "2-agents", "a-league-of-4"],
 )
 def test_a_trainer_killed_a_few_times_ends_as_if_it_never_was(
     case: Case, tmp_path: Path, nursery: Nursery
@@ -295,7 +303,7 @@ def test_a_trainer_killed_a_few_times_ends_as_if_it_never_was(
 def test_trainers_killed_two_hundred_times_end_as_if_they_never_were(
     tmp_path: Path, nursery: Nursery, weed_server: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """1 and 16 environments, an update a step and fewer, in a directory and on seaweedfs."""
+    """1 to 16 environments, an update a step and fewer, 1 to 4 agents, in a directory and on seaweedfs."""
     generator = random.Random(5)
     wholes = [directory(tmp_path / f"whole-{number}") for number in range(len(CASES))]
     lives_s = [left_alone(case, place, nursery) for case, place in zip(CASES, wholes, strict=True)]
@@ -315,7 +323,8 @@ def test_trainers_killed_two_hundred_times_end_as_if_they_never_were(
     with capsys.disabled():
         for (kind, case), (runs, killed, alone) in rows.items():
             sys.stdout.write(
-                f"\n  {kind:10} {case.num_envs:2} environments, {case.updates_per_step:.3g} updates a step: "
+                f"\n  {kind:10} {case.agents} agents, {case.num_envs:2} environments, "
+                f"{case.updates_per_step:.3g} updates a step: "
                 f"{killed:3} kills ({alone} of processes of their own) in {runs} runs, {runs} equal"
             )
         sys.stdout.write(

@@ -122,11 +122,15 @@ def test_every_fault_at_every_call_of_a_directory(
 
 
 @pytest.mark.torture
-def test_every_fault_at_every_call_of_seaweedfs(weed_url: Bucket, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("agents", [1, 2])
+def test_every_fault_at_every_call_of_seaweedfs(
+    weed_url: Bucket, agents: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     numbers = iter(range(10_000))
     run_matrix(
-        "seaweedfs",
+        f"seaweedfs, agents: {agents}",
         lambda: open_store(f"{weed_url.url}/{next(numbers)}", weed_url.aws).inner,
         None,
         capsys,
+        agents=agents,
     )
