@@ -232,7 +232,7 @@ class LapRow(NamedTuple):
     """How one driver drove one track; NaN where no lap was completed."""
 
     track: str
-    driver: str  # "policy", "pure pursuit", "follow-the-gap"
+    driver: str  # "policy" or "agent 1", "pure pursuit", "follow-the-gap"
     completed: int
     starts: int
     best_lap_s: float
@@ -240,6 +240,7 @@ class LapRow(NamedTuple):
     mean_speed_mps: float
     top_speed_mps: float
     unseen: bool = False  # training never drove on this track
+    kept: bool = False  # it is the policy that the run keeps
 
 
 def laps_table(title: str, rows: Sequence[LapRow], console: Console | None = None) -> None:
@@ -263,7 +264,7 @@ def laps_table(title: str, rows: Sequence[LapRow], console: Console | None = Non
             number(row.mean_lap_s, ".2f"),
             number(row.mean_speed_mps, ".2f"),
             number(row.top_speed_mps, ".2f"),
-            style="bold" if row.driver == "policy" else "",
+            style="bold" if row.kept else "",
             end_section=after is not None and after.track != row.track,
         )
     console.print()

@@ -304,7 +304,7 @@ def show_laps(setup: Setup) -> None:
         loaded = policy_of(run.storage, run.name)
         driven = closing.drive_laps(loaded, run.storage, say)
         parts.metrics.record_hyperparameters(
-            run.config.to_json_dict(), figures(closing.policy_drives(driven))
+            run.config.to_json_dict(), figures(closing.policy_drives(loaded, driven))
         )
         parts.metrics.flush()
         run.publish(parts.metrics.event_file, layout.metrics_prefix(run.name))

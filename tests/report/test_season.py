@@ -55,7 +55,7 @@ def test_who_laps_wins_over_who_does_not_and_over_its_own_past(folder: Path) -> 
     storage = open_store(str(folder))
     found = season_of(policy_of(storage, "two"), storage, Track.load("generated-3-l60"))
     rows = {row.name: row for row in found.rows}
-    assert set(rows) == {"agent 0", "agent 1", "follow_the_gap", "pure_pursuit"}
+    assert set(rows) == {"agent 0", "agent 1", "follow-the-gap", "pure pursuit"}
     assert rows["agent 1"].wins == 0
     assert rows["agent 0"].wins >= RACES
     assert {row.races for row in rows.values()} == {3 * RACES}
@@ -107,8 +107,11 @@ def test_the_page_shows_the_races(folder: Path) -> None:
     root = ET.fromstring(page.read_text(encoding="utf-8").removeprefix("<!DOCTYPE html>\n"))  # noqa: S314 - ours
     tables = {table.get("id"): table for table in root.iter("table")}
     drivers = [row.get("data-driver") for row in tables["races"].iter("tr") if row.get("data-driver")]
-    assert drivers == ["agent 0", "agent 1", "follow_the_gap", "pure_pursuit"]
+    assert drivers == ["agent 0", "agent 1", "pure pursuit", "follow-the-gap"]
     assert len(list(tables["over-time"].iter("tr"))) == 1 + len(STEPS)
+    cells = [cell.get("data-driver") for cell in root.iter("td") if cell.get("data-driver")]
+    assert list(dict.fromkeys(cells)) == drivers, "the table of laps has the same names"
+    assert "The policy of agent 0, of timestep 41,000, completes " in "".join(root.itertext())
     assert (
         len([video for video in root.iter("video") if video.get("src", "").startswith("data:video/mp4")]) == 2
     )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from training.display import LapRow, laps_table
 from training.errors import TrainingError
-from training.report.collect import POLICY, loadable_courses, results
-from training.report.loading import beside
+from training.report.collect import loadable_courses, results
+from training.report.loading import policies_of
 from training.report.page import write_report
 
 if TYPE_CHECKING:
@@ -26,19 +26,19 @@ def drive_laps(loaded: LoadedRun, storage: Storage, say: Callable[[str], None]) 
     courses, missing = loadable_courses(loaded.config)
     for problem in missing:
         say(problem)
-    return results(loaded.policy, loaded.config, courses, beside(loaded, storage))
+    return results(policies_of(loaded, storage), loaded.config, courses)
 
 
-def policy_drives(driven: Sequence[Result]) -> list[Drive]:
+def policy_drives(loaded: LoadedRun, driven: Sequence[Result]) -> list[Drive]:
     """Return the drives of the kept policy alone."""
-    return [drive for result in driven if result.driver == POLICY for drive in result.drives]
+    return [drive for result in driven if result.driver == loaded.name for drive in result.drives]
 
 
 def show(loaded: LoadedRun, driven: Sequence[Result]) -> None:
     """Print the table of laps, a track's drivers together."""
     courses = list(dict.fromkeys(result.course for result in driven))
     rows = [
-        lap_row(result.course, result.driver, result.tally)
+        lap_row(result.course, result.driver, result.tally, kept=result.driver == loaded.name)
         for course in courses
         for result in driven
         if result.course == course
@@ -60,7 +60,7 @@ def report(
         return None
 
 
-def lap_row(course: Course, driver: str, one: Tally) -> LapRow:
+def lap_row(course: Course, driver: str, one: Tally, *, kept: bool) -> LapRow:
     """Return a row of the table; nan where no lap was completed."""
     return LapRow(
         track=one.track,
@@ -72,4 +72,5 @@ def lap_row(course: Course, driver: str, one: Tally) -> LapRow:
         mean_speed_mps=math.nan if one.mean_speed_mps is None else one.mean_speed_mps,
         top_speed_mps=one.top_speed_mps,
         unseen=not course.seen,
+        kept=kept,
     )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # Starts that neither training nor the choice of the kept policy has seen.
 REPORT_SEED = 9_000_000
-POLICY, PURE_PURSUIT, FOLLOW_THE_GAP = "policy", "pure pursuit", "follow-the-gap"
+PURE_PURSUIT, FOLLOW_THE_GAP = "pure pursuit", "follow-the-gap"
 
 
 # A run may learn on many tracks; their laps look alike.
@@ -150,27 +150,20 @@ def yardsticks(settings: EnvSettings) -> dict[str, tuple[Controller, EnvSettings
     }
 
 
-def results(
-    policy: Controller,
-    config: Config,
-    courses: Sequence[Course],
-    others: Mapping[str, Controller] | None = None,
-) -> list[Result]:
-    """Drive policy and yardsticks on every course, as often as the settings say.
+def results(policies: Mapping[str, Controller], config: Config, courses: Sequence[Course]) -> list[Result]:
+    """Drive a run's policies, by the names they get, and yardsticks on every course, as often as the settings say.
 
-    The policy's best laps are recorded in full. others: further policies of the same run, by the names they get.
+    The first policy's best laps are recorded in full.
     """
-    drivers: Mapping[str, tuple[Controller, EnvSettings]] = {
-        POLICY: (policy, config.env),
-        **{name: (controller, config.env) for name, controller in (others or {}).items()},
-        **yardsticks(config.env),
-    }
+    own = {name: (controller, config.env) for name, controller in policies.items()}
+    drivers: Mapping[str, tuple[Controller, EnvSettings]] = {**own, **yardsticks(config.env)}
+    first = next(iter(policies))
     found = []
     for name, (controller, settings) in drivers.items():
         for course in courses:
             tape, drives = drive(
                 controller, settings, course, starts=config.evaluation.starts, laps=config.evaluation.laps
             )
-            trace = best_lap(tape, drives, course.track, settings) if name == POLICY else None
+            trace = best_lap(tape, drives, course.track, settings) if name == first else None
             found.append(Result(course, name, drives, tally(drives), trace))
     return found

@@ -14,7 +14,7 @@ from training.config import Config
 from training.display import RaceRow, laps_table, races_table
 from training.envs.opponents import DRIVERS
 from training.report.closing import lap_row
-from training.report.collect import POLICY, courses_of, drive, tally
+from training.report.collect import courses_of, drive, tally
 from training.report.contestants import contestants_of, parse
 from training.report.loading import config_of, newest_run, policy_of
 from training.report.race_table import table
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from training.config import AwsSettings
     from training.config_fields import Grid
     from training.report.collect import Tally
-    from training.report.loading import LoadedRun
     from training.store.storage import Storage
 
 
@@ -59,10 +58,10 @@ def evaluate(  # noqa: PLR0913 - the command line's options
     steps = " and ".join(f"{agent.kept_step:,}" for agent in agents)
     laps_table(
         f"{run}: the policy of step {steps}",
-        [lap_row(course, _name(agent), one) for agent, course, one in driven],
+        [lap_row(course, agent.name, one, kept=agent.agent == first.agent) for agent, course, one in driven],
     )
     for agent, _, one in driven:
-        typer.echo(f"{_name(agent)} on {_in_words(one)}" if first.agents > 1 else _in_words(one))
+        typer.echo(f"{agent.name} on {_in_words(one)}" if first.agents > 1 else _in_words(one))
     return 0
 
 
@@ -120,10 +119,6 @@ def _unseen_track(storage: Storage, specs: tuple[str, ...]) -> str:
         *(f"generated-{seed}" for seed in range(1001, 1002 + len(config.env.tracks))),
     )
     return next(name for name in others if name not in config.env.tracks)
-
-
-def _name(agent: LoadedRun) -> str:
-    return f"agent {agent.agent}" if agent.agents > 1 else POLICY
 
 
 def _in_words(one: Tally) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from training.display import duration
-from training.report.collect import POLICY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +33,7 @@ class Laps:
 
     def traces(self) -> list[tuple[Course, Trace]]:
         """Return the policy's best laps."""
-        pairs = [(course, self.of(course, POLICY).trace) for course in self.courses]
+        pairs = [(course, self.of(course, self._loaded.name).trace) for course in self.courses]
         return [(course, trace) for course, trace in pairs if trace is not None]
 
     def note(self) -> str:
@@ -60,7 +59,10 @@ class Laps:
                 )
                 things = ""
         done = " and ".join(parts) or "nothing, for no track could be driven"
-        return f"The policy of timestep {self._loaded.kept_step:,} completes {done}."
+        whose = f" of {self._loaded.name}," if self._loaded.agents > 1 else ""
+        return (
+            f"The policy{whose} of timestep {self._loaded.kept_step:,}{',' * bool(whose)} completes {done}."
+        )
 
     def tiles(self) -> list[dict[str, str]]:
         """Return the figures to see first."""
@@ -69,7 +71,7 @@ class Laps:
             for seen, word in _KINDS
             if any(course.seen == seen for course in self.courses)
         ]
-        tallies = [self.of(course, POLICY).tally for course in self.courses]
+        tallies = [self.of(course, self._loaded.name).tally for course in self.courses]
         speeds = [one.mean_speed_mps for one in tallies if one.mean_speed_mps is not None]
         if speeds:
             mean_mps = sum(speeds) / len(speeds)
@@ -110,7 +112,7 @@ class Laps:
         return f" Of {there} training tracks {shown} are shown." if shown < there else ""
 
     def _completed(self, *, seen: bool) -> str:
-        tallies = [self.of(course, POLICY).tally for course in self.courses if course.seen == seen]
+        tallies = [self.of(course, self._loaded.name).tally for course in self.courses if course.seen == seen]
         return f"{sum(one.completed for one in tallies)} of {sum(one.starts for one in tallies)}"
 
     def _row(self, course: Course) -> dict[str, Any]:

@@ -37,9 +37,19 @@ class LoadedRun(NamedTuple):
     agent: int = 0  # whose policy it is, where several learnt
 
     @property
+    def name(self) -> str:
+        """Return what tables call the policy: by its agent's number, where several learnt."""
+        return agent_name(self.agent) if self.agents > 1 else "policy"
+
+    @property
     def agents(self) -> int:
         """Return how many agents learnt in the run."""
         return self.config.num_agents
+
+
+def agent_name(number: int) -> str:
+    """Return what tables call an agent."""
+    return f"agent {number}"
 
 
 def runs_in(storage: Storage) -> list[str]:
@@ -97,10 +107,12 @@ def policy_of(storage: Storage, run: str, agent: int | None = None) -> LoadedRun
     )
 
 
-def beside(loaded: LoadedRun, storage: Storage) -> dict[str, Policy]:
-    """Return the kept policies of a run's other agents, by the names that tables give them."""
-    numbers = [n for n in range(loaded.agents) if n != loaded.agent]
-    return {f"agent {n}": policy_of(storage, loaded.run, n).policy for n in numbers}
+def policies_of(loaded: LoadedRun, storage: Storage) -> dict[str, Policy]:
+    """Return the kept policies of a run's agents by the names that tables give them, the loaded one first."""
+    others = [n for n in range(loaded.agents) if n != loaded.agent]
+    return {loaded.name: loaded.policy} | {
+        agent_name(n): policy_of(storage, loaded.run, n).policy for n in others
+    }
 
 
 def _kept_step(checkpoint: Checkpoint, agent: int) -> int:

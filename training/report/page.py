@@ -16,7 +16,7 @@ from training.report import facts, plots, season
 from training.report.collect import loadable_courses, results
 from training.report.curves import read_curves
 from training.report.laps import Laps, described
-from training.report.loading import beside
+from training.report.loading import policies_of
 from training.report.scenery import Scenery
 from training.report.video import film
 
@@ -76,7 +76,7 @@ def _rendered(
     missing: list[str] = []
     if driven is None:
         courses, missing = loadable_courses(loaded.config)
-        driven = results(loaded.policy, loaded.config, courses, beside(loaded, storage))
+        driven = results(policies_of(loaded, storage), loaded.config, courses)
     laps = Laps(loaded, driven)
     clock.said(f"drove {len(laps.courses)} tracks, {len(laps.drivers)} drivers")
     sceneries = {course: Scenery(course.track) for course, _ in laps.traces()}

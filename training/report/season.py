@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from training.errors import UsageError
+from training.report.collect import FOLLOW_THE_GAP, PURE_PURSUIT
 from training.report.contestants import Named, driver, policy_at, steps_of
 from training.report.loading import policy_of
 from training.report.race_table import Row, beaten, elo, table
@@ -31,7 +32,7 @@ RACES, LAPS = (
 )  # between each two, so that each is twice in front and twice on either side; and of each race
 # Of many checkpoints some, and more races for each two: they are nearly equals.
 MOST_STEPS, RACES_OVER_TIME = 5, 8
-DRIVERS = ("follow_the_gap", "pure_pursuit")
+DRIVERS = {"pure_pursuit": PURE_PURSUIT, "follow_the_gap": FOLLOW_THE_GAP}
 # All of them are in the picture's legend.
 MOST_FILMED = 8
 FILM_SEED = 5
@@ -61,13 +62,10 @@ class Season(NamedTuple):
 
 def season_of(loaded: LoadedRun, storage: Storage, track: Track) -> Season:
     """Race the agents of a run, two drivers and the run's earlier policies on one track, a few laps each."""
-    agents = [
-        Contestant(
-            _agent_name(loaded, number), loaded.config.env, policy_of(storage, loaded.run, number).policy
-        )
-        for number in range(loaded.agents)
-    ]
-    field = [*agents, *(driver(name, loaded.config.env) for name in DRIVERS)]
+    learnt = [policy_of(storage, loaded.run, number) for number in range(loaded.agents)]
+    agents = [Contestant(one.name, one.config.env, one.policy) for one in learnt]
+    yardsticks = [driver(name, loaded.config.env)._replace(name=shown) for name, shown in DRIVERS.items()]
+    field = [*agents, *yardsticks]
     results = race_all(field, pairings(len(field), RACES), track, laps=LAPS)
     past = _snapshots(loaded, storage)
     trace, filmed = _film(
@@ -93,10 +91,6 @@ def in_words(over_time: OverTime) -> list[dict[str, Any]]:
         ]
         rows.append({"step": f"{step:,}", "elo": f"{over_time.elo[i]:.0f}", "cells": cells})
     return rows
-
-
-def _agent_name(loaded: LoadedRun, number: int) -> str:
-    return f"agent {number}" if loaded.agents > 1 else "policy"
 
 
 def _snapshots(loaded: LoadedRun, storage: Storage) -> list[Contestant]:
