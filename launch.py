@@ -178,6 +178,7 @@ def train(
     """Launch a run. Shows price and hard cap, asks, starts, follows it to its first steps."""
     from training.cloud import commands
     from training.cloud.launching import Options
+    from training.cloud.site import settings_file
 
     if at is not None and resume is None:
         raise UsageError("--at needs --resume RUN")
@@ -191,7 +192,15 @@ def train(
     site = site_of(config, [*(sets or ()), *given], "cloud")
     run = commands.run_name(resume, name, site.config.training.run_name)
     options = Options(
-        run, resume is not None, at, from_partial, market, not no_relaunch, keep_s, tuple(sets or ())
+        run,
+        resume is not None,
+        at,
+        from_partial,
+        market,
+        not no_relaunch,
+        keep_s,
+        tuple(sets or ()),
+        settings_file(config),
     )
     manner = Manner(json=json, yes=yes, dry_run=dry_run)
     raise typer.Exit(commands.train(site, options, ROOT, manner, up_first=up_first, detach=detach))

@@ -2,21 +2,18 @@
 
 import json
 import re
-import shlex
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from training.config import PRESETS, Config, Preset, changed, check_used, load_config, unread
+from training.config import PRESETS, Config, load_config
+from training.config_change import check_league
 from training.config_example import example_yaml
 from training.config_text import legal_values, walk
 from training.errors import ConfigurationError, UsageError
-from training.report.contestants import sizes_of
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "config.example.yaml"
@@ -252,132 +249,17 @@ def test_an_override_without_key_and_value_is_a_usage_error(override: str) -> No
         load_config(None, [override])
 
 
-# --- what a run that begins may not ask for ---
-def several(*overrides: str) -> Config:
-    return load_config(None, ["training.training_type=sac_multiagent", *overrides])
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (
-            ("multi_agent.mode=league", "training.num_agents=1"),
-            "multi_agent.mode = league needs training.num_agents of 2 or more, not 1",
-        ),
-        (
-            ("multi_agent.league.champions=true",),
-            "multi_agent.league.champions = true has no effect with multi_agent.mode = independent",
-        ),
-        (
-            ("multi_agent.league.checkpoints=[a, b]", "multi_agent.mode=shared"),
-            "multi_agent.league.checkpoints = ['a', 'b'] has no effect with multi_agent.mode = shared",
-        ),
-        (
-            ("env.race.contact_ends=false", "env.race.victims_race_on=false"),
-            "env.race.victims_race_on = false with env.race.contact_ends = false",
-        ),
-    ],
-)
-def test_settings_of_several_cars_that_would_do_nothing_are_refused(
-    overrides: tuple[str, ...], message: str
-) -> None:
-    """Each by itself is legal, and a run of one car reads none of them."""
-    with pytest.raises(ConfigurationError, match=re.escape(message)) as refused:
-        check_used(several(*overrides))
-    assert refused.value.next_step
-    check_used(load_config(None, overrides))
-    if "champions" in message or "checkpoints" in message:
-        check_used(several(overrides[0], "multi_agent.mode=league"))
-
-
-def test_who_begins_with_networks_that_have_learnt_has_no_guide_unless_one_is_named(tmp_path: Path) -> None:
-    """It would pull them back to the racing line."""
+def test_who_begins_with_networks_that_have_learnt_has_no_guide_unless_one_is_set(tmp_path: Path) -> None:
+    """It would pull them back to the racing line; a run that has begun keeps its own."""
     begun = "training.init_from=first"
     assert load_config(None, [begun]).guide.driver == "none"
     assert load_config(None, [begun, "guide.driver=pure_pursuit"]).guide.driver == "pure_pursuit"
+    assert load_config(None, [begun, "guide.weight=50"]).guide.driver == "racing_line"
     assert (
         load_config(settings_file(tmp_path, "training:\n  init_from: null\n")).guide.driver == "racing_line"
     )
     before = load_config(None, [begun, "guide.driver=racing_line"])
-    assert Config.from_json_dict(before.to_json_dict()) == before, "a run that has begun keeps its own"
-
-
-# --- what is told where a run cannot change ---
-@pytest.mark.parametrize(
-    "override", ["training.training_type=sac_multiagent", "training.num_agents=4", "sac.gamma=0.9"]
-)
-def test_a_setting_given_as_it_is_changes_nothing_when_a_run_goes_on(override: str) -> None:
-    """As `make train TYPE=sac_multiagent ARGS="--resume RUN"` gives it."""
-    config = several("training.num_agents=4", "sac.gamma=0.9")
-    assert changed(config, [override, "training.total_timesteps=7"]) == changed(
-        config, ["training.total_timesteps=7"]
-    )
-
-
-def test_what_a_run_that_goes_on_does_not_take_from_a_file_is_told(tmp_path: Path) -> None:
-    """Only what the file names, and what differs; how to reach AWS is read from it."""
-    text = (
-        "training:\n  num_agents: 3\n  seed: 0\nsac:\n  learning_rate: 3e-4\naws:\n  aws_region: eu-west-1\n"
-    )
-    file = settings_file(tmp_path, text)
-    own = several("training.num_agents=4", "env.beams=50")
-    assert unread(file, load_config(file), own) == (
-        f"not taken from {file}, as a run brings its own settings: "
-        "training.num_agents = 3, here 4; sac.learning_rate = 0.0003, here 0.001"
-    )
-    assert unread(file, load_config(file), load_config(file)) == ""
-
-
-@pytest.mark.parametrize(
-    ("preset", "settings", "told"),
-    [
-        ("local", (), "--set training.training_type=sac_multiagent "),
-        ("cloud", (), "--preset cloud --set training.training_type=sac_multiagent "),
-        ("cloud", ("sac.net_arch=[64, 32]",), "--set 'sac.net_arch=[64, 32]' "),
-        ("local", ("env.beams=50", "env.scans_stacked=1", "env.proprioception=false"), "--set env.beams=50 "),
-        ("local", ("multi_agent.mode=shared",), "--set multi_agent.mode=shared "),
-        (
-            "local",
-            ("multi_agent.mode=league", "multi_agent.league.one_agent=true"),
-            "--set multi_agent.league.one_agent=true ",
-        ),
-        (
-            "local",
-            ("multi_agent.mode=league", "env.beams=10", "multi_agent.league.follow_the_gap=0"),
-            "--set multi_agent.league.follow_the_gap=0.0 ",
-        ),
-    ],
-)
-def test_the_way_to_another_number_of_agents_names_all_that_shapes_the_networks(
-    preset: Preset, settings: tuple[str, ...], told: str
-) -> None:
-    """The command begins with a preset, not with the settings of the run that it takes the networks of."""
-    several = ("training.training_type=sac_multiagent", "training.num_agents=4", *settings)
-    config = load_config(None, several, preset)
-    with pytest.raises(ConfigurationError) as refused:
-        changed(config, ["training.num_agents=3"], "first")
-    command = refused.value.next_step.splitlines()[0]
-    assert told in command
-    words = shlex.split(command)
-    overrides = [value for option, value in pairwise(words) if option == "--set"]
-    presets: list[Any] = [value for option, value in pairwise(words) if option == "--preset"]
-    begun = load_config(None, overrides, next(iter(presets), None))
-    assert begun.training.num_agents == 3
-    assert sizes_of(begun) == sizes_of(config)
-    assert (begun.training.training_type, begun.multi_agent.mode) == (
-        config.training.training_type,
-        config.multi_agent.mode,
-    )
-    assert (begun.num_agents == 1) == (config.num_agents == 1)
-
-
-def test_another_shape_is_no_way_to_take_the_networks_along() -> None:
-    """The told command begins with random ones: those of the run would not fit."""
-    with pytest.raises(ConfigurationError) as refused:
-        changed(load_config(None), ["sac.net_arch=[64, 32]"], "first")
-    assert refused.value.next_step.splitlines()[0] == (
-        "Begin a new run, with networks of another shape: python -m training train --set 'sac.net_arch=[64, 32]'"
-    )
+    assert Config.from_json_dict(before.to_json_dict()) == before
 
 
 def test_the_settings_for_self_play_are_legal_and_of_one_length() -> None:
@@ -387,6 +269,7 @@ def test_the_settings_for_self_play_are_legal_and_of_one_length() -> None:
     assert (config.sac.learning_rate_from, config.sac.learning_rate_timesteps) == (half_time, half_time)
     assert config.multi_agent.league.champions_from < half_time
     assert (config.num_cars, config.num_agents, config.training.max_minutes) == (2, 1, None)
+    check_league(config)
 
 
 # --- the example file ---

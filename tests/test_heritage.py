@@ -15,7 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests import trainer_process
 from training import heritage, layout, runner
 from training.agents.multi_agent import MultiAgentSAC
-from training.config import Config, changed, load_config
+from training.config import Config, load_config
+from training.config_change import changed
 from training.envs.batch import RaceBatch
 from training.errors import ConfigurationError
 from training.report.loading import config_of, policy_of, runs_in
@@ -138,11 +139,13 @@ def test_a_run_that_goes_on_says_what_it_does_not_take_from_a_file(
 ) -> None:
     """Its number of agents is its own; given as it is, a setting is no change."""
     file = tmp_path / "mine.yaml"
-    file.write_text("training:\n  num_agents: 3\n", encoding="utf-8")
     same = ("training.training_type=sac_multiagent", f"training.num_agents={AGENTS}")
-    assert "not taken" not in train(store, "--resume", run, settings=same)
-    said = train(store, "--resume", run, "--config", str(file), settings=())
-    assert f"brings its own settings: training.num_agents = 3, here {AGENTS}" in said
+    for number in (AGENTS, 3):
+        file.write_text(f"training:\n  num_agents: {number}\n", encoding="utf-8")
+        said = train(store, "--resume", run, "--config", str(file), settings=same if number == AGENTS else ())
+        told = f"not taken from {file}: training.num_agents = 3, here {AGENTS}"
+        assert (told in said) == (number == 3)
+        assert ("not taken" in said) == (number == 3)
 
 
 def test_settings_that_would_do_nothing_begin_no_run(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from training.cloud.imds import ENDPOINT_VARIABLE, ON_INSTANCE
 from training.cloud.intent import Intent, write_intent
 from training.config import load_config
 from training.errors import ConfigurationError, UsageError
+from training.report.loading import config_of
 from training.runs import Origin, Run, open_run
 from training.store import documents
 from training.store.checkpoint import Contents
@@ -207,3 +208,20 @@ def test_an_unfinished_run_of_another_version_is_passed_over(tmp_path):
     assert run.checkpoint is None
     with pytest.raises(ConfigurationError, match="gone"):
         open_run(config, str(tmp_path), resume="old", origin=Origin())
+
+
+def test_an_unfinished_run_goes_on_as_long_as_is_asked_for_now(tmp_path):
+    """What is given on the command line or in the file holds; what is not given stays as the run has it."""
+    begun = ["training.max_minutes=30", "sac.gamma=0.9"]
+    run = open_run(load_config(None, begun), str(tmp_path), resume=None, origin=Origin())
+    run.lock.close()
+    for given, minutes in (
+        ([], 30.0),
+        (["training.max_minutes=5"], 5.0),
+        (["training.max_minutes=null"], None),
+    ):
+        config = load_config(None, [begun[1], *given])
+        again = open_run(config, str(tmp_path), resume=None, origin=Origin(), overrides=[begun[1], *given])
+        again.lock.close()
+        assert (again.name, again.config.training.max_minutes) == (run.name, minutes)
+    assert config_of(open_store(str(tmp_path)), run.name).training.max_minutes == 30.0

@@ -77,6 +77,7 @@ class Episodes:
 # How the figures of several agents become one; what is not named here is averaged.
 _COMBINED: Mapping[str, Callable[[list[float]], float]] = {
     "rollout/laps": sum,
+    "league/champion_step": max,
     "rollout/best_lap_s": lambda values: float(np.nanmin(values)) if np.isfinite(values).any() else np.nan,
 }
 

@@ -64,6 +64,11 @@ class Tally(NamedTuple):
         """Return the share won of those that are decided, 0 of none."""
         return self.won / max(self.won + self.lost, 1)
 
+    @property
+    def known_share(self) -> float:
+        """Return the share won of those that are decided, nan of none."""
+        return self.share if self.won + self.lost else math.nan
+
     def __add__(self, other: Tally) -> Tally:  # type: ignore[override] - of tallies, not of tuples
         """Return both together."""
         return Tally(self.won + other.won, self.lost + other.lost)
@@ -93,10 +98,10 @@ class Races:
         rng = np.random.default_rng([CONTEST_SEED, step])
         against_newest = self._meet(challenger, champions[-1], QUICK, rng)
         if against_newest.share < QUICK_SHARE:
-            return Verdict(crowned=False, won_share=against_newest.share)
+            return Verdict(crowned=False, won_share=against_newest.known_share)
         against_newest += self._meet(challenger, champions[-1], FULL, rng)
         crowned = against_newest.share >= SHARE and self._holds(challenger, champions, step, rng)
-        return Verdict(crowned, against_newest.share)
+        return Verdict(crowned, against_newest.known_share)
 
     def _holds(
         self, challenger: Policy, champions: Sequence[Policy], step: int, rng: np.random.Generator

@@ -7,8 +7,6 @@ config_learning.py, the cloud in config_aws.py; all else, and the whole, is here
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +22,6 @@ from training.errors import ConfigurationError
 from training.layout import RUN_NAME_PATTERN, RUN_NAME_RULE
 
 __all__ = [
-    "CHANGEABLE",
     "PRESETS",
     "AwsSettings",
     "CloudwatchSettings",
@@ -43,8 +40,8 @@ __all__ = [
     "TensorboardSettings",
     "TrainingSettings",
     "WandbSettings",
-    "changed",
     "load_config",
+    "validated",
 ]
 
 Preset = Literal["local", "cloud"]
@@ -93,7 +90,10 @@ class TrainingSettings(Section):
     device: Literal["auto", "cpu", "cuda"] = setting(
         "auto", "auto takes CUDA where there is an NVIDIA device"
     )
-    report: bool = setting(True, "write the report with pictures and a film at the end, about 30 s")
+    report: bool = setting(
+        True,
+        "write the report with pictures and a film at the end, about 30 s; minutes with dozens of agents",
+    )
     mixed_precision: bool = setting(
         False, "compute in bfloat16 where that is safe; gains nothing on an H100, for comparisons"
     )
@@ -191,7 +191,7 @@ class Config(Section):
             for group, part in data.items()
         }
         before = {key: Given(value, where) for key, value in ALWAYS_BEFORE.items()}
-        return _validated({**before, **flatten(cls, kept, where)})
+        return validated({**before, **flatten(cls, kept, where)})
 
 
 # Settings that runs of before have in their config.json, and that nothing reads any more: such a run goes on.
@@ -210,14 +210,11 @@ PRESETS: Mapping[Preset, Mapping[str, object]] = {
 }
 
 
-NOTHING = Given(None, "nowhere")
-
-
 def load_config(path: Path | None, overrides: Sequence[str] = (), preset: Preset | None = None) -> Config:
     """Return the settings: defaults, then the preset, then the file, then the overrides (`a.b=value`).
 
     The preset is the argument, or else what the overrides or the file name, or else local. A run that begins with
-    another one's networks has no guide unless one is named.
+    another one's networks has no guide unless a setting of it is given.
     ConfigurationError lists every key that is unknown, of the wrong type or out of range.
     """
     given: Leaves = {} if path is None else flatten(Config, read_settings_file(path), str(path))
@@ -226,133 +223,17 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), preset: Preset
         given |= flatten(Config, {key: value}, "--set")
     if preset is not None:
         given["training.preset"] = Given(preset, "--preset")
-    # Who has learnt to drive would be pulled back to the guide's way.
-    if given.get("training.init_from", NOTHING).value is not None:
-        given.setdefault("guide.driver", Given("none", "training.init_from"))
+    begins = given.get("training.init_from")
+    if begins is not None and begins.value is not None and not any(key.startswith("guide.") for key in given):
+        # Who has learnt to drive would be pulled back to the guide's way.
+        given["guide.driver"] = Given("none", "training.init_from")
     named = given["training.preset"].value if "training.preset" in given else TrainingSettings().preset
     overlay = next((values for name, values in PRESETS.items() if name == named), {})
-    return _validated(flatten(Config, overlay, f"preset {named}") | given)
+    return validated(flatten(Config, overlay, f"preset {named}") | given)
 
 
-def check_used(config: Config) -> None:
-    """Refuse settings of several cars that would do nothing; for a run that begins: one that has begun goes on.
-
-    ConfigurationError names the setting, and what it needs.
-    """
-    if config.training.training_type != "sac_multiagent":
-        return
-    mode, league, race = config.multi_agent.mode, config.multi_agent.league, config.env.race
-    if mode == "league" and config.num_cars == 1:
-        raise ConfigurationError(
-            "multi_agent.mode = league needs training.num_agents of 2 or more, not 1",
-            next_step="For one agent in all cars: --set training.num_agents=2 --set multi_agent.league.one_agent=true",
-        )
-    for name in ("champions", "one_agent", "checkpoints"):
-        value = getattr(league, name)
-        if value and mode != "league":
-            told = "true" if value is True else list(value)
-            raise ConfigurationError(
-                f"multi_agent.league.{name} = {told} has no effect with multi_agent.mode = {mode}",
-                next_step="Add --set multi_agent.mode=league, or leave it out.",
-            )
-    if not race.contact_ends and not race.victims_race_on:
-        raise ConfigurationError(
-            "env.race.victims_race_on = false with env.race.contact_ends = false would end the race of who is hit and "
-            "let go on who drove into it",
-            next_step="Leave one of them at true.",
-        )
-
-
-# What may change when a run goes on: how long, how often saved and looked at, where shown. The rest is the run itself.
-CHANGEABLE = (
-    "training.total_timesteps",
-    "training.max_minutes",
-    "training.save_frequency",
-    "training.save_interval_s",
-    "training.keep_checkpoints",
-    "training.milestone_frequency",
-    "training.device",
-    "training.report",
-    "evaluation.",
-    "wandb.",
-    "tensorboard.",
-    "cloudwatch.",
-    "aws.",
-)
-
-
-def changed(config: Config, overrides: Sequence[str], run: str = "RUN") -> Config:
-    """Return a run's own settings with `a.b=value` applied, for a run that goes on; run: its name, for the message.
-
-    ConfigurationError for a key that would make it another run; one that is given as it is changes nothing.
-    """
-    own = flatten(Config, config.to_json_dict(), "config.json")
-    given = dict(own)
-    for override in overrides:
-        key, value = parse_override(override)
-        leaves = flatten(Config, {key: value}, "--set")
-        if not key.startswith(CHANGEABLE) and _validated(own | leaves) != config:
-            begin, options = _new_run(config, key, run)
-            raise ConfigurationError(
-                f"--set {override}: {key} cannot change while a run goes on",
-                next_step=f"{begin}: python -m training train {options}--set {shlex.quote(override)}\n"
-                f"Or change only: {', '.join(CHANGEABLE)}",
-            )
-        given |= leaves
-    return _validated(given)
-
-
-def unread(file: Path, given: Config, own: Config) -> str:
-    """Say what of a settings file a run that goes on does not take, "" if nothing: it brings its own settings.
-
-    given: the settings with that file; those of aws are read from it, for they say how to reach the store.
-    """
-    theirs, ours = (flatten(Config, one.to_json_dict(), "") for one in (given, own))
-    keys = [key for key in flatten(Config, read_settings_file(file), str(file)) if not key.startswith("aws.")]
-    other = [
-        f"{key} = {_in_text(theirs[key].value)}, here {_in_text(ours[key].value)}"
-        for key in keys
-        if theirs[key].value != ours[key].value
-    ]
-    return f"not taken from {file}, as a run brings its own settings: {'; '.join(other)}" if other else ""
-
-
-# What decides the shape of the networks; a league of few beams is legal only without follow-the-gap.
-_SHAPE = ("env.beams", "env.scans_stacked", "env.proprioception", "sac.net_arch")
-_AGENTS = (
-    "training.num_agents",
-    "multi_agent.mode",
-    "multi_agent.league.one_agent",
-    "multi_agent.league.follow_the_gap",
-)
-
-
-def _new_run(config: Config, but: str, run: str) -> tuple[str, str]:
-    """Return in words and in options how a new run begins with a run's networks, or without if it changes their shape.
-
-    Its agents are of the same kind and shape; but: the key that changes.
-    """
-    same = _same_networks(config, but)
-    if but in _SHAPE:
-        return "Begin a new run, with networks of another shape", same
-    return "Begin a new run with these networks", f"--init-from {run} {same}"
-
-
-def _same_networks(config: Config, but: str) -> str:
-    """Return the options with which a new run has agents of the same kind and shape, leaving one key out."""
-    preset, kind = config.training.preset, config.training.training_type
-    own, usual = (flatten(Config, c.to_json_dict(), "") for c in (config, load_config(None, (), preset)))
-    keys = ("training.training_type", *(_AGENTS if kind == "sac_multiagent" else ()), *_SHAPE)
-    told = [f"{key}={_in_text(own[key].value)}" for key in keys if own[key] != usual[key] and key != but]
-    options = "" if preset == TrainingSettings().preset else f"--preset {preset} "
-    return options + "".join(f"--set {shlex.quote(setting)} " for setting in told)
-
-
-def _in_text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _validated(leaves: Leaves) -> Config:
+def validated(leaves: Leaves) -> Config:
+    """Return the settings that some leaves name, the rest by default. ConfigurationError lists all that do not fit."""
     try:
         return Config.model_validate(nested(leaves))
     except ValidationError as error:

@@ -62,7 +62,9 @@ class RaceSettings(Section):
     contact_ends: bool = setting(
         True, "who drives into a car has crashed; else it drives on, through it, and pays at each decision"
     )
-    victims_race_on: bool = setting(True, "a car hit without its fault races on; else it has crashed too")
+    victims_race_on: bool = setting(
+        True, "a car hit without its fault races on; else, where contact_ends, its episode ends too"
+    )
     grid: Grid = setting(
         "either", "cars start one behind the other, two by two side by side, or either, drawn for each race"
     )

@@ -16,7 +16,7 @@ from training.agents.multi_agent import MultiAgentSAC
 from training.agents.update import compile_update
 from training.callbacks import Boundary, Episodes, Parts
 from training.cloud.log_chunks import logged
-from training.config import unread
+from training.config_change import SettingsFile
 from training.display import Display
 from training.envs.batch import RaceBatch
 from training.envs.grid import check_grid
@@ -67,10 +67,10 @@ def train(  # noqa: PLR0913 - the options of the command
     """Train, or go on training, until the run's end; return the exit code.
 
     store: directory or s3://bucket. resume: a run's name, which brings its own settings; origin: which of its
-    checkpoints; overrides: what to change of its settings (`a.b=value`); settings_file: what of it a resumed run does
-    not take is said. Raises a TrackError for a track that cannot
-    be driven on, a ConfigurationError for one that does not hold the cars, before anything is made, and a TrainingError
-    whose exit code says what became of the run.
+    checkpoints; overrides: what to change of its settings (`a.b=value`); settings_file: where the others come from;
+    what of it a named run does not take is said. Raises a TrackError for a track that cannot be driven on, a
+    ConfigurationError for one that does not hold the cars, before anything is made, and a TrainingError whose exit code
+    says what became of the run.
     """
     rng.set_threads(config.sac.torch_threads)
     device = rng.choose_device(config.training.device)
@@ -78,9 +78,12 @@ def train(  # noqa: PLR0913 - the options of the command
     if resume is None:  # one that is missing, broken or too short is told before a run's folder is made
         tracks = {name: Track.load(name) for name in (*config.env.tracks, *config.evaluation.tracks)}
         check_grid(config.env, [tracks[name] for name in config.env.tracks], config.num_cars)
+    file = None if settings_file is None else SettingsFile.read(settings_file)
+    if file is not None and resume is None:  # of a run with the same settings that is not done yet
+        overrides = [*file.limits(config), *overrides]
     run = open_run(config, store, resume=resume, origin=origin, overrides=overrides)
-    if resume is not None and settings_file is not None:
-        run = run._replace(aside=unread(settings_file, config, run.config))
+    if file is not None and resume is not None:
+        run = run._replace(note=file.left_aside(config, run.config))
     if run.lock is not None:
         with run.lock:  # given back when the run is left, also where the process goes on
             return carry_on(run, device, tracks)

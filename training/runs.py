@@ -17,7 +17,7 @@ from training import heritage, layout
 from training.cloud import boot
 from training.cloud.identity import machine_facts
 from training.cloud.imds import ON_INSTANCE, Imds
-from training.config import changed, check_used
+from training.config_change import changed, check_league
 from training.errors import ConfigurationError, DataError, Interrupted, Over, UsageError
 from training.report.loading import config_of, runs_in
 from training.store import documents
@@ -64,7 +64,7 @@ class Run(NamedTuple):
     partial: Checkpoint | None  # a later save without replay, where that was asked for
     local: Path  # the run's folder on this computer
     lock: IO[str] | None  # held as long as it is open; None where the store is no directory
-    aside: str = ""  # what else there is to say at its start
+    note: str = ""  # what else there is to say at its start
 
     @property
     def place(self) -> str:
@@ -74,7 +74,7 @@ class Run(NamedTuple):
     @property
     def greeting(self) -> str:
         """Say what begins or goes on, where it lies, and what of the settings at hand it does not take."""
-        return "\n".join(filter(None, (self._beginning, self.aside)))
+        return "\n".join(filter(None, (self._beginning, self.note)))
 
     @property
     def _beginning(self) -> str:
@@ -156,6 +156,8 @@ def open_run(
 ) -> Run:
     """Begin a run, or go on with one: the named one, or the newest unfinished one of the same settings.
 
+    overrides: what changes of the settings of a run that goes on (`a.b=value`).
+
     Raises UsageError where the named run does not exist or is being trained by another process on this computer.
     """
     storage = open_store(store, config.aws)
@@ -163,12 +165,12 @@ def open_run(
     name = resume or (_unfinished(storage, config, store) if here else None)
     if name is None:
         name = config.training.run_name or layout.new_run_id()
-        check_used(config)
+        check_league(config)
         heritage.check(config, storage)
         _write_config(storage, config, name, store)
         lock = _lock(_local(store, name, here=here), name) if here else None
     else:
-        config = changed(config_of(storage, name), overrides if resume else (), name)
+        config = changed(config_of(storage, name), overrides, name)
         lock = _lock(_local(store, name, here=here), name) if here else None
     try:
         return _claimed(config, storage, store, name, origin, lock)

@@ -8,15 +8,17 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.report.runs import KEPT_STEP, make_run, put_curves, save_policy, straight_on
+from tests.report.runs import KEPT_STEP, QUICK, make_run, put_curves, save_policy, straight_on
 from training import layout
 from training.__main__ import main
 from training.config import Config, load_config
-from training.report.facts import LEFT_OUT
+from training.report.facts import LEFT_OUT, repeating_commands
 from training.report.loading import policy_of
 from training.report.page import write_report
 from training.sim import Track
@@ -162,6 +164,18 @@ def test_the_command_to_repeat_the_run_has_its_settings(written: Written) -> Non
     assert again == written.config
     assert evaluate.endswith("-m training evaluate shown")
     assert report.endswith("-m training report shown")
+
+
+@pytest.mark.parametrize(
+    "guide",
+    [(), ("guide.driver=racing_line",), ("guide.weight=50",), ("guide.driver=none", "guide.weight=50")],
+)
+def test_a_run_that_began_with_networks_of_another_is_repeated_with_its_guide(guide: tuple[str, ...]) -> None:
+    """Its default is none there, and a run of before had one."""
+    config = load_config(None, [*QUICK, "training.init_from=first", *guide], "local")
+    loaded: Any = SimpleNamespace(config=config, run="second")
+    parts = shlex.split(repeating_commands(loaded).replace("\\\n", " ").splitlines()[0])
+    assert load_config(None, [part for part in parts[6:] if part != "--set"], "local") == config
 
 
 def test_time_and_versions_are_told(written: Written) -> None:

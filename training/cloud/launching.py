@@ -22,7 +22,8 @@ from training.cloud.prices import Pool, Price, Prices, read_prices
 from training.cloud.problems import CloudError
 from training.cloud.scope import Scope
 from training.cloud.site import Site
-from training.config import Config, changed
+from training.config import Config
+from training.config_change import changed
 from training.errors import UsageError
 from training.sim import track_names
 from training.store.documents import read_status, set_status
@@ -48,6 +49,7 @@ class Options(NamedTuple):
     relaunch: bool = True
     keep_on_failure_s: int = 0
     overrides: tuple[str, ...] = ()  # --set
+    settings_file: Path | None = None
 
 
 class Basis(NamedTuple):

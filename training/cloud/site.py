@@ -43,9 +43,13 @@ def read_settings(
     path: Path | None, overrides: Sequence[str], preset: Literal["cloud"] | None = None
 ) -> Config:
     """Read the settings as the trainer does; a `preset` counts only where the user names none."""
-    if path is None and DEFAULT_CONFIG.exists():
-        path = DEFAULT_CONFIG
+    path = settings_file(path)
     return load_config(path, overrides, None if _names_preset(path, overrides) else preset)
+
+
+def settings_file(path: Path | None) -> Path | None:
+    """Return the settings file that holds where the command line names this one, or none."""
+    return DEFAULT_CONFIG if path is None and DEFAULT_CONFIG.exists() else path
 
 
 def open_site(

@@ -45,12 +45,15 @@ def settings_of(config: Config) -> tuple[list[Setting], list[Setting]]:
 def repeating_commands(loaded: LoadedRun) -> str:
     """Return the commands that train the same again, evaluate this run, and write this report."""
     config, python = loaded.config, ".venv/bin/python -m training"
-    preset = config.training.preset
+    preset, ancestor = config.training.preset, config.training.init_from
     base = load_config(None, preset=preset)
     words = [f"{python} train --preset {preset}"]
     for key, _ in walk(Config):
         own_name = key == "training.run_name"  # taken by the run itself
-        if key.split(".")[0] in LEFT_OUT or own_name or _value(config, key) == _value(base, key):
+        # Its default hangs on whether the run begins with the networks of another.
+        always = key == "guide.driver" and ancestor is not None
+        usual = _value(config, key) == _value(base, key) and not always
+        if key.split(".")[0] in LEFT_OUT or own_name or usual:
             continue
         words.append("--set " + shlex.quote(f"{key}={_as_yaml(_value(config, key))}"))
     train = " \\\n    ".join(words)

@@ -139,7 +139,7 @@ def _card(laps: Laps, course: Course, trace: Trace, scenery: Scenery) -> dict[st
 
 _STARTS: dict[Grid, str] = {
     "single_file": "from single file, each in front in half of them",
-    "side_by_side": "from a start side by side, each on either side in half of them",
+    "side_by_side": "side by side where the track has room, each on either side in half of them",
     "either": "half of them from single file, half side by side where the track has room",
 }
 

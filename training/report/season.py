@@ -26,11 +26,9 @@ if TYPE_CHECKING:
     from training.sim import Track
     from training.store.storage import Storage
 
-RACES, LAPS = (
-    4,
-    1,
-)  # between each two, so that each is twice in front and twice on either side; and of each race
-# Of many checkpoints some, and more races for each two: they are nearly equals.
+# Between each two: where they start by turns in single file and side by side, each has every place of both once.
+RACES, LAPS = 4, 1
+# Of many checkpoints some, and more races between each two: they are nearly equals.
 MOST_STEPS, RACES_OVER_TIME = 5, 8
 DRIVERS = {"pure_pursuit": PURE_PURSUIT, "follow_the_gap": FOLLOW_THE_GAP}
 # All of them are in the picture's legend.
