@@ -9,6 +9,7 @@ from typing import Any
 
 import boto3
 import pytest
+import yaml
 
 from tests.cloud import front
 from tests.cloud.amazon import Account
@@ -254,3 +255,10 @@ def test_what_would_make_another_run_cannot_be_set_on_a_resume(bench: Bench) -> 
     bench.account.launch("stop", "race", "--now")
     words = ("train", "--up", "--resume", "race", "--yes", "--set", "sac.gamma=0.9")
     bench.refused(USER, "sac.gamma cannot change while a run goes on", "Begin a new run", *words)
+    settings = bench.account.settings
+    file = bench.account.folder / "mine.yaml"
+    file.write_text(yaml.safe_dump({**settings, "sac": {"gamma": 0.9}}), encoding="utf-8")
+    planned = bench.account.launch("train", "--resume", "race", "--dry-run", "--config", str(file))
+    assert f"not taken from {file}: sac.gamma = 0.9, here 0." in planned.stdout, (
+        planned.stdout + planned.stderr
+    )

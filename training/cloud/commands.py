@@ -28,7 +28,6 @@ from training.cloud.api import Cloud
 from training.cloud.manner import Manner, ask, say, show, table
 from training.cloud.problems import CloudError
 from training.cloud.site import Site
-from training.config_change import SettingsFile, check_league
 from training.errors import UsageError
 from training.store.documents import set_status
 from training.store.opening import open_store
@@ -148,8 +147,7 @@ def train(  # noqa: PLR0913 - the options of the command
 ) -> int:
     """Plan, ask, start, follow; what cannot work is refused before `up_first` makes anything."""
     if not options.resume:  # a run that is continued brings its own settings
-        check_league(site.config)
-        launching.check_tracks(site.config)
+        launching.check_new(site.config)
     if not up_first:
         site.storage  # noqa: B018 - "set up first" comes before "bake an image"
     basis = launching.read_basis(site, options.market, root)
@@ -164,8 +162,6 @@ def train(  # noqa: PLR0913 - the options of the command
     storage = site.storage
     plan = launching.make_plan(site, storage, options, basis)
     lines = launching.describe(plan)
-    if options.resume and options.settings_file is not None:
-        lines += filter(None, [SettingsFile.read(options.settings_file).left_aside(site.config, plan.config)])
     if manner.dry_run:
         show({"plan": lines, **launching.requests(site, plan)})
         return 0

@@ -23,7 +23,7 @@ from training.cloud.problems import CloudError
 from training.cloud.scope import Scope
 from training.cloud.site import Site
 from training.config import Config
-from training.config_change import changed
+from training.config_change import SettingsFile, changed, check_league
 from training.errors import UsageError
 from training.sim import track_names
 from training.store.documents import read_status, set_status
@@ -73,6 +73,7 @@ class Plan(NamedTuple):
     basis: Basis
     expected: Price
     volume_size_gb: int
+    note: str = ""  # what of the user's settings file does not hold
 
     @property
     def cap_usd(self) -> float:
@@ -83,6 +84,12 @@ class Plan(NamedTuple):
 def owner() -> str:
     """Return who launches, for tags and refusals."""
     return f"{getpass.getuser()}@{platform.node()}"[:250]
+
+
+def check_new(config: Config) -> None:
+    """Refuse a new run's settings that would be refused on the machine, for money."""
+    check_league(config)
+    check_tracks(config)
 
 
 def check_tracks(config: Config) -> None:
@@ -161,7 +168,9 @@ def make_plan(site: Site, storage: Storage, options: Options, basis: Basis) -> P
     )
     pools = [Pool(kind, basis.zones[subnet]) for kind, subnet in basis.pools]
     expected = basis.prices.expected(pools, options.market)
-    return Plan(launch, run_config, basis, expected, aws.volume_size_gb)
+    file = options.settings_file if options.resume else None
+    note = "" if file is None else SettingsFile.read(file).left_aside(config, run_config)
+    return Plan(launch, run_config, basis, expected, aws.volume_size_gb, note)
 
 
 def allowed_hours(max_hours: float, max_cost_usd: float, cap_usd_per_hour: float) -> float:
@@ -194,6 +203,7 @@ def describe(plan: Plan) -> list[str]:
             if plan.basis.quota_vcpus is None
             else f"{plan.basis.quota_vcpus:.0f} vCPUs of G and VT machines"
         ),
+        *([plan.note] if plan.note else []),
     ]
 
 
