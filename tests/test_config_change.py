@@ -92,6 +92,13 @@ def test_a_setting_given_as_it_is_changes_nothing_when_a_run_goes_on(same: str) 
     assert "--set sac.gamma=0.8" in str(refused.value.next_step)
 
 
+def test_a_group_given_at_once_is_held_beside_the_run_s_own_setting_by_setting() -> None:
+    config = several("env.race.grid=single_file")
+    assert changed(config, ["env.race={grid: single_file}", "evaluation={starts: 3}"]).evaluation.starts == 3
+    with pytest.raises(ConfigurationError, match=r"env.race.grid cannot change"):
+        changed(config, ["env.race={after_crash: out, grid: either}"])
+
+
 def test_what_a_run_that_goes_on_does_not_take_from_a_file_is_told(tmp_path: Path) -> None:
     """Only what the file names, and what differs; how to reach AWS is read from it."""
     path = settings_file(

@@ -69,8 +69,9 @@ def changed(config: Config, overrides: Sequence[str], run: str = "RUN") -> Confi
     last = {}  # override of each key
     for override in overrides:
         key, value = parse_override(override)
-        given |= flatten(Config, {key: value}, "--set")
-        last[key] = override
+        leaves = flatten(Config, {key: value}, "--set")
+        given |= leaves
+        last |= dict.fromkeys(leaves, override)
     result = validated(given)
     before, after = (flatten(Config, one.to_json_dict(), "") for one in (config, result))
     for key, override in last.items():
