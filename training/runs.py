@@ -95,7 +95,7 @@ class Run(NamedTuple):
     def how_to_continue(self) -> str:
         """Return the sentence that names the command which continues the run."""
         store = "" if self.store == "." else f" --store {self.store}"
-        again = "`make train` again, or " if not store else ""
+        again = "the same `make train` again, or " if not store else ""
         return f"Continue with: {again}.venv/bin/python -m training train --resume {self.name}{store}"
 
     def publish(self, file: Path, prefix: str) -> None:
