@@ -66,7 +66,7 @@ def changed(config: Config, overrides: Sequence[str], run: str = "RUN") -> Confi
     ConfigurationError for a key that would make it another run; one that is given as it is changes nothing.
     """
     given = flatten(Config, config.to_json_dict(), "config.json")
-    last = {}  # override of each key
+    last: dict[str, str] = {}  # override of each setting
     for override in overrides:
         key, value = parse_override(override)
         leaves = flatten(Config, {key: value}, "--set")
