@@ -30,6 +30,7 @@ from training.store.checkpoint import claim
 from training.store.opening import open_store
 
 RUN = "exact"
+MODES = ("independent", "shared", "league")
 
 
 class Session(NamedTuple):
@@ -218,7 +219,10 @@ def test_resumed_equals_uninterrupted(tmp_path, uninterrupted, kind, part):
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(
     ("agents", "mode"),
-    [(2, "independent"), (2, "shared"), (2, "league"), (4, "independent"), (4, "shared"), (4, "league")],
+    [
+        *((2, mode) for mode in MODES),
+        *(pytest.param(4, mode, marks=pytest.mark.slow) for mode in MODES),
+    ],
 )
 def test_several_agents_resume_exactly(tmp_path, agents, mode, device):
     """Networks, replay and generators of every agent, the pool and who drives what: all as without the break."""
@@ -239,6 +243,7 @@ def test_several_agents_resume_exactly(tmp_path, agents, mode, device):
         assert whole.parts.learner.league.interval > 200, "the pool has never been thinned out"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("one_agent", [False, True])
 def test_a_league_of_champions_resumes_exactly(tmp_path, one_agent, device):

@@ -14,6 +14,7 @@ import pytest
 from tests.cloud.amazon import ROOT, Account, boot
 from training.cloud import look
 
+pytestmark = pytest.mark.slow  # each command is a process of its own
 WITHIN_S = 300.0
 
 

@@ -22,6 +22,8 @@ from training.store import documents
 from training.store.checkpoint import Contents, claim
 from training.store.manifest import Owner
 
+pytestmark = pytest.mark.slow  # each command is a process of its own
+
 
 def test_a_session_in_order_from_nothing_to_nothing(account: Account) -> None:
     looked = account.launch("doctor")

@@ -29,6 +29,8 @@ from training.store.directory import DirectoryStorage
 from training.store.documents import Attempt, Status
 from training.store.manifest import Owner
 
+pytestmark = pytest.mark.slow  # each command is a process of its own
+
 NOW = datetime(2026, 12, 1, 12, 0, tzinfo=timezone.utc)
 
 
