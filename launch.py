@@ -178,7 +178,7 @@ def train(
     """Launch a run. Shows price and hard cap, asks, starts, follows it to its first steps."""
     from training.cloud import commands
     from training.cloud.launching import Options
-    from training.cloud.site import settings_file
+    from training.config import settings_file
 
     if at is not None and resume is None:
         raise UsageError("--at needs --resume RUN")

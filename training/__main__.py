@@ -19,7 +19,6 @@ from training.errors import DataError, Interrupted, Over, TrainingError, UsageEr
 if TYPE_CHECKING:
     from training.config import Config  # pydantic would triple the time of --help
 
-DEFAULT_CONFIG = Path("config.yaml")
 
 app = typer.Typer(
     add_completion=False,
@@ -83,6 +82,7 @@ def train(
     settings = _settings(config, overrides or (), preset)
 
     from training import runner
+    from training.config import settings_file
     from training.runs import Origin
 
     raise typer.Exit(
@@ -92,7 +92,7 @@ def train(
             resume=resume,
             origin=Origin(at_step=at, from_partial=from_partial),
             overrides=tuple(overrides or ()),
-            settings_file=_settings_file(config),
+            settings_file=settings_file(config),
         )
     )
 
@@ -222,13 +222,9 @@ def warm() -> None:
 def _settings(
     path: Path | None, overrides: Sequence[str] = (), preset: Literal["local", "cloud"] | None = None
 ) -> Config:
-    from training.config import load_config
+    from training.config import load_config, settings_file
 
-    return load_config(_settings_file(path), overrides, preset)
-
-
-def _settings_file(path: Path | None) -> Path | None:
-    return DEFAULT_CONFIG if path is None and DEFAULT_CONFIG.exists() else path
+    return load_config(settings_file(path), overrides, preset)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

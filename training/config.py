@@ -41,6 +41,7 @@ __all__ = [
     "TrainingSettings",
     "WandbSettings",
     "load_config",
+    "settings_file",
     "validated",
 ]
 
@@ -199,6 +200,8 @@ RETIRED = ("evaluation.interval_s",)
 # What runs of before did that their config.json does not name, where the default of today is another: they go on so.
 ALWAYS_BEFORE: Mapping[str, object] = {"env.race.grid": "single_file"}
 
+DEFAULT_FILE = Path("config.yaml")
+
 # What a preset changes; a config file and --set win over it.
 PRESETS: Mapping[Preset, Mapping[str, object]] = {
     "local": {
@@ -208,6 +211,11 @@ PRESETS: Mapping[Preset, Mapping[str, object]] = {
     },
     "cloud": {},
 }
+
+
+def settings_file(path: Path | None) -> Path | None:
+    """Return the settings file that holds where the command line names this one, or none."""
+    return DEFAULT_FILE if path is None and DEFAULT_FILE.exists() else path
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = (), preset: Preset | None = None) -> Config:

@@ -9,14 +9,17 @@ from gymnasium.utils.env_checker import check_env
 from pettingzoo.test import parallel_api_test
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
-from training.config import EnvSettings
+from training.config import EnvSettings, RaceSettings, RewardSettings
 from training.envs import observation
+from training.envs.batch import RaceBatch, Step
 from training.envs.parallel_env import RaceParallelEnv
 from training.envs.race import WRONG_WAY_M, Race
 from training.envs.race_env import RaceEnv
 from training.envs.vec_env import RaceVecEnv
 from training.sim import Track
 from training.sim.params import SPEED, STEERING, YAW_RATE
+
+CARS = 3
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +41,89 @@ def test_gymnasium_and_stable_baselines3_accept_the_single_car(track):
 def test_pettingzoo_accepts_the_race(track):
     """Cars come and go as the parallel API says, over a thousand cycles."""
     parallel_api_test(RaceParallelEnv(3, settings(), track), num_cycles=1000)
+
+
+STANDINGS = ("progress_m", "laps", "position", "gap_ahead_m", "gap_behind_m", "overtakes", "overtaken")
+CONTACTS = ("wall", "at_fault", "hit", "hit_car")
+
+
+def told_of(race: Race, n: int, keys: tuple[str, ...]) -> dict[str, object]:
+    """Return of what PettingZoo's info says of a car of the first race some, read from the race itself."""
+    world, hit_car = race.world, race.world.collision_idx[0, n]
+    own = {"progress_m": world.progress_m[0, n], "laps": race.laps.done[0, n], "hit_car": hit_car}
+    contacts = {"wall": world.wall_contacts[0, n], "at_fault": world.at_fault[0, n]}
+    known = {**own, **contacts, "hit": hit_car >= 0 and not world.at_fault[0, n]}
+    return {key: known[key] if key in known else getattr(race.standings, key)[0, n] for key in keys}
+
+
+def faults_at_the_end(step: Step, infos: dict[str, dict[str, object]]) -> int:
+    """Hold the figures of cars whose episode ended by a crash beside their infos; count the faults among them.
+
+    In the batch a car that starts again elsewhere has an episode of its own, so no sums over the race are compared.
+    """
+    ended = [(figures["race"], infos.get(f"car_{n}")) for _, n, figures in step.episodes]
+    crashed = [(figures, info) for figures, info in ended if info is not None and info["crashed"]]
+    for figures, info in crashed:
+        for key in ("wall", "at_fault", "position"):
+            assert figures[key] == info[key], key
+    return sum(bool(info["at_fault"]) for _, info in crashed)
+
+
+@pytest.mark.parametrize("after_crash", ["out", "restart"])
+def test_the_batch_and_pettingzoo_agree_step_for_step(track, after_crash):
+    """600 random decisions, noise, crashes and new races included: equal observations, rewards, ends, infos.
+
+    Infos of a decision that restarts a car in the batch are held beside the episode's figures; the others beside the
+    race itself.
+    """
+    chosen = settings(
+        num_envs=1,
+        max_episode_s=6.0,
+        scan_noise_m=0.02,
+        race=RaceSettings(after_crash=after_crash),
+        reward=RewardSettings(overtake=2.0, hit=-1.0),
+    )
+    batch, parallel = RaceBatch(chosen, [track], CARS, seed=7), RaceParallelEnv(CARS, chosen, track)
+    rng = np.random.default_rng(0)
+    seen, _ = parallel.reset(seed=7)
+    np.testing.assert_array_equal(batch.reset()[0], [seen[f"car_{n}"] for n in range(CARS)])
+    crashes = races = passes = hits = faults = 0
+    for decision in range(600):
+        np.testing.assert_array_equal(batch.active[0], [f"car_{n}" in parallel.agents for n in range(CARS)])
+        if decision % 20 == 0:  # each at a speed of its own for a while, so that they pass each other
+            speeds = rng.uniform(-0.9, 0.4, (1, CARS))
+        actions = np.stack([rng.uniform(-0.3, 0.3, (1, CARS)), speeds], axis=-1)
+        step = batch.step(actions)
+        seen, rewards, ends, cuts, infos = parallel.step(
+            {name: actions[0, int(name[-1])] for name in parallel.agents}
+        )
+        for name, now in seen.items():
+            n = int(name[-1])
+            assert rewards[name] == pytest.approx(step.rewards[0, n], rel=1e-6)
+            assert infos[name]["crashed"] == step.terminated[0, n]
+            assert ends[name] == (step.terminated[0, n] and after_crash == "out")
+            if not (step.restarted[0] and infos[name]["crashed"]):
+                assert cuts[name] == step.truncated[0, n]
+            last = infos[name].get("terminal_observation", now)
+            np.testing.assert_array_equal(step.next_observations[0, n], last)
+            if not step.restarted[0]:
+                np.testing.assert_array_equal(step.observations[0, n], now)
+            crashes += infos[name]["crashed"]
+            if not (step.restarted[0] or step.terminated[0, n]):
+                # Where another one has crashed it is gone already in the batch: no gap to it, nor its place.
+                keys = CONTACTS if step.terminated.any() else (*STANDINGS, *CONTACTS)
+                assert told_of(batch.race, n, keys) == {key: infos[name][key] for key in keys}
+                passes += infos[name]["overtakes"]
+                hits += infos[name]["hit"]
+        faults += faults_at_the_end(step, infos)
+        assert step.restarted[0] == (not parallel.agents)
+        if step.restarted[0]:
+            races += 1
+            seen, _ = parallel.reset()
+            np.testing.assert_array_equal(step.observations[0], [seen[f"car_{n}"] for n in range(CARS)])
+    assert crashes > 10
+    assert races > 3
+    assert min(passes, hits, faults) > 0, "something of each kind has happened"
 
 
 def test_the_same_seed_and_actions_give_the_same_500_steps(track):

@@ -10,7 +10,7 @@ from training.cloud.api import Cloud
 from training.cloud.patience import store_policy
 from training.cloud.problems import CloudError
 from training.cloud.scope import Scope, read_scope
-from training.config import Config, load_config
+from training.config import Config, load_config, settings_file
 from training.config_text import read_settings_file
 from training.store.opening import open_store
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from training.store.storage import Storage
-
-DEFAULT_CONFIG = Path("config.yaml")
 
 
 class Site(NamedTuple):
@@ -45,11 +43,6 @@ def read_settings(
     """Read the settings as the trainer does; a `preset` counts only where the user names none."""
     path = settings_file(path)
     return load_config(path, overrides, None if _names_preset(path, overrides) else preset)
-
-
-def settings_file(path: Path | None) -> Path | None:
-    """Return the settings file that holds where the command line names this one, or none."""
-    return DEFAULT_CONFIG if path is None and DEFAULT_CONFIG.exists() else path
 
 
 def open_site(

@@ -59,10 +59,10 @@ class Laps:
                 )
                 things = ""
         done = " and ".join(parts) or "nothing, for no track could be driven"
-        whose = f" of {self._loaded.name}," if self._loaded.agents > 1 else ""
-        return (
-            f"The policy{whose} of timestep {self._loaded.kept_step:,}{',' * bool(whose)} completes {done}."
-        )
+        policy = f"policy of timestep {self._loaded.kept_step:,}"
+        if self._loaded.agents > 1:
+            policy = f"policy of {self._loaded.name}, of timestep {self._loaded.kept_step:,},"
+        return f"The {policy} completes {done}."
 
     def tiles(self) -> list[dict[str, str]]:
         """Return the figures to see first."""

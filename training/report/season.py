@@ -9,7 +9,7 @@ import numpy as np
 from training.errors import UsageError
 from training.report.collect import FOLLOW_THE_GAP, PURE_PURSUIT
 from training.report.contestants import Named, driver, policy_at, steps_of
-from training.report.loading import policy_of
+from training.report.loading import policies_of
 from training.report.race_table import Row, beaten, elo, table
 from training.report.races import Contestant, pairings, race_all
 from training.report.record import race_trace
@@ -60,8 +60,8 @@ class Season(NamedTuple):
 
 def season_of(loaded: LoadedRun, storage: Storage, track: Track) -> Season:
     """Race the agents of a run, two drivers and the run's earlier policies on one track, a few laps each."""
-    learnt = [policy_of(storage, loaded.run, number) for number in range(loaded.agents)]
-    agents = [Contestant(one.name, one.config.env, one.policy) for one in learnt]
+    own = policies_of(loaded, storage)
+    agents = [Contestant(name, loaded.config.env, policy) for name, policy in own.items()]
     yardsticks = [driver(name, loaded.config.env)._replace(name=shown) for name, shown in DRIVERS.items()]
     field = [*agents, *yardsticks]
     results = race_all(field, pairings(len(field), RACES), track, laps=LAPS)
