@@ -51,7 +51,7 @@ class Bucket(NamedTuple):
     def aws(self) -> AwsSettings:
         from training.config import AwsSettings, EndpointSettings
 
-        return AwsSettings(aws_region="us-east-1", endpoints=EndpointSettings(s3=self.endpoint))
+        return AwsSettings(region="us-east-1", endpoints=EndpointSettings(s3=self.endpoint))
 
 
 def free_port(*, also_above: int = 0) -> int:

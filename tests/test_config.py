@@ -49,6 +49,16 @@ def test_the_settings_of_a_run_from_before_are_read_without_those_that_are_gone(
         load_config(None, ["evaluation.interval_s=0"])
 
 
+def test_a_setting_is_read_by_its_former_name_and_only_once(tmp_path: Path) -> None:
+    assert load_config(None, ["aws.aws_region=eu-west-1"]).aws.region == "eu-west-1"
+    assert load_config(settings_file(tmp_path, "aws: {aws_region: eu-west-1}\n")).aws.region == "eu-west-1"
+    before = Config().to_json_dict()
+    before["aws"]["aws_region"] = before["aws"].pop("region")
+    assert Config.from_json_dict(before) == Config()
+    with pytest.raises(ConfigurationError, match="the same setting"):
+        load_config(settings_file(tmp_path, "aws: {region: us-east-1, aws_region: eu-west-1}\n"))
+
+
 def test_a_run_from_before_grids_could_be_chosen_goes_on_in_single_file():
     data = Config().to_json_dict()
     assert Config.from_json_dict(data).env.race.grid == "either"

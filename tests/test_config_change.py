@@ -104,7 +104,7 @@ def test_what_a_run_that_goes_on_does_not_take_from_a_file_is_told(tmp_path: Pat
     path = settings_file(
         tmp_path,
         "training:\n  num_agents: 3\n  seed: 0\n  max_minutes: 9\nsac:\n  learning_rate: 3e-4\n"
-        "aws:\n  aws_region: eu-west-1\n",
+        "aws:\n  region: eu-west-1\n",
     )
     file = SettingsFile.read(path)
     own = several("training.num_agents=4", "env.beams=50")

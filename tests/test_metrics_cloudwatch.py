@@ -26,7 +26,7 @@ class Clock:
 
 def config(endpoint: str, *overrides: str) -> Config:
     plain = load_config(None, ["cloudwatch.enabled=true", *overrides])
-    aws = AwsSettings(aws_region="us-east-1", endpoints=EndpointSettings(cloudwatch=endpoint))
+    aws = AwsSettings(region="us-east-1", endpoints=EndpointSettings(cloudwatch=endpoint))
     return plain.model_copy(update={"aws": aws})
 
 

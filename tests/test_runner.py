@@ -222,7 +222,7 @@ def test_a_run_in_s3_survives_a_kill(weed_url, tmp_path):
         "--set",
         f"aws.endpoints.s3={weed_url.endpoint}",
         "--set",
-        "aws.aws_region=us-east-1",
+        "aws.region=us-east-1",
     ]
     settings = [part for setting in QUICK for part in ("--set", setting)]
     plain = [sys.executable, "-m", "training", "train", *place]

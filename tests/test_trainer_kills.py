@@ -113,7 +113,7 @@ def on_weed(bucket: Bucket, scratch: Path) -> Place:
     options = ["--store", bucket.url, "--set", f"aws.endpoints.s3={bucket.endpoint}"]
     aws: AwsSettings = bucket.aws
     env = {**CREDENTIALS, "STATE_DIRECTORY": str(scratch)}
-    return Place([*options, "--set", "aws.aws_region=us-east-1"], open_store(bucket.url, aws), env)
+    return Place([*options, "--set", "aws.region=us-east-1"], open_store(bucket.url, aws), env)
 
 
 class Nursery:

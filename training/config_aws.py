@@ -48,11 +48,12 @@ class EndpointSettings(Section):
 class AwsSettings(Section):
     """Where and on what a run in the cloud happens, and what it may cost. Used only with CLOUD=aws."""
 
-    aws_region: str = setting(
+    region: str = setting(
         "us-east-2",
         "region; prices differ by three times between regions",
         legal="name of a region, as us-east-2",
         pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$",
+        formerly="aws_region",
     )
     availability_zones: Texts = setting((), "zones to use; empty: all of the region")
     instance_types: Texts = setting(

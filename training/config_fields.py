@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Strict
 
 # YAML writes lists, frozen models hold tuples: only the container is lax, its items stay strict.
 Texts = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Strict(strict=False)]
@@ -30,9 +30,14 @@ FACTORS = "[low, high], numbers within 0 to 10"
 TRACKS = "list of names (`python -m training tracks list`), generated-SEED, or paths of ROS map yamls"
 
 
-def setting(default: object, description: str, *, legal: str = "", **limits: Any) -> Any:  # noqa: ANN401 - any field
-    """Declare one setting; limits are pydantic's (ge, gt, le, pattern, …), legal says them in words."""
-    return Field(default=default, description=description, json_schema_extra={"legal": legal}, **limits)
+def setting(default: object, description: str, *, legal: str = "", formerly: str = "", **limits: Any) -> Any:  # noqa: ANN401 - any field
+    """Declare one setting.
+
+    limits: pydantic's (ge, gt, le, pattern, …); legal says them in words.
+    formerly: the name that the setting had in its group; it is still read.
+    """
+    extra: dict[str, JsonValue] = {"legal": legal, "formerly": formerly}
+    return Field(default=default, description=description, json_schema_extra=extra, **limits)
 
 
 class Section(BaseModel):

@@ -117,17 +117,33 @@ def walk(model: Model, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
             yield from walk(section, f"{prefix}{name}.")
 
 
+def _former_names(model: Model) -> dict[str, str]:
+    """Return former dotted key → today's, of the settings that were renamed."""
+    renamed = {}
+    for key, field in walk(model):
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("formerly"):
+            renamed[f"{key.rpartition('.')[0]}.{extra['formerly']}"] = key
+    return renamed
+
+
 def flatten(model: Model, data: Mapping[str, object], source: str) -> Leaves:
-    """Return dotted key → value. ConfigurationError lists every key that the model does not know."""
-    known = dict(walk(model))
+    """Return dotted key → value. ConfigurationError lists every key that the model does not know.
+
+    A former name of a setting counts as today's.
+    """
+    known, former = dict(walk(model)), _former_names(model)
     groups = sorted({key.rsplit(".", depth)[0] for key in known for depth in range(1, key.count(".") + 1)})
     leaves: Leaves = {}
     problems: list[str] = []
 
     def visit(tree: Mapping[str, object], prefix: str) -> None:
         for name, value in tree.items():
-            key = f"{prefix}{name}"
-            if key in known:
+            written = f"{prefix}{name}"
+            key = former.get(written, written)
+            if key in leaves:
+                problems.append(f"{written} ({source}) and {key} are the same setting: leave one out")
+            elif key in known:
                 leaves[key] = Given(value, source)
             elif key not in groups:
                 problems.append(

@@ -256,20 +256,23 @@ def wandb_parameter_name(project: str) -> str:
     return f"/{project}/wandb-api-key"
 
 
-def instance_policy_name(project: str) -> str:
-    """Return the IAM policy that says what an instance may do."""
-    return f"{project}-instance"
+def instance_policy_name(project: str, region: str) -> str:
+    """Return the IAM policy that says what an instance may do; IAM knows no regions, so the name does."""
+    return f"{project}.{region}.instance"
 
 
-def run_role_name(project: str, run: str) -> str:
-    """Return the IAM role, and instance profile, of one run; IAM allows 64 characters."""
-    name = f"{project}-{check_run_name(run)}"
-    return name if len(name) <= 64 else f"{name[:55]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+def run_role_name(project: str, region: str, run: str) -> str:
+    """Return the IAM role, and instance profile, of one run in a region; IAM allows 64 characters.
+
+    Neither project, region nor run holds a dot, so no two of them share a name.
+    """
+    name = f"{project}.{region}.{check_run_name(run)}"
+    return name if len(name) <= 64 else f"{name[:55]}.{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def template_name(project: str, run: str, launch: int) -> str:
     """Return the launch template of one launch of a run."""
-    return f"{project}-{check_run_name(run)}-{launch}"
+    return f"{project}.{check_run_name(run)}.{launch}"
 
 
 def security_group_name(project: str) -> str:

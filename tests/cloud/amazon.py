@@ -44,7 +44,7 @@ class Account(NamedTuple):
     def settings(self) -> dict[str, Any]:
         return {
             "aws": {
-                "aws_region": REGION,
+                "region": REGION,
                 "project_name": self.project,
                 "availability_zones": ["us-east-1a", "us-east-1b"],
                 "instance_types": ["g4dn.xlarge", "g5.xlarge"],

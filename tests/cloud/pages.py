@@ -26,7 +26,7 @@ us-east-2, project f1tenth.
 To give them: IAM console → Policies → Create policy → JSON, then attach it to your user (they are too long for an
 inline policy). Who only trains needs the first; who runs `up` and `down`, both.
 
-Machines get a role of their own for each run, made by `train`, tagged with the run's name, under the path `/f1tenth/`.
+Machines get a role of their own for each run, made by `train`, tagged with the run's name, under the path `/f1tenth/us-east-2/`.
 All these roles carry one policy, the third, which speaks of that tag: a machine reaches its own run and no other's,
 deletes nothing, starts nothing, and can end only its own fleet.
 """

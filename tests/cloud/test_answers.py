@@ -293,6 +293,6 @@ def test_every_call_of_the_launcher_is_in_a_persons_policy() -> None:
 
 
 def test_names_fit_what_iam_allows() -> None:
-    longest = layout.run_role_name("a" * 20, "b" * 48)
+    longest = layout.run_role_name("a" * 20, "us-east-2", "b" * 48)
     assert len(longest) == 64
-    assert longest != layout.run_role_name("a" * 20, "b" * 47 + "c")
+    assert longest != layout.run_role_name("a" * 20, "us-east-2", "b" * 47 + "c")

@@ -98,12 +98,12 @@ def test_a_page_that_is_not_of_aws_is_a_named_error_after_a_minute(bench: Bench)
 
 
 def test_a_region_that_does_not_exist_is_corrected(bench: Bench) -> None:
-    bench.account.write_config(aws_region="us-east-9", endpoints={})
+    bench.account.write_config(region="us-east-9", endpoints={})
     bench.refused(USER, "'us-east-9' is no region of AWS", "Did you mean us-east-2", "train", "--yes")
 
 
 def test_a_text_that_is_no_region_is_refused_before_anything_is_asked(bench: Bench) -> None:
-    bench.refused(USER, "aws.aws_region", "", "train", "--yes", "--set", "aws.aws_region=Ohio")
+    bench.refused(USER, "aws.region", "", "train", "--yes", "--set", "aws.region=Ohio")
 
 
 def test_a_region_without_a_default_vpc_names_the_command_that_makes_one(bench: Bench) -> None:
@@ -113,7 +113,7 @@ def test_a_region_without_a_default_vpc_names_the_command_that_makes_one(bench: 
         for subnet in ec2.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [vpc["VpcId"]]}])["Subnets"]:
             ec2.delete_subnet(SubnetId=subnet["SubnetId"])
         ec2.delete_vpc(VpcId=vpc["VpcId"])
-    bench.account.write_config(aws_region=region, availability_zones=[])
+    bench.account.write_config(region=region, availability_zones=[])
     bench.refused(WORLD, "ca-central-1 has no default VPC", "aws ec2 create-default-vpc", "up", "--yes")
     bench.refused(WORLD, "ca-central-1 has no default VPC", "aws.vpc_id", "train", "--up", "--yes")
 

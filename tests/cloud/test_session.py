@@ -105,7 +105,7 @@ def test_down_shows_a_fleet_that_lives_before_it_asks(account: Account) -> None:
     assert "Add --yes" in asked.stderr
     assert f"remove  fleet {fleet['FleetId']}: its machine will be terminated" in asked.stderr
     assert "remove  role f1tenth" not in asked.stderr
-    assert f"remove  role {account.project}-race" in asked.stderr
+    assert f"remove  role {account.project}.us-east-1.race" in asked.stderr
     assert len(look.fleets(account.cloud, account.scope)) == 1
 
 

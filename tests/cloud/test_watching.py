@@ -64,7 +64,7 @@ def test_doctor_asks_iam_for_what_is_missing_and_prints_it_to_paste(fronted: tup
         if statement["Action"] == ["iam:PassRole"]
     ]
     assert passing["Condition"]["StringEquals"] == {"iam:PassedToService": "ec2.amazonaws.com"}
-    assert passing["Resource"].endswith(f"role/{account.project}/*")
+    assert passing["Resource"].endswith(f"role/{account.project}/us-east-1/*")
     assert "ok  spot quota       64 vCPUs" in done.stdout
 
 

@@ -81,7 +81,7 @@ def test_a_run_in_a_bucket_is_evaluated_from_there(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("config.yaml").write_text(
-        f"aws: {{aws_region: us-east-1, endpoints: {{s3: '{moto_url.endpoint}'}}}}\n", encoding="utf-8"
+        f"aws: {{region: us-east-1, endpoints: {{s3: '{moto_url.endpoint}'}}}}\n", encoding="utf-8"
     )
     make_run(open_store(moto_url.url, moto_url.aws), "far")
     assert main(["evaluate", "far", "--store", moto_url.url, "--laps", "1", "--json"]) == 0

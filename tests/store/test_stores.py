@@ -164,7 +164,7 @@ def test_a_missing_bucket_is_refused_with_what_to_do(moto_url: Bucket) -> None:
 
 @pytest.mark.usefixtures("credentials")
 def test_nobody_at_home_is_repeated_until_the_deadline() -> None:
-    aws = AwsSettings.model_validate({"aws_region": "us-east-1", "endpoints": {"s3": "http://127.0.0.1:9"}})
+    aws = AwsSettings.model_validate({"region": "us-east-1", "endpoints": {"s3": "http://127.0.0.1:9"}})
     with pytest.raises(Unavailable, match=r"gave up after \d+ attempts"):
         open_store("s3://bucket", aws, policy=QUICK).get("a", max_bytes=1)
 

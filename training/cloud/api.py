@@ -146,7 +146,7 @@ def _client(service: str, aws: AwsSettings) -> Any:  # noqa: ANN401 - boto3 make
         retries={"total_max_attempts": 1, "mode": "standard"},  # `call` repeats, and says so
         s3={"addressing_style": "path"} if endpoint else {},
     )
-    region = aws.aws_region if service != "pricing" or endpoint else PRICING_REGION
+    region = aws.region if service != "pricing" or endpoint else PRICING_REGION
     try:
         session: Any = boto3.session.Session()
         return session.client(service, region_name=region, endpoint_url=endpoint, config=config)
@@ -168,13 +168,13 @@ def _regions() -> list[str]:
 
 def _is_no_region(aws: AwsSettings) -> bool:
     """Tell whether a failure to connect comes from a misspelt region; asked only then, for AWS adds new ones."""
-    return aws.endpoints.ec2 is None and aws.aws_region not in _regions()
+    return aws.endpoints.ec2 is None and aws.region not in _regions()
 
 
 def _no_region(name: str) -> UsageError:
     near = difflib.get_close_matches(name, _regions(), n=3, cutoff=0.7)
     return UsageError(
-        f"aws.aws_region = {name!r} is no region of AWS",
+        f"aws.region = {name!r} is no region of AWS",
         next_step=f"Did you mean {' or '.join(near)}?"
         if near
         else "For example us-east-2; see docs/operations.md.",
@@ -199,10 +199,10 @@ def _unsent(error: Exception, action: str, aws: AwsSettings) -> TrainingError:
         )
     if "EndpointConnectionError" in names:
         if _is_no_region(aws):
-            return _no_region(aws.aws_region)
+            return _no_region(aws.region)
         return Unanswered(
             f"{action}: {error}",
-            next_step=f"Check the network, and that aws.aws_region = {aws.aws_region} is a region of AWS.",
+            next_step=f"Check the network, and that aws.region = {aws.region} is a region of AWS.",
         )
     if names & {"ConnectionError", "HTTPClientError", "IncompleteReadError"}:
         return Unanswered(f"{action}: {error}", next_step="Check the network and try again.")

@@ -99,7 +99,7 @@ def _permissions(cloud: Cloud, scope: Scope) -> Finding:
 
 def _region(cloud: Cloud) -> Finding:
     zones = cloud.call("ec2", "describe_availability_zones")["AvailabilityZones"]
-    return Finding("region", f"{cloud.aws.aws_region}, {len(zones)} zones")
+    return Finding("region", f"{cloud.aws.region}, {len(zones)} zones")
 
 
 def _types(cloud: Cloud) -> Finding:
@@ -139,7 +139,7 @@ def _image(cloud: Cloud, scope: Scope, root: Path) -> Finding:
 
 def _clock(cloud: Cloud) -> Finding:
     """Compare this computer's clock with AWS's, whose every answer is dated."""
-    address = cloud.aws.endpoints.sts or f"https://sts.{cloud.aws.aws_region}.amazonaws.com"
+    address = cloud.aws.endpoints.sts or f"https://sts.{cloud.aws.region}.amazonaws.com"
     try:
         there = _date_of(address)
     except (OSError, ValueError, CloudError) as error:

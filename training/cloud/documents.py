@@ -79,7 +79,7 @@ def lifecycle() -> Request:
 def create_policy(scope: Scope) -> Request:
     """Return the request that makes the policy of the instances."""
     return {
-        "PolicyName": layout.instance_policy_name(scope.project),
+        "PolicyName": layout.instance_policy_name(scope.project, scope.region),
         "Path": scope.iam_path,
         "Description": "What a training machine of the project may do",
         "PolicyDocument": policies.instance_policy(scope),
@@ -133,7 +133,7 @@ def create_log_group(scope: Scope) -> Request:
 def create_role(scope: Scope, run: str) -> Request:
     """Return the request that makes a run's role; the tag Run is what the policy goes by."""
     return {
-        "RoleName": layout.run_role_name(scope.project, run),
+        "RoleName": layout.run_role_name(scope.project, scope.region, run),
         "Path": scope.iam_path,
         "Description": f"Machines of the run {run}",
         "AssumeRolePolicyDocument": policies.instance_trust(),
@@ -144,7 +144,7 @@ def create_role(scope: Scope, run: str) -> Request:
 def create_instance_profile(scope: Scope, run: str) -> Request:
     """Return the request that makes the instance profile around a run's role."""
     return {
-        "InstanceProfileName": layout.run_role_name(scope.project, run),
+        "InstanceProfileName": layout.run_role_name(scope.project, scope.region, run),
         "Path": scope.iam_path,
         "Tags": scope.tags({layout.TAG_RUN: run}),
     }

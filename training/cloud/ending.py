@@ -145,7 +145,7 @@ def _templates(cloud: Cloud, scope: Scope, keep: set[str]) -> list[Leak]:
 
 
 def _identities(cloud: Cloud, scope: Scope, keep: set[str]) -> list[Leak]:
-    kept = {layout.run_role_name(scope.project, run) for run in keep if run}
+    kept = {layout.run_role_name(scope.project, scope.region, run) for run in keep if run}
     why = "its run has no fleet"
     profiles = _ours(cloud, scope, "list_instance_profiles", "InstanceProfiles")
     roles = _ours(cloud, scope, "list_roles", "Roles")
@@ -220,7 +220,7 @@ def end_traces(cloud: Cloud, scope: Scope, run: str) -> None:
     for template in list(found):
         if tag(template, layout.TAG_RUN) == run:
             delete_template(cloud, template["LaunchTemplateName"])
-    name = layout.run_role_name(scope.project, run)
+    name = layout.run_role_name(scope.project, scope.region, run)
     delete_profile(cloud, name)
     delete_role(cloud, scope, name)
 

@@ -209,7 +209,7 @@ def _delete_fleet(fleet: str) -> None:
     import boto3  # noqa: PLC0415 - half a second that --help need not pay
 
     aws = _config().aws
-    client = boto3.client("ec2", region_name=aws.aws_region, endpoint_url=aws.endpoints.ec2)
+    client = boto3.client("ec2", region_name=aws.region, endpoint_url=aws.endpoints.ec2)
     answer = client.delete_fleets(FleetIds=[fleet], TerminateInstances=True)
     failed = answer.get("UnsuccessfulFleetDeletions") or []
     if failed:

@@ -327,7 +327,7 @@ def _pools(cloud: Cloud, kinds: tuple[str, ...], zones: dict[str, str]) -> list[
     if not pools:
         raise UsageError(
             f"none of {', '.join(kinds)} is offered in {', '.join(sorted(set(zones.values())))}",
-            next_step="Compare: ./launch.py prices. Then change aws.instance_types, availability_zones or aws_region.",
+            next_step="Compare: ./launch.py prices. Then change aws.instance_types, availability_zones or region.",
         )
     return pools
 

@@ -79,7 +79,7 @@ def vpc_id(cloud: Cloud) -> str:
     found = cloud.call("ec2", "describe_vpcs", Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
     if not found:
         raise CloudError(
-            f"{cloud.aws.aws_region} has no default VPC",
+            f"{cloud.aws.region} has no default VPC",
             next_step="Make one with `aws ec2 create-default-vpc`, or set aws.vpc_id and aws.subnet_ids.",
         )
     return str(found[0]["VpcId"])
@@ -100,7 +100,7 @@ def subnets(cloud: Cloud, vpc: str) -> list[Found]:
     filters = [{"Name": "vpc-id", "Values": [vpc]}]
     found = list(cloud.pages("ec2", "describe_subnets", "Subnets", Filters=filters))
     if not found:
-        what = f"{vpc} has no subnet, or there is no such network in {aws.aws_region}"
+        what = f"{vpc} has no subnet, or there is no such network in {aws.region}"
         next_step = (
             "Set aws.subnet_ids, or another aws.vpc_id; `aws ec2 describe-subnets` lists what there is."
         )
@@ -138,7 +138,7 @@ def vcpus(cloud: Cloud, kinds: Sequence[str]) -> dict[str, int]:
             reply = {"InstanceTypes": []}
         if not reply["InstanceTypes"]:
             raise UsageError(
-                f"aws.instance_types: {kind!r} is no instance type of {cloud.aws.aws_region}",
+                f"aws.instance_types: {kind!r} is no instance type of {cloud.aws.region}",
                 next_step="Types with a GPU: g4dn.xlarge, g5.xlarge, g6.xlarge and larger ones.",
             )
         counts[kind] = int(reply["InstanceTypes"][0]["VCpuInfo"]["DefaultVCpus"])
@@ -212,7 +212,7 @@ def bucket_exists(cloud: Cloud, scope: Scope) -> bool:
         if error.code in {"301", "PermanentRedirect"}:
             raise UsageError(
                 f"bucket {scope.bucket} is in another region than {scope.region}",
-                next_step="Correct aws.aws_region.",
+                next_step="Correct aws.region.",
             ) from error
         raise
     return True

@@ -53,7 +53,7 @@ def launch_template(scope: Scope, aws: AwsSettings, launch: Launch) -> Request:
     tags = scope.run_tags(launch.run, launch.owner, launch.valid_until)
     data: Request = {
         "ImageId": launch.image_id,
-        "IamInstanceProfile": {"Name": layout.run_role_name(scope.project, launch.run)},
+        "IamInstanceProfile": {"Name": layout.run_role_name(scope.project, scope.region, launch.run)},
         "SecurityGroupIds": [launch.security_group_id],
         "InstanceInitiatedShutdownBehavior": "terminate",
         "MetadataOptions": {
@@ -173,7 +173,7 @@ def run_env(scope: Scope, aws: AwsSettings, launch: Launch) -> dict[str, str]:
 def _reaching(scope: Scope, aws: AwsSettings) -> Request:
     """Return the settings by which the trainer opens its store; the rest is in the run's config.json."""
     endpoints = {name: value for name, value in aws.endpoints.model_dump().items() if value}
-    settings: Request = {"aws_region": scope.region, "project_name": scope.project}
+    settings: Request = {"region": scope.region, "project_name": scope.project}
     if aws.s3_transfer_acceleration:
         settings["s3_transfer_acceleration"] = True
     return {**settings, "endpoints": endpoints} if endpoints else settings

@@ -90,7 +90,7 @@ def _spot(cloud: Cloud, kinds: Sequence[str]) -> dict[Pool, Price]:
 
 
 def _on_demand(cloud: Cloud, kind: str) -> Price:
-    region = cloud.aws.aws_region
+    region = cloud.aws.region
     cached = _cached(region, kind)
     if cached is not None and cached.age_s < CACHE_S:
         return cached
@@ -113,7 +113,7 @@ def _on_demand(cloud: Cloud, kind: str) -> Price:
 def _ask_pricing(cloud: Cloud, kind: str) -> float | None:
     wanted = {
         "instanceType": kind,
-        "regionCode": cloud.aws.aws_region,
+        "regionCode": cloud.aws.region,
         "operatingSystem": "Linux",
         "preInstalledSw": "NA",
         "tenancy": "Shared",

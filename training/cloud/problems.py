@@ -64,7 +64,7 @@ class Unsupported(CloudError):
 
 
 LOGIN = "Log in with `aws configure` or `aws sso login`, or set AWS_PROFILE; then: ./launch.py doctor"
-NOT_ENABLED = "If that is right, the region of aws.aws_region may not be switched on in your account."
+NOT_ENABLED = "If that is right, the region of aws.region may not be switched on in your account."
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html and its like.
 THROTTLED = {
     "Throttling",

@@ -75,7 +75,7 @@ def _session(cloud: Cloud, machine: dict[str, Any]) -> list[str]:
         "ssm",
         "start-session",
         "--region",
-        cloud.aws.aws_region,
+        cloud.aws.region,
         "--target",
         machine["InstanceId"],
     ]

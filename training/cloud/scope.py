@@ -24,13 +24,13 @@ class Scope(NamedTuple):
 
     @property
     def iam_path(self) -> str:
-        """Return the path of everything the project has in IAM, so that permissions can name it."""
-        return f"/{self.project}/"
+        """Return the path of all that the project has in IAM for this region, so that permissions can name it."""
+        return f"/{self.project}/{self.region}/"
 
     @property
     def policy_arn(self) -> str:
         """Return the ARN of the policy that all instances of the project share."""
-        name = layout.instance_policy_name(self.project)
+        name = layout.instance_policy_name(self.project, self.region)
         return f"arn:{self.partition}:iam::{self.account}:policy{self.iam_path}{name}"
 
     @property
@@ -73,9 +73,9 @@ def read_scope(cloud: Cloud) -> Scope:
 def make_scope(aws: AwsSettings, account: str, caller: str = "") -> Scope:
     """Return the scope of the settings in an account."""
     partition = caller.split(":")[1] if caller.count(":") >= 5 else "aws"
-    bucket = aws.s3_bucket_name or layout.default_bucket_name(aws.project_name, account, aws.aws_region)
+    bucket = aws.s3_bucket_name or layout.default_bucket_name(aws.project_name, account, aws.region)
     plain = (aws.endpoints.s3 or "").startswith("http://")
-    return Scope(aws.project_name, account, aws.aws_region, bucket, partition, plain, caller)
+    return Scope(aws.project_name, account, aws.region, bucket, partition, plain, caller)
 
 
 def tag(item: dict[str, object], key: str) -> str:

@@ -51,7 +51,7 @@ def is_up(cloud: Cloud, scope: Scope) -> list[str]:
     """Return what a launch needs and is not there, in words."""
     missing = [] if look.bucket_exists(cloud, scope) else [f"bucket {scope.bucket}"]
     if _get_policy(cloud, scope) is None:
-        missing.append(f"policy {layout.instance_policy_name(scope.project)}")
+        missing.append(f"policy {layout.instance_policy_name(scope.project, scope.region)}")
     if look.security_group(cloud, scope, look.vpc_id(cloud)) is None:
         missing.append(f"security group {layout.security_group_name(scope.project)}")
     return missing

@@ -21,7 +21,10 @@ from training.store.storage import Storage
 def what_goes(cloud: Cloud, scope: Scope) -> list[str]:
     """Return what `down` will remove beside the bucket, in its order, for people; reads only."""
     leaks = find_leaks(cloud, scope, None)
-    group, policy = layout.security_group_name(scope.project), layout.instance_policy_name(scope.project)
+    group, policy = (
+        layout.security_group_name(scope.project),
+        layout.instance_policy_name(scope.project, scope.region),
+    )
     name = layout.log_group_name(scope.project)
     logs = cloud.call("logs", "describe_log_groups", logGroupNamePrefix=name)["logGroups"]
     lost = ": its machine will be terminated without a last checkpoint"
@@ -51,7 +54,7 @@ def down(
         _mark_stopped(cloud, scope, storage)
     _delete_groups(cloud, scope, say)
     if _delete_policy(cloud, scope):
-        say(f"  gone    policy {layout.instance_policy_name(scope.project)}")
+        say(f"  gone    policy {layout.instance_policy_name(scope.project, scope.region)}")
     if unless_absent(cloud, "logs", "delete_log_group", logGroupName=layout.log_group_name(scope.project)):
         say(f"  gone    log group {layout.log_group_name(scope.project)}")
     if data and look.bucket_exists(cloud, scope):

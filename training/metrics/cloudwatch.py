@@ -101,5 +101,5 @@ class CloudWatch:
         )
         aws = self._config.aws
         return boto3.client(
-            "cloudwatch", region_name=aws.aws_region, endpoint_url=aws.endpoints.cloudwatch, config=settings
+            "cloudwatch", region_name=aws.region, endpoint_url=aws.endpoints.cloudwatch, config=settings
         )

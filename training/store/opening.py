@@ -28,7 +28,7 @@ def open_store(
 
     settings = (
         S3Settings(
-            region=aws.aws_region,
+            region=aws.region,
             endpoint_url=aws.endpoints.s3,
             accelerate=aws.s3_transfer_acceleration,
         )

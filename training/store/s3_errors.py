@@ -52,7 +52,7 @@ NEXT_STEPS = {
     "InvalidAccessKeyId": "Check the AWS credentials of this shell.",
     "SignatureDoesNotMatch": "Check the AWS credentials of this shell.",
     "RequestTimeTooSkewed": "Set this machine's clock.",
-    "PermanentRedirect": "The bucket is in another region: correct aws.aws_region.",
+    "PermanentRedirect": "The bucket is in another region: correct aws.region.",
     "NoCredentialsError": "Log in to AWS (aws configure, aws sso login), or use a directory as the store.",
 }
 

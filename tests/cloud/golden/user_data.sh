@@ -1,6 +1,6 @@
 #!/bin/bash
 set -euo pipefail
-printf '%s\n' '{"training":{"training_type":"sac"},"aws":{"aws_region":"us-east-2","project_name":"f1tenth"}}' > /run/f1tenth/config.yaml
+printf '%s\n' '{"training":{"training_type":"sac"},"aws":{"region":"us-east-2","project_name":"f1tenth"}}' > /run/f1tenth/config.yaml
 cat > /run/f1tenth/run.env <<'END'
 F1TENTH_ON_INSTANCE=1
 F1TENTH_RUN=lap-record
