@@ -278,7 +278,7 @@ def test_every_call_of_the_launcher_is_in_a_persons_policy() -> None:
 
     from tests.cloud.amazon import ROOT
 
-    sources = [path.read_text() for path in (ROOT / "training" / "cloud").glob("*.py")]
+    sources = [path.read_text() for path in (ROOT / "training" / "cloud").rglob("*.py")]
     pattern = r'(?:call|pages|send|_unless_absent)\(\s*(?:cloud,\s*)?"([a-z0-9-]+)",\s*"([a-z_0-9]+)"'
     used = {permission(*found) for source in sources for found in re.findall(pattern, source)}
     used |= {permission("iam", name) for name in ("create_role", "create_instance_profile")}

@@ -323,7 +323,7 @@ def test_nothing_of_the_launcher_loads_torch_or_the_simulator() -> None:
     """Of the simulator it loads which names are tracks, which needs no numpy."""
     script = (
         "import sys, pkgutil, importlib, launch, training.cloud\n"
-        "for one in pkgutil.iter_modules(training.cloud.__path__): importlib.import_module('training.cloud.' + one.name)\n"
+        "for one in pkgutil.walk_packages(training.cloud.__path__, 'training.cloud.'): importlib.import_module(one.name)\n"
         "heavy = ('torch', 'gymnasium', 'numpy', 'numba', 'stable_baselines3', 'training.sim', 'training.envs')\n"
         "print(*sorted(m for m in sys.modules if m.startswith(heavy)))"
     )

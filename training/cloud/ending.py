@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from training import layout
 from training.cloud import look
 from training.cloud.api import Cloud
+from training.cloud.aws.ownership import as_mapping, is_owned
 from training.cloud.intent import ENDS, Intent, read_intent
 from training.cloud.launching import owner
 from training.cloud.making import delete_template
@@ -145,28 +146,49 @@ def _templates(cloud: Cloud, scope: Scope, keep: set[str]) -> list[Leak]:
 
 
 def _identities(cloud: Cloud, scope: Scope, keep: set[str]) -> list[Leak]:
-    kept = {layout.run_role_name(scope.project, scope.region, run) for run in keep if run}
-    why = "its run has no fleet"
-    profiles = _ours(cloud, scope, "list_instance_profiles", "InstanceProfiles")
-    roles = _ours(cloud, scope, "list_roles", "Roles")
+    """Return roles and instance profiles of runs that are not kept; what lacks our tags is not ours."""
+    profiles = [
+        row["InstanceProfileName"]
+        for row in _on_our_path(cloud, scope, "list_instance_profiles", "InstanceProfiles")
+    ]
+    roles = [row["RoleName"] for row in _on_our_path(cloud, scope, "list_roles", "Roles")]
+    found = [
+        *(("instance profile", name, _tags_of(_profile(cloud, name))) for name in profiles),
+        *(("role", name, _tags_of(_role(cloud, name))) for name in roles),
+    ]
     return [
-        *(
-            Leak("instance profile", row["InstanceProfileName"], "", why, costs=False)
-            for row in profiles
-            if row["InstanceProfileName"] not in kept
-        ),
-        *(
-            Leak("role", row["RoleName"], "", why, costs=False)
-            for row in roles
-            if row["RoleName"] not in kept
-        ),
+        Leak(kind, name, tags.get(layout.TAG_RUN, ""), "its run has no fleet", costs=False)
+        for kind, name, tags in found
+        if is_owned(scope, tags) and tags.get(layout.TAG_RUN) not in keep
     ]
 
 
-def _ours(cloud: Cloud, scope: Scope, operation: str, key: str) -> list[dict[str, Any]]:
+def _on_our_path(cloud: Cloud, scope: Scope, operation: str, key: str) -> list[dict[str, Any]]:
     """Return what IAM has on the project's path; looked at again here, for what is listed may be deleted next."""
     found = cloud.pages("iam", operation, key, PathPrefix=scope.iam_path)
     return [row for row in found if row["Path"] == scope.iam_path]
+
+
+def _profile(cloud: Cloud, name: str) -> dict[str, Any] | None:
+    """Return an instance profile with its tags, which no list tells; None where there is none."""
+    try:
+        reply = cloud.call("iam", "get_instance_profile", InstanceProfileName=name)
+    except Absent:
+        return None
+    return dict(reply["InstanceProfile"])
+
+
+def _role(cloud: Cloud, name: str) -> dict[str, Any] | None:
+    """Return a role with its tags, which no list tells; None where there is none."""
+    try:
+        reply = cloud.call("iam", "get_role", RoleName=name)
+    except Absent:
+        return None
+    return dict(reply["Role"])
+
+
+def _tags_of(item: dict[str, Any] | None) -> dict[str, str]:
+    return as_mapping((item or {}).get("Tags"))
 
 
 # --- ending ---
@@ -181,7 +203,7 @@ def end_leak(cloud: Cloud, scope: Scope, leak: Leak, end_run: Callable[[str], ob
     elif leak.kind == "launch template":
         delete_template(cloud, leak.id)
     elif leak.kind == "instance profile":
-        delete_profile(cloud, leak.id)
+        delete_profile(cloud, scope, leak.id)
     elif leak.kind == "role":
         delete_role(cloud, scope, leak.id)
     else:
@@ -221,17 +243,16 @@ def end_traces(cloud: Cloud, scope: Scope, run: str) -> None:
         if tag(template, layout.TAG_RUN) == run:
             delete_template(cloud, template["LaunchTemplateName"])
     name = layout.run_role_name(scope.project, scope.region, run)
-    delete_profile(cloud, name)
-    delete_role(cloud, scope, name)
+    delete_profile(cloud, scope, name, run)
+    delete_role(cloud, scope, name, run)
 
 
-def delete_profile(cloud: Cloud, name: str) -> None:
-    """Delete an instance profile, emptied first."""
-    try:
-        held = cloud.call("iam", "get_instance_profile", InstanceProfileName=name)["InstanceProfile"]["Roles"]
-    except Absent:
+def delete_profile(cloud: Cloud, scope: Scope, name: str, run: str | None = None) -> None:
+    """Delete an instance profile, emptied first; one without our tags, and the run's where named, stays."""
+    found = _profile(cloud, name)
+    if found is None or _stays(cloud, scope, f"instance profile {name}", found, run):
         return
-    for role in held:
+    for role in found["Roles"]:
         unless_absent(
             cloud,
             "iam",
@@ -242,10 +263,21 @@ def delete_profile(cloud: Cloud, name: str) -> None:
     unless_absent(cloud, "iam", "delete_instance_profile", InstanceProfileName=name)
 
 
-def delete_role(cloud: Cloud, scope: Scope, name: str) -> None:
-    """Delete a run's role, its policy detached first."""
+def delete_role(cloud: Cloud, scope: Scope, name: str, run: str | None = None) -> None:
+    """Delete a role, its policy detached first; one without our tags, and the run's where named, stays."""
+    found = _role(cloud, name)
+    if found is None or _stays(cloud, scope, f"role {name}", found, run):
+        return
     unless_absent(cloud, "iam", "detach_role_policy", RoleName=name, PolicyArn=scope.policy_arn)
     unless_absent(cloud, "iam", "delete_role", RoleName=name)
+
+
+def _stays(cloud: Cloud, scope: Scope, what: str, found: dict[str, Any], run: str | None) -> bool:
+    """Tell whether something is not ours, and say so."""
+    if is_owned(scope, _tags_of(found), run):
+        return False
+    cloud.say(f"  left    {what}: its tags say that it is not ours")
+    return True
 
 
 def wait_until_ended(cloud: Cloud, scope: Scope, run: str | None = None) -> None:

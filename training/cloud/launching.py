@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from training import layout
 from training.cloud import documents, look, machine, setup
 from training.cloud.api import Cloud
+from training.cloud.aws.ownership import as_mapping, require_owned
 from training.cloud.bundle import Bundle, make_bundle
 from training.cloud.intent import LAUNCHING, Intent, name_fleet, read_intent, write_intent
 from training.cloud.machine import Launch, Market
@@ -147,6 +148,9 @@ def make_plan(site: Site, storage: Storage, options: Options, basis: Basis) -> P
     run_config = _config_of_run(storage, config, options)
     _check_origin(storage, options, run_config)
     group = look.security_group(cloud, scope, basis.vpc_id)
+    if group is not None:
+        what = f"security group {layout.security_group_name(scope.project)}"
+        require_owned(scope, what, as_mapping(group.get("Tags")))
     launch = Launch(
         run=options.run,
         number=number,

@@ -197,6 +197,12 @@ def security_group(cloud: Cloud, scope: Scope, vpc: str) -> Found | None:
     return found[0] if found else None
 
 
+def templates(cloud: Cloud, name: str) -> list[Found]:
+    """Return the launch template of a name, in a list: empty where there is none."""
+    filters = [{"Name": "launch-template-name", "Values": [name]}]
+    return list(cloud.pages("ec2", "describe_launch_templates", "LaunchTemplates", Filters=filters))
+
+
 def bucket_exists(cloud: Cloud, scope: Scope) -> bool:
     """Tell whether the bucket is there and ours. UsageError if the name is somebody else's."""
     try:

@@ -7,16 +7,22 @@ from typing import Any
 
 from training.cloud import documents, look, machine
 from training.cloud.api import Cloud
+from training.cloud.aws.ownership import as_mapping, require_owned
 from training.cloud.machine import Launch
 from training.cloud.problems import Absent, CloudError, Present, Unanswered
 from training.cloud.scope import Scope
 
 # EC2 shows what was just made only after some seconds.
 FLEET_SHOWS_S = 10.0
+# So often, 2 s apart, IAM is asked for what it says exists: it may show something new only after some seconds.
+IAM_SHOWS_TRIES = 6
 
 
 def make_role(cloud: Cloud, scope: Scope, run: str) -> bool:
-    """Make the run's role and instance profile, as far as they are missing; tell whether something was made."""
+    """Make the run's role and instance profile, as far as they are missing; tell whether something was made.
+
+    Raises UsageError where one of that name exists that is not this run's.
+    """
     role = documents.create_role(scope, run)
     profile = documents.create_instance_profile(scope, run)
     name = role["RoleName"]
@@ -25,8 +31,15 @@ def make_role(cloud: Cloud, scope: Scope, run: str) -> bool:
         "create_role",
         {**role, "AssumeRolePolicyDocument": json.dumps(role["AssumeRolePolicyDocument"])},
     )
+    if not made:
+        there = _shown(cloud, "get_role", RoleName=name)["Role"]
+        require_owned(scope, f"role {name}", as_mapping(there.get("Tags")), run=run)
     cloud.call("iam", "attach_role_policy", RoleName=name, PolicyArn=scope.policy_arn)
-    made |= _unless_present(cloud, "create_instance_profile", profile)
+    if _unless_present(cloud, "create_instance_profile", profile):
+        made = True
+    else:
+        there = _shown(cloud, "get_instance_profile", InstanceProfileName=name)["InstanceProfile"]
+        require_owned(scope, f"instance profile {name}", as_mapping(there.get("Tags")), run=run)
     try:
         cloud.call("iam", "add_role_to_instance_profile", InstanceProfileName=name, RoleName=name)
     except CloudError:
@@ -37,12 +50,17 @@ def make_role(cloud: Cloud, scope: Scope, run: str) -> bool:
 
 
 def make_template(cloud: Cloud, scope: Scope, launch: Launch) -> tuple[str, int]:
-    """Make the launch template of a launch and return its id and version; one of an interrupted start is made anew."""
+    """Make the launch template of a launch and return its id and version; one of an interrupted start is replaced.
+
+    Raises UsageError where one of that name exists that is not this run's.
+    """
     request = machine.launch_template(scope, cloud.aws, launch)
     name = request["LaunchTemplateName"]
     try:
         made = cloud.call("ec2", "create_launch_template", **request)["LaunchTemplate"]
     except Present:
+        for there in look.templates(cloud, name):
+            require_owned(scope, f"launch template {name}", as_mapping(there.get("Tags")), run=launch.run)
         # No fleet uses it: it may carry an older end date.
         delete_template(cloud, name)
         made = cloud.call(
@@ -98,6 +116,17 @@ def _another_token(cloud: Cloud, scope: Scope, launch: Launch) -> str:
             next_step=f"End it: ./launch.py stop {launch.run} --now; then: ./launch.py train --resume {launch.run}",
         )
     return machine.client_token(scope, launch, f"{launch.valid_until}")
+
+
+def _shown(cloud: Cloud, operation: str, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - any request
+    """Return what IAM has under a name that it has just said is taken."""
+    for _ in range(IAM_SHOWS_TRIES - 1):
+        try:
+            return cloud.call("iam", operation, **request)
+        except Absent:
+            cloud.say("  waiting for IAM to show what it says exists")
+            cloud.clock.sleep(2.0)
+    return cloud.call("iam", operation, **request)
 
 
 def _unless_present(cloud: Cloud, operation: str, request: dict[str, Any]) -> bool:

@@ -1,0 +1,137 @@
+"""What has our name but not our tags is neither used, changed nor deleted."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.cloud.amazon import Account
+from tests.cloud.golden import LAUNCH
+from training import layout
+from training.cloud import ending, look, making, setup
+from training.cloud.aws.ownership import as_mapping, is_owned, require_owned
+from training.cloud.machine import launch_template
+from training.cloud.policies import instance_trust
+from training.errors import UsageError
+
+RUN = "lap-record"
+STRANGERS = {
+    "no tags": {},
+    "another project": {"Project": "other", "Run": RUN},
+    "another run": {"Run": "other"},
+}
+
+
+def pairs(account: Account, tags: dict[str, str]) -> list[dict[str, str]]:
+    """Tags of somebody else: `Project` is ours unless it is named."""
+    full = {"Project": account.project, **tags} if tags else {}
+    return [{"Key": key, "Value": value} for key, value in full.items()]
+
+
+def make_strangers(account: Account, tags: dict[str, str]) -> dict[str, Any]:
+    """Make a role, a profile and a template that have the names of our run, and return them as they are described."""
+    iam, ec2 = account.cloud.client("iam"), account.cloud.client("ec2")
+    path, name = account.scope.iam_path, layout.run_role_name(account.project, account.scope.region, RUN)
+    iam.create_role(
+        RoleName=name,
+        Path=path,
+        AssumeRolePolicyDocument=json.dumps(instance_trust()),
+        Tags=pairs(account, tags),
+    )
+    iam.create_instance_profile(InstanceProfileName=name, Path=path, Tags=pairs(account, tags))
+    specifications = [{"ResourceType": "launch-template", "Tags": pairs(account, tags)}] if tags else []
+    ec2.create_launch_template(
+        LaunchTemplateName=layout.template_name(account.project, RUN, 1),
+        LaunchTemplateData={"ImageId": "ami-0123456789abcdef0"},
+        TagSpecifications=specifications,
+    )
+    return described(account)
+
+
+def described(account: Account) -> dict[str, Any]:
+    iam = account.cloud.client("iam")
+    name = layout.run_role_name(account.project, account.scope.region, RUN)
+    role = iam.get_role(RoleName=name)["Role"]
+    attached = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
+    profile = iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
+    (template,) = look.templates(account.cloud, layout.template_name(account.project, RUN, 1))
+    return {"role": role, "attached": attached, "profile": profile, "template": template}
+
+
+@pytest.mark.parametrize("tags", STRANGERS.values(), ids=STRANGERS)
+def test_a_role_a_profile_or_a_template_of_our_name_without_our_tags_is_not_used(
+    account: Account, tags: dict[str, str]
+) -> None:
+    before = make_strangers(account, tags)
+    cloud, scope = account.cloud, account.scope
+    with pytest.raises(UsageError, match=r"role .* exists and is not ours: it lacks the tag") as caught:
+        making.make_role(cloud, scope, RUN)
+    assert "aws.project_name" in caught.value.next_step
+    with pytest.raises(UsageError, match=r"launch template .* exists and is not ours"):
+        making.make_template(cloud, scope, LAUNCH._replace(run=RUN))
+    assert described(account) == before
+
+
+@pytest.mark.parametrize("tags", STRANGERS.values(), ids=STRANGERS)
+def test_our_role_is_not_put_into_a_profile_of_somebody_else(account: Account, tags: dict[str, str]) -> None:
+    setup.apply(setup.plan(account.cloud, account.scope), lambda _: None)
+    name = make_strangers(account, tags)["role"]["RoleName"]
+    account.cloud.call("iam", "delete_role", RoleName=name)
+    with pytest.raises(UsageError, match=r"instance profile .* exists and is not ours"):
+        making.make_role(account.cloud, account.scope, RUN)
+    assert described(account)["profile"]["Roles"] == []
+
+
+@pytest.mark.parametrize("tags", STRANGERS.values(), ids=STRANGERS)
+def test_neither_stop_nor_gc_nor_down_removes_them(account: Account, tags: dict[str, str]) -> None:
+    before = make_strangers(account, tags)
+    cloud, scope = account.cloud, account.scope
+    ending.end_traces(cloud, scope, RUN)
+    assert described(account) == before
+    strange_project = tags.get("Project", account.project) != account.project or not tags
+    for leak in ending.find_leaks(cloud, scope, None):
+        assert not strange_project, f"{leak.line}: of another project"
+        assert leak.run == "other", "what is ours by its tags is listed with the run of its tags"
+
+
+def test_ours_from_an_interrupted_start_is_used_again_and_removed(account: Account) -> None:
+    setup.apply(setup.plan(account.cloud, account.scope), lambda _: None)
+    cloud, scope = account.cloud, account.scope
+    launch = LAUNCH._replace(run=RUN)
+    assert making.make_role(cloud, scope, RUN)
+    assert not making.make_role(cloud, scope, RUN), "there already"
+    first, _ = making.make_template(cloud, scope, launch)
+    again, _ = making.make_template(cloud, scope, launch)
+    assert again != first, "replaced: it may carry an older end date"
+    assert {(leak.kind, leak.run) for leak in ending.find_leaks(cloud, scope, account.storage)} == {
+        ("launch template", RUN), ("role", RUN), ("instance profile", RUN),
+    }  # fmt: skip
+    ending.end_traces(cloud, scope, RUN)
+    assert ending.find_leaks(cloud, scope, account.storage) == []
+
+
+def test_what_is_sent_carries_the_tags_that_are_asked_for_later(account: Account) -> None:
+    request = launch_template(account.scope, account.aws, LAUNCH)
+    (specification,) = request["TagSpecifications"]
+    assert is_owned(account.scope, as_mapping(specification["Tags"]), LAUNCH.run)
+
+
+def test_a_refusal_names_the_tag_that_is_there_instead(account: Account) -> None:
+    with pytest.raises(UsageError, match=f"lacks the tag Project={account.project} .it has Project=other"):
+        require_owned(account.scope, "bucket x", {"Project": "other", "Run": "race"})
+    require_owned(account.scope, "bucket x", {"Project": account.project})
+
+
+def test_a_security_group_of_our_name_without_our_tag_is_not_put_on_machines(account: Account) -> None:
+    setup.apply(setup.plan(account.cloud, account.scope), lambda _: None)
+    account.bake()
+    ec2 = account.cloud.client("ec2")
+    group = look.security_group(account.cloud, account.scope, look.vpc_id(account.cloud))
+    assert group is not None
+    ec2.delete_tags(Resources=[group["GroupId"]], Tags=[{"Key": "Project"}])
+    done = account.launch("train", "--name", "race", "--yes", "--detach")
+    assert done.returncode == 2, done.stderr
+    assert f"security group {account.project}-training exists and is not ours" in done.stderr
+    assert look.fleets(account.cloud, account.scope) == []

@@ -1,0 +1,1 @@
+"""Pure requests to AWS, and what reads its answers."""
