@@ -4,6 +4,7 @@
         front.answers["GetServiceQuota"] = quota(0)
 
 Everything else goes through. Actions are named as AWS's APIs name them; of S3 by method and path: "HEAD /bucket".
+What is answered instead of moto is held against AWS's service model: a word that AWS would never say fails the test.
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
+from botocore import xform_name
 from typing_extensions import Self
+
+from tests.cloud import aws_words
+from tests.cloud.service_model import SIGNED_AS, error_codes, operations, problems_of_wire
 
 
 class Answer(NamedTuple):
@@ -25,14 +30,16 @@ class Answer(NamedTuple):
     body: str
     status: int = 200
     kind: str = "application/x-amz-json-1.1"
+    foreign: bool = False  # meant not to be AWS's: a proxy's page
 
 
 class Front:
-    """The proxy; `answers` by action, `asked` in order."""
+    """The proxy; `answers` by action, `asked` in order, `wrong` what of the answers AWS would never say."""
 
     def __init__(self, behind: str) -> None:
         self.answers: dict[str, Answer | Callable[[str], Answer]] = {}
         self.asked: list[str] = []
+        self.wrong: list[str] = []
         self._behind = urllib.parse.urlsplit(behind).netloc
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -42,9 +49,10 @@ class Front:
         threading.Thread(target=self._server.serve_forever, name="front", daemon=True).start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+        assert kind is not None or self.wrong == [], f"AWS would never answer so: {self.wrong}"
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         front = self
@@ -61,6 +69,7 @@ class Front:
                 if callable(answer):
                     answer = answer(body.decode())
                 if answer is not None:
+                    front.wrong += _not_of_aws(self.headers.get("Authorization", ""), action, answer)
                     self.reply(answer.status, [("Content-Type", answer.kind)], answer.body.encode())
                     return
                 connection = http.client.HTTPConnection(front._behind, timeout=60)
@@ -97,9 +106,25 @@ def _action(target: str | None, body: bytes) -> str:
     return urllib.parse.parse_qs(body.decode()).get("Action", [""])[0]
 
 
+def _not_of_aws(authorization: str, action: str, answer: Answer) -> list[str]:
+    """Return what of an answer the model of the service that the request was signed for does not know."""
+    if answer.foreign:
+        return []
+    scope = authorization.partition("Credential=")[2].split("/")  # key, date, region, service
+    service = SIGNED_AS.get(scope[3], scope[3]) if len(scope) > 3 else ""
+    if answer.status >= 300:
+        code = answer.body.partition("<Code>")[2].partition("</Code>")[0]
+        known = error_codes(service) | set(aws_words.ERROR_CODES)
+        return [] if not code or code in known else [f"{action}: {code} is no error code of {service}"]
+    operation = xform_name(action)
+    if operation not in operations(service):
+        return [f"{action} is no operation of {service}"]
+    return problems_of_wire(service, operation, answer.body)
+
+
 def quota(vcpus: float) -> Answer:
     """Return a quota of GPU machines."""
-    return Answer(json.dumps({"Quota": {"Value": vcpus, "QuotaCode": "x", "ServiceCode": "ec2"}}))
+    return Answer(json.dumps({"Quota": {"Value": vcpus, "QuotaCode": "L-3819A6DF", "ServiceCode": "ec2"}}))
 
 
 def on_demand(usd_per_hour: float) -> Answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from training.cloud import documents, machine, policies
 from training.cloud.machine import Launch
@@ -39,10 +39,9 @@ class Golden(NamedTuple):
     text: str
 
 
-def everything() -> list[Golden]:
+def documents_by_name() -> dict[str, Any]:
     """Return every document that the launcher sends for one project and one run."""
-    template = machine.launch_template(SCOPE, AWS, LAUNCH)
-    by_name: dict[str, object] = {
+    return {
         "instance_trust": policies.instance_trust(),
         "instance_policy": policies.instance_policy(SCOPE),
         "daily_policy": policies.daily_policy(SCOPE),
@@ -55,15 +54,19 @@ def everything() -> list[Golden]:
         "create_log_group": documents.create_log_group(SCOPE),
         "create_role": documents.create_role(SCOPE, LAUNCH.run),
         "create_instance_profile": documents.create_instance_profile(SCOPE, LAUNCH.run),
-        "launch_template": template,
+        "launch_template": machine.launch_template(SCOPE, AWS, LAUNCH),
         "fleet_spot": machine.fleet_request(SCOPE, LAUNCH, "lt-0123456789abcdef0", 1),
         "fleet_on_demand_once": machine.fleet_request(
             SCOPE, LAUNCH._replace(market="on-demand", relaunch=False), "lt-0123456789abcdef0", 1
         ),
     }
+
+
+def everything() -> list[Golden]:
+    """Return the documents as the texts that the folder should hold."""
     texts = [
         Golden(f"{name}.json", json.dumps(data, indent=1, default=str) + "\n")
-        for name, data in by_name.items()
+        for name, data in documents_by_name().items()
     ]
     return [*texts, Golden("user_data.sh", machine.user_data(SCOPE, AWS, LAUNCH))]
 

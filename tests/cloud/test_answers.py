@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.stub import ANY, Stubber
+from botocore.stub import ANY
 
 from tests.cloud.golden import LAUNCH, SCOPE
+from tests.cloud.service_model import TruthfulStubber
 from training import layout
 from training.cloud import launching, look, machine, making, policies, price_table, prices, problems, watching
 from training.cloud.api import Clock, Cloud, permission
 from training.cloud.prices import Pool, Price, Prices
+from training.cloud.watch import fleet_history
 from training.config import AwsSettings
 from training.errors import UsageError
 from training.store.directory import DirectoryStorage
@@ -45,10 +47,10 @@ class Stage:
         self.said: list[str] = []
         self.watch = Watch()
         self.cloud = Cloud(AwsSettings(), self.said.append, self.watch.clock)
-        self.stubbers: list[Stubber] = []
+        self.stubbers: list[TruthfulStubber] = []
 
-    def script(self, service: str) -> Stubber:
-        stubber = Stubber(self.cloud.client(service))
+    def script(self, service: str) -> TruthfulStubber:
+        stubber = TruthfulStubber(self.cloud.client(service))
         stubber.activate()
         self.stubbers.append(stubber)
         return stubber
@@ -188,10 +190,10 @@ def test_a_stalled_fleet_is_explained_in_aws_own_words_after_30_s(stage: Stage, 
         "Tags": [{"Key": "Project", "Value": "f1tenth"}, {"Key": "Run", "Value": "race"}],
     }  # fmt: skip
     words = {
-        "EventSubType": "launchSpecTemporarilyBlacklisted",
+        "EventSubType": "allLaunchSpecsTemporarilyBlacklisted",
         "EventDescription": "no Spot capacity in us-east-2a",
     }
-    record = {"EventType": "error", "Timestamp": NOW, "EventInformation": words}
+    record = {"EventType": "service-error", "Timestamp": NOW, "EventInformation": words}
     store = DirectoryStorage(tmp_path)
     set_status(store, "race", "pending")
 
@@ -215,6 +217,32 @@ def test_a_stalled_fleet_is_explained_in_aws_own_words_after_30_s(stage: Stage, 
     assert watching.follow(stage.cloud, SCOPE, store, "race", say) == "stopped"
     assert any("no Spot capacity in us-east-2a" in line and "goes on asking" in line for line in said), said
     assert stage.watch.s <= 40
+
+
+@pytest.mark.parametrize(
+    ("events", "says"),
+    [
+        ([], ""),
+        ([("instance-change", "launched", 1)], ""),
+        ([("fleet-change", "submitted", 1), ("fleet-change", "active", 2)], "active"),
+        ([("service-error", "spotInstanceCountLimitExceeded", 1), ("fleet-change", "progress", 2)],
+         "spotInstanceCountLimitExceeded"),
+        ([("service-error", "iamFleetRoleInvalid", 2), ("service-error", "older", 1)], "iamFleetRoleInvalid"),
+    ],
+)  # fmt: skip
+def test_an_error_of_the_fleet_counts_before_its_changes(
+    stage: Stage, events: list[tuple[str, str, int]], says: str
+) -> None:
+    records = [
+        {
+            "EventType": kind,
+            "Timestamp": NOW + timedelta(seconds=s),
+            "EventInformation": {"EventSubType": sub},
+        }
+        for kind, sub, s in events
+    ]
+    stage.script("ec2").add_response("describe_fleet_history", {"HistoryRecords": records}, None)
+    assert fleet_history.last_reason(stage.cloud, living_fleet()) == says
 
 
 def test_a_throttled_call_is_repeated_and_the_wait_is_told(stage: Stage) -> None:

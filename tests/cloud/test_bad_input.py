@@ -88,7 +88,9 @@ def test_unknown_keys_may_also_mean_a_region_that_is_not_switched_on(bench: Benc
 
 
 def test_a_page_that_is_not_of_aws_is_a_named_error_after_a_minute(bench: Bench) -> None:
-    bench.front.answers["GetCallerIdentity"] = front.Answer("<html>Welcome to our hotel", 200, "text/html")
+    bench.front.answers["GetCallerIdentity"] = front.Answer(
+        "<html>Welcome to our hotel", 200, "text/html", foreign=True
+    )
     slept: list[float] = []
     cloud = Cloud(bench.account.aws, lambda _: None, Clock(monotonic=lambda: sum(slept), sleep=slept.append))
     with pytest.raises(Unanswered, match="not AWS's") as caught:

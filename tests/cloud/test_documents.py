@@ -10,16 +10,18 @@ import re
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.cloud.amazon import ROOT
-from tests.cloud.golden import AWS, FOLDER, LAUNCH, SCOPE, everything
+from tests.cloud.golden import AWS, FOLDER, LAUNCH, SCOPE, documents_by_name, everything
 from tests.cloud.pages import DOCS, PAGES
+from tests.cloud.service_model import operations, problems_of_request
 from training import layout
-from training.cloud import documents, launching, machine, policies
+from training.cloud import documents, launching, machine, policies, setup
 from training.cloud.bundle import SOURCE_EPOCH_S, make_bundle
 from training.config import AwsSettings, EndpointSettings, load_config
 from training.errors import DataError, UsageError
@@ -35,6 +37,33 @@ def test_a_document_reads_as_it_did(document) -> None:
 
 def test_no_golden_text_is_left_over() -> None:
     assert {path.name for path in FOLDER.iterdir()} == {document.name for document in everything()}
+
+
+REQUESTS = {
+    "create_bucket": ("s3", "create_bucket"),
+    "create_security_group": ("ec2", "create_security_group"),
+    "create_log_group": ("logs", "create_log_group"),
+    "launch_template": ("ec2", "create_launch_template"),
+    "fleet_spot": ("ec2", "create_fleet"),
+    "fleet_on_demand_once": ("ec2", "create_fleet"),
+    "create_instance_profile": ("iam", "create_instance_profile"),
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_document_is_a_request_that_the_model_of_aws_allows(name: str) -> None:
+    assert problems_of_request(*REQUESTS[name], documents_by_name()[name]) == []
+
+
+@pytest.mark.parametrize("operation", documents.bucket_settings(SCOPE, accelerate=True))
+def test_a_setting_of_the_bucket_is_a_request_that_the_model_of_aws_allows(operation: str) -> None:
+    request = documents.bucket_settings(SCOPE, accelerate=True)[operation]
+    assert problems_of_request("s3", operation, setup._sent(request)) == []
+
+
+@pytest.mark.parametrize("operation", ["create_policy", "create_role"])
+def test_an_identity_is_a_request_that_the_model_of_aws_allows(operation: str) -> None:
+    assert problems_of_request("iam", operation, setup._sent(documents_by_name()[operation])) == []
 
 
 # --- policies ---
@@ -122,6 +151,38 @@ def test_every_fleet_carries_its_own_end_and_price_limit(market, relaunch) -> No
     assert request["Type"] != "instant", "an instant fleet ignores ValidUntil"
     options = request["SpotOptions" if market == "spot" else "OnDemandOptions"]
     assert options["MaxTotalPrice"] == "1.0060"
+
+
+@pytest.mark.parametrize("relaunch", [True, False])
+@pytest.mark.parametrize("market", ["spot", "on-demand"])
+def test_a_fleet_asks_for_nothing_that_its_type_may_not(market, relaunch) -> None:
+    """AWS's model says of a member for which types alone it is; that is read out of its documentation."""
+    request = machine.fleet_request(SCOPE, LAUNCH._replace(market=market, relaunch=relaunch), "lt-1", 1)
+    limited = dict(limited_to_types(operations("ec2")["create_fleet"].input_shape, request))
+    assert {path for path, types in limited.items() if request["Type"] not in types} == set()
+    assert set(limited) == (
+        {"ReplaceUnhealthyInstances", "ExcessCapacityTerminationPolicy"} if relaunch else set()
+    )
+
+
+def limited_to_types(shape, sent, prefix="") -> Iterator[tuple[str, set[str]]]:
+    """Yield the members of a request that are for some types of fleets alone, with these types."""
+    for name, value in sent.items():
+        member = shape.members[name]
+        text = re.sub(r"<[^>]+>", "", member.documentation)
+        if found := re.search(r"[Ss]upported only for fleets of type ((?:\w+(?:, | and | or )?)+)", text):
+            yield prefix + name, set(re.findall(r"maintain|request|instant", found[1]))
+        if isinstance(value, dict):
+            yield from limited_to_types(member, value, f"{prefix}{name}.")
+
+
+def test_a_member_for_one_type_of_fleet_is_found_in_the_model() -> None:
+    shape = operations("ec2")["create_fleet"].input_shape
+    sent = {"SpotOptions": {"SingleInstanceType": True}, "ReplaceUnhealthyInstances": True}
+    assert dict(limited_to_types(shape, sent)) == {
+        "SpotOptions.SingleInstanceType": {"instant"},
+        "ReplaceUnhealthyInstances": {"maintain"},
+    }
 
 
 def test_the_client_token_changes_with_project_run_and_launch_only() -> None:

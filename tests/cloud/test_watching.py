@@ -85,12 +85,14 @@ def test_doctor_asks_for_a_sessions_role_and_lets_root_be(fronted: tuple[Account
 def test_status_gives_awss_reason_where_there_is_no_machine(fronted: tuple[Account, Front]) -> None:
     account, behind = fronted
     launched(account)
-    words = ("error", "launchSpecTemporarilyBlacklisted", "no Spot capacity in us-east-1a")
+    words = ("service-error", "allLaunchSpecsTemporarilyBlacklisted", "no Spot capacity in us-east-1a")
     behind.answers["DescribeFleetHistory"] = front.fleet_history(*words, at="2026-12-01T12:00:00Z")
     machines = [one["InstanceId"] for one in look.machines(account.cloud, account.scope)]
     account.cloud.call("ec2", "terminate_instances", InstanceIds=machines)
     told = account.launch("status", "race").stdout
-    assert "waiting     AWS says: launchSpecTemporarilyBlacklisted no Spot capacity in us-east-1a." in told
+    assert (
+        "waiting     AWS says: allLaunchSpecsTemporarilyBlacklisted no Spot capacity in us-east-1a." in told
+    )
     assert "--market on-demand" in told
 
 
@@ -99,7 +101,10 @@ def test_what_is_waited_for_is_said_of_the_machines_that_are_up_now(fronted: tup
     account, behind = fronted
     launched(account)
     behind.answers["DescribeFleetHistory"] = front.fleet_history(
-        "error", "unfulfillable", "no Spot capacity in us-east-1a", at="2026-12-01T12:00:00Z"
+        "service-error",
+        "allLaunchSpecsTemporarilyBlacklisted",
+        "no Spot capacity in us-east-1a",
+        at="2026-12-01T12:00:00Z",
     )
     store, said, passed = account.storage, list[str](), [0.0]
     (first,) = look.machines(account.cloud, account.scope, "race")

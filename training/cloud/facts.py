@@ -13,6 +13,7 @@ from training.cloud.intent import ENDS, EXPIRED, LAUNCHING, Intent, read_intent
 from training.cloud.prices import describe_age
 from training.cloud.problems import CloudError
 from training.cloud.scope import Scope
+from training.cloud.watch import fleet_history
 from training.store.documents import Attempt, Status, read_attempts, read_status
 from training.store.fencing import read_pointer
 from training.store.manifest import Pointer
@@ -333,20 +334,10 @@ def why_waiting(cloud: Cloud, scope: Scope, run: str) -> str:
     fleet = look.fleet_of(cloud, scope, run)
     if fleet is None:
         return f"its fleet has ended. Continue: ./launch.py train --resume {run}"
-    reasons = [str(one.get("ErrorMessage", "")) for one in fleet.get("Errors", ()) if one.get("ErrorMessage")]
     try:
-        since = fleet.get("CreateTime", cloud.clock.now())
-        reply = cloud.call("ec2", "describe_fleet_history", FleetId=fleet["FleetId"], StartTime=since)
-        reasons += [
-            " ".join(
-                str(row["EventInformation"].get(key, "")) for key in ("EventSubType", "EventDescription")
-            ).strip()
-            for row in reply.get("HistoryRecords", ())
-            if row.get("EventType") in {"error", "information", "fleet-change"}
-        ]
+        last = fleet_history.last_reason(cloud, fleet) or "no reason given yet"
     except CloudError as error:
-        reasons.append(f"no history ({error.message})")
-    last = reasons[-1] if reasons else "no reason given yet"
+        last = f"no history ({error.message})"
     return (
         f"AWS says: {last}. The fleet goes on asking in all its zones and types until its end; "
         "to ask for more of them, stop the run and widen aws.instance_types, or take --market on-demand."

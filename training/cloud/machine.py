@@ -101,7 +101,6 @@ def fleet_request(scope: Scope, launch: Launch, template_id: str, version: int) 
         "Type": "maintain" if launch.relaunch else "request",
         "ValidUntil": launch.valid_until,
         "TerminateInstancesWithExpiration": True,
-        "ExcessCapacityTerminationPolicy": "termination",
         "TargetCapacitySpecification": {"TotalTargetCapacity": 1, "DefaultTargetCapacityType": launch.market},
         "LaunchTemplateConfigs": [
             {
@@ -111,8 +110,9 @@ def fleet_request(scope: Scope, launch: Launch, template_id: str, version: int) 
         ],
         "TagSpecifications": [{"ResourceType": "fleet", "Tags": tags}],
     }
-    if launch.relaunch:
+    if launch.relaunch:  # a fleet of another type may not ask for these two
         request["ReplaceUnhealthyInstances"] = True
+        request["ExcessCapacityTerminationPolicy"] = "termination"
     if launch.market == "spot":
         request["SpotOptions"] = {
             "AllocationStrategy": "price-capacity-optimized",

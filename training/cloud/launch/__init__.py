@@ -1,0 +1,1 @@
+"""Start a run: what is checked before it, and what is made for it."""

@@ -1,0 +1,1 @@
+"""Follow a run from the laptop: its state, its machines, what AWS says of its fleet."""
