@@ -42,6 +42,10 @@ molecule: test-root ## Try every role in a container, three at a time (ROLE=trai
 molecule-nvidia: test-root ## Try the nvidia role with Debian's own driver packages: 5 GB, once
 	@$(IMAGE_ENV) F1TENTH_NVIDIA_REAL=1 F1TENTH_NVIDIA_BRANCH=535 tests/molecule/try.sh nvidia
 
+.PHONY: ami-plan
+ami-plan: $(IMAGE_STAMP) ## Install Packer's plugins, validate the Packer files, say what a bake costs: free
+	$(IMAGE_ENV) $(PY) packer/ami.py plan $(ARGS)
+
 .PHONY: ami
 ami: $(IMAGE_STAMP) ## Bake the AMI: validate, say the cost, build, prune (costs money; ARGS="--on-demand")
 	$(IMAGE_ENV) $(PY) packer/ami.py build $(ARGS)

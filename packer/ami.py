@@ -30,6 +30,7 @@ FALLBACK_PRICE_USD_PER_H = {"c6i.xlarge": 0.17}
 SNAPSHOT_USD_PER_GB_MONTH = 0.05
 SNAPSHOT_GB = 17
 BAKE_H = 0.5
+FIRST_RUN = "The cause is above; docs/first-run.md says what it can be"
 IN_USE_STATES = ("pending", "running", "stopping", "stopped")
 
 
@@ -138,8 +139,28 @@ def validate(settings: Settings, variables: dict[str, str]) -> None:
     for tool in ("packer", "ansible-playbook"):
         if shutil.which(tool) is None:
             raise AmiError(f"{tool} is not installed: see docs/image.md")
-    subprocess.run(["packer", "init", str(REPOSITORY / "packer")], check=False)
+    refuse_old_packer()
+    ended = subprocess.run(["packer", "init", str(REPOSITORY / "packer")], check=False)
+    if ended.returncode != 0:
+        raise AmiError(
+            f"packer init ended with {ended.returncode}: the plugins are not installed. {FIRST_RUN}"
+        )
     packer("validate", settings, variables)
+
+
+def refuse_old_packer() -> None:
+    """Refuse a Packer that cannot install the pinned plugins; it would only say that it finds no release of them."""
+    said = subprocess.run(["packer", "version"], check=False, text=True, stdout=subprocess.PIPE).stdout
+    pattern = r"([0-9]+)[.]([0-9]+)[.]([0-9]+)"
+    plugins = (REPOSITORY / "packer" / "plugins.pkr.hcl").read_text(encoding="utf-8")
+    oldest = re.search(rf'required_version = ">= {pattern}"', plugins)
+    installed = re.search(rf"Packer v{pattern}", said)
+    if oldest and installed and [int(n) for n in installed.groups()] < [int(n) for n in oldest.groups()]:
+        wanted = ".".join(oldest.groups())
+        raise AmiError(
+            f"packer is {'.'.join(installed.groups())}: its plugins need {wanted} or newer. Install one from "
+            "https://developer.hashicorp.com/packer/install and run this again"
+        )
 
 
 def packer(command: str, settings: Settings, variables: dict[str, str]) -> None:

@@ -72,6 +72,30 @@ def test_packer_leaves_what_it_tells_of_an_image_where_git_does_not_look(
     assert subprocess.run(ignored, check=False).returncode == 0
 
 
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("Packer v1.6.6", 0, "packer is 1.6.6: its plugins need 1.14.0 or newer"),
+        ("Packer v1.13.9", 0, "packer is 1.13.9: its plugins need 1.14.0 or newer"),
+        ("Packer v1.14.0", 1, "packer init ended with 1: the plugins are not installed"),
+        ("Packer v2.0.0\n\nYour version of Packer is out of date!", 1, "packer init ended with 1"),
+    ],
+)
+def test_a_packer_that_cannot_install_the_plugins_is_refused_by_name(
+    ami: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, case: tuple[str, int, str]
+) -> None:
+    """Stand-ins for Packer and Ansible: the first says its version and fails `init`; nothing else is run."""
+    version, status, told = case
+    ends = f'case $1 in version) printf %s "{version}" ;; init) exit {status} ;; *) exit 99 ;; esac'
+    for tool, text in (("packer", f"#!/bin/sh\n{ends}\n"), ("ansible-playbook", "#!/bin/sh\n")):
+        (tmp_path / tool).write_text(text)
+        (tmp_path / tool).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    _, settings = ami.parse(["plan"])
+    with pytest.raises(ami.AmiError, match=re.escape(told)):
+        ami.validate(settings, {})
+
+
 def test_the_newest_and_the_used_images_stay(ami: ModuleType) -> None:
     images = [
         {"ImageId": f"ami-{day}", "CreationDate": f"2026-11-0{day}T00:00:00Z"} for day in (1, 2, 3, 4, 5)
