@@ -14,6 +14,7 @@ import pytest
 from tests.cloud.amazon import ROOT
 from tests.cloud.golden import SCOPE
 from training.cloud import policies
+from training.cloud.aws.iam_statements import Document
 from training.cloud.scope import Scope
 
 SIMULATOR = "@cloud-copilot/iam-simulate@0.1.173"
@@ -29,6 +30,11 @@ EC2 = f"arn:aws:ec2:{REGION}:{ACCOUNT}"
 TO_EC2 = {"iam:PassedToService": "ec2.amazonaws.com"}
 ROLE, POLICY = f"{IAM}:role/f1tenth/us-east-2/f1tenth.us-east-2.race", SCOPE.policy_arn
 LOGS = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group"
+SESSION = f"arn:aws:ssm:{REGION}:{ACCOUNT}:session"
+ROLE_SESSION = f"arn:aws:sts::{ACCOUNT}:assumed-role/Trainers/kim@example.org"
+BY_ROLE = {"aws:userid": "AROAEXAMPLE:kim@example.org"}
+OWN_SESSION = {"ssm:resourceTag/aws:ssmmessages:session-id": "AROAEXAMPLE:kim@example.org"}
+OTHERS_SESSION = {"ssm:resourceTag/aws:ssmmessages:session-id": "AROAEXAMPLE:eve@example.org"}
 
 
 class Case(NamedTuple):
@@ -56,7 +62,7 @@ OF_MACHINE = [
     yes("s3:GetObject", f"{BUCKET}/scripts/{'a' * 64}.tar.gz"),
     no("s3:PutObject", f"{BUCKET}/scripts/{'a' * 64}.tar.gz"),
     yes("s3:GetObject", f"{BUCKET}/runs/race/status.json"),
-    yes("s3:GetObjectVersion", f"{BUCKET}/runs/race/status.json"),
+    no("s3:GetObjectVersion", f"{BUCKET}/runs/race/status.json"),
     yes("s3:PutObject", f"{BUCKET}/runs/race/checkpoints/sac_latest_checkpoint.json"),
     yes("s3:AbortMultipartUpload", f"{BUCKET}/runs/race/replay/e1/car/x"),
     no("s3:GetObject", f"{BUCKET}/runs/other/status.json"),
@@ -80,6 +86,7 @@ OF_MACHINE = [
     no("ec2:TerminateInstances", f"{EC2}:instance/i-1", OURS),
     no("ec2:CreateTags", f"{EC2}:instance/i-1", OURS),
     yes("ssm:GetParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/f1tenth/wandb-api-key"),
+    no("ssm:GetParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/f1tenth/another-key"),
     no("ssm:GetParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/other/wandb-api-key"),
     no("ssm:PutParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/f1tenth/wandb-api-key"),
     yes("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "f1tenth"}),
@@ -100,10 +107,23 @@ OF_MACHINE = [
 OF_PERSON = [
     yes("ec2:CreateFleet", f"{EC2}:fleet/*", ASKED),
     no("ec2:CreateFleet", f"{EC2}:fleet/*", NOT_ASKED),
+    no("ec2:CreateFleet", f"{EC2}:fleet/*"),
+    # A fleet of type maintain has no tags for its instances in its request: the launch template has them.
+    yes("ec2:CreateFleet", f"{EC2}:instance/*"),
+    yes("ec2:CreateFleet", f"{EC2}:launch-template/lt-1", OURS),
+    no("ec2:CreateFleet", f"{EC2}:launch-template/lt-1", THEIRS),
+    no("ec2:RunInstances", f"{EC2}:instance/*"),
     no("ec2:RunInstances", f"{EC2}:instance/*", NOT_ASKED),
     yes("ec2:RunInstances", f"{EC2}:instance/*", ASKED),
     yes("ec2:RunInstances", f"{EC2}:volume/*", ASKED),
+    no("ec2:RunInstances", f"{EC2}:volume/*"),
     yes("ec2:RunInstances", f"{EC2}:subnet/subnet-1"),
+    yes("ec2:RunInstances", f"arn:aws:ec2:{REGION}:999999999999:subnet/subnet-shared"),
+    yes("ec2:RunInstances", f"{EC2}:spot-instances-request/*"),
+    yes("ec2:RunInstances", f"arn:aws:ec2:{REGION}::image/ami-1", OURS),
+    no("ec2:RunInstances", f"arn:aws:ec2:{REGION}::image/ami-1", THEIRS),
+    no("ec2:RunInstances", f"{EC2}:security-group/sg-1", THEIRS),
+    no("ec2:RunInstances", f"arn:aws:ec2:eu-west-1:{ACCOUNT}:instance/*", ASKED),
     yes("ec2:DeleteFleets", f"{EC2}:fleet/fleet-1", OURS),
     no("ec2:DeleteFleets", f"{EC2}:fleet/fleet-1", THEIRS),
     yes("ec2:TerminateInstances", f"{EC2}:instance/i-1", OURS),
@@ -115,7 +135,9 @@ OF_PERSON = [
     no("iam:PassRole", ROLE, {"iam:PassedToService": "lambda.amazonaws.com"}),
     no("iam:PassRole", f"{IAM}:role/Admin", TO_EC2),
     yes("iam:CreateRole", ROLE, ASKED),
+    no("iam:CreateRole", ROLE),
     no("iam:CreateRole", f"{IAM}:role/Admin", ASKED),
+    no("iam:CreateInstanceProfile", ROLE.replace(":role/", ":instance-profile/")),
     yes("iam:AttachRolePolicy", ROLE, {"iam:PolicyARN": POLICY}),
     no("iam:AttachRolePolicy", ROLE, {"iam:PolicyARN": "arn:aws:iam::aws:policy/AdministratorAccess"}),
     no("iam:PutRolePolicy", ROLE),
@@ -126,6 +148,18 @@ OF_PERSON = [
     no("s3:DeleteBucket", BUCKET),
     yes("ssm:StartSession", f"{EC2}:instance/i-1", {"ssm:resourceTag/Project": "f1tenth"}),
     no("ssm:StartSession", f"{EC2}:instance/i-1", {"ssm:resourceTag/Project": "other"}),
+    yes("ssm:TerminateSession", f"{SESSION}/kim-0a1b2c3d", {"aws:username": "kim"}),
+    no("ssm:TerminateSession", f"{SESSION}/eve-0a1b2c3d", {"aws:username": "kim"}),
+    no("iam:SimulatePrincipalPolicy", f"{IAM}:role/Admin", {"aws:username": "kim"}),
+]
+# A session of a role has no user name. The id of what it opens begins with the session's name; a tag says whose it is.
+OF_ROLE = [
+    yes("ssm:ResumeSession", f"{SESSION}/kim@example.org-0a1b", {**OWN_SESSION, **BY_ROLE}),
+    no("ssm:ResumeSession", f"{SESSION}/kim@example.org-0a1b", {**OTHERS_SESSION, **BY_ROLE}),
+    no("ssm:TerminateSession", f"{SESSION}/kim-0a1b2c3d", BY_ROLE),
+    yes("iam:SimulatePrincipalPolicy", f"{IAM}:role/aws-reserved/Trainers"),
+    yes("iam:GetRole", f"{IAM}:role/Trainers"),
+    no("iam:GetRole", f"{IAM}:role/Admin"),
 ]
 
 OF_SETUP = [
@@ -154,6 +188,7 @@ GROUPS = {
         [no(case.action, case.resource, case.context) for case in OF_MACHINE if "/runs/" in case.resource],
     ),
     "person": (policies.daily_policy(SCOPE), PERSON, {}, OF_PERSON),
+    "role": (policies.daily_policy(SCOPE._replace(caller=ROLE_SESSION)), ROLE_SESSION, {}, OF_ROLE),
     "setup": (policies.setup_policy(SCOPE), PERSON, {}, OF_SETUP),
 }
 
@@ -257,10 +292,10 @@ def parliament() -> Path:
 
 # A request to start a machine touches many kinds of things; only new ones can be asked to carry the project's tag.
 # So the right is split into two statements, and the linter, which looks at one at a time, finds each incomplete.
-SPLIT = {"ec2:CreateFleet", "ec2:RunInstances", "ec2:CreateSecurityGroup"}
+SPLIT = {"ec2:CreateFleet", "ec2:RunInstances", "ec2:CreateSecurityGroup", "ssm:StartSession"}
 
 
-def everyday_and_setup(scope: Scope) -> policies.Document:
+def everyday_and_setup(scope: Scope) -> Document:
     """Return both policies of a person as one: who sets up may train, too."""
     parts = [policies.daily_policy(scope), policies.setup_policy(scope)]
     return {**parts[0], "Statement": [statement for part in parts for statement in part["Statement"]]}

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from training import layout
 from training.cloud import documents, look, permissions, policies, setup
 from training.cloud.api import Cloud
-from training.cloud.policies import Document
+from training.cloud.aws.iam_statements import Document
 from training.cloud.problems import CloudError, Denied
 from training.cloud.scope import Scope, read_scope
 from training.errors import TrainingError

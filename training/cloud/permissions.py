@@ -6,7 +6,7 @@ from typing import Any
 
 from training import layout
 from training.cloud.api import Cloud
-from training.cloud.policies import Document
+from training.cloud.aws.iam_statements import Document
 from training.cloud.scope import Scope
 from training.errors import TrainingError
 

@@ -3,16 +3,17 @@
 The instance: one policy for the project, with a role for each run. The role carries the run's name as a tag, and the
 policy speaks of that tag, so that a machine reaches its own run and no other's.
 People: `daily` is enough to train; `setup` adds what `up` and `down` need.
+
+tests/cloud/test_recorded_calls.py asks an IAM simulator for every call that the tests have seen, and drops each action
+of each statement: what is here is enough, and all of it is needed.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from training import layout
+from training.cloud.aws.iam_statements import Document, allow, owned, policy, requested
 from training.cloud.scope import Scope
 
-Document = dict[str, Any]
 _OWN_RUN = f"${{aws:PrincipalTag/{layout.TAG_RUN}}}"
 _DESCRIBE = (
     "AvailabilityZones",
@@ -22,7 +23,6 @@ _DESCRIBE = (
     "InstanceTypes",
     "Instances",
     "LaunchTemplates",
-    "LaunchTemplateVersions",
     "SecurityGroups",
     "SpotPriceHistory",
     "Subnets",
@@ -33,10 +33,10 @@ _DESCRIBE = (
 
 def instance_trust() -> Document:
     """Let EC2 give the role to a machine."""
-    return _policy(
+    return policy(
         [
             {
-                "Sid": "MachinesOfEc2",
+                "Sid": "Ec2Instances",
                 "Effect": "Allow",
                 "Principal": {"Service": "ec2.amazonaws.com"},
                 "Action": "sts:AssumeRole",
@@ -46,44 +46,33 @@ def instance_trust() -> Document:
 
 
 def instance_policy(scope: Scope) -> Document:
-    """Return what a machine may do: read code, keep its run, end its fleet, be reached through SSM."""
+    """Return what a machine may do: read code, keep its run, delete its fleet, be reached through SSM."""
     bucket = _bucket(scope)
     own = f"{layout.RUNS}/{_OWN_RUN}/*"
-    arn = f"arn:{scope.partition}"
-    return _policy(
+    own_fleet = owned(scope)
+    own_fleet["StringEquals"][f"aws:ResourceTag/{layout.TAG_RUN}"] = _OWN_RUN
+    return policy(
         [
-            _allow("ReadCode", ["s3:GetObject", "s3:GetObjectVersion"], f"{bucket}/{layout.SCRIPTS}/*"),
-            _allow(
-                "KeepItsRun",
-                ["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:AbortMultipartUpload"],
+            allow("ReadCode", ["s3:GetObject"], f"{bucket}/{layout.SCRIPTS}/*"),
+            allow(
+                "ReadWriteRun",
+                ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
                 f"{bucket}/{own}",
             ),
-            _allow("ListItsRun", ["s3:ListBucket"], bucket, {"StringLike": {"s3:prefix": [own]}}),
-            _allow(
-                "EndItsFleet",
-                ["ec2:DeleteFleets"],
-                scope.ec2("fleet"),
-                {
-                    "StringEquals": {
-                        f"aws:ResourceTag/{layout.TAG_PROJECT}": scope.project,
-                        f"aws:ResourceTag/{layout.TAG_RUN}": _OWN_RUN,
-                    }
-                },
-            ),
-            _allow(
-                "ReadKeys",
-                ["ssm:GetParameter"],
-                f"{arn}:ssm:{scope.region}:{scope.account}:parameter/{scope.project}/*",
-            ),
-            _allow(
-                "SendMetrics",
+            allow("ListRun", ["s3:ListBucket"], bucket, {"StringLike": {"s3:prefix": [own]}}),
+            allow("DeleteOwnFleet", ["ec2:DeleteFleets"], scope.ec2("fleet"), own_fleet),
+            # Encrypted with the key aws/ssm, which lets every principal of the account decrypt: no kms:Decrypt.
+            # https://docs.aws.amazon.com/systems-manager/latest/userguide/ps-restrict-decryption.html
+            allow("ReadWandbKey", ["ssm:GetParameter"], _parameter(scope)),
+            allow(
+                "PutMetrics",
                 ["cloudwatch:PutMetricData"],
                 "*",
                 {"StringEquals": {"cloudwatch:namespace": scope.project}},
             ),
-            _allow("SendLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], f"{_log_group(scope)}:*"),
-            _allow(
-                "BeReachedBySessionManager",
+            allow("PutLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], f"{_log_group(scope)}:*"),
+            allow(
+                "SessionManager",
                 [
                     "ssm:UpdateInstanceInformation",
                     "ssmmessages:CreateControlChannel",
@@ -99,68 +88,68 @@ def instance_policy(scope: Scope) -> Document:
 
 def daily_policy(scope: Scope) -> Document:
     """Return what a person needs to train, watch, stop and fetch."""
-    return _policy([*_looking(scope), *_launching(scope), *_run_roles(scope), *_reading(scope)])
+    return policy(
+        [*_looking(scope), *_launching(scope), *_sessions(scope), *_run_roles(scope), *_reading(scope)]
+    )
 
 
 def setup_policy(scope: Scope) -> Document:
     """Return what `up` and `down` need beside `daily_policy`."""
     arn = f"arn:{scope.partition}"
-    group, owned = f"{arn}:ec2:{scope.region}:{scope.account}:security-group/*", _owned(scope)
-    return _policy(
+    bucket, group = _bucket(scope), scope.ec2("security-group")
+    return policy(
         [
-            _allow(
-                "MakeBucket",
+            allow(
+                "ManageBucket",
                 [
                     "s3:CreateBucket",
                     "s3:DeleteBucket",
-                    "s3:PutBucketVersioning",
-                    "s3:PutBucketPublicAccessBlock",
-                    "s3:PutBucketOwnershipControls",
-                    "s3:PutEncryptionConfiguration",
-                    "s3:PutLifecycleConfiguration",
-                    "s3:PutBucketPolicy",
-                    "s3:PutBucketTagging",
-                    "s3:PutAccelerateConfiguration",
+                    "s3:ListBucketMultipartUploads",
+                    *(f"s3:Get{setting}" for setting in _BUCKET_SETTINGS),
+                    *(f"s3:Put{setting}" for setting in _BUCKET_SETTINGS),
                 ],
-                _bucket(scope),
+                bucket,
             ),
-            _allow(
-                "MakeInstancePolicy",
+            allow("DeleteVersions", ["s3:DeleteObjectVersion"], f"{bucket}/*"),
+            allow(
+                "ManageInstancePolicy",
                 [
                     "iam:CreatePolicy",
                     "iam:TagPolicy",
                     "iam:CreatePolicyVersion",
                     "iam:DeletePolicyVersion",
                     "iam:ListPolicyVersions",
+                    "iam:GetPolicyVersion",
                     "iam:DeletePolicy",
                 ],
                 scope.policy_arn,
             ),
-            _allow("MakeSecurityGroup", ["ec2:CreateSecurityGroup"], group, _asked(scope)),
-            _allow("InNetwork", ["ec2:CreateSecurityGroup"], scope.ec2("vpc")),
-            _allow(
-                "KeepSecurityGroup",
+            allow("CreateSecurityGroup", ["ec2:CreateSecurityGroup"], group, requested(scope)),
+            allow("CreateSgInVpc", ["ec2:CreateSecurityGroup"], scope.ec2("vpc")),
+            allow(
+                "ManageSecurityGroup",
                 [
                     "ec2:AuthorizeSecurityGroupIngress",
                     "ec2:RevokeSecurityGroupIngress",
                     "ec2:DeleteSecurityGroup",
                 ],
                 group,
-                owned,
+                owned(scope),
             ),
-            _allow(
+            allow(
                 "TagSecurityGroup",
                 ["ec2:CreateTags"],
                 group,
                 {"StringEquals": {"ec2:CreateAction": "CreateSecurityGroup"}},
             ),
-            _allow(
-                "MakeLogGroup",
+            allow("ListLogGroups", ["logs:DescribeLogGroups"], "*"),
+            allow(
+                "ManageLogGroup",
                 ["logs:CreateLogGroup", "logs:PutRetentionPolicy", "logs:TagResource", "logs:DeleteLogGroup"],
                 [_log_group(scope), f"{_log_group(scope)}:*"],
             ),
-            _allow(
-                "MakeServiceRoles",
+            allow(
+                "CreateServiceRoles",
                 ["iam:CreateServiceLinkedRole"],
                 f"{arn}:iam::{scope.account}:role/aws-service-role/*",
                 {"StringEquals": {"iam:AWSServiceName": ["ec2fleet.amazonaws.com", "spot.amazonaws.com"]}},
@@ -169,10 +158,22 @@ def setup_policy(scope: Scope) -> Document:
     )
 
 
+_BUCKET_SETTINGS = (
+    "BucketVersioning",
+    "BucketPublicAccessBlock",
+    "BucketOwnershipControls",
+    "EncryptionConfiguration",
+    "LifecycleConfiguration",
+    "BucketPolicy",
+    "BucketTagging",
+    "AccelerateConfiguration",
+)
+
+
 def bucket_policy(scope: Scope) -> Document:
     """Refuse whoever comes without TLS."""
     bucket = _bucket(scope)
-    return _policy(
+    return policy(
         [
             {
                 "Sid": "TlsOnly",
@@ -187,58 +188,115 @@ def bucket_policy(scope: Scope) -> Document:
 
 
 def _looking(scope: Scope) -> list[Document]:
+    iam = f"arn:{scope.partition}:iam::{scope.account}"
+    kind, _, name = scope.caller.rpartition(":")[2].partition("/")
+    me = allow("SimulatePolicy", ["iam:SimulatePrincipalPolicy"], f"{iam}:user/*${{aws:username}}")
+    if kind == "assumed-role":
+        # IAM has no variable for the name of a role, and only GetRole says its path.
+        role = f"{iam}:role/*{name.partition('/')[0]}"
+        me = allow("SimulatePolicy", ["iam:GetRole", "iam:SimulatePrincipalPolicy"], role)
     return [
-        _allow("LookAround", [f"ec2:Describe{what}" for what in _DESCRIBE], "*"),
-        _allow(
-            "LookAtFleets", ["ec2:DescribeFleetHistory", "ec2:DescribeFleetInstances"], scope.ec2("fleet")
+        allow(
+            "DescribeEc2",
+            [
+                *(f"ec2:Describe{what}" for what in _DESCRIBE),
+                "servicequotas:GetServiceQuota",
+                "pricing:GetProducts",
+                # Neither list can be limited to a path.
+                "iam:ListInstanceProfiles",
+                "iam:ListRoles",
+                # Needs the token that StartSession gives. AWS's guide names session/… as its resource, AWS's reference
+                # of actions says that it has none.
+                "ssmmessages:OpenDataChannel",
+            ],
+            "*",
         ),
-        _allow("LookAtQuotasAndPrices", ["servicequotas:GetServiceQuota", "pricing:GetProducts"], "*"),
-        _allow(
-            "AskWhatOneMayDo",
-            ["iam:SimulatePrincipalPolicy"],
-            f"arn:{scope.partition}:iam::{scope.account}:user/${{aws:username}}",
-        ),
-        _allow("LookAtLogs", ["logs:DescribeLogGroups"], "*"),
-        _allow("ReadLogs", ["logs:FilterLogEvents"], f"{_log_group(scope)}:*"),
+        allow("ReadFleetHistory", ["ec2:DescribeFleetHistory"], scope.ec2("fleet")),
+        me,
+        allow("ReadLogs", ["logs:FilterLogEvents"], f"{_log_group(scope)}:*"),
     ]
 
 
 def _launching(scope: Scope) -> list[Document]:
-    """Return the rights to start machines that carry the project's tag, and to end those."""
+    """Return the rights to start machines that carry the project's tag, and to end those.
+
+    CreateFleet is asked about the fleet, its instances, and what the request itself names. What the launch template
+    names is asked as RunInstances, with the template's tags. So the tag is demanded of the fleet in the one, of
+    instance and volume in the other.
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html (CreateFleet)
+    """
     image = f"arn:{scope.partition}:ec2:{scope.region}::image/*"
     snapshot = f"arn:{scope.partition}:ec2:{scope.region}::snapshot/*"
-    used = [
-        scope.ec2(kind)
-        for kind in ("key-pair", "launch-template", "network-interface", "security-group", "subnet")
-    ]
-    started = [scope.ec2(kind) for kind in ("fleet", "instance", "volume")]
+    fleet, instance, template, volume = (
+        scope.ec2(kind) for kind in ("fleet", "instance", "launch-template", "volume")
+    )
+    # Each of these actions has a resource type of its own; IAM allows no wildcard as a type before a slash.
+    anything = f"arn:{scope.partition}:ec2:{scope.region}:*:*"
     creations = {
         "StringEquals": {"ec2:CreateAction": ["CreateFleet", "CreateLaunchTemplate", "RunInstances"]}
     }
     return [
-        _allow("StartTagged", ["ec2:CreateFleet", "ec2:RunInstances"], started, _asked(scope)),
-        _allow("StartFrom", ["ec2:CreateFleet", "ec2:RunInstances"], [image, snapshot, *used]),
-        _allow("MakeTemplate", ["ec2:CreateLaunchTemplate"], scope.ec2("launch-template"), _asked(scope)),
-        _allow("TagAtCreation", ["ec2:CreateTags"], [*started, scope.ec2("launch-template")], creations),
-        _allow(
-            "EndOwn",
-            ["ec2:DeleteFleets", "ec2:TerminateInstances", "ec2:DeleteLaunchTemplate", "ec2:DeleteVolume"],
-            [*started, scope.ec2("launch-template")],
-            _owned(scope),
+        allow("CreateFleet", ["ec2:CreateFleet"], fleet, requested(scope)),
+        allow("CreateFleetInstances", ["ec2:CreateFleet"], [instance, volume]),
+        allow("RunTagged", ["ec2:RunInstances"], [instance, volume], requested(scope)),
+        allow(
+            "UseOwnForLaunch",
+            ["ec2:CreateFleet", "ec2:RunInstances"],
+            [image, template, scope.ec2("security-group")],
+            owned(scope),
         ),
-        _allow(
-            "ReachOwn",
+        allow(
+            "UseForLaunch",
+            ["ec2:CreateFleet", "ec2:RunInstances"],
+            [
+                snapshot,
+                *(
+                    scope.ec2(kind)
+                    for kind in ("key-pair", "network-interface", "spot-instances-request", "subnet")
+                ),
+            ],
+        ),
+        allow("CreateTemplate", ["ec2:CreateLaunchTemplate"], template, requested(scope)),
+        allow("TagOnCreate", ["ec2:CreateTags"], anything, creations),
+        allow(
+            "DeleteOwnResources",
+            ["ec2:DeleteFleets", "ec2:TerminateInstances", "ec2:DeleteLaunchTemplate", "ec2:DeleteVolume"],
+            anything,
+            owned(scope),
+        ),
+    ]
+
+
+def _sessions(scope: Scope) -> list[Document]:
+    """Return the rights to open a session on a machine of the project, and to end or resume one's own.
+
+    A session's id begins with the name of an IAM user, or of a role's session. The latter has no variable, so there
+    the tag that Session Manager puts on each session says whose it is.
+    https://docs.aws.amazon.com/systems-manager/latest/userguide/getting-started-restrict-access-examples.html
+    """
+    ssm = f"arn:{scope.partition}:ssm:{scope.region}"
+    session, own = f"{ssm}:{scope.account}:session/", ["ssm:TerminateSession", "ssm:ResumeSession"]
+    return [
+        allow(
+            "StartSession",
             ["ssm:StartSession"],
             scope.ec2("instance"),
             {"StringEquals": {f"ssm:resourceTag/{layout.TAG_PROJECT}": scope.project}},
         ),
-        _allow(
-            "ReachThrough",
+        allow(
+            "UseSessionDocuments",
             ["ssm:StartSession"],
             [
-                f"arn:{scope.partition}:ssm:{scope.region}::document/AWS-StartPortForwardingSession",
-                f"arn:{scope.partition}:ssm:{scope.region}:{scope.account}:document/SSM-SessionManagerRunShell",
+                f"{ssm}::document/AWS-StartPortForwardingSession",
+                f"{ssm}:{scope.account}:document/SSM-SessionManagerRunShell",
             ],
+        ),
+        allow("EndSessionOfUser", own, f"{session}${{aws:username}}-*"),
+        allow(
+            "EndSessionOfRole",
+            own,
+            f"{session}*",
+            {"StringLike": {"ssm:resourceTag/aws:ssmmessages:session-id": "${aws:userid}*"}},
         ),
     ]
 
@@ -248,31 +306,33 @@ def _run_roles(scope: Scope) -> list[Document]:
     iam = f"arn:{scope.partition}:iam::{scope.account}"
     roles, profiles = f"{iam}:role{scope.iam_path}*", f"{iam}:instance-profile{scope.iam_path}*"
     return [
-        _allow("MakeRunRole", ["iam:CreateRole", "iam:TagRole"], roles, _asked(scope)),
-        _allow(
-            "GiveItThePolicy",
+        allow(
+            "CreateRunRole",
+            ["iam:CreateRole", "iam:TagRole", "iam:CreateInstanceProfile", "iam:TagInstanceProfile"],
+            [roles, profiles],
+            requested(scope),
+        ),
+        allow(
+            "AttachInstancePolicy",
             ["iam:AttachRolePolicy", "iam:DetachRolePolicy"],
             roles,
             {"ArnEquals": {"iam:PolicyARN": scope.policy_arn}},
         ),
-        _allow("EndRunRole", ["iam:GetRole", "iam:DeleteRole", "iam:ListAttachedRolePolicies"], roles),
-        _allow(
-            "KeepRunProfile",
+        allow(
+            "ManageRunRole",
             [
-                "iam:CreateInstanceProfile",
-                "iam:TagInstanceProfile",
+                "iam:GetRole",
+                "iam:DeleteRole",
                 "iam:GetInstanceProfile",
                 "iam:AddRoleToInstanceProfile",
                 "iam:RemoveRoleFromInstanceProfile",
                 "iam:DeleteInstanceProfile",
             ],
-            profiles,
+            [roles, profiles],
         ),
-        # Neither list can be limited to a path.
-        _allow("FindRolesAndProfiles", ["iam:ListInstanceProfiles", "iam:ListRoles"], "*"),
-        _allow("SeePolicy", ["iam:GetPolicy", "iam:GetPolicyVersion"], scope.policy_arn),
-        _allow(
-            "HandOverRunRole",
+        allow("ReadInstancePolicy", ["iam:GetPolicy"], scope.policy_arn),
+        allow(
+            "PassRunRole",
             ["iam:PassRole"],
             roles,
             {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}},
@@ -283,45 +343,13 @@ def _run_roles(scope: Scope) -> list[Document]:
 def _reading(scope: Scope) -> list[Document]:
     bucket = _bucket(scope)
     return [
-        _allow(
-            "SeeBucket",
-            [
-                "s3:ListBucket",
-                "s3:ListBucketVersions",
-                "s3:GetBucketLocation",
-                "s3:GetBucketVersioning",
-                "s3:GetBucketPublicAccessBlock",
-                "s3:GetBucketOwnershipControls",
-                "s3:GetEncryptionConfiguration",
-                "s3:GetLifecycleConfiguration",
-                "s3:GetBucketTagging",
-                "s3:GetAccelerateConfiguration",
-                "s3:GetBucketPolicy",
-                "s3:ListBucketMultipartUploads",
-            ],
-            bucket,
-        ),
-        _allow(
-            "KeepData",
-            [
-                "s3:GetObject",
-                "s3:GetObjectVersion",
-                "s3:PutObject",
-                "s3:AbortMultipartUpload",
-                "s3:DeleteObject",
-                "s3:DeleteObjectVersion",
-            ],
+        allow("ReadBucketConfig", ["s3:ListBucket", "s3:ListBucketVersions"], bucket),
+        allow(
+            "ReadWriteObjects",
+            ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:DeleteObject"],
             f"{bucket}/*",
         ),
     ]
-
-
-def _owned(scope: Scope) -> Document:
-    return {"StringEquals": {f"aws:ResourceTag/{layout.TAG_PROJECT}": scope.project}}
-
-
-def _asked(scope: Scope) -> Document:
-    return {"StringEquals": {f"aws:RequestTag/{layout.TAG_PROJECT}": scope.project}}
 
 
 def _bucket(scope: Scope) -> str:
@@ -333,12 +361,6 @@ def _log_group(scope: Scope) -> str:
     return f"arn:{scope.partition}:logs:{scope.region}:{scope.account}:log-group:{name}"
 
 
-def _allow(
-    sid: str, actions: list[str], resource: str | list[str], condition: Document | None = None
-) -> Document:
-    statement: Document = {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resource}
-    return {**statement, "Condition": condition} if condition else statement
-
-
-def _policy(statements: list[Document]) -> Document:
-    return {"Version": "2012-10-17", "Statement": statements}
+def _parameter(scope: Scope) -> str:
+    name = layout.wandb_parameter_name(scope.project)
+    return f"arn:{scope.partition}:ssm:{scope.region}:{scope.account}:parameter{name}"

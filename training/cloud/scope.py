@@ -39,8 +39,11 @@ class Scope(NamedTuple):
         return f"s3://{self.bucket}"
 
     def ec2(self, kind: str) -> str:
-        """Return the ARN pattern of one kind of thing in EC2."""
-        return f"arn:{self.partition}:ec2:{self.region}:{self.account}:{kind}/*"
+        """Return the ARN pattern of one kind of resource in EC2.
+
+        It names no account: a policy reaches no further than its own, but for subnets that another shares with it.
+        """
+        return f"arn:{self.partition}:ec2:{self.region}:*:{kind}/*"
 
     def tags(self, more: Mapping[str, str] | None = None) -> list[dict[str, str]]:
         """Return the tags of something of the project."""
