@@ -125,9 +125,9 @@ def _service_roles(cloud: Cloud) -> Finding:
 
 
 def _set_up(cloud: Cloud, scope: Scope) -> Finding:
-    missing = setup.is_up(cloud, scope)
-    if missing:
-        return Finding("set-up", f"missing: {', '.join(missing)}", "./launch.py up")
+    lacking = setup.is_up(cloud, scope)
+    if lacking:
+        return Finding("set-up", "; ".join(lacking), "./launch.py up")
     return Finding("set-up", f"bucket {scope.bucket}, policy, security group")
 
 

@@ -139,10 +139,11 @@ def make_plan(site: Site, storage: Storage, options: Options, basis: Basis) -> P
     """Return the launch, ready to be confirmed; UsageError for a run that exists, does not exist, or is running."""
     config, cloud, scope = site
     aws, kinds = config.aws, config.aws.instance_types
-    missing = setup.is_up(cloud, scope)
-    if missing:
+    lacking = setup.is_up(cloud, scope)
+    if lacking:
         raise CloudError(
-            f"not set up yet: {', '.join(missing)}", next_step="Set up, free of charge: ./launch.py up"
+            f"the set-up is not complete; {'; '.join(lacking)}",
+            next_step="Complete it, free of charge: ./launch.py up",
         )
     number = _next_launch(cloud, scope, storage, options)
     run_config = _config_of_run(storage, config, options)

@@ -48,13 +48,17 @@ def apply(steps: list[Step], say: Callable[[str], None]) -> None:
 
 
 def is_up(cloud: Cloud, scope: Scope) -> list[str]:
-    """Return what a launch needs and is not there, in words."""
+    """Return what a launch needs and is missing or of another version, in words; empty where nothing is."""
     missing = [] if look.bucket_exists(cloud, scope) else [f"bucket {scope.bucket}"]
-    if _get_policy(cloud, scope) is None:
-        missing.append(f"policy {layout.instance_policy_name(scope.project, scope.region)}")
+    policy = _policy_step(cloud, scope)
+    if policy.action == "make":
+        missing.append(policy.what)
     if look.security_group(cloud, scope, look.vpc_id(cloud)) is None:
         missing.append(f"security group {layout.security_group_name(scope.project)}")
-    return missing
+    return [
+        *([f"missing: {', '.join(missing)}"] if missing else []),
+        *([f"not as this code needs it: {policy.what}"] if policy.action == "update" else []),
+    ]
 
 
 # --- bucket ---
