@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import io
 import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import yaml
 
@@ -26,6 +30,14 @@ from training.store.retry import RetryingStorage
 ROOT = Path(__file__).parents[2]
 REGION = "us-east-1"
 SERVICES = tuple(EndpointSettings.model_fields)
+
+
+class Done(NamedTuple):
+    """How a command of the launcher ended, and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 class Account(NamedTuple):
@@ -83,6 +95,19 @@ class Account(NamedTuple):
             env={**self.environment, **(env or {})},
             timeout=300,
         )
+
+    def launch_here(self, *arguments: str, env: dict[str, str] | None = None) -> Done:
+        """Run ./launch.py in this process: what it prints, without the second that a process takes to start."""
+        launch = importlib.import_module("launch")
+        out, err, before = io.StringIO(), io.StringIO(), Path.cwd()
+        surroundings = mock.patch.dict(os.environ, {**self.environment, **(env or {})}, clear=True)
+        with surroundings, redirect_stdout(out), redirect_stderr(err):
+            os.chdir(self.folder)
+            try:
+                code = launch.main(list(arguments))
+            finally:
+                os.chdir(before)
+        return Done(code, out.getvalue(), err.getvalue())
 
     @property
     def environment(self) -> dict[str, str]:

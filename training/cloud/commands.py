@@ -25,6 +25,7 @@ from training.cloud import (
     watching,
 )
 from training.cloud.api import Cloud
+from training.cloud.intent import check_place, is_here
 from training.cloud.manner import Manner, ask, say, show, table
 from training.cloud.problems import CloudError
 from training.cloud.site import Site
@@ -96,6 +97,8 @@ def down(site: Site, manner: Manner, *, data: bool) -> None:
     cloud, scope = site.cloud, site.scope
     exists = look.bucket_exists(cloud, scope)
     kept = scope.bucket if exists and not data else None
+    if exists and data:
+        teardown.check_data_unused(cloud, scope, site.storage)
     going = teardown.what_goes(cloud, scope)
     lines = [f"  remove  {what}" for what in going]
     if exists:
@@ -150,9 +153,10 @@ def train(  # noqa: PLR0913 - the options of the command
         launching.check_new(site.config)
     if not up_first:
         site.storage  # noqa: B018 - "set up first" comes before "bake an image"
-    basis = launching.read_basis(site, options.market, root)
     if up_first:
         launching.check_run(site, options)
+    basis = launching.read_basis(site, options.market, root)
+    if up_first:
         steps = setup.plan(site.cloud, site.scope)
         if manner.dry_run and any(step.action == "make" for step in steps):
             show({"up": _requests(steps), "plan": ["The launch is planned when that is there."]})
@@ -200,7 +204,9 @@ def statuses(site: Site, manner: Manner) -> None:
     rows = [
         [
             one.run,
-            one.state,
+            one.state
+            if one.intent is None or is_here(one.intent, site.scope)
+            else f"{one.state} in {one.intent.region}",
             f"{one.steps:,}",
             str(len(one.attempts)),
             f"${one.cost_usd:.2f}",
@@ -396,4 +402,5 @@ def _known(site: Site, run: str) -> facts.Facts:
         raise UsageError(
             f"there is no run {run} in {site.scope.store}", next_step="List them: ./launch.py list"
         )
+    check_place(one.intent, site.scope)
     return one

@@ -9,7 +9,7 @@ from training import layout
 from training.cloud import look
 from training.cloud.api import Cloud
 from training.cloud.aws.ownership import as_mapping, is_owned
-from training.cloud.intent import ENDS, Intent, read_intent
+from training.cloud.intent import ENDS, Intent, is_here, read_intent
 from training.cloud.launching import owner
 from training.cloud.making import delete_template
 from training.cloud.patience import Patience
@@ -82,7 +82,7 @@ def _why_leaked(cloud: Cloud, storage: Storage | None, fleet: dict[str, Any]) ->
     if intent is None:
         return "no run has it"
     if intent.fleet_id and intent.fleet_id != fleet["FleetId"]:
-        return f"the run has another, {intent.fleet_id}"
+        return f"the run has another, {intent.fleet_id}" + (f" in {intent.region}" if intent.region else "")
     if not intent.fleet_id and not _under_way(cloud, intent):
         return "its launch was interrupted before it was written down"
     status = read_status(storage, run)
@@ -101,7 +101,9 @@ def _half_made(cloud: Cloud, scope: Scope, storage: Storage, with_fleet: set[str
         intent = read_intent(storage, run)
         status = read_status(storage, run)
         ended = status is not None and status.state in ENDS
-        if intent is not None and not intent.fleet_id and run not in with_fleet and not ended:
+        if intent is None or not is_here(intent, scope):  # a fleet elsewhere cannot be seen from here
+            continue
+        if not intent.fleet_id and run not in with_fleet and not ended:
             found.append(intent)
     return found
 

@@ -186,6 +186,8 @@ class Facts(NamedTuple):
             "cap_usd": self.intent.cap_usd if self.intent else None,
             "hours_left": self.hours_left,
             "fleet_id": self.intent.fleet_id if self.intent else "",
+            "region": self.intent.region if self.intent else "",
+            "account": self.intent.account if self.intent else "",
             "valid_until": self.intent.valid_until.isoformat() if self.intent else None,
         }
 

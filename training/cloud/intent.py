@@ -14,6 +14,7 @@ from pydantic import Field
 
 from training import layout
 from training.cloud.machine import Market
+from training.cloud.scope import Scope
 from training.errors import UsageError
 from training.store import documents
 from training.store.documents import NonNegative, Versioned
@@ -32,6 +33,8 @@ class Intent(Versioned):
     run: RunName
     launch: Annotated[int, Field(ge=1, le=10_000)]
     by: ShortText
+    region: ShortText = ""  # empty in records of before
+    account: ShortText = ""
     created_at: datetime
     valid_until: datetime
     market: Market
@@ -50,6 +53,29 @@ class Intent(Versioned):
         """Return the price at launch of a machine, $/h; where it is not known, the most that it can be."""
         known = self.prices_usd_per_hour
         return known.get(f"{instance_type} {zone}", known.get(instance_type, self.price_cap_usd_per_hour))
+
+
+def check_place(intent: Intent | None, scope: Scope) -> None:
+    """Raise UsageError for a run that was launched in another region or account: its fleet cannot be seen from here.
+
+    A record of before, which does not say where, passes.
+    """
+    if intent is None or is_here(intent, scope):
+        return
+    if intent.account and intent.account != scope.account:
+        raise UsageError(
+            f"run {intent.run} was launched in account {intent.account}, your credentials are of {scope.account}",
+            next_step=f"Log in to account {intent.account}, or set AWS_PROFILE; then: ./launch.py status {intent.run}",
+        )
+    raise UsageError(
+        f"run {intent.run} was launched in {intent.region}, aws.region = {scope.region}",
+        next_step=f"Look there: ./launch.py status {intent.run} --set aws.region={intent.region}",
+    )
+
+
+def is_here(intent: Intent, scope: Scope) -> bool:
+    """Tell whether a run was launched in this region and account, as far as its record says."""
+    return intent.region in {"", scope.region} and intent.account in {"", scope.account}
 
 
 def read_intent(storage: Storage, run: str) -> Intent | None:

@@ -15,7 +15,7 @@ from training.cloud import documents, look, machine, setup
 from training.cloud.api import Cloud
 from training.cloud.aws.ownership import as_mapping, require_owned
 from training.cloud.bundle import Bundle, make_bundle
-from training.cloud.intent import LAUNCHING, Intent, name_fleet, read_intent, write_intent
+from training.cloud.intent import ENDS, LAUNCHING, Intent, check_place, name_fleet, read_intent, write_intent
 from training.cloud.machine import Launch, Market
 from training.cloud.making import make_fleet, make_role, make_template
 from training.cloud.patience import heard
@@ -230,7 +230,9 @@ def start(site: Site, storage: Storage, plan: Plan, say: Callable[[str], None]) 
     """Make everything and return the fleet's id. What an interrupted start leaves, the next one or `gc` finds."""
     _, cloud, scope = site
     launch = plan.launch
-    intent = write_intent(storage, _intent(cloud, plan), lambda current: _may_replace(cloud, scope, current))
+    intent = write_intent(
+        storage, _intent(cloud, scope, plan), lambda current: _may_replace(cloud, scope, current)
+    )
     say("  done    the run is ours: its intent is written")
     size = f"{len(plan.basis.bundle.data) / 1e6:.1f} MB"
     with heard(say, f"  still uploading the code, {size}"):
@@ -271,6 +273,9 @@ def _next_launch(cloud: Cloud, scope: Scope, storage: Storage, options: Options)
     """Return the number of this launch; UsageError for a run that exists, does not exist, or is running."""
     intent = read_intent(storage, options.run)
     status = read_status(storage, options.run)
+    ended = status is not None and status.state in ENDS
+    if intent is not None and not ended and cloud.clock.now() < intent.valid_until:
+        check_place(intent, scope)  # a run that has ended may continue in another place
     fleet = look.fleet_of(cloud, scope, options.run)
     if fleet is not None:
         if intent is not None and not intent.fleet_id and intent.by == owner():
@@ -337,7 +342,7 @@ def _pools(cloud: Cloud, kinds: tuple[str, ...], zones: dict[str, str]) -> list[
     return pools
 
 
-def _intent(cloud: Cloud, plan: Plan) -> Intent:
+def _intent(cloud: Cloud, scope: Scope, plan: Plan) -> Intent:
     launch = plan.launch
     prices = {
         f"{pool.kind} {pool.zone}": price.usd_per_hour for pool, price in plan.basis.prices.spot.items()
@@ -348,6 +353,8 @@ def _intent(cloud: Cloud, plan: Plan) -> Intent:
         run=launch.run,
         launch=launch.number,
         by=owner(),
+        region=scope.region,
+        account=scope.account,
         created_at=cloud.clock.now(),
         valid_until=launch.valid_until,
         market=launch.market,

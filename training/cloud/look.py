@@ -204,9 +204,13 @@ def templates(cloud: Cloud, name: str) -> list[Found]:
 
 
 def bucket_exists(cloud: Cloud, scope: Scope) -> bool:
-    """Tell whether the bucket is there and ours. UsageError if the name is somebody else's."""
+    """Tell whether the bucket is there, ours and in our region. UsageError if it is somebody else's or elsewhere.
+
+    botocore follows S3 to the bucket's own region without a word, so the reply is asked where that is. A store that is
+    not Amazon's may name any region.
+    """
     try:
-        cloud.call("s3", "head_bucket", Bucket=scope.bucket, ExpectedBucketOwner=scope.account)
+        reply = cloud.call("s3", "head_bucket", Bucket=scope.bucket, ExpectedBucketOwner=scope.account)
     except Absent:
         return False
     except CloudError as error:
@@ -216,12 +220,20 @@ def bucket_exists(cloud: Cloud, scope: Scope) -> bool:
                 next_step="Choose another aws.s3_bucket_name; bucket names are shared by the whole world.",
             ) from error
         if error.code in {"301", "PermanentRedirect"}:
-            raise UsageError(
-                f"bucket {scope.bucket} is in another region than {scope.region}",
-                next_step="Correct aws.region.",
-            ) from error
+            raise _bucket_elsewhere(scope, "") from error
         raise
+    region = str(reply.get("BucketRegion", scope.region))
+    if region != scope.region and cloud.aws.endpoints.s3 is None:
+        raise _bucket_elsewhere(scope, region)
     return True
+
+
+def _bucket_elsewhere(scope: Scope, region: str) -> UsageError:
+    return UsageError(
+        f"bucket {scope.bucket} is in {region or 'another region'}, aws.region = {scope.region}",
+        next_step=f"Say where it is: --set aws.region={region or 'REGION'}, or correct aws.region in your settings. "
+        "A project in a second region needs a bucket of its own: leave aws.s3_bucket_name out.",
+    )
 
 
 def run_names(cloud: Cloud, scope: Scope) -> list[str]:

@@ -9,12 +9,12 @@ from training import layout
 from training.cloud import look
 from training.cloud.api import Cloud
 from training.cloud.ending import delete_fleet, end_leak, find_leaks, unless_absent, wait_until_ended
-from training.cloud.intent import read_intent
+from training.cloud.intent import ENDS, check_place, is_here, read_intent
 from training.cloud.launching import owner
 from training.cloud.patience import Patience
 from training.cloud.problems import Absent, CloudError
 from training.cloud.scope import Scope, tag
-from training.store.documents import set_status
+from training.store.documents import read_status, set_status
 from training.store.storage import Storage
 
 
@@ -66,9 +66,19 @@ def down(
 def _mark_stopped(cloud: Cloud, scope: Scope, storage: Storage) -> None:
     """Write into the runs that had a fleet that they are stopped; what trains elsewhere with this store goes on."""
     for run in look.run_names(cloud, scope):
-        if read_intent(storage, run) is not None:
+        intent = read_intent(storage, run)
+        if intent is not None and is_here(intent, scope):
             reason = f"down by {owner()}"
             set_status(storage, run, "stopped", only_from={"pending", "running"}, reason=reason)
+
+
+def check_data_unused(cloud: Cloud, scope: Scope, storage: Storage) -> None:
+    """Raise UsageError where a run that has not ended trains elsewhere with the data that would be deleted."""
+    for run in look.run_names(cloud, scope):
+        intent, status = read_intent(storage, run), read_status(storage, run)
+        ended = status is not None and status.state in ENDS
+        if intent is not None and not ended and cloud.clock.now() < intent.valid_until:
+            check_place(intent, scope)
 
 
 def bucket_size(cloud: Cloud, scope: Scope) -> tuple[int, int]:
