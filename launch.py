@@ -20,6 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 from training.cloud.manner import Manner, say
+from training.cloud.next_commands import remember
 from training.errors import ConfigurationError, TrainingError, UsageError
 
 if TYPE_CHECKING:
@@ -64,11 +65,17 @@ Way = Annotated[bool, typer.Option("--json", help="Print machine and command as 
 Delete = Annotated[bool, typer.Option("--delete", help="Do it; without it only said what would go.")]
 
 
-def site_of(config: Path | None, sets: list[str] | None, preset: Literal["cloud"] | None = None) -> Site:
-    """Read the settings and find out who we are."""
+def site_of(
+    config: Path | None,
+    sets: list[str] | None,
+    preset: Literal["cloud"] | None = None,
+    limits: tuple[str, ...] = (),
+) -> Site:
+    """Read the settings and find out who we are; `limits` are further overrides, which no next command repeats."""
     from training.cloud.site import open_site
 
-    return open_site(config, sets or (), say, preset)
+    remember(config, tuple(sets or ()), ROOT)
+    return open_site(config, [*(sets or ()), *limits], say, preset)
 
 
 # --- setting up ---
@@ -90,6 +97,7 @@ def doctor(
     if policy:
         commands.show_policies(site_of(config, sets))
         return
+    remember(config, tuple(sets or ()), ROOT)
     cloud = Cloud(read_settings(config, sets or ()).aws, say)
     raise typer.Exit(commands.examine(cloud, ROOT, Manner(json=json)))
 
@@ -187,9 +195,9 @@ def train(
     if resume is not None and name is not None:
         raise UsageError("--resume RUN has a name already: leave --name out")
     limits = {"max_hours": max_hours, "max_cost_usd": max_cost_usd}
-    given = [f"aws.{key}={value}" for key, value in limits.items() if value is not None]
+    given = tuple(f"aws.{key}={value}" for key, value in limits.items() if value is not None)
     keep_s = commands.seconds(keep_on_failure)
-    site = site_of(config, [*(sets or ()), *given], "cloud")
+    site = site_of(config, sets, "cloud", given)
     run = commands.run_name(resume, name, site.config.training.run_name)
     options = Options(
         run,
@@ -363,14 +371,15 @@ def cost(run: Run, *, config: ConfigFile = None, sets: Sets = None, json: Json =
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return the exit code: 0 done, 1 the world's answer, 2 the user's words, 130 Ctrl-C."""
+    remember(None, (), ROOT)
     try:
         app(sys.argv[1:] if arguments is None else arguments, prog_name="./launch.py")
     except SystemExit as exit_:
         if exit_.code == INTERRUPTED:  # typer makes this of a KeyboardInterrupt, without a word
-            print("\ninterrupted. Runs go on; what is half-made now: ./launch.py gc", file=sys.stderr)
+            say("\ninterrupted. Runs go on; what is half-made now: ./launch.py gc")
         return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
     except TrainingError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}")
         return 2 if _is_the_users(error) else 1
     return 0
 

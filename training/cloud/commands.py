@@ -26,7 +26,7 @@ from training.cloud import (
 )
 from training.cloud.api import Cloud
 from training.cloud.intent import check_place, is_here
-from training.cloud.manner import Manner, ask, say, show, table
+from training.cloud.manner import Manner, answer, ask, pass_on, say, show, table
 from training.cloud.problems import CloudError
 from training.cloud.site import Site
 from training.errors import UsageError
@@ -44,14 +44,16 @@ def examine(cloud: Cloud, root: Path, manner: Manner) -> int:
     for finding in doctor.examine(cloud, root):
         findings.append(finding)
         if not manner.json:
-            print(f"{'ok' if finding.ok else 'NO'}  {finding.what:16} {finding.detail}", flush=True)
+            answer(f"{'ok' if finding.ok else 'NO'}  {finding.what:16} {finding.detail}")
             if not finding.ok:
-                print(f"    → {finding.next_step}")
+                answer(f"    → {finding.next_step}")
     missing = doctor.missing_policy(findings)
     if manner.json:
         show({"findings": [{"ok": one.ok, **one._asdict()} for one in findings], "missing_policy": missing})
     elif missing:
-        print("\nPaste this in the IAM console: Users → you → Add permissions → Create inline policy → JSON:")
+        answer(
+            "\nPaste this in the IAM console: Users → you → Add permissions → Create inline policy → JSON:"
+        )
         show(missing)
     return 0 if all(finding.ok for finding in findings) else 1
 
@@ -76,7 +78,7 @@ def up(site: Site, manner: Manner) -> None:
     if manner.json:
         show({"store": site.scope.store, "region": site.scope.region, "steps": _requests(steps)})
     else:
-        print(f"up: {site.scope.store} in {site.scope.region}. Next: make ami, then ./launch.py train")
+        answer(f"up: {site.scope.store} in {site.scope.region}. Next: make ami, then ./launch.py train")
 
 
 def _requests(steps: list[setup.Step]) -> list[dict[str, object]]:
@@ -117,7 +119,7 @@ def down(site: Site, manner: Manner, *, data: bool) -> None:
     if manner.json:
         show({"project": scope.project, "region": scope.region, "kept_bucket": kept})
     else:
-        print(f"down: nothing of the project is left{f' but its bucket {kept}' if kept else ''}")
+        answer(f"down: nothing of the project is left{f' but its bucket {kept}' if kept else ''}")
 
 
 def gc(site: Site, manner: Manner, *, delete: bool) -> None:
@@ -129,8 +131,10 @@ def gc(site: Site, manner: Manner, *, delete: bool) -> None:
         show([leak._asdict() for leak in leaks])
     else:
         for leak in leaks:
-            print(leak.line)
-        print(f"{len(leaks)} found" + (". End them: ./launch.py gc --delete" if leaks and not delete else ""))
+            answer(leak.line)
+        answer(
+            f"{len(leaks)} found" + (". End them: ./launch.py gc --delete" if leaks and not delete else "")
+        )
     if not delete or not leaks:
         return
     ask(f"End these {len(leaks)}?", manner)
@@ -186,7 +190,7 @@ def train(  # noqa: PLR0913 - the options of the command
             }
         )
     else:
-        print(
+        answer(
             f"run {options.run} is {state}. "
             f"Watch: ./launch.py logs -f {options.run}. Stop: ./launch.py stop {options.run}"
         )
@@ -229,11 +233,11 @@ def status(site: Site, run: str, manner: Manner) -> None:
         show({**one.to_json_dict(), "machines": [machine["InstanceId"] for machine in machines]})
         return
     for line in facts.describe(one):
-        print(line)
+        answer(line)
     for machine in machines:
-        print(f"machine     {machine['InstanceId']}, {machine['InstanceType']}, {machine['State']['Name']}")
+        answer(f"machine     {machine['InstanceId']}, {machine['InstanceType']}, {machine['State']['Name']}")
     if one.state in {"pending", "running"} and not machines:
-        print(f"waiting     {facts.why_waiting(site.cloud, site.scope, run)}")
+        answer(f"waiting     {facts.why_waiting(site.cloud, site.scope, run)}")
 
 
 def logs(site: Site, run: str, manner: Manner, *, follow: bool, system: bool) -> None:
@@ -242,19 +246,20 @@ def logs(site: Site, run: str, manner: Manner, *, follow: bool, system: bool) ->
     if system:
 
         def write_line(line: system_log.Line) -> None:
-            print(json.dumps({"run": run, **line.to_json_dict()}) if manner.json else line.text, flush=True)
+            text = json.dumps({"run": run, **line.to_json_dict()}) if manner.json else line.text
+            pass_on(f"{text}\n")
 
         system_log.follow(site, site.storage, run, write_line, until_end=follow)
         return
     lines = watching.Lines(
-        lambda attempt, line: print(json.dumps({"run": run, "attempt": attempt, "line": line}), flush=True)
+        lambda attempt, line: pass_on(json.dumps({"run": run, "attempt": attempt, "line": line}) + "\n")
     )
 
     def write(attempt: int, text: str) -> None:
         if manner.json:
             lines.write(attempt, text)
         else:
-            print(text, end="", flush=True)
+            pass_on(text)
 
     try:
         watching.follow_log(site, site.storage, run, write, until_end=follow)
@@ -270,10 +275,10 @@ def stop(site: Site, run: str, manner: Manner, *, when: stopping.When, wait: boo
         show({"run": run, "state": state})
         return
     if state == "stopping":
-        print(f"run {run} is stopping. How far: ./launch.py status {run}")
+        answer(f"run {run} is stopping. How far: ./launch.py status {run}")
         return
     again = "" if state == "done" else f". Continue: ./launch.py train --resume {run}"
-    print(f"run {run} is {state}{again}")
+    answer(f"run {run} is {state}{again}")
 
 
 def fetch(site: Site, run: str, out: Path, manner: Manner, *, latest: bool) -> None:
@@ -283,7 +288,7 @@ def fetch(site: Site, run: str, out: Path, manner: Manner, *, latest: bool) -> N
     if manner.json:
         show({"run": run, "files": files})
     else:
-        print("\n".join(str(path) for path in files))
+        pass_on("".join(f"{path}\n" for path in files))
 
 
 def prune(site: Site, run: str, manner: Manner, *, keep: int, delete: bool) -> None:
@@ -306,9 +311,10 @@ def prune(site: Site, run: str, manner: Manner, *, keep: int, delete: bool) -> N
         )
         return
     for line in plan.describe():
-        print(line)
+        answer(line)
     if plan.doomed:
-        print("removed" if delete else f"nothing was removed. Do it: ./launch.py prune {run} --delete")
+        again = f"./launch.py prune {run} --keep {keep} --delete"
+        answer("removed" if delete else f"nothing was removed. Do it: {again}")
 
 
 # --- reaching a machine ---
@@ -342,7 +348,7 @@ def _reach(way: dict[str, object], command: list[str], manner: Manner) -> int:
         show({**way, "command": command})
         return 0
     if manner.dry_run:
-        print(shlex.join(command))
+        pass_on(f"{shlex.join(command)}\n")
         return 0
     reaching.check_tools(command)
     return subprocess.call(command)  # noqa: S603 - a command of ours
@@ -378,7 +384,7 @@ def cost(site: Site, run: str, manner: Manner) -> None:
         return
     for key, value in figures.items():
         text = "not yet" if value is None else f"{value:.4g}" if isinstance(value, float) else value
-        print(f"{key.replace('_', ' '):26} {text}")
+        answer(f"{key.replace('_', ' '):26} {text}")
 
 
 # --- the user's words ---

@@ -6,6 +6,7 @@ import json
 import sys
 from typing import NamedTuple
 
+from training.cloud.next_commands import complete, complete_data
 from training.errors import UsageError
 
 
@@ -19,12 +20,22 @@ class Manner(NamedTuple):
 
 def say(line: str) -> None:
     """Tell a person something, past what a script reads."""
-    print(line, file=sys.stderr, flush=True)
+    print(complete(line), file=sys.stderr, flush=True)
+
+
+def answer(line: str) -> None:
+    """Print a line of the answer."""
+    print(complete(line), flush=True)
+
+
+def pass_on(text: str) -> None:
+    """Print what is not ours, such as a run's log, as it is."""
+    print(text, end="", flush=True)
 
 
 def show(data: object) -> None:
     """Print data as JSON."""
-    print(json.dumps(data, indent=2, default=str))
+    print(json.dumps(complete_data(data), indent=2, default=str))
 
 
 def ask(question: str, manner: Manner) -> None:
@@ -33,7 +44,7 @@ def ask(question: str, manner: Manner) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError(f"{question} Nobody is here to answer", next_step="Add --yes.")
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"{complete(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise UsageError("nothing was done")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import threading
 from collections.abc import Callable, Iterator
 
@@ -45,7 +46,9 @@ def heard(say: Callable[[str], None], line: str, every_s: float = SILENCE_S) -> 
         while not done.wait(every_s):
             say(line)
 
-    speaker = threading.Thread(target=speak, name="patience", daemon=True)
+    speaker = threading.Thread(
+        target=contextvars.copy_context().run, args=(speak,), name="patience", daemon=True
+    )
     speaker.start()
     try:
         yield
