@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 
 from training.__main__ import main
+from training.cloud import outcome
 from training.errors import (
     ConfigurationError,
     DataError,
     Fenced,
     Interrupted,
+    NoProgress,
     TrainingError,
     UsageError,
 )
+from training.store.storage import Corrupt, Refused
 
 ROOT = Path(__file__).parent.parent
 
@@ -119,6 +122,7 @@ def test_config_yaml_is_read_where_there_is_one(tmp_path: Path, capsys: pytest.C
         (UsageError, 64),
         (DataError, 65),
         (Interrupted, 75),
+        (NoProgress, 78),
         (ConfigurationError, 78),
     ],
 )
@@ -133,6 +137,31 @@ def test_an_explained_error_ends_with_its_code_and_its_next_step(
     # A run that was stopped and saved is no error.
     prefix = "" if kind is Interrupted else "error: "
     assert capsys.readouterr().err == f"{prefix}it broke\nMend it.\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "repeats"),
+    [
+        (UsageError, True),
+        (DataError, True),
+        (ConfigurationError, True),
+        (Refused, False),
+        (Corrupt, False),
+        (NoProgress, False),
+        (Fenced, False),
+        (ZeroDivisionError, False),
+    ],
+)
+def test_the_outcome_says_whether_the_same_launch_would_end_so_again(
+    error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, repeats: bool
+) -> None:
+    """Settings, code and image decide it; what a store refuses may be mended there, what no start saved by another."""
+    monkeypatch.setenv(outcome.VARIABLE, str(tmp_path / "outcome.json"))
+    failing_with(error("it broke"), monkeypatch)
+    main(["train"])
+    left = outcome.find()
+    assert left is not None
+    assert left.repeats == repeats
 
 
 def test_a_broken_map_is_a_data_error_though_the_simulator_knows_no_exit_codes(

@@ -6,12 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
 from training.errors import DataError, Interrupted
-from training.interruption import StopRequest, before_the_first_step
+from training.interruption import ControlPoller, StopRequest, before_the_first_step
+from training.store import documents
+from training.store.directory import DirectoryStorage
 
 ROOT = Path(__file__).parents[1]
 
@@ -78,3 +81,57 @@ def test_a_handler_left_inside_stays_so_that_no_ctrl_c_falls_in_between() -> Non
 def test_an_error_without_ctrl_c_stays_what_it_is(error: Exception) -> None:
     with pytest.raises(type(error), match=str(error)), before_the_first_step("make train"):
         raise error
+
+
+# --- what a laptop asks ---
+FAR = [timedelta(days=-400), timedelta(), timedelta(days=400)]
+
+
+@pytest.fixture
+def asked(tmp_path: Path):
+    """Give what a poller of a launch hears, and what lets a laptop with a wrong clock ask something."""
+    store, heard = DirectoryStorage(tmp_path), list[str]()
+
+    def poller(launch: int | None) -> ControlPoller:
+        return ControlPoller(store, "race", heard.append, launch)
+
+    def ask(what: documents.Request, launch: int | None, skew: timedelta) -> None:
+        control = documents.Control(
+            request=what, requested_at=datetime.now(timezone.utc) + skew, launch=launch
+        )
+        documents.update(store, "runs/race/control.json", documents.Control, lambda _: control)
+
+    return poller, ask, heard
+
+
+@pytest.mark.parametrize("skew", FAR)
+@pytest.mark.parametrize("launch", [3, None])
+def test_a_request_is_heard_whatever_the_laptops_clock_says(asked, launch, skew) -> None:
+    poller, ask, heard = asked
+    waiting = poller(launch)
+    waiting.look()
+    ask("stop_now", launch, skew)
+    waiting.look()
+    assert heard == ["stop_now"]
+
+
+@pytest.mark.parametrize("skew", FAR)
+@pytest.mark.parametrize(("of", "launch"), [(2, 3), (None, None)])
+def test_a_request_to_an_earlier_launch_or_attempt_is_not_heard_whatever_the_clocks_say(
+    asked, of, launch, skew
+) -> None:
+    poller, ask, heard = asked
+    ask("stop_now", of, skew)
+    waiting = poller(launch)
+    for _ in range(3):
+        waiting.look()
+    assert heard == []
+
+
+@pytest.mark.parametrize("skew", FAR)
+def test_a_request_made_while_no_machine_was_up_is_heard_by_the_launchs_next_one(asked, skew) -> None:
+    """The machine that was asked was taken away before it looked."""
+    poller, ask, heard = asked
+    ask("stop_after_checkpoint", 3, skew)
+    poller(3).look()
+    assert heard == ["stop_after_checkpoint"]

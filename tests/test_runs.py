@@ -9,10 +9,11 @@ import pytest
 
 from tests.fake_imds import FakeImds
 from training import layout
+from training.cloud.identity import LAUNCH_VARIABLE
 from training.cloud.imds import ENDPOINT_VARIABLE, ON_INSTANCE
 from training.cloud.intent import Intent, write_intent
 from training.config import load_config
-from training.errors import ConfigurationError, UsageError
+from training.errors import ConfigurationError, NoProgress, UsageError
 from training.report.loading import config_of
 from training.runs import Origin, Run, open_run
 from training.store import documents
@@ -125,6 +126,34 @@ def test_kills_with_progress_never_fail_a_run(tmp_path):
         save(run, step)
         run.lock.close()
     assert documents.read_status(open_store(str(tmp_path)), RUN).state == "running"
+
+
+@pytest.mark.usefixtures("instance")
+def test_a_start_that_is_one_too_many_is_refused_and_a_new_launch_is_not(tmp_path, monkeypatch):
+    """Three starts of launch 1 end without a checkpoint: the fourth is told why; launch 2 trains."""
+    monkeypatch.setenv(LAUNCH_VARIABLE, "1")
+    for _ in range(3):
+        begin(tmp_path).lock.close()
+    with pytest.raises(NoProgress, match="3 starts in a row ended without a newer checkpoint"):
+        begin(tmp_path)
+    storage = open_store(str(tmp_path))
+    assert documents.read_status(storage, RUN).state == "failed"
+    documents.set_status(storage, RUN, "pending")
+    monkeypatch.setenv(LAUNCH_VARIABLE, "2")
+    assert begin(tmp_path).attempt.launch == 2
+    assert [row.launch for row in rows(tmp_path)] == [1, 1, 1, 1, 2]
+
+
+@pytest.mark.usefixtures("instance")
+def test_a_run_with_thirty_starts_behind_it_goes_on(tmp_path, monkeypatch):
+    """Each saved 50,000 steps and was taken away; neither their number nor an upgrade in between locks it out."""
+    storage = open_store(str(tmp_path))
+    for number in range(30):
+        row = {"first_step": 50_000 * number, "last_step": 50_000 * (number + 1), "cause": "interrupted"}
+        about = {"number": 1, "boot_id": f"b{number}", "started_at": NOW, "launch": 1 if number > 9 else None}
+        documents.begin_attempt(storage, RUN, documents.Attempt.model_validate({**about, **row}))
+    monkeypatch.setenv(LAUNCH_VARIABLE, "1")
+    assert begin(tmp_path).attempt.number == 31
 
 
 def test_a_fleet_goes_back_to_a_step_once(instance, tmp_path):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
-from training.errors import DataError, Interrupted, Over, TrainingError, UsageError
+from training.errors import ConfigurationError, DataError, Interrupted, Over, TrainingError, UsageError
 
 if TYPE_CHECKING:
     from training.config import Config  # pydantic would triple the time of --help
@@ -243,6 +243,7 @@ class End(NamedTuple):
     exit_code: int
     cause: str = ""
     message: str = ""
+    repeats: bool = False  # on every machine, until settings, code or image are others
 
 
 def _run(given: list[str]) -> End:
@@ -264,8 +265,16 @@ def _run(given: list[str]) -> End:
         told = str(explained) if isinstance(explained, (Interrupted, Over)) else f"error: {explained}"
         print(told, file=sys.stderr)
         cause = explained.cause if isinstance(explained, Interrupted) else ""
-        return End(explained.exit_code, cause=cause, message=str(explained)[:4000])
+        return End(explained.exit_code, cause, str(explained)[:4000], _repeats(explained))
     return End(0)
+
+
+def _repeats(error: TrainingError) -> bool:
+    """Tell whether only settings, code and image decide about an error; what a store says may be mended there."""
+    from training.store.storage import StoreError
+
+    permanent = (ConfigurationError, DataError, UsageError)
+    return isinstance(error, permanent) and not isinstance(error, StoreError)
 
 
 def _explained(error: Exception) -> TrainingError | None:

@@ -6,6 +6,7 @@
     ├── UsageError            64   the command line asks for something impossible
     ├── DataError             65   a file, a map or a checkpoint is broken
     ├── Interrupted           75   saved and stopped before the end; the run can be continued
+    ├── NoProgress            78   too many starts in a row saved nothing new; a new launch begins a new count
     └── ConfigurationError    78   the settings or the machine do not fit (EX_CONFIG)
 
 Only `training.__main__` turns them into an exit; the meaning of each code for an instance is in
@@ -64,6 +65,12 @@ class Over(TrainingError):
     """The run has ended before: there is nothing to train."""
 
     exit_code = 0
+
+
+class NoProgress(TrainingError):
+    """Too many starts in a row saved nothing new: this launch is over."""
+
+    exit_code = 78
 
 
 class ConfigurationError(TrainingError):

@@ -10,7 +10,6 @@ import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from training import layout
 from training.cloud.imds import ON_INSTANCE, Imds, Notice, Watcher
 from training.errors import Interrupted, TrainingError
 from training.store import documents
@@ -106,24 +105,34 @@ def before_the_first_step(how_to_continue: str) -> Iterator[None]:
 class ControlPoller(threading.Thread):
     """Read control.json every few seconds and pass on what is asked."""
 
-    def __init__(self, storage: Storage, run: str, on_request: Callable[[documents.Request], None]) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        run: str,
+        on_request: Callable[[documents.Request], None],
+        launch: int | None = None,
+    ) -> None:
         super().__init__(name="control-poller", daemon=True)
-        self._storage, self._run_name, self._on_request = storage, run, on_request
-        self._since = datetime.now(timezone.utc)
+        self._storage, self._run_name, self._on_request, self._launch = storage, run, on_request, launch
+        self._has_looked = False
+        self._found_at_start: str | None = None  # the nonce of what was asked before
         self._stopping = threading.Event()
 
     def run(self) -> None:
         """Poll until `stop`; a store that does not answer is asked again."""
+        self.look()
         while not self._stopping.wait(CONTROL_POLL_S):
             self.look()
 
     def look(self) -> None:
-        """Read once; what was asked before this attempt began was meant for an earlier one."""
+        """Read once, and pass on what is asked of this attempt: by its launch, never by the time of a laptop."""
         try:
-            control = documents.read(self._storage, layout.control_key(self._run_name), documents.Control)
+            control = documents.read_control(self._storage, self._run_name)
         except Exception:  # noqa: BLE001 - training goes on; commits say what is wrong with the store
             return
-        if control is not None and control.requested_at > self._since:
+        if not self._has_looked:
+            self._has_looked, self._found_at_start = True, None if control is None else control.nonce
+        if control is not None and control.is_for(self._launch, self._found_at_start):
             self._on_request(control.request)
 
     def stop(self) -> None:
@@ -132,10 +141,10 @@ class ControlPoller(threading.Thread):
 
 
 def watch(
-    storage: Storage, run: str, stop: StopRequest, say: Callable[[str], None]
+    storage: Storage, run: str, stop: StopRequest, say: Callable[[str], None], launch: int | None = None
 ) -> list[Watcher | ControlPoller]:
-    """Start what listens for requests to stop; the threads end with the process."""
-    watchers: list[Watcher | ControlPoller] = [ControlPoller(storage, run, stop.on_request)]
+    """Start what listens for requests to stop; the threads end with the process. launch: the number of this one."""
+    watchers: list[Watcher | ControlPoller] = [ControlPoller(storage, run, stop.on_request, launch)]
     if os.environ.get(ON_INSTANCE):
 
         def tell(notice: Notice) -> None:

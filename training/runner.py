@@ -212,7 +212,7 @@ def learn(setup: Setup) -> None:
     """
     run, parts, boundary = setup
     config, learner, began = run.config, parts.learner, parts.learner.num_timesteps
-    watch(run.storage, run.name, parts.stop, parts.display.say)
+    watch(run.storage, run.name, parts.stop, parts.display.say, run.attempt.launch)
     learner.at_boundary = boundary
     learner.learn(config.training.total_timesteps)
     ended = parts.stop.reason is None

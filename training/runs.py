@@ -18,7 +18,7 @@ from training.cloud import boot
 from training.cloud.identity import machine_facts
 from training.cloud.imds import ON_INSTANCE, Imds
 from training.config_change import changed, check_league
-from training.errors import ConfigurationError, DataError, Interrupted, Over, UsageError
+from training.errors import ConfigurationError, DataError, Interrupted, NoProgress, Over, UsageError
 from training.report.loading import config_of, runs_in
 from training.store import documents
 from training.store.checkpoint import claim, load_partial
@@ -214,15 +214,17 @@ def _this_attempt(storage: Storage, name: str, origin: Origin) -> documents.Atte
 
 
 def _check_boot(storage: Storage, name: str) -> None:
-    """Ask, on an instance, whether it may train; raise Over or ConfigurationError where it may not."""
+    """Ask, on an instance, whether it may train; raise Over or NoProgress where it may not."""
     if not os.environ.get(ON_INSTANCE):
         return
     decision = boot.at_start(storage, name)
     if decision.verdict == "over":
         raise Over(f"run {name}: {decision.reason}; this machine has nothing to do")
     if decision.verdict == "failed":
-        next_step = "Look at the logs of the last attempts, mend the cause, and begin a new run."
-        raise ConfigurationError(f"run {name} has failed: {decision.reason}", next_step=next_step)
+        next_step = (
+            f"Look at its log, mend the cause, then launch it again: ./launch.py train --resume {name}"
+        )
+        raise NoProgress(f"run {name} has failed: {decision.reason}", next_step=next_step)
 
 
 def _partial(storage: Storage, config: Config, name: str, fleet_id: str) -> Checkpoint | None:

@@ -136,9 +136,17 @@ def test_the_outcome_is_handed_over_by_a_file(tmp_path, monkeypatch):
     assert find() is None
 
 
-def attempt(number: int, cause: str, first: int = 0, last: int = 0) -> documents.Attempt:
+def attempt(
+    number: int, cause: str, first: int = 0, last: int = 0, launch: int | None = 1
+) -> documents.Attempt:
     return documents.Attempt(
-        number=number, boot_id=str(number), started_at=NOW, cause=cause, first_step=first, last_step=last
+        number=number,
+        boot_id=str(number),
+        launch=launch,
+        started_at=NOW,
+        cause=cause,
+        first_step=first,
+        last_step=last,
     )
 
 
@@ -153,20 +161,48 @@ def attempt(number: int, cause: str, first: int = 0, last: int = 0) -> documents
         ("running", ["crashed", "running", "terminated"], "failed"),
         ("running", ["interrupted"] * 10, "train"),
         ("running", ["crashed", "interrupted", "crashed", "interrupted", "crashed"], "failed"),
+        ("running", ["interrupted"] * 19, "train"),
         ("running", ["interrupted"] * 20, "failed"),
     ],
 )
-def test_the_guard_at_boot_counts_fruitless_boots_and_no_interruptions(state, history, verdict):
-    """Three boots without a newer checkpoint end the run; interruptions are nobody's fault, but 20 boots are enough."""
-    rows = [attempt(i + 1, cause) for i, cause in enumerate(history)]
-    assert boot.decide(state, rows).verdict == verdict
+@pytest.mark.parametrize("launch", [1, None])
+def test_the_guard_counts_fruitless_starts_and_no_interruptions(state, launch, history, verdict):
+    """Three starts without a newer checkpoint end the run; of interrupted ones twenty do, for they buy nothing."""
+    rows = [attempt(i + 1, cause, launch=launch) for i, cause in enumerate(history)]
+    assert boot.decide(state, launch, rows).verdict == verdict
+
+
+@pytest.mark.parametrize("cause", ["interrupted", "crashed", "running"])
+@pytest.mark.parametrize("starts", [20, 30, 500])
+def test_starts_that_get_further_never_count_however_many_they_are(cause, starts):
+    """A spot run that is taken away thirty times, and saves each time, goes on: the launch's cap limits it."""
+    rows = [attempt(i + 1, cause, 50_000 * i, 50_000 * (i + 1)) for i in range(starts)]
+    assert boot.decide("running", 1, rows) == boot.Decision("train")
+
+
+@pytest.mark.parametrize("earlier", [None, 1])
+@pytest.mark.parametrize("starts", [3, 20, 30])
+def test_a_new_launch_begins_a_new_count(earlier, starts):
+    """A run that failed, also before launches had numbers, has three starts again, and no fourth."""
+    rows = [attempt(i + 1, "crashed", launch=earlier) for i in range(starts)]
+    for new in range(3):
+        assert boot.decide("running", 2, rows).verdict == "train"
+        rows.append(attempt(starts + new + 1, "crashed", launch=2))
+    assert boot.decide("running", 2, rows).verdict == "failed"
+
+
+def test_an_attempt_that_died_between_its_commit_and_its_row_has_got_further():
+    """Its successor began where it had come to: the commit counts, not the row that nobody could write any more."""
+    rows = [attempt(1, "crashed"), attempt(2, "crashed", 0, 0), attempt(3, "crashed", 50_000, 50_000)]
+    rows += [attempt(4, "crashed", 50_000, 50_000)]
+    assert boot.decide("running", 1, rows).verdict == "train"
 
 
 def test_progress_makes_good_for_crashes():
     """A crash after a newer checkpoint does not count, nor what was before it."""
     rows = [attempt(1, "crashed"), attempt(2, "crashed"), attempt(3, "crashed", 0, 50_000)]
     rows += [attempt(4, "crashed", 50_000, 50_000)]
-    assert boot.decide("running", rows).verdict == "train"
+    assert boot.decide("running", 1, rows).verdict == "train"
 
 
 @pytest.mark.parametrize("outcome", [None, Outcome(exit_code=1)])
@@ -179,7 +215,7 @@ def test_machines_whose_trainer_never_lived_to_be_counted_are_counted_at_their_e
     assert end(storage, outcome, machine=crashed_machine("i-3")) == [FLEET]
     status = documents.read_status(storage, RUN)
     assert status.state == "failed"
-    assert "3 boots in a row" in status.reason
+    assert "3 starts in a row" in status.reason
     rows = documents.read_attempts(storage, RUN)
     assert [(row.instance_id, row.cause) for row in rows] == [(f"i-{n}", "crashed") for n in (1, 2, 3)]
     assert rows[0].cost_usd == pytest.approx(0.1)
@@ -192,6 +228,24 @@ def test_a_machine_that_was_counted_by_its_trainer_is_not_counted_again(storage)
     assert end(storage, None) == []
     assert len(documents.read_attempts(storage, RUN)) == 1
     assert documents.read_status(storage, RUN).state == "running"
+
+
+def test_a_run_that_the_guard_has_failed_keeps_the_guards_reason(storage):
+    """The trainer that it refuses ends with 78, which says less; nothing says that a new launch would fail again."""
+    for number in range(3):
+        documents.begin_attempt(storage, RUN, crashed_machine(f"i-{number}"))
+    documents.begin_attempt(storage, RUN, crashed_machine("i-3").model_copy(update={"cause": "running"}))
+    assert boot.at_start(storage, RUN).verdict == "failed"
+    assert end(storage, Outcome(exit_code=78, message="run finishing has failed")) == [FLEET]
+    status = documents.read_status(storage, RUN)
+    assert status.reason == "3 starts in a row ended without a newer checkpoint"
+    assert (status.exit_code, status.repeats) == (None, None)
+
+
+@pytest.mark.parametrize("repeats", [True, False])
+def test_a_failure_says_whether_the_same_launch_would_fail_again(storage, repeats):
+    end(storage, Outcome(exit_code=78, message="env.beams", repeats=repeats))
+    assert documents.read_status(storage, RUN).repeats is (True if repeats else None)
 
 
 def test_a_crash_of_a_run_that_is_over_ends_its_fleet(storage):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import email.utils
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
 from training.cloud.problems import LOGIN, CloudError, NoAccess, Unanswered, from_reply
@@ -38,6 +40,19 @@ class Cloud:
     ) -> None:
         self.aws, self.say, self.clock = aws, say, clock or Clock()
         self._clients: dict[str, Any] = {}
+        self._dated: tuple[datetime, float] | None = (
+            None  # AWS's time in its last answer, and ours, monotonic, s
+        )
+
+    def now(self) -> datetime:
+        """Return the time by AWS's clock, as its last answer said it; by this computer's before there is one.
+
+        What is compared with a date that AWS or another computer wrote is compared with this, never with our own clock.
+        """
+        if self._dated is None:
+            return self.clock.now()
+        there, at = self._dated
+        return there + timedelta(seconds=self.clock.monotonic() - at)
 
     def call(
         self,
@@ -103,7 +118,14 @@ class Cloud:
             ) from error
         except BotoCoreError as error:
             raise _unsent(error, action, self.aws) from error
+        self._note_date(reply)
         return reply
+
+    def _note_date(self, reply: dict[str, Any]) -> None:
+        date = reply.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+        with contextlib.suppress(TypeError, ValueError):
+            there = email.utils.parsedate_to_datetime(date).astimezone(timezone.utc)
+            self._dated = there, self.clock.monotonic()
 
     def client(self, service: str) -> Any:  # noqa: ANN401 - boto3 makes its classes at run time
         """Return the client of a service, made once."""

@@ -1,4 +1,8 @@
-"""Whether a run may have another machine: asked when a trainer begins, and when one has crashed for good."""
+"""Whether a run may have another start: asked when a trainer begins, and when one has crashed for good.
+
+The count holds the starts of the present launch since its last progress. So a new launch begins a new count, and a run
+that gets further with each start is never ended here: the cap of its launch limits its money.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,10 @@ if TYPE_CHECKING:
     from training.store.documents import Attempt
     from training.store.storage import Storage
 
-# Boots without a newer durable checkpoint, interruptions not counted, after which the run has failed.
-FRUITLESS_BOOTS = 3
-MOST_BOOTS = 20
+# Starts in a row without a newer durable checkpoint after which the run has failed; interruptions are not counted.
+FRUITLESS_STARTS = 3
+# The same with interruptions: a machine that is always taken away before its first checkpoint buys nothing.
+FRUITLESS_WITH_INTERRUPTIONS = 20
 
 Verdict = Literal["train", "over", "failed"]
 
@@ -26,27 +31,30 @@ class Decision(NamedTuple):
     reason: str = ""
 
 
-def decide(state: str, earlier: Sequence[Attempt]) -> Decision:
-    """Return whether another attempt may train after these."""
+def decide(state: str, launch: int | None, earlier: Sequence[Attempt]) -> Decision:
+    """Return whether another attempt of a launch may train after these; None: a launch without a number."""
     if state in {"done", "stopped", "failed"}:
         return Decision("over", f"the run is {state} already")
-    if len(earlier) >= MOST_BOOTS:
-        return Decision("failed", f"{len(earlier)} boots, at most {MOST_BOOTS} are allowed")
-    fruitless = 0
-    for attempt in reversed(earlier):
-        if attempt.cause == "interrupted":
-            continue
-        if attempt.last_step > attempt.first_step:
+    fruitless = crashed = 0
+    following_step = 0
+    for attempt in reversed([one for one in earlier if one.launch == launch]):
+        # One that was killed between its commit and its row did get further: its successor began there.
+        if max(attempt.last_step, following_step) > attempt.first_step:
             break
         fruitless += 1
-    if fruitless >= FRUITLESS_BOOTS:
-        return Decision("failed", f"{fruitless} boots in a row ended without a newer checkpoint")
+        crashed += attempt.cause != "interrupted"
+        following_step = attempt.first_step
+    if crashed >= FRUITLESS_STARTS:
+        return Decision("failed", f"{crashed} starts in a row ended without a newer checkpoint")
+    if fruitless >= FRUITLESS_WITH_INTERRUPTIONS:
+        return Decision("failed", f"{fruitless} starts in a row were interrupted before a newer checkpoint")
     return Decision("train")
 
 
 def at_start(storage: Storage, run: str) -> Decision:
     """Decide for the newest attempt of a run, which has just begun."""
-    return _told(storage, run, documents.read_attempts(storage, run)[:-1])
+    *earlier, newest = documents.read_attempts(storage, run)
+    return _recorded(storage, run, newest.launch, earlier)
 
 
 def after_crash(storage: Storage, run: str, machine: Attempt) -> Decision:
@@ -59,15 +67,23 @@ def after_crash(storage: Storage, run: str, machine: Attempt) -> Decision:
     if not any(_name(attempt) == _name(machine) for attempt in attempts):
         documents.begin_attempt(storage, run, machine)
         attempts = documents.read_attempts(storage, run)
-    return _told(storage, run, attempts)
+    return _recorded(storage, run, machine.launch, attempts)
 
 
-def _told(storage: Storage, run: str, earlier: Sequence[Attempt]) -> Decision:
+def _recorded(storage: Storage, run: str, launch: int | None, earlier: Sequence[Attempt]) -> Decision:
     """Decide, and write a verdict of failed into status.json."""
     status = documents.read_status(storage, run)
-    decision = decide("pending" if status is None else status.state, earlier)
+    decision = decide("pending" if status is None else status.state, launch, earlier)
     if decision.verdict == "failed":
-        documents.set_status(storage, run, "failed", only_from={"pending", "running"}, reason=decision.reason)
+        documents.set_status(
+            storage,
+            run,
+            "failed",
+            only_from={"pending", "running"},
+            reason=decision.reason,
+            exit_code=None,
+            repeats=None,
+        )
     return decision
 
 

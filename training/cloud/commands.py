@@ -26,7 +26,7 @@ from training.cloud import (
 )
 from training.cloud.api import Cloud
 from training.cloud.intent import check_place, is_here
-from training.cloud.manner import Manner, answer, ask, pass_on, say, show, table
+from training.cloud.manner import Manner, answer, ask, ask_again, pass_on, say, show, table
 from training.cloud.problems import CloudError
 from training.cloud.site import Site
 from training.errors import UsageError
@@ -175,7 +175,7 @@ def train(  # noqa: PLR0913 - the options of the command
         return 0
     for line in lines:
         say(line)
-    ask("Launch?", manner)
+    _confirm(plan, manner)
     fleet = launching.start(site, storage, plan, say)
     state = "pending" if detach else watching.follow(site.cloud, site.scope, storage, options.run, say)
     if manner.json:
@@ -197,9 +197,18 @@ def train(  # noqa: PLR0913 - the options of the command
     return 1 if state == "failed" else 0
 
 
+def _confirm(plan: launching.Plan, manner: Manner) -> None:
+    """Go on if the user agrees to the launch; UsageError where one that would surely fail is agreed to in advance."""
+    if plan.failure is not None and plan.failure.is_certain:
+        question = f"Run {plan.launch.run} would fail again. Launch it all the same?"
+        ask_again(question, plan.failure.next_step)
+    else:
+        ask("Launch?", manner)
+
+
 def statuses(site: Site, manner: Manner) -> None:
     """Print all runs, newest first."""
-    storage, now = site.storage, site.cloud.clock.now()
+    storage, now = site.storage, site.cloud.now()
     found = [facts.read_facts(storage, run, now) for run in look.run_names(site.cloud, site.scope)]
     found.sort(key=lambda one: one.begun_at.timestamp() if one.begun_at else 0.0, reverse=True)
     if manner.json:
@@ -403,7 +412,7 @@ def seconds(text: str) -> int:
 
 def _known(site: Site, run: str) -> facts.Facts:
     """Return what is known of a run. UsageError if there is none of that name."""
-    one = facts.read_facts(site.storage, layout.check_run_name(run), site.cloud.clock.now())
+    one = facts.read_facts(site.storage, layout.check_run_name(run), site.cloud.now())
     if one.status is None and one.intent is None:
         raise UsageError(
             f"there is no run {run} in {site.scope.store}", next_step="List them: ./launch.py list"

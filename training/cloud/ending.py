@@ -10,6 +10,7 @@ from training.cloud import look
 from training.cloud.api import Cloud
 from training.cloud.aws.ownership import as_mapping, is_owned
 from training.cloud.intent import ENDS, Intent, is_here, read_intent
+from training.cloud.launch.young_launch import is_under_way
 from training.cloud.launching import owner
 from training.cloud.making import delete_template
 from training.cloud.patience import Patience
@@ -19,8 +20,6 @@ from training.store.documents import read_status
 from training.store.storage import Storage
 
 WAIT_FOR_END_S = 300.0
-# A launch takes well under a minute from intent to fleet; somebody else's younger one may be under way.
-HALF_MADE_AFTER_S = 300.0
 
 
 class Leak(NamedTuple):
@@ -49,7 +48,7 @@ def find_leaks(cloud: Cloud, scope: Scope, storage: Storage | None) -> list[Leak
     half = (
         [] if storage is None else _half_made(cloud, scope, storage, {tag(f, layout.TAG_RUN) for f in fleets})
     )
-    young = {intent.run for intent in half if _under_way(cloud, intent)}
+    young = {one.run for one in half if storage is not None and is_under_way(cloud, storage, one, owner())}
     keep = living | young
     half = [intent for intent in half if intent.run not in young]
     return [
@@ -83,16 +82,10 @@ def _why_leaked(cloud: Cloud, storage: Storage | None, fleet: dict[str, Any]) ->
         return "no run has it"
     if intent.fleet_id and intent.fleet_id != fleet["FleetId"]:
         return f"the run has another, {intent.fleet_id}" + (f" in {intent.region}" if intent.region else "")
-    if not intent.fleet_id and not _under_way(cloud, intent):
+    if not intent.fleet_id and not is_under_way(cloud, storage, intent, owner()):
         return "its launch was interrupted before it was written down"
     status = read_status(storage, run)
     return f"the run is {status.state}" if status is not None and status.state in ENDS else None
-
-
-def _under_way(cloud: Cloud, intent: Intent) -> bool:
-    """Tell whether somebody else may be launching this at the moment."""
-    age_s = (cloud.clock.now() - intent.created_at).total_seconds()
-    return intent.by != owner() and age_s < HALF_MADE_AFTER_S
 
 
 def _half_made(cloud: Cloud, scope: Scope, storage: Storage, with_fleet: set[str]) -> list[Intent]:

@@ -169,13 +169,18 @@ def fleet_of(imds: Imds, storage: Storage, run: str) -> str | None:
 
 def _set_status(storage: Storage, run: str, todo: Plan, outcome: Outcome | None) -> None:
     assert todo.state is not None  # noqa: S101 - asked before
+    only_from: set[documents.State] = {"pending", "running"}
+    # A run that has failed already keeps its reason: the guard's says more than the exit code that came of it.
+    if todo.state != "failed":
+        only_from.add(todo.state)
     documents.set_status(
         storage,
         run,
         todo.state,
-        only_from={"pending", "running", todo.state},
+        only_from=only_from,
         reason=todo.reason[:4000],
         exit_code=None if outcome is None else outcome.exit_code,
+        repeats=True if outcome is not None and outcome.repeats else None,
     )
 
 

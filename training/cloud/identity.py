@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from training.cloud.imds import Imds, ImdsError
 
 if TYPE_CHECKING:
     from training.store.storage import Storage
+
+
+LAUNCH_VARIABLE = "F1TENTH_LAUNCH"  # in run.env
 
 
 class Identity(TypedDict, total=False):
@@ -41,15 +45,21 @@ def identity(imds: Imds) -> Identity:
 
 
 def machine_facts(imds: Imds, storage: Storage, run: str) -> dict[str, Any]:
-    """Return what this machine is, and its price as the launcher wrote it down: fields of an attempt."""
+    """Return what this machine is, its launch, and its price as the launcher wrote it down: fields of an attempt."""
     from training.cloud.intent import read_intent  # noqa: PLC0415 - brings the launcher's modules
 
-    found: dict[str, Any] = dict(identity(imds))
+    found: dict[str, Any] = {**identity(imds), "launch": launch_number()}
     intent = read_intent(storage, run)
     if intent is not None:
         kind, zone = found.get("instance_type", ""), found.get("availability_zone", "")
         found |= {"price_usd_per_hour": intent.price_of(kind, zone), "price_source": intent.price_source}
     return found
+
+
+def launch_number() -> int | None:
+    """Return the number of the launch that made this machine, None where nothing says it."""
+    text = os.environ.get(LAUNCH_VARIABLE, "")
+    return int(text) if text.isdigit() and int(text) else None
 
 
 def _get(imds: Imds, path: str) -> str:

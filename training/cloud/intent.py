@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,7 +17,7 @@ from training.cloud.machine import Market
 from training.cloud.scope import Scope
 from training.errors import UsageError
 from training.store import documents
-from training.store.documents import NonNegative, Versioned
+from training.store.documents import Launch, NonNegative, Versioned
 from training.store.manifest import Count, RunName, Sha256, ShortText
 from training.store.storage import Storage
 
@@ -31,7 +31,7 @@ class Intent(Versioned):
     """One launch of a run, and the fleet that came of it; `fleet_id` is empty until AWS has answered."""
 
     run: RunName
-    launch: Annotated[int, Field(ge=1, le=10_000)]
+    launch: Launch
     by: ShortText
     region: ShortText = ""  # empty in records of before
     account: ShortText = ""
@@ -48,6 +48,9 @@ class Intent(Versioned):
     prices_usd_per_hour: Annotated[dict[str, NonNegative], Field(default_factory=dict)]
     price_source: ShortText = ""
     fleet_id: FleetId = ""
+    fingerprint: ShortText | None = None  # of what decides whether a trainer accepts the launch
+
+    ADDED: ClassVar[frozenset[str]] = frozenset({"fingerprint"})
 
     def price_of(self, instance_type: str, zone: str) -> float:
         """Return the price at launch of a machine, $/h; where it is not known, the most that it can be."""

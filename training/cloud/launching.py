@@ -16,6 +16,8 @@ from training.cloud.api import Cloud
 from training.cloud.aws.ownership import as_mapping, require_owned
 from training.cloud.bundle import Bundle, make_bundle
 from training.cloud.intent import ENDS, LAUNCHING, Intent, check_place, name_fleet, read_intent, write_intent
+from training.cloud.launch.earlier_failure import EarlierFailure, earlier_failure, fingerprint_of
+from training.cloud.launch.young_launch import is_under_way
 from training.cloud.machine import Launch, Market
 from training.cloud.making import make_fleet, make_role, make_template
 from training.cloud.patience import heard
@@ -27,7 +29,7 @@ from training.config import Config
 from training.config_change import SettingsFile, changed, check_league
 from training.errors import UsageError
 from training.sim import track_names
-from training.store.documents import read_status, set_status
+from training.store.documents import read_attempts, read_control, read_status, request, set_status
 from training.store.restore import NoCheckpoint, load, load_partial
 from training.store.storage import IF_ABSENT, Corrupt, NotFound, PreconditionFailed, Storage
 
@@ -75,6 +77,7 @@ class Plan(NamedTuple):
     expected: Price
     volume_size_gb: int
     note: str = ""  # what of the user's settings file does not hold
+    failure: EarlierFailure | None = None  # of the run's last launch
 
     @property
     def cap_usd(self) -> float:
@@ -162,7 +165,7 @@ def make_plan(site: Site, storage: Storage, options: Options, basis: Basis) -> P
         training_type=run_config.training.training_type,
         instance_types=kinds,
         pools=tuple(basis.pools),
-        valid_until=(cloud.clock.now() + timedelta(hours=basis.hours)).replace(microsecond=0),
+        valid_until=(cloud.now() + timedelta(hours=basis.hours)).replace(microsecond=0),
         hours=basis.hours,
         price_cap_usd_per_hour=basis.prices.cap(kinds),
         market=options.market,
@@ -175,7 +178,8 @@ def make_plan(site: Site, storage: Storage, options: Options, basis: Basis) -> P
     expected = basis.prices.expected(pools, options.market)
     file = options.settings_file if options.resume else None
     note = "" if file is None else SettingsFile.read(file).left_aside(config, run_config)
-    return Plan(launch, run_config, basis, expected, aws.volume_size_gb, note)
+    failure = earlier_failure(storage, options.run, fingerprint_of(launch, run_config))
+    return Plan(launch, run_config, basis, expected, aws.volume_size_gb, note, failure)
 
 
 def allowed_hours(max_hours: float, max_cost_usd: float, cap_usd_per_hour: float) -> float:
@@ -208,6 +212,7 @@ def describe(plan: Plan) -> list[str]:
             if plan.basis.quota_vcpus is None
             else f"{plan.basis.quota_vcpus:.0f} vCPUs of G and VT machines"
         ),
+        *([plan.failure.line] if plan.failure else []),
         *([plan.note] if plan.note else []),
     ]
 
@@ -231,7 +236,9 @@ def start(site: Site, storage: Storage, plan: Plan, say: Callable[[str], None]) 
     _, cloud, scope = site
     launch = plan.launch
     intent = write_intent(
-        storage, _intent(cloud, scope, plan), lambda current: _may_replace(cloud, scope, current)
+        storage,
+        _intent(cloud, scope, plan),
+        lambda current: _may_replace(cloud, scope, storage, current),
     )
     say("  done    the run is ours: its intent is written")
     size = f"{len(plan.basis.bundle.data) / 1e6:.1f} MB"
@@ -293,7 +300,9 @@ def _next_launch(cloud: Cloud, scope: Scope, storage: Storage, options: Options)
             )
         if intent is None:
             return 1
-        return intent.launch + (1 if intent.fleet_id else 0)
+        # Our own start keeps its number, for AWS may remember it; one that had machines, or somebody else's, does not.
+        seen = any(row.launch == intent.launch for row in read_attempts(storage, options.run))
+        return intent.launch + (1 if intent.fleet_id or intent.by != owner() or seen else 0)
     if intent is not None and not intent.fleet_id and intent.by == owner():
         return intent.launch  # our own start, interrupted
     if intent is not None or status is not None:
@@ -366,21 +375,25 @@ def _intent(cloud: Cloud, scope: Scope, plan: Plan) -> Intent:
         at_step=launch.at_step,
         prices_usd_per_hour=prices,
         price_source=plan.expected.source,
+        fingerprint=fingerprint_of(launch, plan.config),
     )
 
 
-def _may_replace(cloud: Cloud, scope: Scope, current: Intent) -> bool:
-    """Tell whether an earlier launch of the run has ended, or was our own and never became a fleet."""
+def _may_replace(cloud: Cloud, scope: Scope, storage: Storage, current: Intent) -> bool:
+    """Tell whether an earlier launch of the run has ended, or will never become a fleet."""
     if look.fleet_of(cloud, scope, current.run) is not None:
         return False
-    return bool(current.fleet_id) or current.by == owner()
+    return bool(current.fleet_id) or not is_under_way(cloud, storage, current, owner())
 
 
 def _write_run(storage: Storage, config: Config, launch: Launch) -> None:
-    """Write the run's settings, and its status: an ended one becomes pending again."""
+    """Write the run's settings, and its status: an ended one becomes pending again, with nothing left of its end."""
     settings = json.dumps(config.to_json_dict(), indent=1).encode()
     storage.put(layout.config_key(launch.run), settings)
-    set_status(storage, launch.run, "pending", phase=LAUNCHING, reason="")
+    control = read_control(storage, launch.run)
+    if control is not None and control.launch == launch.number:  # of a start that never became a fleet
+        request(storage, launch.run, "none", by=owner(), launch=launch.number)
+    set_status(storage, launch.run, "pending", phase=LAUNCHING, reason="", exit_code=None, repeats=None)
 
 
 def config_of(storage: Storage, run: str) -> Config:

@@ -154,6 +154,7 @@ def run_env(scope: Scope, aws: AwsSettings, launch: Launch) -> dict[str, str]:
     env = {
         "F1TENTH_ON_INSTANCE": "1",
         "F1TENTH_RUN": launch.run,
+        "F1TENTH_LAUNCH": str(launch.number),
         "F1TENTH_STORE": scope.store,
         "F1TENTH_CONFIG": str(layout.RUN_CONFIG),
         "F1TENTH_TRAIN_ARGS": arguments,

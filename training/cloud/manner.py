@@ -49,6 +49,13 @@ def ask(question: str, manner: Manner) -> None:
         raise UsageError("nothing was done")
 
 
+def ask_again(question: str, next_step: str) -> None:
+    """Go on only if somebody at a terminal agrees: a --yes was not meant for this. next_step: what to do instead."""
+    if not sys.stdin.isatty():
+        raise UsageError(question, next_step=next_step)
+    ask(question, Manner())
+
+
 def table(title: str, heads: list[str], rows: list[list[str]]) -> None:
     """Print a table that fits the terminal."""
     from rich.console import Console  # noqa: PLC0415 - drawing takes time to load

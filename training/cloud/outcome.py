@@ -19,6 +19,7 @@ class Outcome(BaseModel):
     exit_code: int
     cause: str = ""  # interrupted, stopped, terminated; empty where the exit code says all
     message: str = ""
+    repeats: bool = False  # the same settings, code and image would fail in the same way
 
 
 def leave(outcome: Outcome) -> None:

@@ -11,13 +11,13 @@ from training.cloud import look
 from training.cloud.api import Cloud
 from training.cloud.ending import delete_fleet, end_traces, wait_until_ended
 from training.cloud.facts import newest_meta, newest_pointer
-from training.cloud.intent import ENDS
+from training.cloud.intent import ENDS, read_intent
 from training.cloud.launching import owner
 from training.cloud.patience import Patience, heard
 from training.cloud.problems import CloudError
 from training.cloud.scope import Scope, tag
 from training.cloud.site import Site
-from training.store.documents import read_status, request, set_status
+from training.store.documents import read_attempts, read_status, request, set_status
 from training.store.storage import Entry, Storage
 
 POLL_S = 5.0
@@ -39,15 +39,27 @@ def stop(site: Site, storage: Storage, run: str, *, when: When, wait: bool) -> s
         # Nobody is there to hear of it, or nobody shall be asked.
         set_status(storage, run, "stopped", only_from={"pending", "running"}, reason=f"stopped by {owner()}")
         return end_run(cloud, scope, storage, run)
+    launch = _launch_to_ask(storage, run)
     if when == "at_checkpoint":
-        request(storage, run, "stop_after_checkpoint", by=owner())
+        request(storage, run, "stop_after_checkpoint", by=owner(), launch=launch)
         cloud.say(
             "  asked   the run trains on to its next checkpoint, then ends; without the option it saves now"
         )
         return "stopping"
-    request(storage, run, "stop_now", by=owner())
+    request(storage, run, "stop_now", by=owner(), launch=launch)
     cloud.say("  asked   the run saves a checkpoint and ends; --now takes the machine away instead")
     return _wait_for_end(cloud, scope, storage, run) if wait else "stopping"
+
+
+def _launch_to_ask(storage: Storage, run: str) -> int | None:
+    """Return the launch whose machines shall hear a request; None where they run a program that knows no numbers."""
+    intent = read_intent(storage, run)
+    newest = next(reversed(read_attempts(storage, run)), None)
+    if intent is None or (
+        newest is not None and newest.launch is None and newest.fleet_id == intent.fleet_id
+    ):
+        return None
+    return intent.launch
 
 
 def end_run(cloud: Cloud, scope: Scope, storage: Storage, run: str) -> str:

@@ -49,7 +49,7 @@ def follow(
     cloud, seen = site.cloud, set[str]()
     patience = Patience(cloud)
     while True:
-        state = read_facts(storage, run, cloud.clock.now()).state
+        state = read_facts(storage, run, cloud.now()).state
         lines = list(_new_lines(site, _machine_ids(site, storage, run), seen))
         for line in lines:
             write(line)
@@ -68,7 +68,7 @@ def follow(
 
 def _machine_ids(site: Site, storage: Storage, run: str) -> list[str]:
     """Return the machines that the run has had and has, in order."""
-    known = [one.instance_id for one in read_facts(storage, run, site.cloud.clock.now()).attempts]
+    known = [one.instance_id for one in read_facts(storage, run, site.cloud.now()).attempts]
     known += [one["InstanceId"] for one in look.machines(site.cloud, site.scope, run)]
     return list(dict.fromkeys(one for one in known if one))
 

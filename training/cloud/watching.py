@@ -27,7 +27,7 @@ def follow(cloud: Cloud, scope: Scope, storage: Storage, run: str, say: Callable
     told: set[str] = set()
     seen: dict[str, None] = {}  # machines, in order
     while True:
-        facts = read_facts(storage, run, cloud.clock.now())
+        facts = read_facts(storage, run, cloud.now())
         machines = [one for one in look.machines(cloud, scope, run) if one["State"]["Name"] in UP]
         seen.update(dict.fromkeys(one["InstanceId"] for one in machines))
         for phase in _phases(seen, machines, facts):
@@ -53,7 +53,7 @@ def _phases(seen: Iterable[str], machines: list[look.Found], facts: Facts) -> It
         if one["State"]["Name"] == "running":
             yield f"machine {one['InstanceId']} is running"
     if facts.attempts:
-        yield f"the trainer is up, attempt {len(facts.attempts)}"
+        yield f"the trainer is up, attempt {facts.attempts[-1].number}"
     if facts.status is not None and facts.status.phase not in {"", LAUNCHING}:
         yield facts.status.phase
     if _has_stepped(facts):
@@ -132,7 +132,7 @@ def follow_log(
     read: set[str] = set()
     patience = Patience(cloud)
     while True:
-        state = read_facts(storage, run, cloud.clock.now()).state
+        state = read_facts(storage, run, cloud.now()).state
         if state == "unknown":
             raise UsageError(
                 f"there is no run {run} in {storage.url}", next_step="List them: ./launch.py list"

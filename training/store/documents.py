@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from training import layout
 from training.store.manifest import Count, Document, Hex32, ShortText, decode, encode, fresh_nonce, utc_now
 from training.store.storage import IF_ABSENT, NotFound, PreconditionFailed, Storage, Unavailable, if_match
 
 MAX_DOCUMENT_BYTES = 4 << 20
+# Rows that are kept; of older ones only the cost is.
 MAX_ATTEMPTS = 2_000
 # In each round somebody wins, so this many writers at once are served.
 MAX_ROUNDS = 100
@@ -22,9 +23,24 @@ Request = Literal["none", "stop_now", "stop_after_checkpoint"]
 Cause = Literal["running", "done", "stopped", "interrupted", "terminated", "fenced", "failed", "crashed"]
 Text = Annotated[str, Field(max_length=4_000)]
 NonNegative = Annotated[float, Field(ge=0, le=1e9)]
+Launch = Annotated[int, Field(ge=1, le=10_000)]  # 1 for the first launch of a run, a resume is the next
 
 
-class Versioned(Document):
+class Extended(Document):
+    """A document with fields that earlier programs do not know, and refuse: they are written only where they are set.
+
+    So a machine that was launched before an upgrade still reads what an upgraded laptop writes.
+    """
+
+    ADDED: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _leave_out_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        return {name: value for name, value in data.items() if value is not None or name not in self.ADDED}
+
+
+class Versioned(Extended):
     """A document that is swapped: the nonce makes each version's bytes, and so its ETag, its own."""
 
     format: Literal[1] = 1
@@ -41,21 +57,39 @@ class Status(Versioned):
     exit_code: Annotated[int, Field(ge=0, le=255)] | None = None
     attempt: Count = 0
     step: Count = 0
+    # Of a failure: the same settings, code and image would fail in the same way on every machine.
+    repeats: bool | None = None
+
+    ADDED: ClassVar[frozenset[str]] = frozenset({"repeats"})
 
 
 class Control(Versioned):
     """What a laptop asks of a run."""
 
     request: Request
-    requested_at: datetime
+    requested_at: datetime  # by the laptop's clock, for people: a machine compares no clocks
     requested_by: ShortText = ""
+    launch: Launch | None = None  # the launch that is asked; None: whoever trains now
+
+    ADDED: ClassVar[frozenset[str]] = frozenset({"launch"})
+
+    def is_for(self, launch: int | None, found_at_start: str | None) -> bool:
+        """Tell whether an attempt of a launch is asked.
+
+        found_at_start: the nonce of the control.json that was there when the attempt began; without launch numbers
+        that one was meant for an earlier attempt.
+        """
+        if self.launch is not None and launch is not None:
+            return self.launch == launch
+        return self.nonce != found_at_start
 
 
-class Attempt(Document):
-    """One boot: where, at what price, from when to when, and why it ended."""
+class Attempt(Extended):
+    """One start of the trainer: where, at what price, from when to when, and why it ended."""
 
-    number: Annotated[int, Field(ge=1, le=MAX_ATTEMPTS)]
+    number: Annotated[int, Field(ge=1, le=10**9)]
     boot_id: ShortText
+    launch: Launch | None = None  # None: no launcher started it, or one that did not say
     host: ShortText = ""
     instance_id: ShortText = ""
     instance_type: ShortText = ""
@@ -74,6 +108,8 @@ class Attempt(Document):
     last_step: Count = 0  # of the last durable checkpoint made
     cost_usd: NonNegative = 0.0  # from the start to the end, or to the last sign of life
 
+    ADDED: ClassVar[frozenset[str]] = frozenset({"launch"})
+
     def priced(self) -> Attempt:
         """Return the row with what it has cost so far."""
         until = self.ended_at or self.seen_at or self.started_at
@@ -82,16 +118,25 @@ class Attempt(Document):
 
 
 class Attempts(Versioned):
-    """Every boot of a run, in order, and what they have cost together."""
+    """The starts of a run, in order, and what all of them have cost together."""
 
     attempts: Annotated[tuple[Attempt, ...], Field(max_length=MAX_ATTEMPTS)] = ()
     cost_usd: NonNegative = 0.0
+    dropped_cost_usd: NonNegative | None = None  # of the oldest rows, beyond MAX_ATTEMPTS
+
+    ADDED: ClassVar[frozenset[str]] = frozenset({"dropped_cost_usd"})
 
     @classmethod
-    def of(cls, rows: Iterable[Attempt]) -> Attempts:
-        """Return the table of these rows, each with its cost."""
+    def of(cls, rows: Iterable[Attempt], dropped_cost_usd: float | None = None) -> Attempts:
+        """Return the table of these rows, each with its cost; of more than MAX_ATTEMPTS the oldest are dropped."""
         priced = tuple(row.priced() for row in rows)
-        return cls(attempts=priced, cost_usd=round(sum(row.cost_usd for row in priced), 6))
+        dropped = priced[:-MAX_ATTEMPTS]
+        if dropped:
+            dropped_cost_usd = (dropped_cost_usd or 0.0) + sum(row.cost_usd for row in dropped)
+        cost_usd = sum(row.cost_usd for row in priced[-MAX_ATTEMPTS:]) + (dropped_cost_usd or 0.0)
+        return cls(
+            attempts=priced[-MAX_ATTEMPTS:], cost_usd=round(cost_usd, 6), dropped_cost_usd=dropped_cost_usd
+        )
 
 
 Model = TypeVar("Model", bound=Versioned)
@@ -134,7 +179,8 @@ def begin_attempt(storage: Storage, run: str, boot: Attempt) -> Attempt:
         if any(row.boot_id == boot.boot_id for row in rows):
             return table or Attempts()
         number = max((row.number for row in rows), default=0) + 1
-        return Attempts.of((*map(_closed, rows), boot.model_copy(update={"number": number})))
+        new = boot.model_copy(update={"number": number})
+        return Attempts.of((*map(_closed, rows), new), table.dropped_cost_usd if table else None)
 
     rows = update(storage, layout.attempts_key(run), Attempts, add).attempts
     return next(row for row in rows if row.boot_id == boot.boot_id)
@@ -147,9 +193,10 @@ def change_attempt(storage: Storage, run: str, boot_id: str, **fields: object) -
         rows = table.attempts if table else ()
         if not any(row.boot_id == boot_id for row in rows):
             raise NotFound(f"run {run} has no attempt with boot id {boot_id!r}")
-        return Attempts.of(
+        changed = (
             Attempt.model_validate({**dict(row), **fields}) if row.boot_id == boot_id else row for row in rows
         )
+        return Attempts.of(changed, table.dropped_cost_usd if table else None)
 
     return update(storage, layout.attempts_key(run), Attempts, change)
 
@@ -183,15 +230,20 @@ def read_attempts(storage: Storage, run: str) -> tuple[Attempt, ...]:
     return table.attempts if table else ()
 
 
-def request(storage: Storage, run: str, what: Request, *, by: str = "") -> Control:
-    """Ask something of a run: it looks every few seconds."""
-    control = Control(request=what, requested_at=utc_now(), requested_by=by)
+def request(storage: Storage, run: str, what: Request, *, by: str = "", launch: int | None = None) -> Control:
+    """Ask something of a run, of one launch of it where that is known: it looks every few seconds."""
+    control = Control(request=what, requested_at=utc_now(), requested_by=by, launch=launch)
     return update(storage, layout.control_key(run), Control, lambda _: control)
+
+
+def read_control(storage: Storage, run: str) -> Control | None:
+    """Read what is asked of a run, and of which launch; None if nothing ever was."""
+    return read(storage, layout.control_key(run), Control)
 
 
 def read_request(storage: Storage, run: str) -> Request:
     """Read what is asked of a run."""
-    control = read(storage, layout.control_key(run), Control)
+    control = read_control(storage, run)
     return control.request if control else "none"
 
 

@@ -4,6 +4,7 @@ printf '%s\n' '{"training":{"training_type":"sac"},"aws":{"region":"us-east-2","
 cat > /run/f1tenth/run.env <<'END'
 F1TENTH_ON_INSTANCE=1
 F1TENTH_RUN=lap-record
+F1TENTH_LAUNCH=1
 F1TENTH_STORE=s3://f1tenth-123456789012-us-east-2
 F1TENTH_CONFIG=/run/f1tenth/config.yaml
 F1TENTH_TRAIN_ARGS=--resume lap-record
