@@ -204,7 +204,9 @@ def prune(settings: Settings) -> None:
     """Deregister the project's images but the newest and those in use, with their snapshots."""
     ec2 = boto3.client("ec2", region_name=settings.region)
     mine = [{"Name": "tag:Project", "Values": [settings.project]}]
-    images = ec2.describe_images(Owners=["self"], Filters=mine)["Images"]
+    # An image of ours says which requirements it was baked with; `Project` alone may be anybody's tag.
+    baked = [*mine, {"Name": "tag-key", "Values": ["RequirementsSha256"]}]
+    images = ec2.describe_images(Owners=["self"], Filters=baked)["Images"]
     for image in superfluous(images, images_in_use(ec2, mine), settings.keep):
         print(f"removing {image['ImageId']} ({image['Name']})")
         ec2.deregister_image(ImageId=image["ImageId"])

@@ -16,6 +16,8 @@ from training.errors import DataError, UsageError
 
 RUNS = "runs"
 SCRIPTS = "scripts"
+# All that the project keeps in a bucket is below these; what else is there is not ours.
+OWN_PREFIXES = (f"{RUNS}/", f"{SCRIPTS}/")
 
 # A run's name becomes a directory, an S3 key, an EC2 tag and a part of an IAM policy: the plainest alphabet.
 RUN_NAME_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?$"
@@ -30,6 +32,13 @@ _NAME = re.compile(r"^[a-z0-9](?:[a-z0-9_]{0,62}[a-z0-9])?$")
 _LOG_CHUNK = re.compile(r"/logs/(?P<attempt>[0-9]{4,})/[0-9]{8,}\.log$")
 _POLICY = re.compile(r"/policies/agent[0-9]+/(?P<step>[0-9]{12,})\.policy$")
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
+_OWN_KEY = re.compile(
+    r"scripts/[0-9a-f]{64}\.tar\.gz"
+    r"|runs/[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?/"
+    r"(?:(?:config|status|control|attempts|fleet)\.json"
+    r"|(?:checkpoints|logs|metrics|models|policies|replay|report)/.+)",
+    re.DOTALL,
+)
 _MEMBER = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
 
 # --- tags ---
@@ -37,6 +46,7 @@ TAG_PROJECT = "Project"
 TAG_RUN = "Run"
 TAG_OWNER = "Owner"
 TAG_EXPIRES_AT = "ExpiresAt"
+TAG_BUCKET = "TrainingBucket"  # on the bucket: whose it is, and whether we made it or were let into it
 TAG_REQUIREMENTS = "RequirementsSha256"  # on the image: the launcher refuses a bundle with another one
 TAG_FLEET_ID = "aws:ec2:fleet-id"  # AWS writes it on an instance of a fleet; served in IMDS
 
@@ -251,6 +261,16 @@ def default_bucket_name(project: str, account_id: str, region: str) -> str:
     return f"{project}-{account_id}-{region}"
 
 
+def bucket_mark(project: str, *, created: bool) -> str:
+    """Return the value of the tag of a bucket: made by the project, or one of somebody that it may use."""
+    return f"{'created' if created else 'shared'}:{project}"
+
+
+def lifecycle_rule_id(project: str, prefix: str) -> str:
+    """Return the ID of the project's lifecycle rule for one of its prefixes."""
+    return f"{project}-training-{prefix.rstrip('/')}"
+
+
 def wandb_parameter_name(project: str) -> str:
     """Return the SSM parameter (SecureString) that holds the Weights & Biases key."""
     return f"/{project}/wandb-api-key"
@@ -292,6 +312,17 @@ def parse_run(key: str) -> str:
     if len(parts) < 2 or parts[0] != RUNS or not _RUN_NAME.fullmatch(parts[1]):
         raise DataError(f"{key!r} is not a key of a run")
     return parts[1]
+
+
+def is_own_key(key: str) -> bool:
+    """Tell whether a key of a bucket is one that the project writes; anything else in it is somebody's."""
+    return _OWN_KEY.fullmatch(key) is not None
+
+
+def is_run_prefix(prefix: str) -> bool:
+    """Tell whether a prefix with a closing slash is that of a run: what else is below runs/ is not ours."""
+    parts = prefix.split("/")
+    return len(parts) == 3 and parts[0] == RUNS and bool(_RUN_NAME.fullmatch(parts[1]))
 
 
 def parse_checkpoint(name_or_key: str) -> CheckpointId:

@@ -187,7 +187,7 @@ def test_a_stalled_fleet_is_explained_in_aws_own_words_after_30_s(stage: Stage, 
     ec2 = stage.script("ec2")
     fleet = {
         "FleetId": "fleet-1", "FleetState": "active", "CreateTime": NOW,
-        "Tags": [{"Key": "Project", "Value": "f1tenth"}, {"Key": "Run", "Value": "race"}],
+        "Tags": SCOPE.run_tags("race", "kim", NOW),
     }  # fmt: skip
     words = {
         "EventSubType": "allLaunchSpecsTemporarilyBlacklisted",

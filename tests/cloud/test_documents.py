@@ -21,8 +21,9 @@ from tests.cloud.golden import AWS, FOLDER, LAUNCH, SCOPE, documents_by_name, ev
 from tests.cloud.pages import DOCS, PAGES
 from tests.cloud.service_model import operations, problems_of_request
 from training import layout
-from training.cloud import documents, launching, machine, policies, setup
+from training.cloud import documents, launching, machine, policies
 from training.cloud.bundle import SOURCE_EPOCH_S, make_bundle
+from training.cloud.launch.steps import sent
 from training.config import AwsSettings, EndpointSettings, load_config
 from training.errors import DataError, UsageError
 from training.store.opening import open_store
@@ -58,12 +59,12 @@ def test_a_document_is_a_request_that_the_model_of_aws_allows(name: str) -> None
 @pytest.mark.parametrize("operation", documents.bucket_settings(SCOPE, accelerate=True))
 def test_a_setting_of_the_bucket_is_a_request_that_the_model_of_aws_allows(operation: str) -> None:
     request = documents.bucket_settings(SCOPE, accelerate=True)[operation]
-    assert problems_of_request("s3", operation, setup._sent(request)) == []
+    assert problems_of_request("s3", operation, sent(request)) == []
 
 
 @pytest.mark.parametrize("operation", ["create_policy", "create_role"])
 def test_an_identity_is_a_request_that_the_model_of_aws_allows(operation: str) -> None:
-    assert problems_of_request("iam", operation, setup._sent(documents_by_name()[operation])) == []
+    assert problems_of_request("iam", operation, sent(documents_by_name()[operation])) == []
 
 
 # --- policies ---

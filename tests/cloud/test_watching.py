@@ -117,7 +117,7 @@ def test_what_is_waited_for_is_said_of_the_machines_that_are_up_now(fronted: tup
         account.cloud.call("ec2", "terminate_instances", InstanceIds=[first["InstanceId"]])
 
     def fleet_replaces_it() -> None:
-        tags = account.scope.tags({layout.TAG_RUN: "race"})
+        tags = account.scope.run_tags("race", "kim", datetime(2030, 1, 1, tzinfo=timezone.utc))
         made = boto3.client("ec2", endpoint_url=account.endpoint, region_name="us-east-1").run_instances(
             ImageId=first["ImageId"], MinCount=1, MaxCount=1, InstanceType="g5.xlarge",
             TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],

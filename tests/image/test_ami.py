@@ -106,16 +106,19 @@ def test_the_newest_and_the_used_images_stay(ami: ModuleType) -> None:
 
 @mock_aws
 def test_prune_removes_the_snapshot_with_the_image(ami: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two images of the project and one of another: the older of the two goes, its snapshot too."""
+    """Of two images that were baked the older goes, its snapshot too; what only shares the tag Project stays."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     ec2 = boto3.client("ec2", region_name="us-east-1")
     launched = ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
-    made = [ec2.create_image(InstanceId=launched, Name=name)["ImageId"] for name in ("old", "new", "foreign")]
-    ec2.create_tags(Resources=made[:2], Tags=[{"Key": "Project", "Value": "f1tenth"}])
+    names = ("old", "new", "foreign", "web server")
+    made = [ec2.create_image(InstanceId=launched, Name=name)["ImageId"] for name in names]
+    project, baked = {"Key": "Project", "Value": "f1tenth"}, {"Key": "RequirementsSha256", "Value": "ab" * 32}
+    ec2.create_tags(Resources=made[:2], Tags=[project, baked])
+    ec2.create_tags(Resources=made[3:], Tags=[project])
     before = len(ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"])
     assert ami.main(["prune", "--keep", "1"]) == 0
     left = {image["Name"] for image in ec2.describe_images(Owners=["self"])["Images"]}
-    assert "foreign" in left
+    assert {"foreign", "web server"} <= left
     assert len(left & {"old", "new"}) == 1
     assert len(ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]) == before - 1

@@ -26,6 +26,7 @@ from training.cloud import (
 )
 from training.cloud.api import Cloud
 from training.cloud.intent import check_place, is_here
+from training.cloud.launch.steps import Step, check
 from training.cloud.manner import Manner, answer, ask, ask_again, pass_on, say, show, table
 from training.cloud.problems import CloudError
 from training.cloud.site import Site
@@ -73,6 +74,7 @@ def up(site: Site, manner: Manner) -> None:
     steps = setup.plan(site.cloud, site.scope)
     if manner.dry_run:
         show(_requests(steps))
+        check(steps)
         return
     _apply(steps, manner)
     if manner.json:
@@ -81,14 +83,16 @@ def up(site: Site, manner: Manner) -> None:
         answer(f"up: {site.scope.store} in {site.scope.region}. Next: make ami, then ./launch.py train")
 
 
-def _requests(steps: list[setup.Step]) -> list[dict[str, object]]:
-    return [{"what": step.what, "action": step.action, "request": step.request} for step in steps]
+def _requests(steps: list[Step]) -> list[dict[str, object]]:
+    return [step.to_json_dict() for step in steps]
 
 
-def _apply(steps: list[setup.Step], manner: Manner) -> None:
+def _apply(steps: list[Step], manner: Manner) -> None:
     changes = [step for step in steps if step.action != "keep"]
     for step in changes:
-        say(f"  {step.action:6}  {step.what}")
+        for line in step.lines():
+            say(line)
+    check(steps)
     if changes:
         ask("Do this? It costs nothing while it is empty.", manner)
     setup.apply(steps, say)
@@ -102,14 +106,18 @@ def down(site: Site, manner: Manner, *, data: bool) -> None:
     if exists and data:
         teardown.check_data_unused(cloud, scope, site.storage)
     going = teardown.what_goes(cloud, scope)
-    lines = [f"  remove  {what}" for what in going]
+    left = teardown.what_is_not_ours(cloud, scope)
+    lines = [
+        *(f"  remove  {what}" for what in going),
+        *(f"  left    {what}: it is not tagged as the project's" for what in left),
+    ]
     if exists:
         count, size = teardown.bucket_size(cloud, scope)
         fate = "will be DELETED" if data else "stays (--data deletes it)"
         lines.append(f"  bucket  {scope.bucket}, {count} objects, {size / 1e9:.3f} GB: {fate}")
     if manner.dry_run:
         bucket = {"deleted_bucket": scope.bucket if exists and data else None, "kept_bucket": kept}
-        show({"project": scope.project, "region": scope.region, "remove": going, **bucket})
+        show({"project": scope.project, "region": scope.region, "remove": going, "left": left, **bucket})
         return
     for line in lines:
         say(line)

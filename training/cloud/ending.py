@@ -112,21 +112,15 @@ def _orphans(cloud: Cloud, scope: Scope, living: set[str]) -> list[Leak]:
             costs=True,
         )
         for one in look.machines(cloud, scope)
-        # Without the tag Run it is the builder of an image: Packer's, for as long as a bake lasts.
-        if tag(one, layout.TAG_RUN)
-        and tag(one, layout.TAG_RUN) not in living
-        and one["State"]["Name"] != "shutting-down"
+        if tag(one, layout.TAG_RUN) not in living and one["State"]["Name"] != "shutting-down"
     ]
-    filters = [*scope.filters, {"Name": "status", "Values": ["available"]}]
-    volumes = cloud.pages("ec2", "describe_volumes", "Volumes", Filters=filters)
     return found + [
         Leak("volume", one["VolumeId"], tag(one, layout.TAG_RUN), "attached to nothing", costs=True)
-        for one in volumes
+        for one in look.volumes(cloud, scope)
     ]
 
 
 def _templates(cloud: Cloud, scope: Scope, keep: set[str]) -> list[Leak]:
-    found = cloud.pages("ec2", "describe_launch_templates", "LaunchTemplates", Filters=scope.filters)
     return [
         Leak(
             "launch template",
@@ -135,8 +129,8 @@ def _templates(cloud: Cloud, scope: Scope, keep: set[str]) -> list[Leak]:
             "its run has no fleet",
             costs=False,
         )
-        for one in found
-        if tag(one, layout.TAG_PROJECT) == scope.project and tag(one, layout.TAG_RUN) not in keep
+        for one in look.run_templates(cloud, scope)
+        if tag(one, layout.TAG_RUN) not in keep
     ]
 
 
@@ -154,7 +148,7 @@ def _identities(cloud: Cloud, scope: Scope, keep: set[str]) -> list[Leak]:
     return [
         Leak(kind, name, tags.get(layout.TAG_RUN, ""), "its run has no fleet", costs=False)
         for kind, name, tags in found
-        if is_owned(scope, tags) and tags.get(layout.TAG_RUN) not in keep
+        if is_owned(scope, tags) and tags.get(layout.TAG_RUN) not in {None, "", *keep}
     ]
 
 
@@ -233,8 +227,7 @@ def _fleet_lives(cloud: Cloud, fleet_id: str) -> bool:
 
 def end_traces(cloud: Cloud, scope: Scope, run: str) -> None:
     """Remove a run's launch templates, profile and role; its data stays."""
-    found = cloud.pages("ec2", "describe_launch_templates", "LaunchTemplates", Filters=scope.filters)
-    for template in list(found):
+    for template in look.run_templates(cloud, scope):
         if tag(template, layout.TAG_RUN) == run:
             delete_template(cloud, template["LaunchTemplateName"])
     name = layout.run_role_name(scope.project, scope.region, run)
@@ -279,7 +272,7 @@ def wait_until_ended(cloud: Cloud, scope: Scope, run: str | None = None) -> None
     """Wait until the machines are terminated, saying which are not; CloudError after five minutes."""
     patience = Patience(cloud)
     while True:
-        left = [one for one in look.machines(cloud, scope, run) if tag(one, layout.TAG_RUN)]
+        left = look.machines(cloud, scope, run)
         if not left:
             return
         names = ", ".join(f"{one['InstanceId']} {one['State']['Name']}" for one in left)

@@ -7,6 +7,7 @@ from typing import Any
 
 from training import layout
 from training.cloud.api import Cloud
+from training.cloud.aws.ownership import as_mapping, is_of_a_run
 from training.cloud.problems import Absent, CloudError, QuotaTooLow, Unsupported
 from training.cloud.scope import Scope, tag
 from training.errors import UsageError
@@ -24,7 +25,7 @@ def fleets(cloud: Cloud, scope: Scope) -> list[Found]:
     return [
         fleet
         for fleet in found
-        if fleet["FleetState"] in LIVE_FLEETS and tag(fleet, layout.TAG_PROJECT) == scope.project
+        if fleet["FleetState"] in LIVE_FLEETS and is_of_a_run(scope, as_mapping(fleet.get("Tags")))
     ]
 
 
@@ -35,12 +36,30 @@ def fleet_of(cloud: Cloud, scope: Scope, run: str) -> Found | None:
 
 
 def machines(cloud: Cloud, scope: Scope, run: str | None = None) -> list[Found]:
-    """Return the project's machines, or one run's, that are not terminated."""
+    """Return the machines of the project's runs, or of one run, that are not terminated."""
     filters = [*scope.filters, {"Name": "instance-state-name", "Values": list(LIVE_MACHINES)}]
     if run is not None:
         filters.append({"Name": f"tag:{layout.TAG_RUN}", "Values": [run]})
     reservations = cloud.pages("ec2", "describe_instances", "Reservations", Filters=filters)
-    return [machine for reservation in reservations for machine in reservation["Instances"]]
+    return [
+        machine
+        for reservation in reservations
+        for machine in reservation["Instances"]
+        if is_of_a_run(scope, as_mapping(machine.get("Tags")))
+    ]
+
+
+def volumes(cloud: Cloud, scope: Scope) -> list[Found]:
+    """Return the volumes of the project's runs that are attached to nothing."""
+    filters = [*scope.filters, {"Name": "status", "Values": ["available"]}]
+    found = cloud.pages("ec2", "describe_volumes", "Volumes", Filters=filters)
+    return [volume for volume in found if is_of_a_run(scope, as_mapping(volume.get("Tags")))]
+
+
+def run_templates(cloud: Cloud, scope: Scope) -> list[Found]:
+    """Return the launch templates of the project's runs."""
+    found = cloud.pages("ec2", "describe_launch_templates", "LaunchTemplates", Filters=scope.filters)
+    return [template for template in found if is_of_a_run(scope, as_mapping(template.get("Tags")))]
 
 
 def images(cloud: Cloud, scope: Scope) -> list[Found]:
@@ -197,6 +216,28 @@ def security_group(cloud: Cloud, scope: Scope, vpc: str) -> Found | None:
     return found[0] if found else None
 
 
+def instance_policy(cloud: Cloud, scope: Scope) -> Found | None:
+    """Return the policy that has the name of the machines' policy, with its tags; None where there is none."""
+    try:
+        return dict(cloud.call("iam", "get_policy", PolicyArn=scope.policy_arn)["Policy"])
+    except Absent:
+        return None
+
+
+def log_group(cloud: Cloud, scope: Scope) -> Found | None:
+    """Return the log group that has the project's name, None where there is none."""
+    name = layout.log_group_name(scope.project)
+    rows = cloud.pages("logs", "describe_log_groups", "logGroups", logGroupNamePrefix=name)
+    return next((row for row in rows if row["logGroupName"] == name), None)
+
+
+def log_group_tags(cloud: Cloud, group: Found) -> dict[str, str]:
+    """Return the tags of a log group, which no list tells."""
+    # `arn` ends with :*, and tags are asked for without it.
+    arn = group.get("logGroupArn") or str(group["arn"]).removesuffix(":*")
+    return dict(cloud.call("logs", "list_tags_for_resource", resourceArn=arn)["tags"])
+
+
 def templates(cloud: Cloud, name: str) -> list[Found]:
     """Return the launch template of a name, in a list: empty where there is none."""
     filters = [{"Name": "launch-template-name", "Values": [name]}]
@@ -237,7 +278,10 @@ def _bucket_elsewhere(scope: Scope, region: str) -> UsageError:
 
 
 def run_names(cloud: Cloud, scope: Scope) -> list[str]:
-    """Return the runs in the bucket, oldest first where named by time; empty where there is no bucket."""
+    """Return the runs in the bucket, oldest first where named by time; empty where there is no bucket.
+
+    A folder below runs/ whose name no run can have is not ours, and is left out.
+    """
     if not bucket_exists(cloud, scope):
         return []
     token: dict[str, Any] = {}
@@ -246,7 +290,8 @@ def run_names(cloud: Cloud, scope: Scope) -> list[str]:
         reply = cloud.call(
             "s3", "list_objects_v2", Bucket=scope.bucket, Prefix=f"{layout.RUNS}/", Delimiter="/", **token
         )
-        names += [layout.parse_run(row["Prefix"] + "x") for row in reply.get("CommonPrefixes", ())]
+        prefixes = [row["Prefix"] for row in reply.get("CommonPrefixes", ())]
+        names += [layout.parse_run(prefix) for prefix in prefixes if layout.is_run_prefix(prefix)]
         if not reply.get("IsTruncated"):
             return sorted(names)
         token = {"ContinuationToken": reply["NextContinuationToken"]}

@@ -145,7 +145,13 @@ def setup_policy(scope: Scope) -> Document:
             allow("ListLogGroups", ["logs:DescribeLogGroups"], "*"),
             allow(
                 "ManageLogGroup",
-                ["logs:CreateLogGroup", "logs:PutRetentionPolicy", "logs:TagResource", "logs:DeleteLogGroup"],
+                [
+                    "logs:CreateLogGroup",
+                    "logs:PutRetentionPolicy",
+                    "logs:TagResource",
+                    "logs:ListTagsForResource",
+                    "logs:DeleteLogGroup",
+                ],
                 [_log_group(scope), f"{_log_group(scope)}:*"],
             ),
             allow(

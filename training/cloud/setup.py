@@ -7,25 +7,18 @@ import functools
 import json
 import urllib.request
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from training import layout
 from training.cloud import documents, look, policies
 from training.cloud.api import Cloud
+from training.cloud.aws.ownership import as_mapping, require_owned
+from training.cloud.launch.steps import Step, check, refused, sent
 from training.cloud.problems import Absent, CloudError, Present, Unsupported
 from training.cloud.scope import Scope
 from training.errors import UsageError
 
 MY_IP_URL = "https://checkip.amazonaws.com"
-
-
-class Step(NamedTuple):
-    """One thing: what it is, what will be done about it, the exact request, and the doing."""
-
-    what: str
-    action: str  # make | update | keep
-    request: dict[str, Any]
-    apply: Callable[[], object]
 
 
 def plan(cloud: Cloud, scope: Scope) -> list[Step]:
@@ -40,7 +33,8 @@ def plan(cloud: Cloud, scope: Scope) -> list[Step]:
 
 
 def apply(steps: list[Step], say: Callable[[str], None]) -> None:
-    """Do what is to be done, saying each step."""
+    """Do what is to be done, saying each step. UsageError, before anything is done, if one is refused."""
+    check(steps)
     for step in steps:
         if step.action != "keep":
             step.apply()
@@ -51,7 +45,7 @@ def is_up(cloud: Cloud, scope: Scope) -> list[str]:
     """Return what a launch needs and is missing or of another version, in words; empty where nothing is."""
     missing = [] if look.bucket_exists(cloud, scope) else [f"bucket {scope.bucket}"]
     policy = _policy_step(cloud, scope)
-    if policy.action == "make":
+    if policy.action in {"make", "refuse"}:
         missing.append(policy.what)
     if look.security_group(cloud, scope, look.vpc_id(cloud)) is None:
         missing.append(f"security group {layout.security_group_name(scope.project)}")
@@ -83,7 +77,7 @@ def _bucket_steps(cloud: Cloud, scope: Scope) -> list[Step]:
                 f"bucket's {what}",
                 action,
                 setting,
-                functools.partial(cloud.call, "s3", operation, **_sent(setting)),
+                functools.partial(cloud.call, "s3", operation, **sent(setting)),
             )
         )
     return steps
@@ -128,9 +122,13 @@ def _make_bucket(cloud: Cloud, request: dict[str, Any]) -> None:
 def _policy_step(cloud: Cloud, scope: Scope) -> Step:
     request = documents.create_policy(scope)
     what = f"policy {request['PolicyName']}"
-    current = _get_policy(cloud, scope)
+    current = look.instance_policy(cloud, scope)
     if current is None:
         return Step(what, "make", request, lambda: _make_policy(cloud, request))
+    try:
+        require_owned(scope, what, as_mapping(current.get("Tags")))
+    except UsageError as error:
+        return refused(what, request, error)
     version = cloud.call(
         "iam", "get_policy_version", PolicyArn=scope.policy_arn, VersionId=current["DefaultVersionId"]
     )["PolicyVersion"]
@@ -138,17 +136,9 @@ def _policy_step(cloud: Cloud, scope: Scope) -> Step:
     return Step(what, action, request, lambda: _update_policy(cloud, scope))
 
 
-def _get_policy(cloud: Cloud, scope: Scope) -> dict[str, Any] | None:
-    try:
-        found: dict[str, Any] = cloud.call("iam", "get_policy", PolicyArn=scope.policy_arn)["Policy"]
-    except Absent:
-        return None
-    return found
-
-
 def _make_policy(cloud: Cloud, request: dict[str, Any]) -> None:
     try:
-        cloud.call("iam", "create_policy", **_sent(request))
+        cloud.call("iam", "create_policy", **sent(request))
     except Present:
         cloud.say("  the policy was made meanwhile; `up` again compares it")
 
@@ -171,6 +161,12 @@ def _group_step(cloud: Cloud, scope: Scope) -> Step:
     wanted = documents.ingress(allowed_address(cloud))
     request = {**documents.create_security_group(scope, vpc), "IpPermissions": wanted}
     found = look.security_group(cloud, scope, vpc)
+    name = f"security group {layout.security_group_name(scope.project)}"
+    if found is not None:
+        try:
+            require_owned(scope, f"{name} ({found['GroupId']} in {vpc})", as_mapping(found.get("Tags")))
+        except UsageError as error:
+            return refused(f"{name} in {vpc}", request, error)
     action = (
         "make"
         if found is None
@@ -181,7 +177,7 @@ def _group_step(cloud: Cloud, scope: Scope) -> Step:
     opened = (
         f", ports 22 and 6006 open to {wanted[0]['IpRanges'][0]['CidrIp']}" if wanted else ", nothing open"
     )
-    what = f"security group {layout.security_group_name(scope.project)} in {vpc}{opened}"
+    what = f"{name} in {vpc}{opened}"
     return Step(what, action, request, lambda: _make_group(cloud, scope, vpc, wanted))
 
 
@@ -191,6 +187,7 @@ def _make_group(cloud: Cloud, scope: Scope, vpc: str, wanted: list[dict[str, Any
     group = look.security_group(cloud, scope, vpc)
     if group is None:
         raise CloudError("the security group is not there yet", next_step="Run it again: ./launch.py up")
+    require_owned(scope, f"security group {group['GroupName']}", as_mapping(group.get("Tags")))
     if _open_to(group["IpPermissions"]) == _open_to(wanted):
         return
     if group["IpPermissions"]:
@@ -228,17 +225,35 @@ def allowed_address(cloud: Cloud) -> str | None:
 def _log_group_step(cloud: Cloud, scope: Scope) -> Step:
     request = documents.create_log_group(scope)
     name = request["logGroupName"]
-    found = cloud.call("logs", "describe_log_groups", logGroupNamePrefix=name)["logGroups"]
-    exists = any(
-        row["logGroupName"] == name and row.get("retentionInDays") == documents.LOG_DAYS for row in found
+    what = f"log group {name}, {documents.LOG_DAYS} days"
+    found = look.log_group(cloud, scope)
+    if found is None:
+        return Step(what, "make", request, lambda: _make_log_group(cloud, scope))
+    try:
+        require_owned(scope, f"log group {name}", look.log_group_tags(cloud, found))
+    except UsageError as error:
+        return refused(what, request, error)
+    kept_days = found.get("retentionInDays")
+    return Step(
+        what,
+        "keep" if kept_days == documents.LOG_DAYS else "update",
+        request,
+        lambda: _make_log_group(cloud, scope),
+        before=f"kept for {kept_days} days" if kept_days else "kept for ever",
+        after=f"kept for {documents.LOG_DAYS} days",
     )
 
-    def make() -> None:
-        with contextlib.suppress(Present):  # its retention may still be missing
-            cloud.call("logs", "create_log_group", **request)
-        cloud.call("logs", "put_retention_policy", logGroupName=name, retentionInDays=documents.LOG_DAYS)
 
-    return Step(f"log group {name}, {documents.LOG_DAYS} days", "keep" if exists else "make", request, make)
+def _make_log_group(cloud: Cloud, scope: Scope) -> None:
+    request = documents.create_log_group(scope)
+    name = request["logGroupName"]
+    try:
+        cloud.call("logs", "create_log_group", **request)
+    except Present:  # its retention may still be missing
+        found = look.log_group(cloud, scope)
+        tags = {} if found is None else look.log_group_tags(cloud, found)
+        require_owned(scope, f"log group {name}", tags)
+    cloud.call("logs", "put_retention_policy", logGroupName=name, retentionInDays=documents.LOG_DAYS)
 
 
 def _service_role_steps(cloud: Cloud) -> list[Step]:
@@ -270,11 +285,3 @@ def make_service_role(cloud: Cloud, service: str) -> None:
     except CloudError as error:
         if error.code != "InvalidInput" and not isinstance(error, Present):
             raise  # InvalidInput: "has been taken in this account", it exists
-
-
-def _sent(request: dict[str, Any]) -> dict[str, Any]:
-    """Return a request as the API takes it: policies are text there."""
-    return {
-        key: json.dumps(value) if key in {"Policy", "PolicyDocument", "AssumeRolePolicyDocument"} else value
-        for key, value in request.items()
-    }

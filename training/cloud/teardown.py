@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from training import layout
 from training.cloud import look
 from training.cloud.api import Cloud
+from training.cloud.aws.ownership import as_mapping, is_owned
 from training.cloud.ending import delete_fleet, end_leak, find_leaks, unless_absent, wait_until_ended
 from training.cloud.intent import ENDS, check_place, is_here, read_intent
 from training.cloud.launching import owner
 from training.cloud.patience import Patience
 from training.cloud.problems import Absent, CloudError
-from training.cloud.scope import Scope, tag
+from training.cloud.scope import Scope
 from training.store.documents import read_status, set_status
 from training.store.storage import Storage
 
 
+class Resource(NamedTuple):
+    """Something of the project that outlasts runs: what it is, its tags, and what removes it."""
+
+    what: str
+    tags: dict[str, str]
+    remove: Callable[[], object]
+
+
 def what_goes(cloud: Cloud, scope: Scope) -> list[str]:
     """Return what `down` will remove beside the bucket, in its order, for people; reads only."""
-    leaks = find_leaks(cloud, scope, None)
-    group, policy = (
-        layout.security_group_name(scope.project),
-        layout.instance_policy_name(scope.project, scope.region),
-    )
-    name = layout.log_group_name(scope.project)
-    logs = cloud.call("logs", "describe_log_groups", logGroupNamePrefix=name)["logGroups"]
     lost = ": its machine will be terminated without a last checkpoint"
     return [
-        *(f"{one.kind} {one.id}{lost if one.kind == 'fleet' else ''}" for one in leaks),
-        *(f"security group {one['GroupId']} {group}" for one in _groups(cloud, scope)),
-        *(f"policy {policy}" for _ in _policy_versions(cloud, scope)[:1]),
-        *(f"log group {name}" for one in logs if one["logGroupName"] == name),
+        *(
+            f"{one.kind} {one.id}{lost if one.kind == 'fleet' else ''}"
+            for one in find_leaks(cloud, scope, None)
+        ),
+        *(one.what for one in _resources(cloud, scope) if is_owned(scope, one.tags)),
     ]
+
+
+def what_is_not_ours(cloud: Cloud, scope: Scope) -> list[str]:
+    """Return what has a name of the project but not its tags, for people: `down` leaves it as it is."""
+    return [one.what for one in _resources(cloud, scope) if not is_owned(scope, one.tags)]
 
 
 def down(
@@ -44,23 +53,66 @@ def down(
         delete_fleet(cloud, fleet["FleetId"])
         say(f"  gone    fleet {fleet['FleetId']}")
     for one in look.machines(cloud, scope):
-        if tag(one, layout.TAG_RUN):
-            unless_absent(cloud, "ec2", "terminate_instances", InstanceIds=[one["InstanceId"]])
+        unless_absent(cloud, "ec2", "terminate_instances", InstanceIds=[one["InstanceId"]])
     wait_until_ended(cloud, scope)
     for leak in find_leaks(cloud, scope, None):
         end_leak(cloud, scope, leak, lambda _: None)
         say(f"  gone    {leak.kind} {leak.id}")
     if storage is not None and not data:
         _mark_stopped(cloud, scope, storage)
-    _delete_groups(cloud, scope, say)
-    if _delete_policy(cloud, scope):
-        say(f"  gone    policy {layout.instance_policy_name(scope.project, scope.region)}")
-    if unless_absent(cloud, "logs", "delete_log_group", logGroupName=layout.log_group_name(scope.project)):
-        say(f"  gone    log group {layout.log_group_name(scope.project)}")
+    for resource in _resources(cloud, scope):
+        if is_owned(scope, resource.tags):
+            resource.remove()
+            say(f"  gone    {resource.what}")
     if data and look.bucket_exists(cloud, scope):
         empty_bucket(cloud, scope)
         unless_absent(cloud, "s3", "delete_bucket", Bucket=scope.bucket)
         say(f"  gone    bucket {scope.bucket}")
+
+
+def _resources(cloud: Cloud, scope: Scope) -> list[Resource]:
+    """Return what has a name of the project, whoever made it: security groups, policy, log group."""
+    found = [_group(cloud, one) for one in _groups(cloud, scope)]
+    policy = look.instance_policy(cloud, scope)
+    if policy is not None:
+        what = f"policy {policy['PolicyName']}"
+        found.append(Resource(what, as_mapping(policy.get("Tags")), lambda: _delete_policy(cloud, scope)))
+    logs = look.log_group(cloud, scope)
+    if logs is not None:
+        name = logs["logGroupName"]
+        delete = functools.partial(unless_absent, cloud, "logs", "delete_log_group", logGroupName=name)
+        found.append(Resource(f"log group {name}", look.log_group_tags(cloud, logs), delete))
+    return found
+
+
+def _group(cloud: Cloud, group: dict[str, Any]) -> Resource:
+    delete = functools.partial(unless_absent, cloud, "ec2", "delete_security_group", GroupId=group["GroupId"])
+    what = f"security group {group['GroupId']} {group['GroupName']}"
+    return Resource(what, as_mapping(group.get("Tags")), delete)
+
+
+def _groups(cloud: Cloud, scope: Scope) -> list[dict[str, Any]]:
+    """Return the security groups of the project's name in all networks."""
+    filters = [{"Name": "group-name", "Values": [layout.security_group_name(scope.project)]}]
+    return list(cloud.pages("ec2", "describe_security_groups", "SecurityGroups", Filters=filters))
+
+
+def _delete_policy(cloud: Cloud, scope: Scope) -> None:
+    """Delete the machines' policy with all its versions."""
+    try:
+        versions = list(cloud.pages("iam", "list_policy_versions", "Versions", PolicyArn=scope.policy_arn))
+    except Absent:
+        return
+    for version in versions:
+        if not version["IsDefaultVersion"]:
+            unless_absent(
+                cloud,
+                "iam",
+                "delete_policy_version",
+                PolicyArn=scope.policy_arn,
+                VersionId=version["VersionId"],
+            )
+    unless_absent(cloud, "iam", "delete_policy", PolicyArn=scope.policy_arn)
 
 
 def _mark_stopped(cloud: Cloud, scope: Scope, storage: Storage) -> None:
@@ -124,39 +176,3 @@ def empty_bucket(cloud: Cloud, scope: Scope) -> None:
             Key=upload["Key"],
             UploadId=upload["UploadId"],
         )
-
-
-def _groups(cloud: Cloud, scope: Scope) -> list[dict[str, Any]]:
-    filters = [*scope.filters, {"Name": "group-name", "Values": [layout.security_group_name(scope.project)]}]
-    return list(cloud.pages("ec2", "describe_security_groups", "SecurityGroups", Filters=filters))
-
-
-def _delete_groups(cloud: Cloud, scope: Scope, say: Callable[[str], None]) -> None:
-    for group in _groups(cloud, scope):
-        unless_absent(cloud, "ec2", "delete_security_group", GroupId=group["GroupId"])
-        say(f"  gone    security group {group['GroupId']}")
-
-
-def _policy_versions(cloud: Cloud, scope: Scope) -> list[dict[str, Any]]:
-    """Return the versions of the machines' policy; empty where there is no policy."""
-    try:
-        return list(cloud.pages("iam", "list_policy_versions", "Versions", PolicyArn=scope.policy_arn))
-    except Absent:
-        return []
-
-
-def _delete_policy(cloud: Cloud, scope: Scope) -> bool:
-    """Delete the machines' policy with all its versions; tell whether there was one."""
-    versions = _policy_versions(cloud, scope)
-    for version in versions:
-        if not version["IsDefaultVersion"]:
-            unless_absent(
-                cloud,
-                "iam",
-                "delete_policy_version",
-                PolicyArn=scope.policy_arn,
-                VersionId=version["VersionId"],
-            )
-    if versions:
-        unless_absent(cloud, "iam", "delete_policy", PolicyArn=scope.policy_arn)
-    return bool(versions)

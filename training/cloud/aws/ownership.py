@@ -20,6 +20,15 @@ def is_owned(scope: Scope, tags: Mapping[str, str], run: str | None = None) -> b
     return not _missing(scope, tags, run)
 
 
+def is_of_a_run(scope: Scope, tags: Mapping[str, str]) -> bool:
+    """Tell whether tags are those that a launch gives to what costs money: all four of them.
+
+    `Project` alone may be anybody's tag, by which a bill is divided.
+    """
+    marks = (layout.TAG_RUN, layout.TAG_OWNER, layout.TAG_EXPIRES_AT)
+    return is_owned(scope, tags) and all(tags.get(key) for key in marks)
+
+
 def require_owned(
     scope: Scope, what: str, tags: Mapping[str, str], *, run: str | None = None, next_step: str = ""
 ) -> None:

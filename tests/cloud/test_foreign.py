@@ -1,0 +1,122 @@
+"""What is not ours stays as it is, through every command that makes, changes or deletes something."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+
+from tests.cloud.amazon import ROOT, Account
+from tests.cloud.foreign import Foreign
+from training.cloud import ending, launching, look, setup, stopping, teardown
+from training.cloud.site import Site
+from training.config import Config
+from training.errors import UsageError
+from training.store.documents import set_status
+from training.store.opening import open_store
+from training.store.storage import Storage
+
+RUN = "race"
+
+
+def say(_: str) -> None:
+    """Hear nothing."""
+
+
+class Play:
+    """The launcher's commands without their processes, on one account."""
+
+    def __init__(self, account: Account) -> None:
+        self.account, self.foreign = account, Foreign(account)
+        self.cloud, self.scope = self.foreign.cloud, self.foreign.scope
+        self.site = Site(Config(aws=account.aws), self.cloud, self.scope)
+
+    @functools.cached_property
+    def storage(self) -> Storage:
+        return open_store(self.scope.store, self.site.config.aws)
+
+    def up(self) -> None:
+        setup.apply(setup.plan(self.cloud, self.scope), say)
+
+    def train(self, run: str = RUN) -> None:
+        basis = launching.read_basis(self.site, "spot", ROOT)
+        plan = launching.make_plan(self.site, self.storage, launching.Options(run), basis)
+        launching.start(self.site, self.storage, plan, say)
+
+    def stop(self, run: str = RUN) -> None:
+        stopping.end_run(self.cloud, self.scope, self.storage, run)
+
+    def collect(self) -> set[str]:
+        """Do what `gc --delete` does until nothing is found; return the kinds that it ended."""
+        kinds: set[str] = set()
+        while leaks := ending.find_leaks(self.cloud, self.scope, self.storage):
+            for leak in leaks:
+                ending.end_leak(
+                    self.cloud,
+                    self.scope,
+                    leak,
+                    lambda run: set_status(self.storage, run, "stopped", reason="gc"),
+                )
+            kinds |= {leak.kind for leak in leaks}
+        return kinds
+
+    def down(self) -> None:
+        storage = self.storage if look.bucket_exists(self.cloud, self.scope) else None
+        teardown.down(self.cloud, self.scope, storage, data=True, say=say)
+
+
+def test_the_neighbours_of_a_project_outlive_it_unchanged(account: Account) -> None:
+    play = Play(account)
+    play.foreign.place_neighbours()
+    before = play.foreign.snapshot()
+    assert len(before) >= 30
+
+    play.up()
+    assert play.foreign.snapshot() == before, "up"
+    account.bake(cloud=play.cloud)
+    play.train()
+    assert play.foreign.snapshot() == before, "train"
+    play.stop()
+    assert play.foreign.snapshot() == before, "stop"
+    play.train("second")
+    assert len(look.fleets(play.cloud, play.scope)) == 1
+    set_status(play.storage, "second", "done")
+    assert play.collect() >= {"fleet", "role", "instance profile", "launch template"}
+    assert look.fleets(play.cloud, play.scope) == []
+    assert play.foreign.snapshot() == before, "gc --delete"
+    play.down()
+    assert not look.bucket_exists(play.cloud, play.scope)
+    assert play.foreign.snapshot() == before, "down --data"
+
+
+def test_namesakes_are_refused_together_before_anything_is_made(account: Account) -> None:
+    play = Play(account)
+    play.foreign.place_namesakes()
+    before = play.foreign.snapshot()
+    with pytest.raises(UsageError) as caught:
+        play.up()
+    for what in ("security group", "log group", "policy"):
+        assert f"{what} " in caught.value.message
+    assert caught.value.message.count("not ours") == 3
+    assert not look.bucket_exists(play.cloud, play.scope)
+    play.down()
+    assert play.foreign.snapshot() == before
+
+
+@pytest.mark.slow  # each command is a process of its own
+def test_namesakes_are_named_by_each_command_that_meets_them(account: Account) -> None:
+    foreign = Foreign(account)
+    foreign.place_namesakes()
+    before = foreign.snapshot()
+    planned = account.launch("up", "--dry-run")
+    made = account.launch("up", "--yes")
+    for done in (planned, made):
+        assert done.returncode == 2
+        assert done.stderr.count("not ours") >= 3
+        assert "aws.project_name" in done.stderr
+        assert "Nothing was changed" in done.stderr
+    assert planned.stdout.count('"action": "refuse"') == 3
+    left = account.launch("down", "--data", "--yes")
+    assert left.returncode == 0, left.stderr
+    assert left.stderr.count("  left    ") == 3
+    assert foreign.snapshot() == before
