@@ -2,7 +2,42 @@
 
 from __future__ import annotations
 
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from training import layout
 from training.config_fields import Section, Texts, Url, setting
+
+# The launcher finds its own by these tags.
+RESERVED_TAGS = (
+    layout.TAG_PROJECT,
+    layout.TAG_RUN,
+    layout.TAG_EXPIRES_AT,
+    layout.TAG_REQUIREMENTS,
+    "Name",
+)
+MAX_TAGS = 40  # AWS allows 50, ours included
+# What EC2, IAM, S3 and CloudWatch Logs all allow. IAM: https://docs.aws.amazon.com/IAM/latest/UserGuide/id_tags.html
+_TAG_KEY, _TAG_VALUE = re.compile(r"[\w .:/=+@-]{1,128}"), re.compile(r"[\w .:/=+@-]{0,256}")
+
+
+def _legal_tags(tags: dict[str, str]) -> dict[str, str]:
+    """Return the tags if AWS takes them on everything; IAM does not tell upper from lower case in a key."""
+    folded = [key.casefold() for key in tags]
+    reserved = {key.casefold() for key in RESERVED_TAGS}
+    for key, value in tags.items():
+        if key.casefold().startswith("aws:") or key.casefold() in reserved:
+            raise ValueError(f"the tag {key} is reserved")
+        if not _TAG_KEY.fullmatch(key) or not _TAG_VALUE.fullmatch(value):
+            raise ValueError(f"the tag {key}={value} has characters that AWS does not allow")
+    if len(set(folded)) != len(folded) or len(folded) > MAX_TAGS:
+        raise ValueError("two keys differ only in case, or there are too many")
+    return tags
+
+
+Tags = Annotated[dict[str, str], AfterValidator(_legal_tags)]
 
 
 class CloudwatchSettings(Section):
@@ -71,7 +106,7 @@ class AwsSettings(Section):
     s3_bucket_name: str | None = setting(
         None,
         "bucket; null: <project>-<account>-<region>",
-        legal="3 to 63 of a-z, 0-9, . and -, first and last no sign | null",
+        legal="3 to 63 of a-z, 0-9, . and -, first and last no sign",
         pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
     )
     s3_transfer_acceleration: bool = setting(
@@ -79,7 +114,7 @@ class AwsSettings(Section):
     )
     volume_size_gb: int = setting(50, "disk of the instance", ge=20, le=16_384)
     vpc_id: str | None = setting(
-        None, "network; null: the default one", legal="vpc-… | null", pattern=r"^vpc-[0-9a-f]{8,17}$"
+        None, "network; null: the default one", legal="vpc-…", pattern=r"^vpc-[0-9a-f]{8,17}$"
     )
     subnet_ids: Texts = setting((), "subnets; empty: one of each zone")
     open_ports_to: str = setting(
@@ -87,6 +122,31 @@ class AwsSettings(Section):
         "who reaches ports 22 and 6006",
         legal="none | my-ip | one IPv4 address",
         pattern=r"^(none|my-ip|[0-9]{1,3}([.][0-9]{1,3}){3})$",
+    )
+    tags: Tags = setting(
+        {},
+        "further tags on all that is made, for organisations that ask for them; Owner may be one of them",
+        legal=f"map of at most {MAX_TAGS} keys to texts, such as {{CostCenter: lab}}; not "
+        + ", ".join(RESERVED_TAGS),
+    )
+    permissions_boundary: str | None = setting(
+        None,
+        "policy that limits every role that is made",
+        legal="ARN of an IAM policy",
+        pattern=r"^arn:[a-z-]+:iam::([0-9]{12}|aws):policy/[!-~]{1,512}$",
+    )
+    instance_profile: str | None = setting(
+        None,
+        "existing instance profile for the machines; null: a role and a profile for each run, limited to it",
+        legal="name of an instance profile",
+        pattern=r"^[A-Za-z0-9+=,.@_-]{1,128}$",
+    )
+    kms_key: str | None = setting(
+        None,
+        "customer-managed KMS key that encrypts the disk; null: the account's default EBS key",
+        legal="key id, key ARN or alias/NAME",
+        pattern=r"^(alias/[A-Za-z0-9/_-]{1,250}|arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:(key|alias)/[A-Za-z0-9/_-]+"
+        r"|(mrk-)?[0-9a-f-]{32,36})$",
     )
     max_hours: float = setting(6.0, "the fleet ends after this, whatever happens", gt=0, le=720)
     max_cost_usd: float = setting(

@@ -65,6 +65,11 @@ def show_policies(site: Site) -> None:
         {
             "train": policies.daily_policy(site.scope),
             "up and down": policies.setup_policy(site.scope),
+            **(
+                {"aws.instance_profile": policies.instance_policy(site.scope)}
+                if site.scope.machine_role
+                else {}
+            ),
         }
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from training import layout
 from training.cloud import policies
+from training.cloud.aws.ownership import as_mapping
 from training.cloud.scope import Scope
 from training.errors import UsageError
 
@@ -127,7 +128,7 @@ def ingress(address: str | None) -> list[Request]:
 
 def create_log_group(scope: Scope) -> Request:
     """Return the request that makes the log group; it costs nothing while it is empty."""
-    return {"logGroupName": layout.log_group_name(scope.project), "tags": {layout.TAG_PROJECT: scope.project}}
+    return {"logGroupName": layout.log_group_name(scope.project), "tags": as_mapping(scope.tags())}
 
 
 def create_role(scope: Scope, run: str) -> Request:
@@ -138,6 +139,7 @@ def create_role(scope: Scope, run: str) -> Request:
         "Description": f"Machines of the run {run}",
         "AssumeRolePolicyDocument": policies.instance_trust(),
         "Tags": scope.tags({layout.TAG_RUN: run}),
+        **({"PermissionsBoundary": scope.permissions_boundary} if scope.permissions_boundary else {}),
     }
 
 

@@ -230,6 +230,8 @@ def end_traces(cloud: Cloud, scope: Scope, run: str) -> None:
     for template in look.run_templates(cloud, scope):
         if tag(template, layout.TAG_RUN) == run:
             delete_template(cloud, template["LaunchTemplateName"])
+    if scope.machine_role:
+        return
     name = layout.run_role_name(scope.project, scope.region, run)
     delete_profile(cloud, scope, name, run)
     delete_role(cloud, scope, name, run)

@@ -53,7 +53,9 @@ def launch_template(scope: Scope, aws: AwsSettings, launch: Launch) -> Request:
     tags = scope.run_tags(launch.run, launch.owner, launch.valid_until)
     data: Request = {
         "ImageId": launch.image_id,
-        "IamInstanceProfile": {"Name": layout.run_role_name(scope.project, scope.region, launch.run)},
+        "IamInstanceProfile": {
+            "Name": aws.instance_profile or layout.run_role_name(scope.project, scope.region, launch.run)
+        },
         "SecurityGroupIds": [launch.security_group_id],
         "InstanceInitiatedShutdownBehavior": "terminate",
         "MetadataOptions": {
@@ -69,6 +71,7 @@ def launch_template(scope: Scope, aws: AwsSettings, launch: Launch) -> Request:
                     "VolumeSize": aws.volume_size_gb,
                     "VolumeType": "gp3",
                     "Encrypted": True,
+                    **({"KmsKeyId": aws.kms_key} if aws.kms_key else {}),
                     "DeleteOnTermination": True,
                     "VolumeInitializationRate": VOLUME_FILL_MIB_S,
                 },

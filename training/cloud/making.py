@@ -21,8 +21,11 @@ IAM_SHOWS_TRIES = 6
 def make_role(cloud: Cloud, scope: Scope, run: str) -> bool:
     """Make the run's role and instance profile, as far as they are missing; tell whether something was made.
 
-    Raises UsageError where one of that name exists that is not this run's.
+    Raises UsageError where one of that name exists that is not this run's. With an existing profile in the settings
+    there is nothing to make.
     """
+    if scope.machine_role:
+        return False
     role = documents.create_role(scope, run)
     profile = documents.create_instance_profile(scope, run)
     name = role["RoleName"]

@@ -48,9 +48,11 @@ def instance_trust() -> Document:
 def instance_policy(scope: Scope) -> Document:
     """Return what a machine may do: read code, keep its run, delete its fleet, be reached through SSM."""
     bucket = _bucket(scope)
-    own = f"{layout.RUNS}/{_OWN_RUN}/*"
+    # One role for all runs carries no run's name: it reaches them all.
+    own = f"{layout.RUNS}/{'' if scope.machine_role else f'{_OWN_RUN}/'}*"
     own_fleet = owned(scope)
-    own_fleet["StringEquals"][f"aws:ResourceTag/{layout.TAG_RUN}"] = _OWN_RUN
+    if not scope.machine_role:
+        own_fleet["StringEquals"][f"aws:ResourceTag/{layout.TAG_RUN}"] = _OWN_RUN
     return policy(
         [
             allow("ReadCode", ["s3:GetObject"], f"{bucket}/{layout.SCRIPTS}/*"),
@@ -111,19 +113,7 @@ def setup_policy(scope: Scope) -> Document:
                 bucket,
             ),
             allow("DeleteVersions", ["s3:DeleteObjectVersion"], f"{bucket}/*"),
-            allow(
-                "ManageInstancePolicy",
-                [
-                    "iam:CreatePolicy",
-                    "iam:TagPolicy",
-                    "iam:CreatePolicyVersion",
-                    "iam:DeletePolicyVersion",
-                    "iam:ListPolicyVersions",
-                    "iam:GetPolicyVersion",
-                    "iam:DeletePolicy",
-                ],
-                scope.policy_arn,
-            ),
+            *_instance_policy_rights(scope),
             allow("CreateSecurityGroup", ["ec2:CreateSecurityGroup"], group, requested(scope)),
             allow("CreateSgInVpc", ["ec2:CreateSecurityGroup"], scope.ec2("vpc")),
             allow(
@@ -162,6 +152,26 @@ def setup_policy(scope: Scope) -> Document:
             ),
         ]
     )
+
+
+def _instance_policy_rights(scope: Scope) -> list[Document]:
+    if scope.machine_role:  # the machines' rights are what its owner gave it
+        return []
+    return [
+        allow(
+            "ManageInstancePolicy",
+            [
+                "iam:CreatePolicy",
+                "iam:TagPolicy",
+                "iam:CreatePolicyVersion",
+                "iam:DeletePolicyVersion",
+                "iam:ListPolicyVersions",
+                "iam:GetPolicyVersion",
+                "iam:DeletePolicy",
+            ],
+            scope.policy_arn,
+        ),
+    ]
 
 
 _BUCKET_SETTINGS = (
@@ -270,7 +280,23 @@ def _launching(scope: Scope) -> list[Document]:
             anything,
             owned(scope),
         ),
+        *([_use_kms_key(scope)] if scope.kms_key else []),
     ]
+
+
+def _use_kms_key(scope: Scope) -> Document:
+    """Let EC2 encrypt a disk with the key of the settings, and with it alone.
+
+    https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html
+    """
+    keys, key = f"arn:{scope.partition}:kms:{scope.region}:{scope.account}:key/", scope.kms_key
+    condition: Document = {"StringEquals": {"kms:ViaService": f"ec2.{scope.region}.amazonaws.com"}}
+    alias = key.rpartition(":")[2] if "alias/" in key else ""
+    if alias:
+        condition["ForAnyValue:StringEquals"] = {"kms:ResourceAliases": alias}
+    actions = ["CreateGrant", "Decrypt", "DescribeKey", "GenerateDataKeyWithoutPlaintext", "ReEncrypt*"]
+    resource = f"{keys}*" if alias else key if key.startswith("arn:") else f"{keys}{key}"
+    return allow("UseKmsKey", [f"kms:{action}" for action in actions], resource, condition)
 
 
 def _sessions(scope: Scope) -> list[Document]:
@@ -308,16 +334,20 @@ def _sessions(scope: Scope) -> list[Document]:
 
 
 def _run_roles(scope: Scope) -> list[Document]:
-    """Return the rights to give each run its role: with the project's one policy attached, and no other."""
+    """Return the rights to give each run its role: with the project's one policy attached, and no other.
+
+    With an existing instance profile in the settings: the right to hand over its role, and none to make one.
+    """
     iam = f"arn:{scope.partition}:iam::{scope.account}"
+    to_ec2 = {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}
+    if scope.machine_role:
+        return [
+            allow("ReadInstanceProfile", ["iam:GetInstanceProfile"], f"{iam}:instance-profile/*"),
+            allow("PassMachineRole", ["iam:PassRole"], scope.machine_role, to_ec2),
+        ]
     roles, profiles = f"{iam}:role{scope.iam_path}*", f"{iam}:instance-profile{scope.iam_path}*"
     return [
-        allow(
-            "CreateRunRole",
-            ["iam:CreateRole", "iam:TagRole", "iam:CreateInstanceProfile", "iam:TagInstanceProfile"],
-            [roles, profiles],
-            requested(scope),
-        ),
+        *_create_run_role(scope, roles, profiles),
         allow(
             "AttachInstancePolicy",
             ["iam:AttachRolePolicy", "iam:DetachRolePolicy"],
@@ -337,12 +367,19 @@ def _run_roles(scope: Scope) -> list[Document]:
             [roles, profiles],
         ),
         allow("ReadInstancePolicy", ["iam:GetPolicy"], scope.policy_arn),
-        allow(
-            "PassRunRole",
-            ["iam:PassRole"],
-            roles,
-            {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}},
-        ),
+        allow("PassRunRole", ["iam:PassRole"], roles, to_ec2),
+    ]
+
+
+def _create_run_role(scope: Scope, roles: str, profiles: str) -> list[Document]:
+    create, tags = ["iam:CreateRole"], ["iam:TagRole", "iam:CreateInstanceProfile", "iam:TagInstanceProfile"]
+    if not scope.permissions_boundary:
+        return [allow("CreateRunRole", [*create, *tags], [roles, profiles], requested(scope))]
+    bounded = requested(scope)
+    bounded["StringEquals"]["iam:PermissionsBoundary"] = scope.permissions_boundary
+    return [
+        allow("CreateRunRole", create, roles, bounded),
+        allow("CreateRunProfile", tags, [roles, profiles], requested(scope)),
     ]
 
 

@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 from training import layout
 from training.cloud.api import Cloud
+from training.cloud.problems import Absent
 from training.config import AwsSettings
+from training.errors import UsageError
 
 
 class Scope(NamedTuple):
@@ -21,6 +23,10 @@ class Scope(NamedTuple):
     partition: str = "aws"
     plain_http: bool = False  # an emulator: a TLS-only bucket policy would shut us out
     caller: str = ""  # ARN of who asks
+    more_tags: tuple[tuple[str, str], ...] = ()  # those of the settings
+    permissions_boundary: str = ""  # ARN of a policy, empty for none
+    kms_key: str = ""  # that encrypts disks, as the settings name it; empty: the account's default
+    machine_role: str = ""  # ARN of the role of an existing instance profile; empty: a role for each run
 
     @property
     def iam_path(self) -> str:
@@ -47,7 +53,7 @@ class Scope(NamedTuple):
 
     def tags(self, more: Mapping[str, str] | None = None) -> list[dict[str, str]]:
         """Return the tags of something of the project."""
-        tags = {layout.TAG_PROJECT: self.project, **(more or {})}
+        tags = {layout.TAG_PROJECT: self.project, **(more or {}), **dict(self.more_tags)}
         return [{"Key": key, "Value": value} for key, value in tags.items()]
 
     def run_tags(self, run: str, owner: str, expires_at: datetime) -> list[dict[str, str]]:
@@ -70,7 +76,27 @@ class Scope(NamedTuple):
 def read_scope(cloud: Cloud) -> Scope:
     """Ask who we are, and return the scope. NoAccess where there are no credentials."""
     identity = cloud.call("sts", "get_caller_identity")
-    return make_scope(cloud.aws, identity["Account"], identity["Arn"])
+    scope = make_scope(cloud.aws, identity["Account"], identity["Arn"])
+    return (
+        scope if cloud.aws.instance_profile is None else scope._replace(machine_role=_role_of_profile(cloud))
+    )
+
+
+def _role_of_profile(cloud: Cloud) -> str:
+    """Return the ARN of the role in the instance profile of the settings. UsageError where there is none."""
+    name = str(cloud.aws.instance_profile)
+    try:
+        roles = cloud.call("iam", "get_instance_profile", InstanceProfileName=name)["InstanceProfile"][
+            "Roles"
+        ]
+    except Absent:
+        roles = []
+    if not roles:
+        raise UsageError(
+            f"aws.instance_profile = {name} is no instance profile with a role in this account",
+            next_step="List them: aws iam list-instance-profiles. Or leave it out: each run gets its own.",
+        )
+    return str(roles[0]["Arn"])
 
 
 def make_scope(aws: AwsSettings, account: str, caller: str = "") -> Scope:
@@ -78,7 +104,18 @@ def make_scope(aws: AwsSettings, account: str, caller: str = "") -> Scope:
     partition = caller.split(":")[1] if caller.count(":") >= 5 else "aws"
     bucket = aws.s3_bucket_name or layout.default_bucket_name(aws.project_name, account, aws.region)
     plain = (aws.endpoints.s3 or "").startswith("http://")
-    return Scope(aws.project_name, account, aws.region, bucket, partition, plain, caller)
+    return Scope(
+        aws.project_name,
+        account,
+        aws.region,
+        bucket,
+        partition,
+        plain,
+        caller,
+        tuple(aws.tags.items()),
+        aws.permissions_boundary or "",
+        aws.kms_key or "",
+    )
 
 
 def tag(item: dict[str, object], key: str) -> str:

@@ -25,7 +25,7 @@ def plan(cloud: Cloud, scope: Scope) -> list[Step]:
     """Return the steps of `up`, in order; reads only."""
     return [
         *_bucket_steps(cloud, scope),
-        _policy_step(cloud, scope),
+        *([] if scope.machine_role else [_policy_step(cloud, scope)]),
         _group_step(cloud, scope),
         _log_group_step(cloud, scope),
         *_service_role_steps(cloud),
@@ -44,14 +44,18 @@ def apply(steps: list[Step], say: Callable[[str], None]) -> None:
 def is_up(cloud: Cloud, scope: Scope) -> list[str]:
     """Return what a launch needs and is missing or of another version, in words; empty where nothing is."""
     missing = [] if look.bucket_exists(cloud, scope) else [f"bucket {scope.bucket}"]
-    policy = _policy_step(cloud, scope)
-    if policy.action in {"make", "refuse"}:
+    policy = None if scope.machine_role else _policy_step(cloud, scope)
+    if policy is not None and policy.action in {"make", "refuse"}:
         missing.append(policy.what)
     if look.security_group(cloud, scope, look.vpc_id(cloud)) is None:
         missing.append(f"security group {layout.security_group_name(scope.project)}")
     return [
         *([f"missing: {', '.join(missing)}"] if missing else []),
-        *([f"not as this code needs it: {policy.what}"] if policy.action == "update" else []),
+        *(
+            [f"not as this code needs it: {policy.what}"]
+            if policy is not None and policy.action == "update"
+            else []
+        ),
     ]
 
 
