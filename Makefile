@@ -22,7 +22,7 @@ hash = $(shell cat $(1) | cksum | cut -d' ' -f1)
 RUN_STAMP := .venv/.stamp-run-$(call hash,requirements.txt)
 TEST_STAMP := .venv/.stamp-test-$(call hash,requirements.txt tests/requirements.txt)
 
-TYPED := $(wildcard training/config*.py training/layout.py training/errors.py training/store training/cloud launch.py)
+TYPED := $(wildcard training/config*.py training/layout.py training/errors.py training/store training/aws_access training/cloud launch.py)
 PYTEST := $(PY) -m pytest -n 2 --dist loadfile
 
 # Money is spent only where the command itself says so: a CLOUD left in the environment is not heard.

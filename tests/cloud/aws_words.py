@@ -7,6 +7,7 @@ from __future__ import annotations
 
 EC2_ERRORS = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html"
 COMMON_ERRORS = "https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html"
+SIGNING = "https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html"
 S3_ERRORS = "https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html"
 
 # EC2's model names no error at all, S3's hardly any, and no model those that all services share.
@@ -54,4 +55,5 @@ ERROR_CODES: dict[str, str] = {
         ),
         COMMON_ERRORS,
     ),
+    **dict.fromkeys(("IncompleteSignature", "InvalidSignatureException", "SignatureDoesNotMatch"), SIGNING),
 }

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import threading
 import urllib.parse
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from botocore import xform_name
@@ -36,7 +38,7 @@ class Answer(NamedTuple):
 class Front:
     """The proxy; `answers` by action, `asked` in order, `wrong` what of the answers AWS would never say."""
 
-    def __init__(self, behind: str) -> None:
+    def __init__(self, behind: str, certificate: Path | None = None) -> None:
         self.answers: dict[str, Answer | Callable[[str], Answer]] = {}
         self.asked: list[str] = []
         self.wrong: list[str] = []
@@ -44,6 +46,11 @@ class Front:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if certificate is not None:  # it speaks TLS
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+            self.url = self.url.replace("http:", "https:")
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, name="front", daemon=True).start()

@@ -279,7 +279,7 @@ def test_after_a_minute_of_throttling_it_gives_up(stage: Stage) -> None:
         ("EntityAlreadyExists", 409, problems.Present),
         ("InvalidLaunchTemplateName.NotFoundException", 400, problems.Absent),
         ("InternalError", 500, problems.Unanswered),
-        ("RequestTimeTooSkewed", 403, problems.CloudError),
+        ("RequestTimeTooSkewed", 403, problems.WrongClock),
         ("SomethingNew", 400, problems.CloudError),
     ],
 )

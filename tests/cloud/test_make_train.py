@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-import pty
-import select
 import subprocess
-import time
-from collections.abc import Callable, Sequence
 
 import pytest
 
 from tests.cloud.amazon import ROOT, Account, boot
+from tests.cloud.terminal import WITHIN_S, in_a_terminal, typing
 from training.cloud import look
 
 pytestmark = pytest.mark.slow  # each command is a process of its own
-WITHIN_S = 300.0
 
 
 @pytest.mark.parametrize(
@@ -62,36 +58,6 @@ def made_up() -> None:
         pytest.skip("make would install what runs first: make setup")
 
 
-def in_a_terminal(
-    command: Sequence[str], env: dict[str, str], reactions: Sequence[tuple[str, Callable[[int], object]]]
-) -> tuple[int, str]:
-    """Run a command in a terminal and return its exit code and all it printed.
-
-    `reactions`, in their order: when a text is printed, the function is called with the terminal's keyboard.
-    """
-    keyboard, screen = pty.openpty()
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=env, stdin=screen, stdout=screen, stderr=screen, start_new_session=True
-    )
-    os.close(screen)
-    told, waiting, end = "", list(reactions), time.monotonic() + WITHIN_S
-    try:
-        while select.select([keyboard], [], [], max(end - time.monotonic(), 0))[0]:
-            told += os.read(keyboard, 1 << 16).decode()
-            if waiting and waiting[0][0] in told:
-                waiting.pop(0)[1](keyboard)
-    except OSError:  # so ends a terminal whose programs have ended
-        return process.wait(WITHIN_S), told.replace("\r\n", "\n")
-    finally:
-        process.kill()
-        os.close(keyboard)
-    raise AssertionError(f"it waits for something:\n{told}")
-
-
-def yes(keyboard: int) -> None:
-    os.write(keyboard, b"y\n")
-
-
 def environment(account: Account) -> dict[str, str]:
     return {
         key: value
@@ -107,8 +73,8 @@ def test_a_user_says_yes_twice_and_has_a_run_that_makes_steps(account: Account, 
         words,
         environment(account),
         [
-            ("Do this? It costs nothing while it is empty. [y/N] ", yes),
-            ("Launch? [y/N] ", yes),
+            ("Do this? It costs nothing while it is empty. [y/N] ", typing("y")),
+            ("Launch? [y/N] ", typing("y")),
             ("fleet accepted", lambda _: boot(account, "race", steps=1_000)),
         ],
     )
@@ -168,9 +134,7 @@ def test_yes_asks_nothing_and_the_second_time_nothing_is_set_up_again(
 def test_a_no_launches_nothing(account: Account, made_up: None) -> None:
     account.bake()
     words = ["make", "train", "CLOUD=aws", f"CONFIG={account.write_config()}"]
-    code, told = in_a_terminal(
-        words, environment(account), [("[y/N] ", lambda keyboard: os.write(keyboard, b"n\n"))]
-    )
+    code, told = in_a_terminal(words, environment(account), [("[y/N] ", typing("n"))])
     assert code == 2, told
     assert "error: nothing was done" in told
     assert not look.bucket_exists(account.cloud, account.scope)

@@ -174,7 +174,7 @@ def test_missing_credentials_are_said_at_once(monkeypatch: pytest.MonkeyPatch, t
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(Refused, match="Log in to AWS"):
+    with pytest.raises(Refused, match="Log in with `aws configure`"):
         open_store("s3://bucket", AwsSettings(), policy=QUICK).get("a", max_bytes=1)
 
 

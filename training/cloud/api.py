@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
-from training.cloud.problems import LOGIN, CloudError, NoAccess, Unanswered, from_reply
+from training.aws_access.advice import CERTIFICATES, advice, is_bad_certificate
+from training.cloud.problems import CloudError, NoAccess, Unanswered, WrongClock, from_reply
 from training.config import AwsSettings
 from training.errors import ConfigurationError, TrainingError, UsageError
 
@@ -21,6 +22,14 @@ LONGEST_DELAY_S = 8.0
 SILENCE_S = 30.0
 # The Pricing API has few homes; this one serves all regions.
 PRICING_REGION = "us-east-1"
+# By the name of botocore's exception: there is no way to AWS at the moment, or to what stands for it.
+UNREACHED = {
+    "EndpointConnectionError": "Check the network, and that aws.region = {region} is a region of AWS.",
+    "ProxyConnectionError": "Check the proxy of HTTPS_PROXY or HTTP_PROXY.",
+    "ConnectionError": "Check the network and try again.",
+    "HTTPClientError": "Check the network and try again.",
+    "IncompleteReadError": "Check the network and try again.",
+}
 _ENDPOINT_NAMES = {"service-quotas": "quotas"}
 
 
@@ -108,7 +117,7 @@ class Cloud:
         try:
             reply: dict[str, Any] = getattr(self.client(service), operation)(**request)
         except ClientError as error:
-            raise from_reply(error.response, action) from error
+            raise from_reply(error.response, action, self.clock.now()) from error
         except ParamValidationError as error:
             raise ConfigurationError(f"{action}: {error}") from error
         except ResponseParserError as error:  # a proxy's or a hotel's page instead of AWS's answer
@@ -128,10 +137,29 @@ class Cloud:
             self._dated = there, self.clock.monotonic()
 
     def client(self, service: str) -> Any:  # noqa: ANN401 - boto3 makes its classes at run time
-        """Return the client of a service, made once."""
+        """Return the client of a service, made once; before the first, credentials are fetched."""
+        if not self._clients:
+            self._fetch_credentials(service)
         if service not in self._clients:
             self._clients[service] = _client(service, self.aws)
         return self._clients[service]
+
+    def _fetch_credentials(self, service: str) -> None:
+        from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - half a second that --help need not pay
+
+        from training.aws_access import session  # noqa: PLC0415 - the same
+        from training.cloud.patience import heard  # noqa: PLC0415 - which imports this module
+
+        try:
+            with heard(
+                self.say, "  still waiting for credentials: a credential_process, a login or an MFA code"
+            ):
+                session.fetch_credentials(self.aws.region)
+        except BotoCoreError as error:
+            why = _unsent(error, service, self.aws)
+            if isinstance(why, Unanswered):  # not to be repeated: that would ask for an MFA code again
+                why = NoAccess(why.message, next_step=why.next_step)
+            raise why from error
 
 
 def permission(service: str, operation: str) -> str:
@@ -156,41 +184,48 @@ def permission(service: str, operation: str) -> str:
     return f"{prefix}:{name}"
 
 
-def _client(service: str, aws: AwsSettings) -> Any:  # noqa: ANN401 - boto3 makes its classes at run time
-    import boto3  # noqa: PLC0415 - half a second that --help need not pay
-    from botocore.config import Config  # noqa: PLC0415
+def _client(service: str, aws: AwsSettings) -> Any:  # noqa: ANN401 - botocore makes its classes at run time
+    from botocore.config import Config  # noqa: PLC0415 - half a second that --help need not pay
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415
 
-    endpoint: str | None = getattr(aws.endpoints, _ENDPOINT_NAMES.get(service, service))
-    config = Config(
-        connect_timeout=5,
-        read_timeout=30,
-        retries={"total_max_attempts": 1, "mode": "standard"},  # `call` repeats, and says so
-        s3={"addressing_style": "path"} if endpoint else {},
-    )
-    region = aws.region if service != "pricing" or endpoint else PRICING_REGION
+    from training.aws_access import session  # noqa: PLC0415
+
     try:
-        session: Any = boto3.session.Session()
-        return session.client(service, region_name=region, endpoint_url=endpoint, config=config)
+        endpoint = endpoint_of(service, aws)
+        config = Config(
+            connect_timeout=5,
+            read_timeout=30,
+            retries={"total_max_attempts": 1, "mode": "standard"},  # `call` repeats, and says so
+            s3={"addressing_style": "path"} if endpoint else {},
+        )
+        region = aws.region if service != "pricing" or endpoint else PRICING_REGION
+        return session.client(service, region, endpoint, config)
     except BotoCoreError as error:
         raise _unsent(error, service, aws) from error
 
 
-def _regions() -> list[str]:
-    """Return all regions that this version of boto3 knows."""
-    import boto3  # noqa: PLC0415 - half a second that --help need not pay
+def endpoint_of(service: str, aws: AwsSettings) -> str | None:
+    """Return the address of a service that the settings or the user's AWS configuration name; None: Amazon's."""
+    from training.aws_access import session  # noqa: PLC0415 - half a second that --help need not pay
 
-    session = boto3.session.Session()
+    return session.endpoint_of(service, getattr(aws.endpoints, _ENDPOINT_NAMES.get(service, service)))
+
+
+def _regions() -> list[str]:
+    """Return all regions that this version of botocore knows."""
+    from training.aws_access.session import session  # noqa: PLC0415 - half a second that --help need not pay
+
+    known = session()
     return [
         name
-        for partition in session.get_available_partitions()
-        for name in session.get_available_regions("ec2", partition_name=partition)
+        for partition in known.get_available_partitions()
+        for name in known.get_available_regions("ec2", partition_name=partition)
     ]
 
 
 def _is_no_region(aws: AwsSettings) -> bool:
     """Tell whether a failure to connect comes from a misspelt region; asked only then, for AWS adds new ones."""
-    return aws.endpoints.ec2 is None and aws.region not in _regions()
+    return endpoint_of("ec2", aws) is None and aws.region not in _regions()
 
 
 def _no_region(name: str) -> UsageError:
@@ -203,29 +238,30 @@ def _no_region(name: str) -> UsageError:
     )
 
 
+def _no_credentials(error: Exception, message: str, next_step: str) -> CloudError:
+    """Return the error for credentials that could not be fetched; a wrong clock may have kept AWS from giving any."""
+    reply = getattr(error.__cause__, "response", None)
+    if reply:
+        why = from_reply(reply, message, datetime.now(timezone.utc))
+        if isinstance(why, WrongClock):
+            return why
+    return NoAccess(message, next_step=next_step)
+
+
 def _unsent(error: Exception, action: str, aws: AwsSettings) -> TrainingError:
     names = {ancestor.__name__ for ancestor in type(error).__mro__}
-    if names & {
-        "NoCredentialsError",
-        "PartialCredentialsError",
-        "TokenRetrievalError",
-        "SSOError",
-        "CredentialRetrievalError",
-        "UnauthorizedSSOTokenError",
-        "LoginError",
-    }:
-        return NoAccess(f"{action}: {error}", next_step=LOGIN)
+    message, next_step = f"{action}: {error}", advice(error)
+    if next_step:
+        return _no_credentials(error, message, next_step)
     if "ProfileNotFound" in names:
         return ConfigurationError(
             f"{error}", next_step="Correct AWS_PROFILE; `aws configure list-profiles` has the names."
         )
-    if "EndpointConnectionError" in names:
-        if _is_no_region(aws):
-            return _no_region(aws.region)
-        return Unanswered(
-            f"{action}: {error}",
-            next_step=f"Check the network, and that aws.region = {aws.region} is a region of AWS.",
-        )
-    if names & {"ConnectionError", "HTTPClientError", "IncompleteReadError"}:
-        return Unanswered(f"{action}: {error}", next_step="Check the network and try again.")
-    return CloudError(f"{action}: {error}")
+    if is_bad_certificate(error):
+        return CloudError(message, next_step=CERTIFICATES)
+    if "EndpointConnectionError" in names and _is_no_region(aws):
+        return _no_region(aws.region)
+    next_step = next((step for name, step in UNREACHED.items() if name in names), "")
+    if next_step:
+        return Unanswered(message, next_step=next_step.format(region=aws.region))
+    return CloudError(message)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import email.utils
 import hashlib
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
 
 from training import layout
+from training.aws_access import advice
 from training.cloud import documents, look, permissions, policies, setup
-from training.cloud.api import Cloud
+from training.cloud.api import Cloud, endpoint_of
 from training.cloud.aws.iam_statements import Document
-from training.cloud.problems import CloudError, Denied
+from training.cloud.problems import Denied
 from training.cloud.scope import Scope, read_scope
 from training.errors import TrainingError
 
@@ -38,14 +37,17 @@ class Finding(NamedTuple):
 
 
 def examine(cloud: Cloud, root: Path) -> Iterator[Finding]:
-    """Yield one finding after the other; the first, credentials, decides whether others follow."""
+    """Yield one finding after the other; the clock first, for a wrong one breaks all the others.
+
+    The second, credentials, decides whether others follow.
+    """
+    yield _clock(cloud)
     try:
         scope = read_scope(cloud)
     except TrainingError as error:
         yield Finding("credentials", error.message, error.next_step or "Try again: ./launch.py doctor")
         return
     yield Finding("credentials", scope.caller)
-    yield _clock(cloud)
     yield _permissions(cloud, scope)
     checks: dict[str, Callable[[], Finding]] = {
         "region": lambda: _region(cloud),
@@ -139,26 +141,41 @@ def _image(cloud: Cloud, scope: Scope, root: Path) -> Finding:
 
 def _clock(cloud: Cloud) -> Finding:
     """Compare this computer's clock with AWS's, whose every answer is dated."""
-    address = cloud.aws.endpoints.sts or f"https://sts.{cloud.aws.region}.amazonaws.com"
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - half a second that --help need not pay
+
+    address = f"https://sts.{cloud.aws.region}.amazonaws.com"
     try:
-        there = _date_of(address)
-    except (OSError, ValueError, CloudError) as error:
-        return Finding("clock", f"{address} does not tell the time: {error}", "Check the network.")
-    skew_s = abs((cloud.clock.now() - there).total_seconds())
-    if skew_s > MAX_SKEW_S:
-        return Finding(
-            "clock",
-            f"{skew_s:.0f} s off; AWS refuses requests from 300 s on",
-            "Set this computer's clock.",
-        )
-    return Finding("clock", f"{skew_s:.0f} s off")
+        address = endpoint_of("sts", cloud.aws) or address
+        there, problem = _date_of(address)
+    except (BotoCoreError, TrainingError, ValueError) as error:
+        why = error.message if isinstance(error, TrainingError) else str(error)
+        step = error.next_step if isinstance(error, TrainingError) else ""
+        return Finding("clock", f"{address} does not tell the time: {why}", step or "Check the network.")
+    skew_s = (cloud.clock.now() - there).total_seconds()
+    off = f"{abs(skew_s):.0f} s {'ahead' if skew_s > 0 else 'behind'}"
+    if abs(skew_s) > MAX_SKEW_S:
+        return Finding("clock", f"{off}; AWS refuses requests from 300 s on", advice.CLOCK)
+    if problem:
+        return Finding("clock", f"{off}, but {address} is not believed: {problem}", advice.CERTIFICATES)
+    return Finding("clock", off)
 
 
-def _date_of(address: str) -> datetime:
+def _date_of(address: str) -> tuple[datetime, str]:
+    """Return the date of a reply, and what is wrong with the certificate of who replied.
+
+    Under a clock that is wrong by months no certificate is valid: the date is then read all the same, as a hint.
+    """
+    from botocore.exceptions import SSLError  # noqa: PLC0415 - as above
+
+    from training.aws_access import session  # noqa: PLC0415
+
+    problem = ""
     try:
-        with urllib.request.urlopen(address, timeout=10) as reply:  # noqa: S310 - AWS, or the endpoint of the settings
-            date = reply.headers["Date"]
-    except urllib.error.HTTPError as error:
-        date = error.headers["Date"]
-        error.close()
-    return email.utils.parsedate_to_datetime(str(date)).astimezone(timezone.utc)
+        reply = session.get(address)
+    except SSLError as error:
+        if not advice.is_bad_certificate(error):
+            raise
+        problem = str(error)
+        reply = session.get(address, verify=False)
+    date = email.utils.parsedate_to_datetime(str(reply.headers.get("Date")))
+    return date.astimezone(timezone.utc), problem

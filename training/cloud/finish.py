@@ -211,10 +211,10 @@ def _attempt(say: Callable[[str], None], what: str, act: Callable[[], T]) -> T |
 
 def _delete_fleet(fleet: str) -> None:
     """Delete the fleet and terminate its machines, this one too."""
-    import boto3  # noqa: PLC0415 - half a second that --help need not pay
+    from training.aws_access import session  # noqa: PLC0415 - botocore, half a second
 
     aws = _config().aws
-    client = boto3.client("ec2", region_name=aws.region, endpoint_url=aws.endpoints.ec2)
+    client = session.client("ec2", aws.region, aws.endpoints.ec2)
     answer = client.delete_fleets(FleetIds=[fleet], TerminateInstances=True)
     failed = answer.get("UnsuccessfulFleetDeletions") or []
     if failed:

@@ -3,6 +3,7 @@
 TrainingError
 └── CloudError            the launcher ends with 1: the world's answer
     ├── NoAccess          no credentials, expired or wrong ones
+    ├── WrongClock        this computer's clock is so wrong that AWS believes no signature
     ├── Denied            a permission is missing; `action` names it
     ├── Absent            what was asked about does not exist
     ├── Present           what was to be made exists already
@@ -15,9 +16,12 @@ UsageError and ConfigurationError are the user's words: the launcher ends with 2
 
 from __future__ import annotations
 
+import email.utils
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
+from training.aws_access import advice
 from training.errors import TrainingError
 
 
@@ -29,6 +33,10 @@ class CloudError(TrainingError):
 
 class NoAccess(CloudError):
     """There are no usable credentials."""
+
+
+class WrongClock(CloudError):
+    """AWS refuses signatures because this computer's clock is wrong."""
 
 
 class Denied(CloudError):
@@ -63,7 +71,6 @@ class Unsupported(CloudError):
     """The endpoint does not know the call."""
 
 
-LOGIN = "Log in with `aws configure` or `aws sso login`, or set AWS_PROFILE; then: ./launch.py doctor"
 NOT_ENABLED = "If that is right, the region of aws.region may not be switched on in your account."
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html and its like.
 THROTTLED = {
@@ -84,12 +91,13 @@ FAULTS = {
     "Unavailable",
     "ServiceFailure",
 }
-EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
 ACCESS = {
     "AuthFailure",
     "InvalidClientTokenId",
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
+    "InvalidSignatureException",
+    "IncompleteSignature",
     "UnrecognizedClientException",
     "OptInRequired",
 }
@@ -125,17 +133,47 @@ PRESENT = {
     "InvalidPermission.Duplicate",
 }
 UNSUPPORTED = {"NotImplemented", "InvalidAction", "UnknownOperationException", "501"}
-CLOCK = {"RequestTimeTooSkewed", "RequestInTheFuture"}
+# How STS, IAM and the JSON services say that a signature is too old or of the future; S3 has a code of its own.
+CLOCK_WORDS = ("Signature expired", "Signature not yet current")
+# AWS refuses signatures that are five minutes off (STS and S3: 15), often with a code that speaks of keys.
+MAX_SKEW_S = 300.0
 
 
-def from_reply(response: Mapping[str, Any], action: str) -> CloudError:
-    """Return the named error for an error reply; `action` is the permission it needs, as ec2:CreateFleet."""
+def from_reply(response: Mapping[str, Any], action: str, now: datetime | None = None) -> CloudError:
+    """Return the named error for an error reply; `action` is the permission it needs, as ec2:CreateFleet.
+
+    now: this computer's time, which a refused signature is held against: the reply is dated.
+    """
     code = str(response.get("Error", {}).get("Code", ""))
     detail = str(response.get("Error", {}).get("Message", ""))[:600]
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    error = _named(code, status, f"{action}: {code or status}: {detail}".rstrip(": "), action)
+    message = f"{action}: {code or status}: {detail}".rstrip(": ")
+    error = _wrong_clock(response, code, detail, message, now) or _named(code, status, message, action)
     error.code = code
     return error
+
+
+def _wrong_clock(
+    response: Mapping[str, Any], code: str, detail: str, message: str, now: datetime | None
+) -> CloudError | None:
+    """Return the error of a wrong clock if that is why the signature was refused."""
+    skew_s = skew_of(response, now) if now is not None else 0.0
+    is_off = abs(skew_s) > MAX_SKEW_S
+    said = code in advice.CLOCK_CODES or any(words in detail for words in CLOCK_WORDS)
+    blind = {"403", "Forbidden"}  # of HEAD, whose replies have no words
+    if not said and not (is_off and code in ACCESS | advice.EXPIRED_CODES | blind):
+        return None
+    off = f"; this computer's clock is {abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} AWS's"
+    return WrongClock(message + (off if is_off else ""), next_step=advice.CLOCK)
+
+
+def skew_of(response: Mapping[str, Any], now: datetime) -> float:
+    """Return how far this computer's clock is ahead of the reply's date, in seconds; 0 where it has none."""
+    headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    try:
+        return (now - email.utils.parsedate_to_datetime(headers["date"])).total_seconds()
+    except (KeyError, ValueError, TypeError):
+        return 0.0
 
 
 def _named(code: str, status: int, message: str, action: str) -> CloudError:  # noqa: PLR0911, C901 - one line a kind
@@ -143,12 +181,10 @@ def _named(code: str, status: int, message: str, action: str) -> CloudError:  # 
         throttled = Unanswered(message, next_step="AWS throttles this account: try again in a minute.")
         throttled.refused = True
         return throttled
-    if code in CLOCK:
-        return CloudError(message, next_step="Set this computer's clock; then: ./launch.py doctor")
-    if code in EXPIRED:
-        return NoAccess(message, next_step=f"Your session has expired. {LOGIN}")
+    if code in advice.EXPIRED_CODES:
+        return NoAccess(message, next_step=advice.EXPIRED)
     if code in ACCESS or status == 401:
-        return NoAccess(message, next_step=f"{LOGIN}. {NOT_ENABLED}")
+        return NoAccess(message, next_step=f"{advice.LOGIN}. {NOT_ENABLED}")
     if code in DENIED:
         denied = Denied(
             message, next_step=f"Your user lacks {action}: ./launch.py doctor prints the policy to add."

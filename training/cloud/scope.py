@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from training import layout
-from training.cloud.api import Cloud
+from training.cloud.api import Cloud, endpoint_of
 from training.cloud.problems import Absent
 from training.config import AwsSettings
 from training.errors import UsageError
@@ -103,7 +103,7 @@ def make_scope(aws: AwsSettings, account: str, caller: str = "") -> Scope:
     """Return the scope of the settings in an account."""
     partition = caller.split(":")[1] if caller.count(":") >= 5 else "aws"
     bucket = aws.s3_bucket_name or layout.default_bucket_name(aws.project_name, account, aws.region)
-    plain = (aws.endpoints.s3 or "").startswith("http://")
+    plain = (endpoint_of("s3", aws) or "").startswith("http://")
     return Scope(
         aws.project_name,
         account,

@@ -5,20 +5,18 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import urllib.request
 from collections.abc import Callable
 from typing import Any
 
 from training import layout
+from training.aws_access.address import own_address
 from training.cloud import documents, look, policies
 from training.cloud.api import Cloud
 from training.cloud.aws.ownership import as_mapping, require_owned
 from training.cloud.launch.steps import Step, check, refused, sent
 from training.cloud.problems import Absent, CloudError, Present, Unsupported
 from training.cloud.scope import Scope
-from training.errors import UsageError
-
-MY_IP_URL = "https://checkip.amazonaws.com"
+from training.errors import TrainingError, UsageError
 
 
 def plan(cloud: Cloud, scope: Scope) -> list[Step]:
@@ -216,12 +214,10 @@ def allowed_address(cloud: Cloud) -> str | None:
     if setting != "my-ip":
         return setting
     try:
-        with urllib.request.urlopen(MY_IP_URL, timeout=10) as reply:
-            return str(reply.read(64).decode("ascii").strip())
-    except (OSError, UnicodeDecodeError) as error:
+        return own_address()
+    except TrainingError as error:
         raise CloudError(
-            f"{MY_IP_URL} does not tell this computer's address: {error}",
-            next_step="Write the address itself into aws.open_ports_to.",
+            error.message, next_step=error.next_step or "Write the address itself into aws.open_ports_to."
         ) from error
 
 

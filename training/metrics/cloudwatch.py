@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from training.config import Config
+from training.errors import ConfigurationError
 
 INTERVAL_S = 60.0
 # One send takes at most (5 + 10) s × 2 attempts, and nobody waits for it but `close`.
@@ -83,7 +84,7 @@ class CloudWatch:
             if self._client is None:
                 self._client = self._connect()
             self._client.put_metric_data(**request)
-        except (BotoCoreError, ClientError) as error:
+        except (BotoCoreError, ClientError, ConfigurationError) as error:
             if not self._said:
                 self._said = True
                 self._say(
@@ -91,8 +92,9 @@ class CloudWatch:
                 )
 
     def _connect(self) -> Any:  # noqa: ANN401 - boto3 makes its classes at run time
-        import boto3  # noqa: PLC0415 - slow, only by setting
-        from botocore.config import Config as Settings  # noqa: PLC0415
+        from botocore.config import Config as Settings  # noqa: PLC0415 - slow, only by setting
+
+        from training.aws_access import session  # noqa: PLC0415 - the same
 
         settings = Settings(
             connect_timeout=CONNECT_TIMEOUT_S,
@@ -100,6 +102,4 @@ class CloudWatch:
             retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
         )
         aws = self._config.aws
-        return boto3.client(
-            "cloudwatch", region_name=aws.region, endpoint_url=aws.endpoints.cloudwatch, config=settings
-        )
+        return session.client("cloudwatch", aws.region, aws.endpoints.cloudwatch, settings)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import functools
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
@@ -62,7 +61,8 @@ class S3Storage:
         self._bucket = bucket
         self._prefix = check_key(prefix) + "/" if prefix else ""
         self._settings = settings or S3Settings()
-        self._client = _client(self._settings)
+        with named_errors(f"open {self.url}"):
+            self._client = _client(self._settings)
 
     @property
     def url(self) -> str:
@@ -124,7 +124,9 @@ class S3Storage:
         return self._prefix + check_key(key)
 
     def _named_errors(self, action: str, key: str) -> contextlib.AbstractContextManager[None]:
-        return named_errors(f"{action} {self.url}/{key}")
+        from training.aws_access import session  # noqa: PLC0415 - botocore is loaded by now
+
+        return named_errors(f"{action} {self.url}/{key}", session.renews_itself)
 
     def _get_object(self, key: str) -> dict[str, Any]:
         try:
@@ -192,10 +194,12 @@ class S3Storage:
 
 
 def _client(settings: S3Settings) -> Any:  # noqa: ANN401 - botocore makes its classes at run time
-    import botocore.session  # noqa: PLC0415 - half a second that a directory need not pay
-    from botocore.config import Config  # noqa: PLC0415
+    from botocore.config import Config  # noqa: PLC0415 - half a second that a directory need not pay
 
-    own = settings.endpoint_url is not None
+    from training.aws_access import session  # noqa: PLC0415 - the same
+
+    endpoint = session.endpoint_of("s3", settings.endpoint_url)
+    own = endpoint is not None
     config = Config(
         connect_timeout=settings.connect_timeout_s,
         read_timeout=settings.read_timeout_s,
@@ -207,19 +211,7 @@ def _client(settings: S3Settings) -> Any:  # noqa: ANN401 - botocore makes its c
         response_checksum_validation="when_required",
         s3={"addressing_style": "path"} if own else {"use_accelerate_endpoint": settings.accelerate},
     )
-    session = botocore.session.Session()
-    session.register_component("data_loader", _loader())
-    return session.create_client(
-        "s3", region_name=settings.region, endpoint_url=settings.endpoint_url, config=config
-    )
-
-
-@functools.lru_cache
-def _loader() -> Any:  # noqa: ANN401 - as above
-    """Read botocore's description of S3 once a process, not once a store: a tenth of a second each."""
-    import botocore.loaders  # noqa: PLC0415
-
-    return botocore.loaders.create_loader()
+    return session.client("s3", settings.region, endpoint, config)
 
 
 def _conditions(condition: Condition) -> dict[str, str]:

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from training.aws_access.advice import (
+    CERTIFICATES,
+    CLOCK,
+    CLOCK_CODES,
+    EXPIRED,
+    EXPIRED_CODES,
+    advice,
+    is_bad_certificate,
+)
 from training.store.storage import (
     Conflict,
     NotFound,
@@ -18,7 +27,7 @@ from training.store.storage import (
 NOT_FOUND = {"NoSuchKey", "404", "NotFound"}
 CONFLICTS = {"ConditionalRequestConflict", "OperationAborted"}
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html: try again, or the bytes were
-# garbled on the way, or credentials were just being renewed.
+# garbled on the way.
 TRANSIENT = {
     "InternalError",
     "ServiceUnavailable",
@@ -31,8 +40,6 @@ TRANSIENT = {
     "IncompleteBody",
     "XAmzContentSHA256Mismatch",
     "XAmzContentChecksumMismatch",
-    "ExpiredToken",
-    "ExpiredTokenException",
     "NoSuchUpload",  # the next try starts an upload of its own
 }
 TRANSIENT_STATUS = {408, 429, 500, 502, 503, 504}
@@ -43,23 +50,30 @@ TRANSIENT_EXCEPTIONS = {
     "IncompleteReadError",
     "FlexibleChecksumError",
     "ResponseParserError",
-    "CredentialRetrievalError",
-    "MetadataRetrievalError",
 }
+# Of a machine's role, which is renewed by itself. Other credentials, a person has to renew: waiting is in vain.
+RENEWED = {"CredentialRetrievalError", "MetadataRetrievalError"} | EXPIRED_CODES
 NEXT_STEPS = {
     "NoSuchBucket": "Create it, or correct aws.s3_bucket_name.",
     "AccessDenied": "Check the role's permissions: ./launch.py doctor",
     "InvalidAccessKeyId": "Check the AWS credentials of this shell.",
     "SignatureDoesNotMatch": "Check the AWS credentials of this shell.",
-    "RequestTimeTooSkewed": "Set this machine's clock.",
     "PermanentRedirect": "The bucket is in another region: correct aws.region.",
-    "NoCredentialsError": "Log in to AWS (aws configure, aws sso login), or use a directory as the store.",
+    **dict.fromkeys(CLOCK_CODES, CLOCK),
+    **dict.fromkeys(EXPIRED_CODES, EXPIRED),
 }
 
 
+def _never() -> bool:
+    return False
+
+
 @contextlib.contextmanager
-def named_errors(what: str) -> Iterator[None]:
-    """Raise what happens inside as a `StoreError` that says what was being done."""
+def named_errors(what: str, renews_itself: Callable[[], bool] = _never) -> Iterator[None]:
+    """Raise what happens inside as a `StoreError` that says what was being done.
+
+    renews_itself: tells whether the credentials are renewed without a person, so that waiting for that helps.
+    """
     from botocore.exceptions import (  # noqa: PLC0415 - boto3 comes late
         BotoCoreError,
         ClientError,
@@ -70,18 +84,28 @@ def named_errors(what: str) -> Iterator[None]:
     except StoreError:
         raise
     except ClientError as error:
-        raise from_reply(error.response, what) from error
+        renewed = _code(error.response) in RENEWED and renews_itself()
+        raise from_reply(error.response, what, renewed=renewed) from error
     except BotoCoreError as error:
         names = {ancestor.__name__ for ancestor in type(error).__mro__}
-        if names & TRANSIENT_EXCEPTIONS:
-            raise Unavailable(f"{what}: {error}") from error
         message = f"{what}: {error}"
-        raise Refused(message, next_step=NEXT_STEPS.get(type(error).__name__, "")) from error
+        if is_bad_certificate(error):
+            raise Refused(message, next_step=CERTIFICATES) from error
+        if names & TRANSIENT_EXCEPTIONS or (names & RENEWED and renews_itself()):
+            raise Unavailable(message) from error
+        raise Refused(message, next_step=advice(error)) from error
 
 
-def from_reply(response: Mapping[str, Any], what: str) -> StoreError:
-    """Return the error for an S3 reply, by its code, then by its HTTP status."""
-    code = str(response.get("Error", {}).get("Code", ""))
+def _code(response: Mapping[str, Any]) -> str:
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+def from_reply(response: Mapping[str, Any], what: str, *, renewed: bool = False) -> StoreError:
+    """Return the error for an S3 reply, by its code, then by its HTTP status.
+
+    renewed: the credentials have ended, and are renewed without a person.
+    """
+    code = _code(response)
     detail = response.get("Error", {}).get("Message", "")
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     message = f"{what}: {code} (HTTP {status}) {detail}".rstrip()
@@ -89,7 +113,7 @@ def from_reply(response: Mapping[str, Any], what: str) -> StoreError:
         return Conflict(message)
     if code == "PreconditionFailed" or status == 412:
         return PreconditionFailed(message)
-    if code in TRANSIENT or status in TRANSIENT_STATUS:
+    if renewed or code in TRANSIENT or status in TRANSIENT_STATUS:
         return Unavailable(message)
     if code in NOT_FOUND:
         return NotFound(message)
