@@ -52,7 +52,8 @@ INTERRUPTED = 130
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run, as `train` and `list` print it.")]
 ConfigFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Settings; without it config.yaml, where there is one.")
+    Path | None,
+    typer.Option(metavar="FILE", help="Settings; without it config.yaml here, else beside launch.py."),
 ]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
@@ -186,7 +187,7 @@ def train(
     """Launch a run. Shows price and hard cap, asks, starts, follows it to its first steps."""
     from training.cloud import commands
     from training.cloud.launching import Options
-    from training.config import settings_file
+    from training.cloud.site import settings_path
 
     if at is not None and resume is None:
         raise UsageError("--at needs --resume RUN")
@@ -208,7 +209,7 @@ def train(
         not no_relaunch,
         keep_s,
         tuple(sets or ()),
-        settings_file(config),
+        settings_path(config),
     )
     manner = Manner(json=json, yes=yes, dry_run=dry_run)
     raise typer.Exit(commands.train(site, options, ROOT, manner, up_first=up_first, detach=detach))

@@ -1,5 +1,5 @@
 # The image: included by the Makefile, which has PY, TEST_STAMP and the shell's settings.
-#   make molecule ROLE=trainer        one role        make ami ARGS="--on-demand --region us-east-2"
+#   make molecule ROLE=trainer        one role        make ami CONFIG=my.yaml ARGS="--on-demand"
 ROLES := trainer python_env base monitoring nvidia sysprep
 BIN := $(abspath .venv/bin)
 # Ansible starts anew for each phase of a scenario: what Python compiles of it is kept, whatever the surroundings say.
@@ -44,11 +44,11 @@ molecule-nvidia: test-root ## Try the nvidia role with Debian's own driver packa
 
 .PHONY: ami-plan
 ami-plan: $(IMAGE_STAMP) ## Install Packer's plugins, validate the Packer files, say what a bake costs: free
-	$(IMAGE_ENV) $(PY) packer/ami.py plan $(ARGS)
+	$(IMAGE_ENV) $(PY) packer/ami.py plan $(if $(CONFIG),--config '$(CONFIG)') $(ARGS)
 
 .PHONY: ami
-ami: $(IMAGE_STAMP) ## Bake the AMI: validate, say the cost, build, prune (costs money; ARGS="--on-demand")
-	$(IMAGE_ENV) $(PY) packer/ami.py build $(ARGS)
+ami: $(IMAGE_STAMP) ## Bake the AMI: validate, say the cost, build, prune (costs money; CONFIG=file, ARGS="--on-demand")
+	$(IMAGE_ENV) $(PY) packer/ami.py build $(if $(CONFIG),--config '$(CONFIG)') $(ARGS)
 
 .PHONY: ami-rehearsal
 ami-rehearsal: test-root ## Bake without AWS: packer, SSH, the whole site; leaves .cache/image/baked.tar

@@ -1,6 +1,7 @@
 """`make ami`: validate, say what it costs, bake with Packer, prune old images.
 
-``python packer/ami.py plan|build|prune [--region R] [--on-demand] [--keep N] [-- packer options]``
+``python packer/ami.py plan|build|prune [--config FILE] [--set KEY=VALUE] [--on-demand] [--keep N] [-- packer options]``
+Region, project and network are those of the settings, as launch.py reads them.
 Exit status: 0 done, 1 failed, 2 wrong usage or settings.
 """
 
@@ -8,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import re
 import shutil
 import subprocess
@@ -18,10 +18,19 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from training.aws_access.session import client
+from training.cloud import look
+from training.cloud.api import Cloud, check_region
+from training.cloud.next_commands import complete, remember
+from training.cloud.site import read_settings
+from training.config import AwsSettings
+from training.errors import ConfigurationError, TrainingError, UsageError
+
 # Receives NAME.json and NAME.manifest.json of every image.
 OUTPUT = REPOSITORY / ".cache" / "ami"
 ADDRESS_URL = "https://checkip.amazonaws.com"
@@ -41,18 +50,27 @@ class AmiError(Exception):
 class Settings(NamedTuple):
     """What one bake is made with."""
 
-    project: str
-    region: str
+    aws: AwsSettings
     instance_type: str
     on_demand: bool
     keep: int
     packer_options: Sequence[str]
 
+    @property
+    def project(self) -> str:
+        """Return the project, the image's tag."""
+        return self.aws.project_name
+
+    @property
+    def region(self) -> str:
+        """Return the region in which the image is made, and from which the launcher starts machines."""
+        return self.aws.region
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return the exit status."""
-    command, settings = parse(arguments)
     try:
+        command, settings = parse(arguments)
         if command == "prune":
             prune(settings)
             return 0
@@ -62,30 +80,34 @@ def main(arguments: Sequence[str]) -> int:
         if command == "build":
             packer("build", settings, variables)
             prune(settings)
-    except (AmiError, BotoCoreError, ClientError) as error:
-        print(f"make ami: {error}", file=sys.stderr)
-        return 1
+            print(complete(f"The image is in {settings.region}. Next: ./launch.py doctor"))
+    except (AmiError, BotoCoreError, ClientError, TrainingError) as error:
+        print(complete(f"make ami: {error}"), file=sys.stderr)
+        return 2 if isinstance(error, (UsageError, ConfigurationError)) else 1
     return 0
 
 
 def parse(arguments: Sequence[str]) -> tuple[str, Settings]:
-    """Return the command and its settings; the options after -- are Packer's."""
+    """Return the command and its settings; the options after -- are Packer's.
+
+    Raises UsageError or ConfigurationError for settings that cannot be.
+    """
     parser = argparse.ArgumentParser(prog="ami.py", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("command", choices=["plan", "build", "prune"])
-    parser.add_argument("--project", default=os.environ.get("F1TENTH_PROJECT", "f1tenth"))
-    parser.add_argument("--region", default=os.environ.get("AWS_REGION", "us-east-1"))
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings, as of launch.py")
+    parser.add_argument("--set", action="append", default=[], dest="sets", metavar="KEY=VALUE")
     parser.add_argument("--instance-type", default="c6i.xlarge")
     parser.add_argument("--on-demand", action="store_true", help="where spot capacity does not come")
     parser.add_argument("--keep", type=int, default=2, help="newest images that prune leaves")
     parser.add_argument("packer_options", nargs="*")
     chosen = parser.parse_args(arguments)
-    known = boto3.session.Session().get_available_regions("ec2")
-    if chosen.region not in known:
-        parser.error(f"region {chosen.region!r} is none of AWS's: {', '.join(known)}")
     if chosen.keep < 1:
         parser.error(f"--keep is {chosen.keep}; at least the image just baked stays")
-    values = vars(chosen)
-    return values.pop("command"), Settings(**values)
+    remember(chosen.config, tuple(chosen.sets), REPOSITORY)
+    aws = read_settings(chosen.config, chosen.sets).aws
+    check_region(aws.region)
+    builder = (chosen.instance_type, chosen.on_demand, chosen.keep, chosen.packer_options)
+    return chosen.command, Settings(aws, *builder)
 
 
 def bake_variables(settings: Settings) -> dict[str, str]:
@@ -102,7 +124,16 @@ def bake_variables(settings: Settings) -> dict[str, str]:
         "driver_branch": driver_branch(),
         "builder_cidr": f"{own_address()}/32",
         "output_directory": str(OUTPUT),
+        **builder_network(settings.aws),
     }
+
+
+def builder_network(aws: AwsSettings) -> dict[str, str]:
+    """Return the variable with the builder's subnet; empty for the default network, where Packer finds one itself."""
+    if not aws.vpc_id and not aws.subnet_ids:
+        return {}
+    cloud = Cloud(aws)
+    return {"subnet_id": look.subnets(cloud, look.vpc_id(cloud))[0]["SubnetId"]}
 
 
 def git_sha() -> str:
@@ -181,8 +212,9 @@ def cost_line(settings: Settings) -> str:
     price_usd, source = builder_price(settings)
     month_usd = SNAPSHOT_GB * SNAPSHOT_USD_PER_GB_MONTH
     return (
-        f"The bake costs about ${price_usd * BAKE_H:.2f} ({settings.instance_type} at ${price_usd:.3f}/h "
-        f"for about {BAKE_H * 60:.0f} minutes, {source}); each image kept about ${month_usd:.2f} a month."
+        f"The bake in {settings.region} costs about ${price_usd * BAKE_H:.2f} "
+        f"({settings.instance_type} at ${price_usd:.3f}/h for about {BAKE_H * 60:.0f} minutes, {source}); "
+        f"each image kept about ${month_usd:.2f} a month."
     )
 
 
@@ -191,7 +223,7 @@ def builder_price(settings: Settings) -> tuple[float, str]:
     fallback = FALLBACK_PRICE_USD_PER_H.get(settings.instance_type, 0.2)
     if settings.on_demand:
         return fallback, "on-demand, us-east-1, November 2026"
-    ec2 = boto3.client("ec2", region_name=settings.region)
+    ec2 = ec2_client(settings)
     history = ec2.describe_spot_price_history(
         InstanceTypes=[settings.instance_type], ProductDescriptions=["Linux/UNIX"], MaxResults=20
     )["SpotPriceHistory"]
@@ -200,9 +232,14 @@ def builder_price(settings: Settings) -> tuple[float, str]:
     return max(float(row["SpotPrice"]) for row in history), "dearest zone's spot price now"
 
 
+def ec2_client(settings: Settings) -> Any:  # noqa: ANN401 - boto3's own type
+    """Return the client of the settings' region."""
+    return client("ec2", settings.region, settings.aws.endpoints.ec2)
+
+
 def prune(settings: Settings) -> None:
     """Deregister the project's images but the newest and those in use, with their snapshots."""
-    ec2 = boto3.client("ec2", region_name=settings.region)
+    ec2 = ec2_client(settings)
     mine = [{"Name": "tag:Project", "Values": [settings.project]}]
     # An image of ours says which requirements it was baked with; `Project` alone may be anybody's tag.
     baked = [*mine, {"Name": "tag-key", "Values": ["RequirementsSha256"]}]

@@ -1,4 +1,4 @@
-# Every knob of the bake. `make ami` fills in the first group; the others have the values of most users.
+# Every knob of the bake. `make ami` fills in those without a default: region and project from the settings file.
 
 variable "git_sha" {
   description = "Commit the image is baked from; `make ami` adds -dirty when the tree has changes."
@@ -48,19 +48,17 @@ variable "builder_cidr" {
 variable "project" {
   description = "Value of the tag Project, and the beginning of the image's name."
   type        = string
-  default     = "f1tenth"
   validation {
-    condition     = length(var.project) > 0 && regex_replace(var.project, "^[a-z][a-z0-9-]{1,30}$", "") == ""
-    error_message = "The project must be 2 to 31 of a-z, 0-9 and -, a letter first: names of images and buckets begin with it."
+    condition     = length(var.project) > 0 && regex_replace(var.project, "^[a-z0-9](?:[a-z0-9-]{0,18}[a-z0-9])?$", "") == ""
+    error_message = "The project must be 1 to 20 of a-z, 0-9 and -, neither first nor last a -, as aws.project_name."
   }
 }
 
 variable "region" {
   description = "Region in which the image is made; the instances of a run start there."
   type        = string
-  default     = "us-east-1"
   validation {
-    condition     = length(var.region) > 0 && regex_replace(var.region, "^[a-z]{2}(-[a-z]+)+-[0-9]+$", "") == ""
+    condition     = length(var.region) > 0 && regex_replace(var.region, "^[a-z]{2}(-[a-z]+)+-[0-9]$", "") == ""
     error_message = "The region must look like us-east-1."
   }
 }

@@ -22,6 +22,7 @@ from training.errors import ConfigurationError
 from training.layout import RUN_NAME_PATTERN, RUN_NAME_RULE
 
 __all__ = [
+    "DEFAULT_FILE",
     "PRESETS",
     "AwsSettings",
     "CloudwatchSettings",

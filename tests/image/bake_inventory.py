@@ -1,4 +1,4 @@
-"""The inventory of running instances, by Ansible's own plugin against emulated EC2; run by `make ami-rehearsal`."""
+"""The inventory of running instances, as Ansible reads it, against emulated EC2; run by `make ami-rehearsal`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import bakery
 import pytest
 import rootfs
+import yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,10 +21,18 @@ RUN = "20261123-104259-a1b2c3"
 GROUP = "run_20261123_104259_a1b2c3"
 
 
+class World(NamedTuple):
+    """An emulated EC2, and a folder for settings files."""
+
+    address: str
+    folder: Path
+
+
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """EC2 with two running machines of the project, one that is stopped, one of another project."""
-    with bakery.emulator(tmp_path_factory.mktemp("inventory")) as served:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """EC2 with two running machines of the project, one that is stopped, one of another project, one elsewhere."""
+    folder = tmp_path_factory.mktemp("inventory")
+    with bakery.emulator(folder) as served:
         for project, run in (
             ("f1tenth", RUN),
             ("f1tenth", "another"),
@@ -31,13 +40,14 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             ("other", RUN),
         ):
             launch(served, project, run)
-        yield served
+        launch(served, "f1tenth", "far-away", region="us-west-2")
+        yield World(served, folder)
 
 
-def launch(address: str, project: str, run: str) -> None:
+def launch(address: str, project: str, run: str, region: str = bakery.REGION) -> None:
     """Start a machine with the tags that a launch gives it."""
     tags = [{"Key": "Project", "Value": project}, {"Key": "Run", "Value": run}]
-    ec2 = bakery.client(address)
+    ec2 = bakery.client(address, region)
     started = ec2.run_instances(
         ImageId="ami-0123456789abcdef0",
         MinCount=1,
@@ -48,20 +58,23 @@ def launch(address: str, project: str, run: str) -> None:
         ec2.stop_instances(InstanceIds=[started["Instances"][0]["InstanceId"]])
 
 
-def inventory(address: str, **settings: str) -> dict[str, Any]:
-    """Return what `ansible-inventory --list` says with the project's own configuration."""
-    environment = {
-        **os.environ,
+def inventory(world: World, aws: dict[str, str] | None = None, **environment: str) -> dict[str, Any]:
+    """Return what `ansible-inventory --list` says with the project's own configuration and these settings."""
+    config = world.folder / "settings.yaml"
+    config.write_text(yaml.safe_dump({"aws": {"region": bakery.REGION, **(aws or {})}}), encoding="utf-8")
+    surroundings = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
         **bakery.CREDENTIALS,
-        "AWS_ENDPOINT_URL": address,
-        "AWS_REGION": bakery.REGION,
-        **settings,
+        "AWS_ENDPOINT_URL": world.address,
+        "AWS_REGION": "eu-central-1",  # the settings say where, not the surroundings
+        "F1TENTH_CONFIG": str(config),
+        **environment,
     }
     tool = Path(sys.executable).with_name("ansible-inventory")
     ended = subprocess.run(
         [tool, "--list"],
         cwd=rootfs.REPOSITORY / "ansible",
-        env=environment,
+        env=surroundings,
         text=True,
         capture_output=True,
         check=True,
@@ -70,19 +83,20 @@ def inventory(address: str, **settings: str) -> dict[str, Any]:
     return json.loads(ended.stdout, object_hook=lambda seen: seen.get("__ansible_unsafe", seen))  # type: ignore[no-any-return]
 
 
-def test_the_running_machines_of_the_project_are_found_by_their_run(address: str) -> None:
-    found = inventory(address)
+def test_the_running_machines_of_the_project_are_found_by_their_run(world: World) -> None:
+    found = inventory(world)
     assert len(found[GROUP]["hosts"]) == 1
     assert len(found["_meta"]["hostvars"]) == 2
 
 
-def test_another_project_is_named_by_the_environment(address: str) -> None:
-    found = inventory(address, F1TENTH_PROJECT="other")
-    assert len(found["_meta"]["hostvars"]) == 1
+def test_region_and_project_are_those_of_the_settings(world: World) -> None:
+    assert len(inventory(world, {"project_name": "other"})["_meta"]["hostvars"]) == 1
+    assert list(inventory(world, {"region": "us-west-2"})["run_far_away"]["hosts"])
+    assert "_meta" in inventory(world, {"project_name": "nobody"})
 
 
-def test_a_machine_is_reached_over_ssh_at_its_public_address(address: str) -> None:
-    found = inventory(address)
+def test_a_machine_is_reached_over_ssh_at_its_public_address(world: World) -> None:
+    found = inventory(world)
     (name,) = found[GROUP]["hosts"]
     host = found["_meta"]["hostvars"][name]
     assert host["ansible_connection"] == "ansible.builtin.ssh"
@@ -90,11 +104,11 @@ def test_a_machine_is_reached_over_ssh_at_its_public_address(address: str) -> No
     assert host["ansible_user"] == "ubuntu"
 
 
-def test_or_through_session_manager_by_its_id(address: str) -> None:
-    found = inventory(address, F1TENTH_CONNECTION="ssm", F1TENTH_BUCKET="bucket")
+def test_or_through_session_manager_by_its_id(world: World) -> None:
+    found = inventory(world, F1TENTH_CONNECTION="ssm")
     (name,) = found[GROUP]["hosts"]
     host = found["_meta"]["hostvars"][name]
     assert host["ansible_connection"] == "amazon.aws.aws_ssm"
     assert host["ansible_host"] == name == host["ec2_instance_id"]
-    assert host["ansible_aws_ssm_bucket_name"] == "bucket"
+    assert host["ansible_aws_ssm_bucket_name"] == f"f1tenth-123456789012-{bakery.REGION}"
     assert host["ansible_aws_ssm_region"] == bakery.REGION

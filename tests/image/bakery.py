@@ -155,12 +155,12 @@ def leftovers(address: str) -> dict[str, list[str]]:
     return {kind: names for kind, names in found.items() if names}
 
 
-def client(address: str) -> Any:
+def client(address: str, region: str = REGION) -> Any:
     """Return an EC2 client of the emulator."""
     return boto3.client(
         "ec2",
         endpoint_url=address,
-        region_name=REGION,
+        region_name=region,
         aws_access_key_id="testing",
         aws_secret_access_key="testing",  # noqa: S106 # pragma: allowlist secret
     )
@@ -213,6 +213,8 @@ def packer_build(machine: Builder, address: str, directory: Path, *options: str)
     stage(work)
     requirements = (rootfs.REPOSITORY / "requirements.txt").read_bytes()
     variables = {
+        "project": "f1tenth",
+        "region": REGION,
         "git_sha": "0123456789abcdef",
         "requirements_sha256": hashlib.sha256(requirements).hexdigest(),
         "torch_version": pinned(requirements.decode(), "torch"),

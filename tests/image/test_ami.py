@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import secrets
 import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +15,10 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from tests.cloud.amazon import Account
+from training.cloud.site import read_settings
+
+KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}  # pragma: allowlist secret
 SOURCE = Path(__file__).parents[2] / "packer" / "ami.py"
 
 
@@ -27,13 +33,35 @@ def ami() -> ModuleType:
     return module
 
 
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be in a folder without settings, with a shell that names a region that no settings name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    monkeypatch.setenv("F1TENTH_PROJECT", "of-the-shell")
+
+
 @pytest.mark.parametrize(
-    "arguments", [["build", "--region", "us-nowhere-9"], ["prune", "--keep", "0"], ["bake"]]
+    ("arguments", "told"),
+    [
+        (["build", "--set", "aws.region=us-nowhere-9"], "aws.region = 'us-nowhere-9' is no region of AWS"),
+        (["build", "--set", "aws.regoin=us-east-2"], "Did you mean aws.region"),
+        (["build", "--config", "none.yaml"], "none.yaml cannot be read"),
+        (["prune", "--keep", "0"], "at least the image just baked stays"),
+        (["bake"], "invalid choice"),
+        (["build", "--region", "us-east-1"], "unrecognized arguments"),
+    ],
 )
-def test_wrong_usage_ends_with_2_before_any_request(ami: ModuleType, arguments: list[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        ami.main(arguments)
-    assert ended.value.code == 2
+def test_wrong_usage_ends_with_2_before_any_request(
+    ami: ModuleType, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = ami.main(arguments)
+    except SystemExit as ended:
+        code = ended.code
+    assert code == 2
+    assert told in capsys.readouterr().err
 
 
 def test_the_bake_is_described_by_the_repository_itself(
@@ -46,6 +74,95 @@ def test_the_bake_is_described_by_the_repository_itself(
     assert variables["build_capacity"] == "on-demand"
     assert f"torch=={variables['torch_version']}" in (SOURCE.parents[1] / "requirements.txt").read_text()
     assert len(variables["requirements_sha256"]) == 64
+
+
+# --- one place says where ---
+@pytest.mark.parametrize(
+    ("file", "words", "region", "project"),
+    [
+        (None, [], "us-east-2", "f1tenth"),
+        ("config.yaml", [], "us-west-2", "mine"),
+        ("other.yaml", ["--config", "other.yaml"], "us-west-2", "mine"),
+        ("config.yaml", ["--set", "aws.region=ca-central-1"], "ca-central-1", "mine"),
+    ],
+)
+def test_region_and_project_are_those_of_the_launchers_settings(
+    ami: ModuleType, file: str | None, words: list[str], region: str, project: str
+) -> None:
+    if file is not None:
+        Path(file).write_text("aws: {region: us-west-2, project_name: mine}\n", encoding="utf-8")
+    _, settings = ami.parse(["plan", *words])
+    assert (settings.region, settings.project) == (region, project)
+    config, sets = ([*words, None][1], []) if "--config" in words else (None, words[1:])
+    launchers = read_settings(Path(config) if config else None, sets, "cloud").aws
+    assert (launchers.region, launchers.project_name) == (region, project)
+
+
+@pytest.mark.usefixtures("credentials")
+def test_the_builder_starts_in_the_network_of_the_settings(ami: ModuleType) -> None:
+    with mock_aws():
+        ec2 = boto3.client("ec2", region_name="us-east-2")
+        vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+        subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.0.0/24")["Subnet"]["SubnetId"]
+        for setting in (f"aws.vpc_id={vpc}", f"aws.subnet_ids=[{subnet}]"):
+            _, settings = ami.parse(["plan", "--set", setting])
+            assert ami.builder_network(settings.aws) == {"subnet_id": subnet}
+    _, settings = ami.parse(["plan"])
+    assert ami.builder_network(settings.aws) == {}
+
+
+# Does what Packer does, as far as the launcher can see: an image with the tags of packer/source.pkr.hcl, in the region
+# that it is given.
+STAND_IN = """#!{python}
+import json, sys, boto3
+given = dict(word.removeprefix("-var=").split("=", 1) for word in sys.argv[2:] if word.startswith("-var="))
+if sys.argv[1] == "build":
+    ec2 = boto3.client("ec2", region_name=given["region"])
+    image = ec2.register_image(Name=given["project"])["ImageId"]
+    tags = {{"Project": given["project"], "RequirementsSha256": given["requirements_sha256"]}}
+    ec2.create_tags(Resources=[image], Tags=[{{"Key": key, "Value": value}} for key, value in tags.items()])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("credentials")
+def test_what_is_baked_in_readmes_order_is_found_by_doctor(
+    ami: ModuleType,
+    moto_server: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The user has set the region in a file of their own; the shell's region is another."""
+    account = Account(moto_server, f"p{secrets.token_hex(4)}", tmp_path)
+    account.write_config(region="us-west-2", availability_zones=[]).rename(tmp_path / "mine.yaml")
+    before = account.launch_here("doctor", "--config", "mine.yaml").stdout
+    assert f"NO  image            no image of project {account.project} in us-west-2" in before
+    assert f"make ami CONFIG={tmp_path}/mine.yaml" in before
+
+    for name, text in (
+        ("packer", STAND_IN.format(python=sys.executable)),
+        ("ansible-playbook", "#!/bin/sh\n"),
+    ):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto_server)
+    monkeypatch.setattr(ami, "own_address", lambda: "203.0.113.7")
+    assert ami.main(["build", "--config", "mine.yaml"]) == 0
+    told = capsys.readouterr().out
+    assert "The bake in us-west-2 costs about" in told
+    assert "The image is in us-west-2. Next: ./launch.py doctor --config mine.yaml" in told
+
+    after = account.launch_here("doctor", "--config", "mine.yaml").stdout
+    assert "ok  image            ami-" in after
+
+
+def test_make_ami_hands_the_settings_file_over() -> None:
+    command = ["make", "--dry-run", "ami", "CONFIG=my settings.yaml", "ARGS=--on-demand"]
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "ARGS"))}
+    done = subprocess.run(command, cwd=SOURCE.parents[1], env=env, capture_output=True, text=True, check=True)
+    assert "packer/ami.py build --config 'my settings.yaml' --on-demand" in done.stdout
 
 
 def test_packer_leaves_what_it_tells_of_an_image_where_git_does_not_look(
@@ -107,9 +224,9 @@ def test_the_newest_and_the_used_images_stay(ami: ModuleType) -> None:
 @mock_aws
 def test_prune_removes_the_snapshot_with_the_image(ami: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two images that were baked the older goes, its snapshot too; what only shares the tag Project stays."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    ec2 = boto3.client("ec2", region_name="us-east-1")
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    ec2 = boto3.client("ec2", region_name="us-east-2")
     launched = ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
     names = ("old", "new", "foreign", "web server")
     made = [ec2.create_image(InstanceId=launched, Name=name)["ImageId"] for name in names]

@@ -9,6 +9,8 @@ from typing import Any
 import hcl2
 import pytest
 
+from training.config import AwsSettings
+
 PACKER = Path(__file__).parents[2] / "packer"
 NEWER = re.compile(r"^ *# packer>=1\.7 begin\n.*?^ *# packer>=1\.7 end\n", re.MULTILINE | re.DOTALL)
 GOOD = {
@@ -17,6 +19,8 @@ GOOD = {
     "torch_version": "2.13.0",
     "driver_branch": "580",
     "builder_cidr": "192.0.2.1/32",
+    "project": "f1tenth",
+    "region": "us-east-2",
 }
 BAD = {
     "git_sha": "main",
@@ -76,6 +80,22 @@ def test_every_variable_says_what_it_is_and_what_it_takes(blocks: dict[str, list
         if not body.get(part)
     }
     assert missing == set()
+
+
+def test_what_make_ami_reads_elsewhere_has_no_default_here(blocks: dict[str, list[dict[str, Any]]]) -> None:
+    """One place says region and project: the settings file."""
+    required = {name for name, body in variables(blocks).items() if "default" not in body}
+    assert required == set(GOOD)
+
+
+def test_a_project_and_a_region_are_what_the_settings_take() -> None:
+    text = (PACKER / "variables.pkr.hcl").read_text(encoding="utf-8")
+    for name, field in (("project", "project_name"), ("region", "region")):
+        (pattern,) = re.findall(rf'regex_replace\(var\.{name}, "([^"]+)"', text)
+        (legal,) = [
+            one.pattern for one in AwsSettings.model_fields[field].metadata if hasattr(one, "pattern")
+        ]
+        assert pattern == legal
 
 
 def test_every_variable_has_a_refusal_below(blocks: dict[str, list[dict[str, Any]]]) -> None:

@@ -223,6 +223,12 @@ def _regions() -> list[str]:
     ]
 
 
+def check_region(name: str) -> None:
+    """Raise UsageError for a region that this version of boto3 does not know."""
+    if name not in _regions():
+        raise _no_region(name)
+
+
 def _is_no_region(aws: AwsSettings) -> bool:
     """Tell whether a failure to connect comes from a misspelt region; asked only then, for AWS adds new ones."""
     return endpoint_of("ec2", aws) is None and aws.region not in _regions()

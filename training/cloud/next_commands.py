@@ -17,7 +17,7 @@ COMMANDS = (
     "prices", "cost",
 )  # fmt: skip
 _LAUNCHER = re.compile(rf"(?<=\./launch\.py )({'|'.join(COMMANDS)})\b")
-_MAKE_AMI = re.compile(r"\bmake ami\b(?![-\w])")
+_MAKE_AMI = re.compile(r"\bmake ami(?:-plan)?\b(?![-\w])")
 _SET_IN_TEXT = re.compile(r"--set ([\w.]+)=")
 
 

@@ -10,7 +10,7 @@ from training.cloud.api import Cloud
 from training.cloud.patience import store_policy
 from training.cloud.problems import CloudError
 from training.cloud.scope import Scope, read_scope
-from training.config import Config, load_config, settings_file
+from training.config import DEFAULT_FILE, Config, load_config, settings_file
 from training.config_text import read_settings_file
 from training.store.opening import open_store
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from training.store.storage import Storage
+
+
+PROJECT = Path(__file__).resolve().parents[2]  # the folder that holds launch.py
 
 
 class Site(NamedTuple):
@@ -37,11 +40,20 @@ class Site(NamedTuple):
         return open_store(self.scope.store, self.config.aws, policy=store_policy(self.cloud))
 
 
+def settings_path(path: Path | None) -> Path | None:
+    """Return the settings file of a command: the one that is named, else config.yaml here, else that beside launch.py.
+
+    So a command that is typed in another folder looks at the project that its launcher belongs to.
+    """
+    found, own = settings_file(path), PROJECT / DEFAULT_FILE
+    return own if found is None and own.exists() else found
+
+
 def read_settings(
     path: Path | None, overrides: Sequence[str], preset: Literal["cloud"] | None = None
 ) -> Config:
     """Read the settings as the trainer does; a `preset` counts only where the user names none."""
-    path = settings_file(path)
+    path = settings_path(path)
     return load_config(path, overrides, None if _names_preset(path, overrides) else preset)
 
 
