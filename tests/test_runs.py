@@ -14,6 +14,7 @@ from training.cloud.imds import ENDPOINT_VARIABLE, ON_INSTANCE
 from training.cloud.intent import Intent, write_intent
 from training.config import load_config
 from training.errors import ConfigurationError, NoProgress, UsageError
+from training.notify import alive
 from training.report.loading import config_of
 from training.runs import Origin, Run, open_run
 from training.store import documents
@@ -126,6 +127,14 @@ def test_kills_with_progress_never_fail_a_run(tmp_path):
         save(run, step)
         run.lock.close()
     assert documents.read_status(open_store(str(tmp_path)), RUN).state == "running"
+
+
+@pytest.mark.usefixtures("instance")
+def test_only_the_stores_calls_of_checkpoints_are_signs_of_life(tmp_path):
+    """The log and the look for requests go on while the trainer hangs; what they do at the store says nothing."""
+    run = begin(tmp_path)
+    assert run.lineage.storage.policy.on_success is alive
+    assert run.storage.policy.on_success is not alive
 
 
 @pytest.mark.usefixtures("instance")

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from training import layout
+from training import layout, notify
 from training.display import AgentProgress, Progress
-from training.notify import notify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -169,10 +168,10 @@ class Boundary:
         """Bring the display up to date, and tell systemd that we live."""
         progress = self._progress(time.monotonic())
         self._parts.display.update(progress)
-        if time.monotonic() - self._notified_at >= 1.0:
+        if time.monotonic() - self._notified_at >= notify.INTERVAL_S:
             self._notified_at = time.monotonic()
             kept = "; ".join(agent.kept for agent in progress.agents)
-            notify(
+            notify.notify(
                 "WATCHDOG=1",
                 f"STATUS=step {progress.step:,}, {progress.steps_per_s:.0f} steps/s, kept {kept}",
             )

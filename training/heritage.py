@@ -9,6 +9,7 @@ from training.agents import state
 from training.agents.codec import decode
 from training.envs import observation
 from training.errors import ConfigurationError, DataError, UsageError
+from training.notify import alive
 from training.report.contestants import parse, policy_named
 from training.report.loading import ACTOR_OUTPUTS, config_of
 from training.report.races import PHYSICS
@@ -65,6 +66,7 @@ def take_over(learner: MultiAgentSAC, config: Config, storage: Storage, say: Cal
         ]
         for number in range(len(learner.agents)):
             state.restore_networks(learner, number, saved[number % theirs])
+            alive()
         say(
             f"{len(learner.agents)} agents begin with the networks of {theirs} of run "
             f"{config.training.init_from}, step {ancestor.checkpoint.step:,}"
@@ -74,6 +76,7 @@ def take_over(learner: MultiAgentSAC, config: Config, storage: Storage, say: Cal
     if learner.league is not None:
         for name, policy in _opponents(config, storage):
             learner.league.admit(name, policy)
+            alive()
 
 
 def _ancestor(config: Config, storage: Storage) -> _Ancestor | None:

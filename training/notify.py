@@ -1,13 +1,56 @@
-"""Tell systemd that the service is ready, alive and what it does (sd_notify(3)); elsewhere nothing happens."""
+"""Tell systemd that the service is ready, alive and what it does (sd_notify(3)); elsewhere nothing happens.
+
+`alive` stands inside each loop that may take long, behind a piece of work that is done: a step of a race, a picture, a
+file in the store. No thread and no timer calls it, so a trainer that hangs is still found and killed.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
+import time
+
+# Between two signs of life; systemd waits for minutes.
+INTERVAL_S = 1.0
 
 
-def notify(*assignments: str) -> bool:
-    """Send assignments such as "READY=1", "WATCHDOG=1", "STATUS=…"; return whether anybody listens."""
+class _Pulse:
+    """When systemd last heard that work was done, and whether it still waits for READY=1."""
+
+    def __init__(self) -> None:
+        self.at, self.is_starting = -INTERVAL_S, True
+
+
+_pulse = _Pulse()
+
+
+def ready() -> None:
+    """Say that the start is over: from now on silence is a hang, and before that it was a start that took too long."""
+    notify("READY=1")
+    _pulse.is_starting = False
+
+
+def alive(*assignments: str) -> None:
+    """Say that a piece of work is done, at most once a second; cheap enough for inner loops.
+
+    assignments: what else to say, such as "STATUS=…". During the start systemd counts no watchdog; there each piece of
+    work extends the limit of the start by as long as the watchdog would wait.
+    """
+    now = time.monotonic()
+    if now - _pulse.at < INTERVAL_S:
+        return
+    _pulse.at = now
+    if not _pulse.is_starting:
+        notify("WATCHDOG=1", *assignments, wait=False)
+    elif limit_us := os.environ.get("WATCHDOG_USEC"):
+        notify(f"EXTEND_TIMEOUT_USEC={limit_us}", wait=False)
+
+
+def notify(*assignments: str, wait: bool = True) -> bool:
+    """Send assignments such as "READY=1", "WATCHDOG=1", "STATUS=…"; return whether anybody listens.
+
+    wait: until a busy manager takes it; what is said again in a second need not arrive.
+    """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return False
@@ -15,6 +58,7 @@ def notify(*assignments: str) -> bool:
         address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+            sender.setblocking(wait)
             sender.sendto("\n".join(assignments).encode(), address)
     except OSError:
         return False  # a manager that does not listen must not end the training

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from training.agents import replay_segments
 from training.agents.codec import decode, encode
 from training.errors import DataError
+from training.notify import alive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,6 +72,7 @@ class ReplayLog:
             replay_segments.paste(replay, ref.first, ref.last, arrays, what)
             self.segments.append(ref)
             self._next_row = ref.last + 1
+            alive()
         if not 0 <= steps - self._next_row < length:
             raise _missing(checkpoint, self._next_row, steps - 1)
         tail = decode(checkpoint.read(tail_member), what=tail_member, max_bytes=limit)

@@ -26,7 +26,7 @@ from training.errors import Fenced, Interrupted
 from training.interruption import StopRequest, before_the_first_step, watch
 from training.keeper import Keeper, figures
 from training.metrics import Metrics
-from training.notify import notify
+from training.notify import alive, ready
 from training.report.loading import policy_of
 from training.runs import NEWEST, Origin, Run, open_run
 from training.saver import Parts as SavedParts
@@ -76,7 +76,9 @@ def train(  # noqa: PLR0913 - the options of the command
     device = rng.choose_device(config.training.device)
     tracks: dict[str, Track] = {}
     if resume is None:  # one that is missing, broken or too short is told before a run's folder is made
-        tracks = {name: Track.load(name) for name in (*config.env.tracks, *config.evaluation.tracks)}
+        for name in (*config.env.tracks, *config.evaluation.tracks):
+            tracks[name] = Track.load(name)
+            alive()
         check_grid(config.env, [tracks[name] for name in config.env.tracks], config.num_cars)
     file = None if settings_file is None else SettingsFile.read(settings_file)
     if file is not None and resume is None:  # of a run with the same settings that is not done yet
@@ -102,7 +104,7 @@ def carry_on(run: Run, device: Any, tracks: Mapping[str, Track]) -> int:  # noqa
                 with before_the_first_step(run.how_to_continue):
                     display.say(run.greeting)
                     setup = prepare(run, display, device, tracks)
-                    notify("READY=1")
+                    ready()
                     setup.parts.stop.listen()
             except Interrupted as early:
                 run.end_by(early)
@@ -123,15 +125,21 @@ def prepare(run: Run, display: Display, device: Any, loaded: Mapping[str, Track]
     """Build environment, learner and what watches them; restore the checkpoint, if there is one to go on from."""
     config = run.config
     rng.seed_everything(config.training.seed)
-    tracks = [loaded[name] if name in loaded else Track.load(name) for name in config.env.tracks]
+    tracks = []
+    for name in config.env.tracks:
+        tracks.append(loaded[name] if name in loaded else Track.load(name))
+        alive()
     warm_up(config.env, tracks[0], display.say)
+    alive()
     warm_up_update(device, display.say)
+    alive()
     learner = MultiAgentSAC(
         RaceBatch(config.env, tracks, config.num_cars, config.training.seed),
         config,
         device=device,
         contest=champions.Races(config, tracks),
     )
+    alive()
     keepers = [Keeper(config, tracks, number) for number in range(config.num_agents)]
     saver = Saver(SavedParts(learner, keepers), run.lineage, config, display.say)
     if run.checkpoint is None:
@@ -295,6 +303,7 @@ def put_models(run: Run, parts: Parts, kept: Sequence[Kept]) -> None:
         folder = number if len(kept) > 1 else None
         key = layout.model_key(run.name, run.config.training.training_type, best.step, folder)
         run.storage.put(key, model_zip(agent, best.policy, best.step))
+        alive()
 
 
 def show_laps(setup: Setup) -> None:

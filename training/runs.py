@@ -19,6 +19,7 @@ from training.cloud.identity import machine_facts
 from training.cloud.imds import ON_INSTANCE, Imds
 from training.config_change import changed, check_league
 from training.errors import ConfigurationError, DataError, Interrupted, NoProgress, Over, UsageError
+from training.notify import alive
 from training.report.loading import config_of, runs_in
 from training.store import documents
 from training.store.checkpoint import claim, load_partial
@@ -26,7 +27,7 @@ from training.store.manifest import Owner, utc_now
 from training.store.opening import open_store
 from training.store.prune import make_plan, sweep
 from training.store.restore import NoCheckpoint
-from training.store.retry import until
+from training.store.retry import reporting, until
 from training.store.storage import StoreError
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ class Run(NamedTuple):
                 path = directory / entry.key.rpartition("/")[2]
                 if not path.exists():
                     self.storage.get_to_file(entry.key, path, max_bytes=MAX_EVENT_FILE_BYTES)
+                    alive()
         except (StoreError, OSError) as error:
             say(f"the curves of earlier attempts are not shown here: {error}")
 
@@ -196,7 +198,9 @@ def _claimed(  # noqa: PLR0913, PLR0917 - the fields of a Run
     attempt = documents.begin_attempt(storage, name, row)
     _check_boot(storage, name)
     owner = Owner(host=attempt.host, instance_id=attempt.instance_id, fleet_id=attempt.fleet_id)
-    lineage = claim(storage, name, config.training.training_type, attempt.number, owner=owner)
+    # Its calls are pieces of work that end; those of the log and of the look for requests never do, and say nothing.
+    told = reporting(storage, alive)
+    lineage = claim(told, name, config.training.training_type, attempt.number, owner=owner)
     checkpoint = _newest(lineage, attempt, origin)
     if checkpoint is not None:
         step = checkpoint.step

@@ -17,6 +17,7 @@ from training import layout
 from training.agents import state
 from training.agents.codec import decode, encode
 from training.errors import DataError
+from training.notify import alive
 from training.replay_log import ReplayLog
 from training.store.checkpoint import Contents
 from training.store.segments import SegmentUploader, Target
@@ -188,6 +189,7 @@ class Saver:
                 keeper.load_state(arrays, about["keeper"], learner.sizes)
                 rows = checkpoint.meta["agents"][number]["learner"]["replay_steps"]
                 log.restore(checkpoint, int(rows), layout.tail_member(number))
+                alive()
         except (KeyError, TypeError, ValueError) as error:
             msg = f"checkpoint {newest.ref.id} does not hold what this run needs: {error!r}"
             raise DataError(msg, next_step="Resume an older step with --at STEP.") from error
@@ -254,7 +256,10 @@ class Saver:
 
     def _commit(self, snapshot: Snapshot, *, not_after: float | None = None) -> None:
         with self._lock:
-            members = {name: make() for name, make in snapshot.members.items()}
+            members = {}
+            for name, make in snapshot.members.items():
+                members[name] = make()
+                alive()
             contents = Contents(members, snapshot.segments, snapshot.meta)
             every = self._milestones
             milestone = every > 0 and snapshot.step // every > self.durable_step // every

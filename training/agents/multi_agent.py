@@ -21,6 +21,7 @@ from training.agents.replay import Row
 from training.agents.sac import Agent, Spaces
 from training.agents.team import Team
 from training.envs.opponents import make_driver
+from training.notify import alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,6 +111,7 @@ class MultiAgentSAC:
         while self.num_timesteps < total_timesteps and self.at_boundary():
             for _ in range(self._settings.train_freq):
                 self._step()
+                alive()
             if self.num_timesteps > self._settings.learning_starts and self._all_can_learn():
                 rounds, rows = self._settings.gradient_steps, self._settings.batch_size
                 self.team.update.set_learning_rate(self.learning_rate())

@@ -16,6 +16,7 @@ import torch
 from training.agents.policy import Policy
 from training.agents.stack import Stack
 from training.agents.update import LOG_STD_MAX, LOG_STD_MIN, Batch, Losses, SacUpdate
+from training.notify import alive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,6 +61,7 @@ class Team:
         for i in range(rounds):
             losses = self.update.step(Batch(*(part[i] for part in batches)), noise[i, 0], noise[i, 1])
             self.average.flat.lerp_(self.update.actor.flat, self.average_tau)
+            alive()
         for agent in self.agents:
             agent._n_updates += rounds  # noqa: SLF001 - stable-baselines3's counter, saved with its model
         self._record(losses)

@@ -8,6 +8,7 @@ import numpy as np
 
 from training.envs.drivers_gap import FEWEST_BEAMS
 from training.envs.opponents import make_driver
+from training.notify import alive
 from training.report.evaluation import evaluate
 from training.report.record import Tape, best_lap
 from training.sim import Track, TrackError
@@ -104,6 +105,7 @@ def loadable_courses(config: Config) -> tuple[list[Course], list[str]]:
     for name in dict.fromkeys((*config.env.tracks[:SHOWN_TRAINING_TRACKS], *config.evaluation.tracks)):
         try:
             courses += courses_of(config, [name])
+            alive()
         except TrackError as error:
             problems.append(f"Track {name} is missing from this report: {error}")
     return courses, problems

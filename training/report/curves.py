@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from training import layout
+from training.notify import alive
 from training.store.storage import StoreError
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def _copy_event_files(storage: Storage, run: str, directory: Path) -> int:
     for key in keys:
         # All in one folder: their names begin with their time, and readers take them in order.
         storage.get_to_file(key, directory / key.rpartition("/")[2], max_bytes=MAX_EVENT_FILE_BYTES)
+        alive()
     return len(keys)
 
 
@@ -79,6 +81,7 @@ def _read(directory: Path) -> dict[str, Series]:
         finite = np.isfinite(values)
         if finite.any():
             found[tag] = _thinned(Series(steps[finite], values[finite]))
+        alive()
     return found
 
 

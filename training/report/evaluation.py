@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from training.envs.race import Race
+from training.notify import alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,6 +74,7 @@ def evaluate(  # noqa: PLR0913 - what, where, how often; all but the first three
         book.note(race, outcome.terminated[:, 0], outcome.truncated, laps)
         if watch is not None:
             watch(race)
+        alive()
     return [book.drive(e, fields[e].name, float(start_m[e])) for e in range(len(fields))]
 
 

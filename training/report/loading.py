@@ -11,6 +11,7 @@ from training.agents.policy import Policy
 from training.config import Config
 from training.envs import observation
 from training.errors import DataError, UsageError
+from training.notify import alive
 from training.store.checkpoint import Checkpoint, load
 from training.store.restore import NoCheckpoint
 from training.store.storage import Corrupt, NotFound, Storage
@@ -109,10 +110,12 @@ def policy_of(storage: Storage, run: str, agent: int | None = None) -> LoadedRun
 
 def policies_of(loaded: LoadedRun, storage: Storage) -> dict[str, Policy]:
     """Return the kept policies of a run's agents by the names that tables give them, the loaded one first."""
-    others = [n for n in range(loaded.agents) if n != loaded.agent]
-    return {loaded.name: loaded.policy} | {
-        agent_name(n): policy_of(storage, loaded.run, n).policy for n in others
-    }
+    found = {loaded.name: loaded.policy}
+    for number in range(loaded.agents):
+        if number != loaded.agent:
+            found[agent_name(number)] = policy_of(storage, loaded.run, number).policy
+            alive()
+    return found
 
 
 def _kept_step(checkpoint: Checkpoint, agent: int) -> int:

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from training.errors import TrainingError
+from training.notify import alive
 from training.report import facts, plots, season
 from training.report.collect import loadable_courses, results
 from training.report.curves import read_curves
@@ -120,6 +121,7 @@ class _Clock:
 
     def said(self, text: str) -> None:
         now = time.monotonic()
+        alive()
         self._say(f"report: {text} ({now - self._before:.1f} s)")
         self._before = now
 
@@ -127,6 +129,7 @@ class _Clock:
 def _card(laps: Laps, course: Course, trace: Trace, scenery: Scenery) -> dict[str, Any]:
     """Return one track's picture, what it shows, and how every driver did there."""
     picture = plots.track_picture(scenery, trace, (0.0, trace.settings.speed_cap_mps))
+    alive()
     return {
         "track": course.track.name,
         "kind": course.kind,

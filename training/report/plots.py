@@ -16,6 +16,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from training.notify import alive
 from training.sim.params import SPEED
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def learning_curves(curves: Curves, kept_step: int) -> list[tuple[Chart, str]]:
             chosen = _chosen(curves.series, chart)
             if chosen:
                 drawn.append((chart, _svg(_curve_figure(chart, chosen, kept_step))))
+                alive()
     return drawn
 
 

@@ -16,6 +16,7 @@ from training.envs.grid import grid_places
 from training.envs.observation import ScanStack
 from training.envs.race import Race, commands_of
 from training.errors import UsageError
+from training.notify import alive
 from training.report.evaluation import SLOWEST_MEAN_MPS, undisturbed
 from training.sim import Track
 
@@ -125,6 +126,7 @@ def race_all(  # noqa: PLR0913 - the conditions of a race
     field.begin(race, places, poses)
     while field.racing.any():
         field.step(race)
+        alive()
     return field.results(poses)
 
 

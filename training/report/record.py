@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from training.envs.race import Race
+from training.notify import alive
 from training.report.evaluation import undisturbed
 from training.sim.params import YAW, X, Y
 
@@ -100,6 +101,7 @@ def _replay(tape: Tape, e: int, track: Track, settings: EnvSettings, span_s: tup
         command = commands[tick // settings.action_repeat]
         world.step(command)
         rows.append((world.states[0, 0].copy(), command[0, 0], world.scans[0, 0].astype(np.float32)))
+        alive()
         if world.collisions[0, 0]:
             break
     states, told, scans = (np.array(column) for column in zip(*rows[begin:], strict=True))
@@ -136,6 +138,7 @@ def race_trace(result: RaceResult, names: Sequence[str]) -> Trace:
         # The race itself took all of a decision's steps at once, in which who touches a wall stays there.
         world.load_state_dict(before)
         world.step(command[None], repeat)
+        alive()
     if entry.finish_s is not None:
         rows = rows[: round(entry.finish_s / world.timestep_s) + 1]
     states, told, scans, there = (np.array(column) for column in zip(*rows, strict=True))

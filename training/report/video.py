@@ -12,6 +12,7 @@ import numpy as np
 from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
 
+from training.notify import alive
 from training.report.frames import FRAME_SIZE, Painter
 
 if TYPE_CHECKING:
@@ -121,4 +122,5 @@ def _pictures(painter: Painter, rows: list[int]) -> Iterator[NDArray[np.uint8]]:
     for row in rows:
         if row != last:
             last, picture = row, painter.frame(row)
+            alive()
         yield picture

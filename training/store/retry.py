@@ -25,6 +25,7 @@ class RetryPolicy:
     monotonic: Callable[[], float] = time.monotonic
     jitter: Callable[[], float] = random.random
     not_after: float | None = None  # on the `monotonic` clock: an end that all calls share
+    on_success: Callable[[], None] = lambda: None  # called after each call that succeeded
 
     def end(self) -> float:
         """Return the moment, on the monotonic clock, after which nothing is repeated."""
@@ -39,7 +40,7 @@ def call_with_retries(policy: RetryPolicy, what: str, call: Callable[[], T]) -> 
     while True:
         attempts += 1
         try:
-            return call()
+            result = call()
         except RETRIED as error:
             longest = min(policy.longest_delay_s, policy.first_delay_s * 2 ** min(attempts - 1, 30))
             # Full jitter: many clients that failed together do not come back together.
@@ -48,6 +49,16 @@ def call_with_retries(policy: RetryPolicy, what: str, call: Callable[[], T]) -> 
                 message = f"{what}: gave up after {attempts} attempts; the last answer was: {error}"
                 raise Unavailable(message) from error
             policy.sleep(delay)
+        else:
+            policy.on_success()
+            return result
+
+
+def reporting(storage: Storage, on_success: Callable[[], None]) -> Storage:
+    """Return the same store, which reports each call that succeeded; one without retries as it is."""
+    if not isinstance(storage, RetryingStorage):
+        return storage
+    return replace(storage, policy=replace(storage.policy, on_success=on_success))
 
 
 @dataclass(frozen=True)
