@@ -87,7 +87,7 @@ class AwsSettings(Section):
         "us-east-2",
         "region; prices differ by three times between regions",
         legal="name of a region, as us-east-2",
-        pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$",
+        pattern=r"^[a-z]{2,4}(-[a-z]+)+-[0-9]$",
         formerly="aws_region",
     )
     availability_zones: Texts = setting((), "zones to use; empty: all of the region")

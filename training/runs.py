@@ -29,6 +29,7 @@ from training.store.prune import make_plan, sweep
 from training.store.restore import NoCheckpoint
 from training.store.retry import reporting, until
 from training.store.storage import StoreError
+from training.user_account import expand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -307,7 +308,7 @@ def _is_directory(store: str) -> bool:
 def _local(store: str, name: str, *, here: bool) -> Path:
     """Return the run's folder: in the store where that is a directory, else below the temporary files."""
     if here:
-        return Path(store.removeprefix("file://")).expanduser() / layout.run_prefix(name)
+        return expand(store.removeprefix("file://")) / layout.run_prefix(name)
     root = os.environ.get("STATE_DIRECTORY") or tempfile.gettempdir()
     return Path(root) / layout.run_prefix(name)
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
 from training.aws_access.advice import CERTIFICATES, advice, is_bad_certificate
+from training.cloud.aws.partition import check_partition
 from training.cloud.problems import CloudError, NoAccess, Unanswered, WrongClock, from_reply
 from training.config import AwsSettings
 from training.errors import ConfigurationError, TrainingError, UsageError
@@ -42,11 +43,12 @@ class Clock(NamedTuple):
 
 
 class Cloud:
-    """AWS of one account and region, as the settings say."""
+    """AWS of one account and region, as the settings say; UsageError for a region where the launcher does not work."""
 
     def __init__(
         self, aws: AwsSettings, say: Callable[[str], None] = print, clock: Clock | None = None
     ) -> None:
+        check_partition(aws.region)
         self.aws, self.say, self.clock = aws, say, clock or Clock()
         self._clients: dict[str, Any] = {}
         self._dated: tuple[datetime, float] | None = (

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import platform
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -32,6 +32,7 @@ from training.sim import track_names
 from training.store.documents import read_attempts, read_control, read_status, request, set_status
 from training.store.restore import NoCheckpoint, load, load_partial
 from training.store.storage import IF_ABSENT, Corrupt, NotFound, PreconditionFailed, Storage
+from training.user_account import user_name
 
 # IAM takes some seconds to tell EC2 of a new role; a fleet that comes earlier fails once and waits a minute.
 IAM_SPREAD_S = 10.0
@@ -86,8 +87,9 @@ class Plan(NamedTuple):
 
 
 def owner() -> str:
-    """Return who launches, for tags and refusals."""
-    return f"{getpass.getuser()}@{platform.node()}"[:250]
+    """Return who launches, for tags and refusals; IAM takes letters, digits and some signs in a tag, no backslash."""
+    name = f"{user_name()}@{platform.node() or 'localhost'}"
+    return re.sub(r"[^\w .:/=+@-]", "_", name)[:250]
 
 
 def check_new(config: Config) -> None:

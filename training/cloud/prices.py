@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
+import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -15,9 +15,13 @@ from typing import Any, NamedTuple
 from training.cloud import price_table
 from training.cloud.api import Cloud
 from training.cloud.problems import CloudError, NoAccess
+from training.user_account import cache_folder
 
 CACHE_S = 24 * 3600
 LINUX = "Linux/UNIX"
+# Of the cache: more than the dearest machine costs, and how far in the future a clock may have been.
+MOST_USD_PER_HOUR = 1000.0
+MAX_SKEW_S = 300.0
 
 
 class Price(NamedTuple):
@@ -159,30 +163,45 @@ def compare(prices: Prices) -> list[dict[str, Any]]:
 
 
 # --- a cache of what hardly changes; losing it costs one request ---
-def _cache_file(region: str) -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(root) / "f1tenth-training" / f"prices-{region}.json"
+def _cache_file(region: str) -> Path | None:
+    folder = cache_folder()
+    return None if folder is None else folder / f"prices-{region}.json"
+
+
+def _kept(region: str) -> dict[str, Any]:
+    """Return what the cache holds, empty where it is not there or is broken."""
+    path = _cache_file(region)
+    try:
+        rows = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return rows if isinstance(rows, dict) else {}
 
 
 def _cached(region: str, kind: str) -> Price | None:
     try:
-        row = json.loads(_cache_file(region).read_text(encoding="utf-8"))[kind]
-        return Price(float(row["usd_per_hour"]), "Pricing API", max(time.time() - float(row["at"]), 0.0))
-    except (OSError, ValueError, KeyError, TypeError):
+        row = _kept(region)[kind]
+        usd, age_s = float(row["usd_per_hour"]), time.time() - float(row["at"])
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None
+    # A budget is kept by this figure: what is no price, or is of the future, is asked for again.
+    sound = 0 < usd < MOST_USD_PER_HOUR and -MAX_SKEW_S < age_s < math.inf
+    return Price(usd, "Pricing API", max(age_s, 0.0)) if sound else None
 
 
 def _cache(region: str, kind: str, price: float) -> None:
     path = _cache_file(region)
+    if path is None:
+        return
+    rows = {**_kept(region), kind: {"usd_per_hour": price, "at": time.time()}}
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            known = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            known = {}
         with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-            json.dump({**known, kind: {"usd_per_hour": price, "at": time.time()}}, file)
-        Path(file.name).replace(path)
+            json.dump(rows, file)
+        try:
+            Path(file.name).replace(path)
+        except OSError:  # a folder stands in its place
+            Path(file.name).unlink()
 
 
 def _table_age_s(cloud: Cloud) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 from training.sim.track_checks import TrackError
@@ -12,11 +13,14 @@ DIRECTORY_VARIABLE = "F1TENTH_TRACKS_DIR"
 
 
 def directory() -> Path:
-    """Return where fetched tracks lie: $F1TENTH_TRACKS_DIR, else the user's cache."""
+    """Return where fetched tracks lie: $F1TENTH_TRACKS_DIR, else the user's cache, else the temporary files."""
     if os.environ.get(DIRECTORY_VARIABLE):
         return Path(os.environ[DIRECTORY_VARIABLE])
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "f1tenth-training" / "tracks"
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # a user without a home: no HOME, and a number without a name
+        cache = Path(tempfile.gettempdir())
+    return cache / "f1tenth-training" / "tracks"
 
 
 def fetched_names() -> list[str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from training.config import AwsSettings
 from training.errors import UsageError
 from training.store.directory import DirectoryStorage
 from training.store.retry import RetryingStorage, RetryPolicy
+from training.user_account import expand
 
 
 def open_store(
@@ -20,7 +19,7 @@ def open_store(
     policy = policy or RetryPolicy()
     scheme, separator, rest = url.partition("://")
     if not separator or scheme == "file":
-        return RetryingStorage(DirectoryStorage(Path(rest or url).expanduser()), policy)
+        return RetryingStorage(DirectoryStorage(expand(rest or url)), policy)
     bucket, _, prefix = rest.partition("/")
     if scheme != "s3" or not bucket:
         raise UsageError(f"store {url!r} is neither a directory nor s3://bucket[/prefix]")
