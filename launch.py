@@ -1,40 +1,71 @@
 #!/usr/bin/env python3
 """Train on AWS spot capacity: the command line. What the commands do is in training/cloud/commands.py."""
 
-from __future__ import annotations
-
+# Python 3.6 must be able to read this whole file, and to run it down to the line, so that it can say what is missing.
 import os
+import re
+import shlex
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-if __name__ == "__main__" and "F1TENTH_LAUNCHER" not in os.environ:
-    # ./launch.py works without activating anything: it goes on in the project's own environment.
-    _python = ROOT / ".venv" / "bin" / "python"
-    if _python.exists() and Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():
-        os.execve(_python, [str(_python), *sys.argv], {**os.environ, "F1TENTH_LAUNCHER": "1"})  # noqa: S606 - ourselves
+VENV = ROOT / ".venv"
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
-from typer.core import TyperGroup
+def in_environment() -> bool:
+    """Tell whether this is the Python of the project's own environment."""
+    return Path(sys.prefix).resolve() == VENV.resolve()
+
+
+def enter_environment() -> None:
+    """Continue in the project's own environment, so that ./launch.py works without activating anything."""
+    python = str(VENV / "bin" / "python")
+    if os.path.exists(python) and not in_environment():  # noqa: PTH110 - a link to nowhere is no error
+        try:
+            os.execve(python, [python, *sys.argv], {**os.environ, "F1TENTH_LAUNCHER": "1"})  # noqa: S606 - ourselves
+        except OSError as error:  # made for another processor
+            leave(f"{python} does not run: {error.strerror}")
+
+
+def leave(why: str) -> None:
+    """Say that the project is not installed here, and the command that installs it; exit with 2."""
+    wanted = re.search(
+        r"requires-python = .>=3[.](\d+),<3[.](\d+)", (ROOT / "pyproject.toml").read_text("utf-8")
+    )
+    lowest, above = wanted.groups() if wanted else ("10", "12")
+    words = ["make"] if os.environ.get("PWD") == str(ROOT) else ["make", "-C", str(ROOT)]
+    remove = f"rm -r {shlex.quote(str(VENV))} && " if VENV.exists() and not in_environment() else ""
+    sys.stderr.write(
+        f"error: {why}\n"
+        f"Install what it needs, with Python 3.{lowest} to 3.{int(above) - 1}: "
+        f"{remove}{' '.join(shlex.quote(word) for word in [*words, 'setup'])}\n"
+    )
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    if "F1TENTH_LAUNCHER" not in os.environ:
+        enter_environment()
+    if sys.version_info < (3, 10):  # noqa: UP036 - that is what an old one is told
+        leave(f"this is Python {sys.version.split()[0]}, too old for ./launch.py")
+try:
+    import typer
+except ModuleNotFoundError as error:
+    if __name__ != "__main__":
+        raise
+    leave(f"the module {error.name} is not installed")
+# --- the line ---
+
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from training.cloud.manner import Manner, say
 from training.cloud.next_commands import remember
 from training.errors import ConfigurationError, TrainingError, UsageError
+from training.help_text import Commands
+from training.terminal import adapt_output
 
 if TYPE_CHECKING:
     from training.cloud.site import Site
-
-
-class Commands(TyperGroup):
-    """The commands; whoever asks one for its help does not wait for pydantic, which would read a --help not given."""
-
-    def get_help_option(self, ctx: Any) -> Any:  # noqa: ANN401 - typer has no public names for the two
-        """Return typer's --help, off where it is not given instead of unknown."""
-        option: Any = super().get_help_option(ctx)
-        option.default = False
-        return option
 
 
 app = typer.Typer(
@@ -71,7 +102,7 @@ def site_of(
     sets: list[str] | None,
     preset: Literal["cloud"] | None = None,
     limits: tuple[str, ...] = (),
-) -> Site:
+) -> "Site":
     """Read the settings and find out who we are; `limits` are further overrides, which no next command repeats."""
     from training.cloud.site import open_site
 
@@ -372,6 +403,7 @@ def cost(run: Run, *, config: ConfigFile = None, sets: Sets = None, json: Json =
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return the exit code: 0 done, 1 the world's answer, 2 the user's words, 130 Ctrl-C."""
+    adapt_output()
     remember(None, (), ROOT)
     try:
         app(sys.argv[1:] if arguments is None else arguments, prog_name="./launch.py")
@@ -379,6 +411,10 @@ def main(arguments: list[str] | None = None) -> int:
         if exit_.code == INTERRUPTED:  # typer makes this of a KeyboardInterrupt, without a word
             say("\ninterrupted. Runs go on; what is half-made now: ./launch.py gc")
         return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "training":
+            raise
+        leave(f"the module {error.name} is not installed")
     except TrainingError as error:
         say(f"error: {error}")
         return 2 if _is_the_users(error) else 1

@@ -15,15 +15,19 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 import typer
 
 from training.errors import ConfigurationError, DataError, Interrupted, Over, TrainingError, UsageError
+from training.help_text import WIDE, Commands
+from training.terminal import adapt_output, columns
 
 if TYPE_CHECKING:
     from training.config import Config  # pydantic would triple the time of --help
 
 
 app = typer.Typer(
+    cls=Commands,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="rich" if columns() >= WIDE else None,  # boxes need room
     help="Train, watch and race F1TENTH cars.",
     epilog="--debug, anywhere, shows the traceback of an explained error too.",
 )
@@ -229,6 +233,7 @@ def _settings(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit code: the table of docs/architecture.md."""
+    adapt_output()
     end = _run(list(sys.argv[1:] if arguments is None else arguments))
     if "F1TENTH_OUTCOME" in os.environ:  # on an instance the finish unit waits for it
         from training.cloud.outcome import Outcome, leave

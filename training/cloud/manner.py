@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from training.cloud.next_commands import complete, complete_data
 from training.errors import UsageError
+from training.terminal import columns, is_terminal
 
 
 class Manner(NamedTuple):
@@ -42,7 +43,7 @@ def ask(question: str, manner: Manner) -> None:
     """Go on only if the user agrees."""
     if manner.yes:
         return
-    if not sys.stdin.isatty():
+    if not is_terminal(sys.stdin):
         raise UsageError(f"{question} Nobody is here to answer", next_step="Add --yes.")
     print(f"{complete(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
@@ -51,17 +52,36 @@ def ask(question: str, manner: Manner) -> None:
 
 def ask_again(question: str, next_step: str) -> None:
     """Go on only if somebody at a terminal agrees: a --yes was not meant for this. next_step: what to do instead."""
-    if not sys.stdin.isatty():
+    if not is_terminal(sys.stdin):
         raise UsageError(question, next_step=next_step)
     ask(question, Manner())
 
 
 def table(title: str, heads: list[str], rows: list[list[str]]) -> None:
-    """Print a table that fits the terminal."""
+    """Print a table; where it is wider than the terminal, each row as lines of its own."""
+    if not is_terminal(sys.stdout) or _width(heads, rows) <= columns():
+        _draw(title, heads, rows)
+        return
+    print(title)
+    first, *others = heads
+    for row in rows:
+        print(f"{first} {row[0]}")
+        for head, cell in zip(others, row[1:], strict=True):
+            print(f"  {head} {cell}")
+
+
+def _width(heads: list[str], rows: list[list[str]]) -> int:
+    return sum(max(len(cell) for cell in column) + 2 for column in zip(heads, *rows, strict=True)) - 2
+
+
+def _draw(title: str, heads: list[str], rows: list[list[str]]) -> None:
     from rich.console import Console  # noqa: PLC0415 - drawing takes time to load
     from rich.table import Table  # noqa: PLC0415
 
-    drawn = Table(*heads, title=title, title_justify="left", box=None, pad_edge=False)
+    drawn = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for head in heads:
+        drawn.add_column(head, no_wrap=True, overflow="ignore")
     for row in rows:
         drawn.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 120).print(drawn)
+    # Whole where a program reads it: no cell is cut.
+    Console(width=max(_width(heads, rows), len(title), columns())).print(drawn)
