@@ -69,6 +69,25 @@ def test_a_builder_that_never_answers_stops_the_bake(
     assert "TerminateInstances" in asked
 
 
+def test_a_package_that_is_not_there_stops_the_bake_before_anything_is_installed(
+    machine: bakery.Builder, address: str, directory: Path
+) -> None:
+    """The whole site on a machine whose archive has no driver: named, with the next step, in the first role."""
+    site = {**WITHOUT_GIT, "nvidia_enabled": True, "base_packages": ["curl", "no-such-package"]}
+    built = bakery.packer_build(machine, address, directory, bakery.ansible(directory, site))
+    assert built.status != 0
+    said = " ".join(built.output.split())
+    for words in (
+        "Unable to locate package no-such-package",
+        "nvidia-smi",
+        "Next: change nvidia_driver_branch",
+    ):
+        assert words in said, built.output[-4000:]
+    assert "TASK [availability" in built.output
+    assert "TASK [base" not in built.output
+    assert bakery.leftovers(address) == {}
+
+
 def test_a_driver_that_cannot_be_installed_stops_the_bake(
     machine: bakery.Builder, address: str, directory: Path
 ) -> None:

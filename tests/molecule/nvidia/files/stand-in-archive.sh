@@ -5,7 +5,7 @@ version=580.95.05-1
 mkdir -p /srv/archive
 cd /srv/archive
 
-build() { # name, path of its program, what that prints or does
+build() { # name, path of its program, what that prints or does, what it depends on
     root=$(mktemp -d)
     mkdir -p "$root/DEBIAN" "$root$(dirname "$2")"
     printf '#!/bin/sh\n%s\n' "$3" >"$root$2"
@@ -18,6 +18,7 @@ build() { # name, path of its program, what that prints or does
     fi
     printf 'Package: %s\nVersion: %s\nArchitecture: amd64\nMaintainer: nobody <nobody@localhost>\nDescription: stand-in\n' \
         "$1" "$version" >"$root/DEBIAN/control"
+    [ -z "${4:-}" ] || printf 'Depends: %s\n' "$4" >>"$root/DEBIAN/control"
     dpkg-deb --build "$root" "$1.deb" >/dev/null
     rm -r "$root"
 }
@@ -26,7 +27,9 @@ build nvidia-smi /usr/bin/nvidia-smi 'echo 580.95.05'
 build nvidia-persistenced /usr/bin/nvidia-persistenced 'exec sleep infinity'
 build nvidia-modprobe /usr/bin/nvidia-modprobe 'echo "$@" >/run/nvidia-modprobe.called'
 build libcuda1 /usr/share/libcuda1/marker 'exit 0'
-build nvidia-cuda-toolkit /usr/bin/nvcc 'echo "nvcc: NVIDIA (R) Cuda compiler driver"'
+# For the question before a bake: another branch of a driver that is asked for, and one whose kernel is gone.
+build linux-modules-nvidia-580-server-open-aws /usr/share/modules-580/marker 'exit 0'
+build nvidia-needs-a-kernel /usr/share/needs-a-kernel/marker 'exit 0' linux-image-of-yesterday
 
 for deb in *.deb; do
     dpkg-deb --field "$deb"
