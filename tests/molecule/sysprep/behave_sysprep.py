@@ -18,7 +18,11 @@ TRACES = {
     "/var/log/journal/0123456789abcdef/system.journal": "what the builder did",
     "/opt/f1tenth/src/credentials": "AKIAABCDEFGHIJKLMNOP",  # pragma: allowlist secret
     "/tmp/left": "by the builder",
+    "/var/tmp/left": "by the builder",
+    "/var/tmp/left by a name with blanks": "by the builder",
+    "/var/tmp/systemd-private-of-another-boot/tmp/left": "by a unit",
 }
+PRIVATE = "/var/tmp/systemd-private-*-{unit}.service-*"
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +45,26 @@ def test_the_last_check_names_a_trace(host: Host, check: str, trace: str) -> Non
     kept = host.file(trace).content_string if host.file(trace).exists else None
     host.check_output("mkdir -p %s && echo %s > %s", str(Path(trace).parent), TRACES[trace], trace)
     answer = host.run("sh /tmp/script_1.sh")
-    host.check_output("rm -rf /var/lib/cloud/* /var/log/journal/* && rm -f %s", trace)
+    host.check_output("rm -rf /var/lib/cloud/* /var/log/journal/* /var/tmp/systemd-private-of-another-boot")
+    host.check_output("rm -f %s", trace)
     if kept is not None:
         host.check_output("printf %%s %s > %s", kept, trace)
     assert check
     assert answer.rc == 1
     told = trace.removesuffix("/instances/i-0/user-data.txt").removesuffix("/0123456789abcdef/system.journal")
     assert told in answer.stderr
+
+
+def test_a_running_unit_with_a_private_tmp_is_no_trace(host: Host, check: str) -> None:
+    """One that started before the cleaning has kept its directory, empty; one that starts after it has one anew."""
+    before, after = PRIVATE.format(unit="private"), PRIVATE.format(unit="later")
+    assert host.check_output(f"find {before}").splitlines()[1:] == [host.check_output(f"echo {before}/tmp")]
+    host.check_output("systemd-run --quiet --unit=later --property=PrivateTmp=true sleep infinity")
+    assert host.check_output(f"ls {after}") == "tmp"
+    answer = host.run("sh /tmp/script_1.sh")
+    host.check_output("systemctl stop later.service")
+    assert check
+    assert answer.rc == 0, answer.stderr
 
 
 def test_the_logs_do_not_tell_of_the_bake(host: Host) -> None:

@@ -3,6 +3,9 @@
 # that is already open; Packer runs it from /tmp and removes it.
 set -u
 left=0
+# Names are split at line ends alone.
+IFS='
+'
 
 found() {
     echo "left behind: $1" >&2
@@ -28,7 +31,13 @@ for home in /root /home/*; do
         "$home/.ansible" "$home/.cache" "$home/.aws"
 done
 absent /var/lib/dbus/machine-id /var/lib/systemd/random-seed /var/lib/cloud/instance
-empty /var/lib/apt/lists /var/lib/cloud /var/log/journal /var/tmp
+empty /var/lib/apt/lists /var/lib/cloud /var/log/journal
+
+# A unit with PrivateTmp= has an empty directory here as long as it runs; any may start at any time, and the next boot
+# removes what is left (tmpfiles.d/systemd-tmp.conf). Only what lies in one can be the builder's.
+for path in $(find /var/tmp -mindepth 1 -not '(' -type d -regex '/var/tmp/systemd-private-[^/]*\(/tmp\)?' ')' 2>/dev/null); do
+    found "$path"
+done
 
 # Packer's own copy of this script, and sockets of running services, may be in /tmp.
 for path in $(find /tmp -mindepth 1 -type f -not -name 'script_*.sh' -not -path "$0" 2>/dev/null); do
