@@ -22,7 +22,8 @@ hash = $(shell cat $(1) | cksum | cut -d' ' -f1)
 RUN_STAMP := .venv/.stamp-run-$(call hash,requirements.txt)
 TEST_STAMP := .venv/.stamp-test-$(call hash,requirements.txt tests/requirements.txt)
 
-TYPED := $(wildcard training/config*.py training/layout.py training/errors.py training/store training/aws_access training/cloud launch.py)
+# What runs on a laptop and on the image, programs without a suffix among it.
+TYPED := training launch.py $(wildcard packer/*.py ansible/inventory/*.py ansible/roles/*/files/*.py ansible/roles/*/files/usr/local/bin/*)
 PYTEST := $(PY) -m pytest -n 2 --dist loadfile
 
 # Money is spent only where the command itself says so: a CLOUD left in the environment is not heard.
@@ -76,7 +77,7 @@ pytest: $(TEST_STAMP) # Every test of tests/ that needs no container
 lint: $(TEST_STAMP)
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
-	$(PY) -m mypy $(TYPED)
+	$(PY) -m mypy --scripts-are-modules $(TYPED)
 	.venv/bin/lint-imports --no-logo --cache-dir .cache/import-linter
 
 .PHONY: bench

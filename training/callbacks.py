@@ -95,7 +95,8 @@ def of_all(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:
     }
     for name in dict.fromkeys(name for own in figures for name in own):
         values = [own[name] for own in figures if name in own]
-        result[name] = _COMBINED.get(name, _mean)(values)
+        combine: Callable[[list[float]], float] = _COMBINED.get(name, _mean)
+        result[name] = combine(values)
     return result
 
 

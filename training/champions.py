@@ -69,7 +69,7 @@ class Tally(NamedTuple):
         """Return the share won of those that are decided, nan of none."""
         return self.share if self.won + self.lost else math.nan
 
-    def __add__(self, other: Tally) -> Tally:  # type: ignore[override] - of tallies, not of tuples
+    def __add__(self, other: Tally) -> Tally:  # type: ignore[override]  # of tallies, not of tuples
         """Return both together."""
         return Tally(self.won + other.won, self.lost + other.lost)
 

@@ -284,8 +284,8 @@ def close(setup: Setup) -> int:
     Killed in between, the run is not done yet, and the next attempt does what is missing.
     """
     run, parts, _ = setup
-    kept = [keeper.best for keeper in parts.keepers]
-    if None in kept:
+    kept = [keeper.best for keeper in parts.keepers if keeper.best is not None]
+    if len(kept) < len(parts.keepers):
         parts.display.say("no policy was kept: the run ended before its first evaluation")
     else:
         put_models(run, parts, kept)
@@ -336,7 +336,8 @@ def draw_networks(parts: Parts) -> None:
     """Record the networks' graph; at the end, as torch takes 2 s for it, which nobody should wait for a first step."""
     first = parts.learner.agents[0]
     try:
-        parts.metrics.record_graph(first.actor, first.critic, first.observation_space.shape[0])
+        (width,) = first.observation_space.shape or ()
+        parts.metrics.record_graph(first.actor, first.critic, width)
     except Exception as error:  # noqa: BLE001 - a picture; the run itself is trained and saved
         traceback.print_exc()
         parts.display.say(f"the networks' graph was not drawn ({error!r}); the run is saved")

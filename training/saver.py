@@ -179,6 +179,7 @@ class Saver:
         learner, keepers = self._parts
         newest = partial or checkpoint
         meta: dict[str, Any] = dict(newest.meta)
+        replayed: dict[str, Any] = dict(checkpoint.meta)
         try:
             self._check_number(meta["agents"])
             state.restore_world(learner, state.Captured(_read(newest, layout.WORLD_MEMBER), meta["world"]))
@@ -187,7 +188,7 @@ class Saver:
                 arrays = _read(newest, layout.learner_member(number))
                 state.restore_agent(learner, number, state.Captured(arrays, about["learner"]))
                 keeper.load_state(arrays, about["keeper"], learner.sizes)
-                rows = checkpoint.meta["agents"][number]["learner"]["replay_steps"]
+                rows = replayed["agents"][number]["learner"]["replay_steps"]
                 log.restore(checkpoint, int(rows), layout.tail_member(number))
                 alive()
         except (KeyError, TypeError, ValueError) as error:

@@ -62,7 +62,7 @@ def _facts(machine: look.Found) -> dict[str, str]:
 def _over_ssh(_: Scope, machine: look.Found) -> dict[str, str]:
     return {
         "ansible_connection": "ansible.builtin.ssh",
-        "ansible_host": machine.get("PublicIpAddress", machine["InstanceId"]),
+        "ansible_host": str(machine.get("PublicIpAddress", machine["InstanceId"])),
     }
 
 

@@ -95,7 +95,7 @@ def upload(content: bytes, name: str | None = None) -> str:
 def python(request: pytest.FixtureRequest, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A Python of today, and one as old as Debian 12's."""
     if request.param == "none of them":
-        monkeypatch.setattr(machine.fetch, "FILTER", {})
+        monkeypatch.setattr(machine.fetch, "HAS_FILTERS", False)
 
 
 @mock_aws

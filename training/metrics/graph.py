@@ -31,6 +31,6 @@ def actor_critic_graph(actor: torch.nn.Module, critic: torch.nn.Module, observat
         # torch draws its TensorBoard graph with torch.jit.trace, which torch itself calls deprecated. The
         # trace is only drawn: a branch that it takes for good (a check of the distribution) does no harm.
         warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        drawn, _ = graph(_ActorCritic(actor, critic), torch.zeros(1, observation_width, device=device))
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]  # not in its __all__
+        drawn, _ = graph(_ActorCritic(actor, critic), torch.zeros(1, observation_width, device=device))  # type: ignore[no-untyped-call]
     return bytes(drawn.SerializeToString())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,17 +57,17 @@ class Gpus:
         for number, handle in enumerate(self._handles):
             name = f"system/gpu{number or ''}"
             # Not every GPU has every figure (a MIG slice has no utilisation), so each is asked for by itself.
-            readings = {
-                f"{name}_percent": lambda h=handle: pynvml.nvmlDeviceGetUtilizationRates(h).gpu,
-                f"{name}_memory_gb": lambda h=handle: pynvml.nvmlDeviceGetMemoryInfo(h).used / GB,
-                f"{name}_temperature_c": lambda h=handle: pynvml.nvmlDeviceGetTemperature(
+            readings: dict[str, Callable[[Any], float]] = {
+                f"{name}_percent": lambda h: pynvml.nvmlDeviceGetUtilizationRates(h).gpu,
+                f"{name}_memory_gb": lambda h: pynvml.nvmlDeviceGetMemoryInfo(h).used / GB,
+                f"{name}_temperature_c": lambda h: pynvml.nvmlDeviceGetTemperature(
                     h, pynvml.NVML_TEMPERATURE_GPU
                 ),
-                f"{name}_power_w": lambda h=handle: pynvml.nvmlDeviceGetPowerUsage(h) / 1000,
+                f"{name}_power_w": lambda h: pynvml.nvmlDeviceGetPowerUsage(h) / 1000,
             }
             for key, read in readings.items():
                 try:
-                    result[key] = float(read())
+                    result[key] = float(read(handle))
                 except pynvml.NVMLError:
                     continue
         return result
