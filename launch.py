@@ -117,6 +117,9 @@ def doctor(
     policy: Annotated[
         bool, typer.Option("--policy", help="Print the policies for your IAM user and end.")
     ] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Ask EC2 by dry runs what you may do, and end. Free of charge.")
+    ] = False,
     config: ConfigFile = None,
     sets: Sets = None,
     json: Json = False,
@@ -129,6 +132,8 @@ def doctor(
     if policy:
         commands.show_policies(site_of(config, sets))
         return
+    if probe:
+        raise typer.Exit(commands.probe(site_of(config, sets), Manner(json=json)))
     remember(config, tuple(sets or ()), ROOT)
     cloud = Cloud(read_settings(config, sets or ()).aws, say)
     raise typer.Exit(commands.examine(cloud, ROOT, Manner(json=json)))

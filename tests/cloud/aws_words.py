@@ -15,6 +15,7 @@ ERROR_CODES: dict[str, str] = {
     **dict.fromkeys(
         (
             "AuthFailure",
+            "DryRunOperation",
             "IdempotentParameterMismatch",
             "InsufficientCapacity",
             "InsufficientInstanceCapacity",
@@ -25,6 +26,7 @@ ERROR_CODES: dict[str, str] = {
             "InvalidInstanceType",
             "InvalidKeyPair.NotFound",
             "InvalidLaunchTemplateName.NotFoundException",
+            "InvalidParameterCombination",
             "InvalidPermission.Duplicate",
             "InvalidSubnetID.NotFound",
             "MaxSpotInstanceCountExceeded",

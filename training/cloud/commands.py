@@ -25,6 +25,7 @@ from training.cloud import (
     watching,
 )
 from training.cloud.api import Cloud
+from training.cloud.aws.probe import ask_all
 from training.cloud.intent import check_place, is_here
 from training.cloud.launch.steps import Step, check
 from training.cloud.manner import Manner, answer, ask, ask_again, pass_on, say, show, table
@@ -57,6 +58,21 @@ def examine(cloud: Cloud, root: Path, manner: Manner) -> int:
         )
         show(missing)
     return 0 if all(finding.ok for finding in findings) else 1
+
+
+def probe(site: Site, manner: Manner) -> int:
+    """Print what EC2 itself would let the caller do; return 1 where it denies something or its answer is unknown."""
+    marks = {"allowed": "ok", "not asked": "--", "denied": "NO", "unknown": "??"}
+    answers = []
+    for one in ask_all(site.cloud, site.scope):
+        answers.append(one)
+        if not manner.json:
+            answer(f"{marks[one.verdict]}  {one.part:12} {one.action:36} {one.verdict} {one.detail}".rstrip())
+    if manner.json:
+        show([one._asdict() for one in answers])
+    elif any(one.verdict == "denied" for one in answers):
+        answer("\nThe policies that allow these: ./launch.py doctor --policy")
+    return 0 if all(one.verdict in {"allowed", "not asked"} for one in answers) else 1
 
 
 def show_policies(site: Site) -> None:
