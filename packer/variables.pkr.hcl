@@ -58,7 +58,7 @@ variable "region" {
   description = "Region in which the image is made; the instances of a run start there."
   type        = string
   validation {
-    condition     = length(var.region) > 0 && regex_replace(var.region, "^[a-z]{2}(-[a-z]+)+-[0-9]$", "") == ""
+    condition     = length(var.region) > 0 && regex_replace(var.region, "^[a-z]{2,4}(-[a-z]+)+-[0-9]$", "") == ""
     error_message = "The region must look like us-east-1."
   }
 }
