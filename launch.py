@@ -142,6 +142,13 @@ def doctor(
 @app.command()
 def up(
     *,
+    use_existing_bucket: Annotated[
+        bool,
+        typer.Option(
+            "--use-existing-bucket",
+            help="Keep runs in a bucket that somebody made; what it holds stays as it is.",
+        ),
+    ] = False,
     config: ConfigFile = None,
     sets: Sets = None,
     dry_run: DryRun = False,
@@ -151,7 +158,8 @@ def up(
     """Set up what training needs. Bucket, policy, security group, log group: free of charge while empty."""
     from training.cloud import commands
 
-    commands.up(site_of(config, sets), Manner(json=json, yes=yes, dry_run=dry_run))
+    manner = Manner(json=json, yes=yes, dry_run=dry_run)
+    commands.up(site_of(config, sets), manner, use_existing_bucket=use_existing_bucket)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """Names of a run: what they look like, that they read back, and what is refused."""
 
+import inspect
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -157,3 +158,57 @@ def test_names_on_aws_hold_what_keeps_them_apart() -> None:
         layout.default_bucket_name("f1tenth", "123456789012", "us-east-2") == "f1tenth-123456789012-us-east-2"
     )
     assert layout.wandb_parameter_name("f1tenth") == "/f1tenth/wandb-api-key"
+
+
+# --- what is ours in a bucket that others use, too ---
+SAMPLES: dict[str, object] = {
+    "run": RUN,
+    "training_type": "sac",
+    "checkpoint": CHECKPOINT,
+    "segment": SEGMENT,
+    "sha256": SHA,
+    "attempt": 3,
+    "number": 1,
+    "name": "agent0.learner",
+    "step": 1_000,
+    "agent": 1,
+}
+
+
+def all_keys() -> dict[str, str]:
+    """Call every function of the layout that makes a key, and every one that makes a prefix of keys of a run."""
+    made = {}
+    for name, function in vars(layout).items():
+        makes_one = name.endswith(("_key", "_prefix")) and not name.startswith(("_", "is_", "parse_"))
+        if inspect.isfunction(function) and makes_one:
+            parameters = inspect.signature(function).parameters.items()
+            needed = [key for key, one in parameters if one.default is inspect.Parameter.empty]
+            made[name] = function(**{key: SAMPLES[key] for key in needed})
+    return made
+
+
+def test_every_key_that_the_project_writes_is_known_as_its_own() -> None:
+    keys = all_keys()
+    assert len(keys) >= 15
+    assert [name for name, key in keys.items() if name.endswith("_key") and not layout.is_own_key(key)] == []
+    folders = [key for name, key in keys.items() if name.endswith("_prefix") and name != "run_prefix"]
+    assert [key for key in folders if not layout.is_own_key(f"{key}/x")] == []
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "data/a.csv", "runs", "runs/", "runs/race/", "runs/race/notes.txt", "runs/My Run/status.json", "scripts/",
+        "scripts/deploy.sh", "scripts/old/" + SHA + ".tar.gz", "scripts/" + SHA + ".tar.gz.bak", "runs.txt",
+        "runs/race/report", "runs/race/report/", "x/runs/race/status.json", "runs/race/status.json/x",
+    ],
+)  # fmt: skip
+def test_a_key_that_only_looks_like_one_of_ours_is_not(key: str) -> None:
+    assert not layout.is_own_key(key)
+
+
+def test_only_the_folder_of_a_run_is_a_run() -> None:
+    assert layout.is_run_prefix(f"runs/{RUN}/")
+    assert not [
+        one for one in ("runs/My Run/", "runs/", "runs/a/b/", "scripts/a/") if layout.is_run_prefix(one)
+    ]

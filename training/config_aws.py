@@ -16,6 +16,7 @@ RESERVED_TAGS = (
     layout.TAG_RUN,
     layout.TAG_EXPIRES_AT,
     layout.TAG_REQUIREMENTS,
+    layout.TAG_BUCKET,
     "Name",
 )
 MAX_TAGS = 40  # AWS allows 50, ours included
@@ -108,6 +109,12 @@ class AwsSettings(Section):
         "bucket; null: <project>-<account>-<region>",
         legal="3 to 63 of a-z, 0-9, . and -, first and last no sign",
         pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
+    )
+    s3_kms_key_arn: str | None = setting(
+        None,
+        "KMS key of your own that encrypts the bucket; runs may use it through S3. null: S3's own keys",
+        legal="arn:aws:kms:…:key/… | null",
+        pattern=r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]{1,64}$",
     )
     s3_transfer_acceleration: bool = setting(
         False, "upload through the nearest edge; costs $0.04 per GB more"

@@ -6,6 +6,7 @@ back, past the launcher's own code, so that a test can compare before and after.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,30 @@ from training.cloud.scope import read_scope
 PERMISSIONS = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Action": "s3:ListAllMyBuckets", "Resource": "*"}],
+}
+# Everything that is set on a bucket of somebody, by the names of boto3's methods.
+SETTINGS = (
+    "bucket_tagging", "bucket_policy", "bucket_lifecycle_configuration", "bucket_encryption", "bucket_versioning",
+    "public_access_block", "bucket_ownership_controls", "bucket_accelerate_configuration",     "bucket_notification_configuration", "bucket_cors", "bucket_acl",
+)  # fmt: skip
+ENCRYPTION = {
+    "ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms:dsse"},
+    "BucketKeyEnabled": True,
+}
+RULES = [
+    {"ID": "logs", "Status": "Enabled", "Filter": {"Prefix": "logs/"}, "Expiration": {"Days": 7}},
+    {
+        "ID": "old",
+        "Status": "Enabled",
+        "Filter": {"Prefix": ""},
+        "NoncurrentVersionExpiration": {"NoncurrentDays": 365},
+    },
+]
+STATEMENT = {
+    "Sid": "TlsOnly",  # a name that others like, too
+    "Effect": "Allow",
+    "Principal": {"AWS": "arn:aws:iam::123456789012:root"},
+    "Action": "s3:*",
 }
 LOOKED_AT = ("ResponseMetadata", "RequestId", "HTTPHeaders")
 
@@ -57,6 +82,48 @@ class Foreign:
         self._groups()
         self._logs()
         self._rest()
+
+    def place_bucket(self) -> None:
+        """Make a bucket of the name that the settings say, with everything set on it that can be set."""
+        s3, name = self.client("s3"), self.scope.bucket
+        s3.create_bucket(Bucket=name, ObjectOwnership="BucketOwnerPreferred")
+        # A Project tag divides a bill; ours is another.
+        s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": pairs(Owner="kim", Project=self.project)})
+        s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+        s3.put_object(Bucket=name, Key="data/a.csv", Body=b"old")
+        s3.put_object(Bucket=name, Key="data/a.csv", Body=b"new")
+        s3.put_object(Bucket=name, Key="runs.txt", Body=b"beside our prefix")
+        s3.delete_object(Bucket=name, Key="gone.txt")
+        s3.create_multipart_upload(Bucket=name, Key="data/large")
+        s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Suspended"})
+        s3.put_public_access_block(
+            Bucket=name, PublicAccessBlockConfiguration={"BlockPublicAcls": True, "BlockPublicPolicy": True}
+        )
+        s3.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={"Rules": [ENCRYPTION]})
+        s3.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration={"Rules": RULES})
+        policy = {
+            "Version": "2012-10-17",
+            "Statement": [{**STATEMENT, "Resource": f"arn:aws:s3:::{name}/data/*"}],
+        }
+        s3.put_bucket_policy(Bucket=name, Policy=json.dumps(policy))
+        s3.put_bucket_accelerate_configuration(Bucket=name, AccelerateConfiguration={"Status": "Suspended"})
+        s3.put_bucket_notification_configuration(
+            Bucket=name, NotificationConfiguration={"EventBridgeConfiguration": {}}
+        )
+        s3.put_bucket_cors(
+            Bucket=name,
+            CORSConfiguration={
+                "CORSRules": [{"AllowedMethods": ["GET"], "AllowedOrigins": ["https://a.example"]}]
+            },
+        )
+        for what in SETTINGS:
+            self.reads[f"bucket's {what}"] = functools.partial(getattr(s3, f"get_{what}"), Bucket=name)
+        self.reads["bucket's objects"] = lambda: _objects(s3, name)
+        self.reads["bucket's uploads"] = lambda: [
+            (one["Key"], one["UploadId"])
+            for one in s3.list_multipart_uploads(Bucket=name).get("Uploads", ())
+            if not one["Key"].startswith(layout.OWN_PREFIXES)
+        ]
 
     def place_namesakes(self) -> None:
         """Make what has exactly the name of something that `up` makes, without its tags."""
@@ -208,6 +275,18 @@ class Foreign:
             s3.get_bucket_tagging(Bucket=beside)["TagSet"],
             s3.list_objects_v2(Bucket=beside)["Contents"],
         ]
+
+
+def _objects(s3: Any, bucket: str) -> object:
+    """Return what is not below our prefixes: versions, markers, and what the newest hold."""
+    reply = s3.list_object_versions(Bucket=bucket)
+    rows = [
+        row
+        for row in [*reply.get("Versions", ()), *reply.get("DeleteMarkers", ())]
+        if not row["Key"].startswith(layout.OWN_PREFIXES)
+    ]
+    newest = [row["Key"] for row in rows if "Size" in row and row["IsLatest"]]
+    return [rows, {key: s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in newest}]
 
 
 def _plain(data: object) -> object:

@@ -48,6 +48,7 @@ def documents_by_name() -> dict[str, Any]:
         "setup_policy": policies.setup_policy(SCOPE),
         "create_bucket": documents.create_bucket(SCOPE),
         "bucket_settings": documents.bucket_settings(SCOPE, accelerate=True),
+        "bucket_settings_shared": documents.bucket_settings(SCOPE, accelerate=True, shared=True),
         "create_policy": documents.create_policy(SCOPE),
         "create_security_group": documents.create_security_group(SCOPE, "vpc-0123456789abcdef0"),
         "ingress": documents.ingress("203.0.113.7"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from training.cloud import policies
+from training.cloud.aws import iam_bucket
 from training.cloud.scope import Scope
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -34,7 +35,7 @@ PARTS = {
     "To train, watch, stop and fetch": policies.daily_policy,
     "To set up and take down, beside the first": policies.setup_policy,
     "What a machine may do": policies.instance_policy,
-    "Who comes to the bucket without TLS is refused": policies.bucket_policy,
+    "Who comes to the bucket without TLS is refused": iam_bucket.bucket_policy,
 }
 COMMANDS = """\
 # Commands of the launcher

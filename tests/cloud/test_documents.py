@@ -23,7 +23,6 @@ from tests.cloud.service_model import operations, problems_of_request
 from training import layout
 from training.cloud import documents, launching, machine, policies
 from training.cloud.bundle import SOURCE_EPOCH_S, make_bundle
-from training.cloud.launch.steps import sent
 from training.config import AwsSettings, EndpointSettings, load_config
 from training.errors import DataError, UsageError
 from training.store.opening import open_store
@@ -59,12 +58,12 @@ def test_a_document_is_a_request_that_the_model_of_aws_allows(name: str) -> None
 @pytest.mark.parametrize("operation", documents.bucket_settings(SCOPE, accelerate=True))
 def test_a_setting_of_the_bucket_is_a_request_that_the_model_of_aws_allows(operation: str) -> None:
     request = documents.bucket_settings(SCOPE, accelerate=True)[operation]
-    assert problems_of_request("s3", operation, sent(request)) == []
+    assert problems_of_request("s3", operation, documents.sent(request)) == []
 
 
 @pytest.mark.parametrize("operation", ["create_policy", "create_role"])
 def test_an_identity_is_a_request_that_the_model_of_aws_allows(operation: str) -> None:
-    assert problems_of_request("iam", operation, sent(documents_by_name()[operation])) == []
+    assert problems_of_request("iam", operation, documents.sent(documents_by_name()[operation])) == []
 
 
 # --- policies ---
@@ -88,7 +87,7 @@ def test_plain_http_leaves_the_tls_only_policy_out() -> None:
 
 
 def test_no_lifecycle_rule_deletes_live_data_by_age() -> None:
-    for rule in documents.lifecycle()["Rules"]:
+    for rule in documents.lifecycle(SCOPE)["Rules"]:
         assert set(rule["Expiration"]) == {"ExpiredObjectDeleteMarker"}
         assert "Transitions" not in rule
 

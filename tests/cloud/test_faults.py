@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutE
 from tests.cloud.amazon import ROOT, Account
 from training import layout
 from training.cloud import ending, launching, look, setup, teardown
+from training.cloud.cleanup import bucket_removal
 from training.cloud.intent import read_intent
 from training.cloud.scope import read_scope, tag
 from training.cloud.site import Site
@@ -118,8 +119,10 @@ class World:
         launching.start(self.site, storage, plan, lambda _: None)
 
     def down(self) -> None:
-        storage = self.storage if look.bucket_exists(self.site.cloud, self.site.scope) else None
-        teardown.down(self.site.cloud, self.site.scope, storage, data=True, say=lambda _: None)
+        cloud, scope = self.site.cloud, self.site.scope
+        exists = look.bucket_exists(cloud, scope)
+        removal = bucket_removal.plan(cloud, scope, data=True) if exists else None
+        teardown.down(cloud, scope, self.storage if exists else None, removal, lambda _: None)
 
     def leaks(self) -> set[tuple[str, str]]:
         cloud, scope = self.site.cloud, self.site.scope

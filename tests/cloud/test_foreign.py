@@ -9,6 +9,7 @@ import pytest
 from tests.cloud.amazon import ROOT, Account
 from tests.cloud.foreign import Foreign
 from training.cloud import ending, launching, look, setup, stopping, teardown
+from training.cloud.cleanup import bucket_removal
 from training.cloud.site import Site
 from training.config import Config
 from training.errors import UsageError
@@ -17,6 +18,7 @@ from training.store.opening import open_store
 from training.store.storage import Storage
 
 RUN = "race"
+ADDED_TO = ("bucket_tagging", "bucket_lifecycle_configuration")  # over plain http no policy is set
 
 
 def say(_: str) -> None:
@@ -35,8 +37,8 @@ class Play:
     def storage(self) -> Storage:
         return open_store(self.scope.store, self.site.config.aws)
 
-    def up(self) -> None:
-        setup.apply(setup.plan(self.cloud, self.scope), say)
+    def up(self, *, use_existing_bucket: bool = False) -> None:
+        setup.apply(setup.plan(self.cloud, self.scope, use_existing_bucket=use_existing_bucket), say)
 
     def train(self, run: str = RUN) -> None:
         basis = launching.read_basis(self.site, "spot", ROOT)
@@ -61,32 +63,53 @@ class Play:
         return kinds
 
     def down(self) -> None:
-        storage = self.storage if look.bucket_exists(self.cloud, self.scope) else None
-        teardown.down(self.cloud, self.scope, storage, data=True, say=say)
+        exists = look.bucket_exists(self.cloud, self.scope)
+        removal = bucket_removal.plan(self.cloud, self.scope, data=True) if exists else None
+        teardown.down(self.cloud, self.scope, self.storage if exists else None, removal, say)
 
 
-def test_the_neighbours_of_a_project_outlive_it_unchanged(account: Account) -> None:
+@pytest.mark.parametrize("bucket", ["ours", "shared"])
+def test_what_is_not_ours_outlives_the_project_unchanged(account: Account, bucket: str) -> None:
     play = Play(account)
-    play.foreign.place_neighbours()
+    if bucket == "shared":
+        play.foreign.place_bucket()
+    else:
+        play.foreign.place_neighbours()
     before = play.foreign.snapshot()
-    assert len(before) >= 30
+    assert len(before) >= (13 if bucket == "shared" else 30)
+    added = {f"bucket's {what}" for what in ADDED_TO} if bucket == "shared" else set()
 
+    def changed() -> set[str]:
+        now = play.foreign.snapshot()
+        return {name for name in before if now[name] != before[name]}
+
+    if bucket == "shared":
+        with pytest.raises(UsageError, match="not tagged as this project's"):
+            play.up()
+        assert changed() == set(), "a refused up"
+        assert look.security_group(play.cloud, play.scope, look.vpc_id(play.cloud)) is None, (
+            "nor anything else"
+        )
+    play.up(use_existing_bucket=bucket == "shared")
+    assert changed() == added, "up"
     play.up()
-    assert play.foreign.snapshot() == before, "up"
     account.bake(cloud=play.cloud)
     play.train()
-    assert play.foreign.snapshot() == before, "train"
+    assert changed() == added, "train"
     play.stop()
-    assert play.foreign.snapshot() == before, "stop"
+    assert changed() == added, "stop"
     play.train("second")
     assert len(look.fleets(play.cloud, play.scope)) == 1
     set_status(play.storage, "second", "done")
     assert play.collect() >= {"fleet", "role", "instance profile", "launch template"}
     assert look.fleets(play.cloud, play.scope) == []
-    assert play.foreign.snapshot() == before, "gc --delete"
+    assert changed() == added, "gc --delete"
     play.down()
-    assert not look.bucket_exists(play.cloud, play.scope)
-    assert play.foreign.snapshot() == before, "down --data"
+    assert look.bucket_exists(play.cloud, play.scope) == (bucket == "shared")
+    assert changed() == set(), "down --data"
+    if bucket == "shared":
+        versions = play.cloud.client("s3").list_object_versions(Bucket=play.scope.bucket, Prefix="runs/")
+        assert "Versions" not in versions, "of ours nothing is left"
 
 
 def test_namesakes_are_refused_together_before_anything_is_made(account: Account) -> None:

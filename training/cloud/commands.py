@@ -26,6 +26,7 @@ from training.cloud import (
 )
 from training.cloud.api import Cloud
 from training.cloud.aws.probe import ask_all
+from training.cloud.cleanup import bucket_removal
 from training.cloud.intent import check_place, is_here
 from training.cloud.launch.steps import Step, check
 from training.cloud.manner import Manner, answer, ask, ask_again, pass_on, say, show, table
@@ -90,9 +91,9 @@ def show_policies(site: Site) -> None:
     )
 
 
-def up(site: Site, manner: Manner) -> None:
+def up(site: Site, manner: Manner, *, use_existing_bucket: bool = False) -> None:
     """Make what is missing, after asking."""
-    steps = setup.plan(site.cloud, site.scope)
+    steps = setup.plan(site.cloud, site.scope, use_existing_bucket=use_existing_bucket)
     if manner.dry_run:
         show(_requests(steps))
         check(steps)
@@ -110,9 +111,10 @@ def _requests(steps: list[Step]) -> list[dict[str, object]]:
 
 def _apply(steps: list[Step], manner: Manner) -> None:
     changes = [step for step in steps if step.action != "keep"]
-    for step in changes:
-        for line in step.lines():
-            say(line)
+    for step in steps:
+        if step.action != "keep" or step.notes:
+            for line in step.lines():
+                say(line)
     check(steps)
     if changes:
         ask("Do this? It costs nothing while it is empty.", manner)
@@ -122,9 +124,8 @@ def _apply(steps: list[Step], manner: Manner) -> None:
 def down(site: Site, manner: Manner, *, data: bool) -> None:
     """Remove everything, after showing it and asking; data only if told to."""
     cloud, scope = site.cloud, site.scope
-    exists = look.bucket_exists(cloud, scope)
-    kept = scope.bucket if exists and not data else None
-    if exists and data:
+    removal = bucket_removal.plan(cloud, scope, data=data) if look.bucket_exists(cloud, scope) else None
+    if removal and removal.deletes_objects:
         teardown.check_data_unused(cloud, scope, site.storage)
     going = teardown.what_goes(cloud, scope)
     left = teardown.what_is_not_ours(cloud, scope)
@@ -132,23 +133,23 @@ def down(site: Site, manner: Manner, *, data: bool) -> None:
         *(f"  remove  {what}" for what in going),
         *(f"  left    {what}: it is not tagged as the project's" for what in left),
     ]
-    if exists:
-        count, size = teardown.bucket_size(cloud, scope)
-        fate = "will be DELETED" if data else "stays (--data deletes it)"
-        lines.append(f"  bucket  {scope.bucket}, {count} objects, {size / 1e9:.3f} GB: {fate}")
+    if removal:
+        lines += bucket_removal.describe(cloud, scope, removal)
+    fate: dict[str, object] = {"project": scope.project, "region": scope.region}
+    fate |= removal.to_json_dict(scope) if removal else {"deleted_bucket": None, "kept_bucket": None}
     if manner.dry_run:
-        bucket = {"deleted_bucket": scope.bucket if exists and data else None, "kept_bucket": kept}
-        show({"project": scope.project, "region": scope.region, "remove": going, "left": left, **bucket})
+        show({**fate, "remove": going, "left": left})
         return
     for line in lines:
         say(line)
-    if going or (exists and data):
+    if going or (removal and removal.deletes_objects):
         ask(f"Remove project {scope.project} from {scope.region}?", manner)
-        teardown.down(cloud, scope, site.storage if exists else None, data=data, say=say)
+        teardown.down(cloud, scope, site.storage if removal else None, removal, say)
     if manner.json:
-        show({"project": scope.project, "region": scope.region, "kept_bucket": kept})
-    else:
-        answer(f"down: nothing of the project is left{f' but its bucket {kept}' if kept else ''}")
+        show(fate)
+        return
+    ours = removal is not None and removal.use == "created" and not removal.deletes_bucket
+    answer(f"down: nothing of the project is left{f' but its bucket {scope.bucket}' if ours else ''}")
 
 
 def gc(site: Site, manner: Manner, *, delete: bool) -> None:

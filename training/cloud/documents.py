@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from training import layout
 from training.cloud import policies
+from training.cloud.aws import iam_bucket
 from training.cloud.aws.ownership import as_mapping
 from training.cloud.scope import Scope
 from training.errors import UsageError
@@ -20,15 +22,40 @@ SERVICE_ROLES = ("ec2fleet.amazonaws.com", "spot.amazonaws.com")
 
 
 def create_bucket(scope: Scope) -> Request:
-    """Return the request that makes the bucket; us-east-1 must not be named in it."""
-    request: Request = {"Bucket": scope.bucket, "ObjectOwnership": "BucketOwnerEnforced"}
+    """Return the request that makes the bucket, with its tags; us-east-1 must not be named in it."""
+    configuration: Request = {"Tags": bucket_tags(scope)}
     if scope.region != "us-east-1":
-        request["CreateBucketConfiguration"] = {"LocationConstraint": scope.region}
-    return request
+        configuration["LocationConstraint"] = scope.region
+    return {
+        "Bucket": scope.bucket,
+        "ObjectOwnership": "BucketOwnerEnforced",
+        "CreateBucketConfiguration": configuration,
+    }
 
 
-def bucket_settings(scope: Scope, *, accelerate: bool) -> dict[str, Request]:
-    """Return operation → request for all that is set on the bucket; each may be sent again."""
+def bucket_tags(scope: Scope, *, shared: bool = False) -> list[dict[str, str]]:
+    """Return the tags of the bucket; one of somebody else gets only the tag that says that we may use it."""
+    mark = {"Key": layout.TAG_BUCKET, "Value": layout.bucket_mark(scope.project, created=not shared)}
+    return [mark] if shared else [*scope.tags(), mark]
+
+
+def bucket_settings(scope: Scope, *, accelerate: bool, shared: bool = False) -> dict[str, Request]:
+    """Return operation → request for all that is set on the bucket; each may be sent again.
+
+    shared: on a bucket of somebody else, where nothing is set but what our prefixes need.
+    """
+    name = {"Bucket": scope.bucket}
+    settings: dict[str, Request] = {
+        "put_bucket_tagging": {**name, "Tagging": {"TagSet": bucket_tags(scope, shared=shared)}},
+        **({} if shared else _settings_of_own_bucket(scope, accelerate=accelerate)),
+        "put_bucket_lifecycle_configuration": {**name, "LifecycleConfiguration": lifecycle(scope)},
+    }
+    if not scope.plain_http:
+        settings["put_bucket_policy"] = {**name, "Policy": iam_bucket.bucket_policy(scope, shared=shared)}
+    return settings
+
+
+def _settings_of_own_bucket(scope: Scope, *, accelerate: bool) -> dict[str, Request]:
     name = {"Bucket": scope.bucket}
     settings: dict[str, Request] = {
         "put_public_access_block": {
@@ -45,34 +72,41 @@ def bucket_settings(scope: Scope, *, accelerate: bool) -> dict[str, Request]:
         "put_bucket_encryption": {
             **name,
             "ServerSideEncryptionConfiguration": {
-                "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+                "Rules": [
+                    {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+                    if not scope.bucket_key
+                    else {
+                        "ApplyServerSideEncryptionByDefault": {
+                            "SSEAlgorithm": "aws:kms",
+                            "KMSMasterKeyID": scope.bucket_key,
+                        },
+                        "BucketKeyEnabled": True,  # one request to KMS for many objects
+                    }
+                ]
             },
         },
-        "put_bucket_lifecycle_configuration": {**name, "LifecycleConfiguration": lifecycle()},
-        "put_bucket_tagging": {**name, "Tagging": {"TagSet": scope.tags()}},
     }
     if accelerate:
         settings["put_bucket_accelerate_configuration"] = {
             **name,
             "AccelerateConfiguration": {"Status": "Enabled"},
         }
-    if not scope.plain_http:
-        settings["put_bucket_policy"] = {**name, "Policy": policies.bucket_policy(scope)}
     return settings
 
 
-def lifecycle() -> Request:
-    """Return the rules: only what nobody reads any more goes. An age rule would take live replay segments."""
+def lifecycle(scope: Scope) -> Request:
+    """Return the rules for our prefixes: what is read no more goes. An age rule would take live replay segments."""
     return {
         "Rules": [
             {
-                "ID": "old-versions-and-broken-uploads",
+                "ID": layout.lifecycle_rule_id(scope.project, prefix),
                 "Status": "Enabled",
-                "Filter": {"Prefix": ""},
+                "Filter": {"Prefix": prefix},
                 "NoncurrentVersionExpiration": {"NoncurrentDays": OLD_VERSION_DAYS},
                 "Expiration": {"ExpiredObjectDeleteMarker": True},
                 "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": BROKEN_UPLOAD_DAYS},
             }
+            for prefix in layout.OWN_PREFIXES
         ]
     }
 
@@ -149,4 +183,12 @@ def create_instance_profile(scope: Scope, run: str) -> Request:
         "InstanceProfileName": layout.run_role_name(scope.project, scope.region, run),
         "Path": scope.iam_path,
         "Tags": scope.tags({layout.TAG_RUN: run}),
+    }
+
+
+def sent(request: dict[str, Any]) -> dict[str, Any]:
+    """Return a request as the API takes it: policies are text there."""
+    return {
+        key: json.dumps(value) if key in {"Policy", "PolicyDocument", "AssumeRolePolicyDocument"} else value
+        for key, value in request.items()
     }

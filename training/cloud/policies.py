@@ -11,6 +11,7 @@ of each statement: what is here is enough, and all of it is needed.
 from __future__ import annotations
 
 from training import layout
+from training.cloud.aws import iam_bucket
 from training.cloud.aws.iam_statements import Document, allow, owned, policy, requested
 from training.cloud.scope import Scope
 
@@ -47,7 +48,7 @@ def instance_trust() -> Document:
 
 def instance_policy(scope: Scope) -> Document:
     """Return what a machine may do: read code, keep its run, delete its fleet, be reached through SSM."""
-    bucket = _bucket(scope)
+    bucket = iam_bucket.arn(scope)
     # One role for all runs carries no run's name: it reaches them all.
     own = f"{layout.RUNS}/{'' if scope.machine_role else f'{_OWN_RUN}/'}*"
     own_fleet = owned(scope)
@@ -61,6 +62,7 @@ def instance_policy(scope: Scope) -> Document:
                 ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
                 f"{bucket}/{own}",
             ),
+            *iam_bucket.use_key(scope),
             allow("ListRun", ["s3:ListBucket"], bucket, {"StringLike": {"s3:prefix": [own]}}),
             allow("DeleteOwnFleet", ["ec2:DeleteFleets"], scope.ec2("fleet"), own_fleet),
             # Encrypted with the key aws/ssm, which lets every principal of the account decrypt: no kms:Decrypt.
@@ -91,28 +93,23 @@ def instance_policy(scope: Scope) -> Document:
 def daily_policy(scope: Scope) -> Document:
     """Return what a person needs to train, watch, stop and fetch."""
     return policy(
-        [*_looking(scope), *_launching(scope), *_sessions(scope), *_run_roles(scope), *_reading(scope)]
+        [
+            *_looking(scope),
+            *_launching(scope),
+            *_sessions(scope),
+            *_run_roles(scope),
+            *iam_bucket.read_and_write(scope),
+        ]
     )
 
 
 def setup_policy(scope: Scope) -> Document:
     """Return what `up` and `down` need beside `daily_policy`."""
     arn = f"arn:{scope.partition}"
-    bucket, group = _bucket(scope), scope.ec2("security-group")
+    group = scope.ec2("security-group")
     return policy(
         [
-            allow(
-                "ManageBucket",
-                [
-                    "s3:CreateBucket",
-                    "s3:DeleteBucket",
-                    "s3:ListBucketMultipartUploads",
-                    *(f"s3:Get{setting}" for setting in _BUCKET_SETTINGS),
-                    *(f"s3:Put{setting}" for setting in _BUCKET_SETTINGS),
-                ],
-                bucket,
-            ),
-            allow("DeleteVersions", ["s3:DeleteObjectVersion"], f"{bucket}/*"),
+            *iam_bucket.manage(scope),
             *_instance_policy_rights(scope),
             allow("CreateSecurityGroup", ["ec2:CreateSecurityGroup"], group, requested(scope)),
             allow("CreateSgInVpc", ["ec2:CreateSecurityGroup"], scope.ec2("vpc")),
@@ -172,35 +169,6 @@ def _instance_policy_rights(scope: Scope) -> list[Document]:
             scope.policy_arn,
         ),
     ]
-
-
-_BUCKET_SETTINGS = (
-    "BucketVersioning",
-    "BucketPublicAccessBlock",
-    "BucketOwnershipControls",
-    "EncryptionConfiguration",
-    "LifecycleConfiguration",
-    "BucketPolicy",
-    "BucketTagging",
-    "AccelerateConfiguration",
-)
-
-
-def bucket_policy(scope: Scope) -> Document:
-    """Refuse whoever comes without TLS."""
-    bucket = _bucket(scope)
-    return policy(
-        [
-            {
-                "Sid": "TlsOnly",
-                "Effect": "Deny",
-                "Principal": "*",
-                "Action": "s3:*",
-                "Resource": [bucket, f"{bucket}/*"],
-                "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-            }
-        ]
-    )
 
 
 def _looking(scope: Scope) -> list[Document]:
@@ -381,22 +349,6 @@ def _create_run_role(scope: Scope, roles: str, profiles: str) -> list[Document]:
         allow("CreateRunRole", create, roles, bounded),
         allow("CreateRunProfile", tags, [roles, profiles], requested(scope)),
     ]
-
-
-def _reading(scope: Scope) -> list[Document]:
-    bucket = _bucket(scope)
-    return [
-        allow("ReadBucketConfig", ["s3:ListBucket", "s3:ListBucketVersions"], bucket),
-        allow(
-            "ReadWriteObjects",
-            ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:DeleteObject"],
-            f"{bucket}/*",
-        ),
-    ]
-
-
-def _bucket(scope: Scope) -> str:
-    return f"arn:{scope.partition}:s3:::{scope.bucket}"
 
 
 def _log_group(scope: Scope) -> str:

@@ -124,6 +124,10 @@ ABSENT = {
     "NoSuchPublicAccessBlockConfiguration",
     "OwnershipControlsNotFoundError",
     "ServerSideEncryptionConfigurationNotFoundError",
+    "ObjectLockConfigurationNotFoundError",
+    "NoSuchObjectLockConfiguration",
+    "NoSuchObjectLegalHold",
+    "ReplicationConfigurationNotFoundError",
 }
 PRESENT = {
     "EntityAlreadyExists",

@@ -27,6 +27,7 @@ class Scope(NamedTuple):
     permissions_boundary: str = ""  # ARN of a policy, empty for none
     kms_key: str = ""  # that encrypts disks, as the settings name it; empty: the account's default
     machine_role: str = ""  # ARN of the role of an existing instance profile; empty: a role for each run
+    bucket_key: str = ""  # ARN of the bucket's own KMS key
 
     @property
     def iam_path(self) -> str:
@@ -115,6 +116,7 @@ def make_scope(aws: AwsSettings, account: str, caller: str = "") -> Scope:
         tuple(aws.tags.items()),
         aws.permissions_boundary or "",
         aws.kms_key or "",
+        bucket_key=aws.s3_kms_key_arn or "",
     )
 
 

@@ -13,16 +13,17 @@ from training.aws_access.address import own_address
 from training.cloud import documents, look, policies
 from training.cloud.api import Cloud
 from training.cloud.aws.ownership import as_mapping, require_owned
-from training.cloud.launch.steps import Step, check, refused, sent
-from training.cloud.problems import Absent, CloudError, Present, Unsupported
+from training.cloud.launch import bucket_setup
+from training.cloud.launch.steps import Step, check, refused
+from training.cloud.problems import CloudError, Present
 from training.cloud.scope import Scope
 from training.errors import TrainingError, UsageError
 
 
-def plan(cloud: Cloud, scope: Scope) -> list[Step]:
+def plan(cloud: Cloud, scope: Scope, *, use_existing_bucket: bool = False) -> list[Step]:
     """Return the steps of `up`, in order; reads only."""
     return [
-        *_bucket_steps(cloud, scope),
+        *bucket_setup.steps(cloud, scope, use_existing=use_existing_bucket),
         *([] if scope.machine_role else [_policy_step(cloud, scope)]),
         _group_step(cloud, scope),
         _log_group_step(cloud, scope),
@@ -41,7 +42,7 @@ def apply(steps: list[Step], say: Callable[[str], None]) -> None:
 
 def is_up(cloud: Cloud, scope: Scope) -> list[str]:
     """Return what a launch needs and is missing or of another version, in words; empty where nothing is."""
-    missing = [] if look.bucket_exists(cloud, scope) else [f"bucket {scope.bucket}"]
+    missing = bucket_setup.missing(cloud, scope)
     policy = None if scope.machine_role else _policy_step(cloud, scope)
     if policy is not None and policy.action in {"make", "refuse"}:
         missing.append(policy.what)
@@ -55,69 +56,6 @@ def is_up(cloud: Cloud, scope: Scope) -> list[str]:
             else []
         ),
     ]
-
-
-# --- bucket ---
-def _bucket_steps(cloud: Cloud, scope: Scope) -> list[Step]:
-    request = documents.create_bucket(scope)
-    exists = look.bucket_exists(cloud, scope)
-    steps = [
-        Step(
-            f"bucket {scope.bucket}",
-            "keep" if exists else "make",
-            request,
-            lambda: _make_bucket(cloud, request),
-        )
-    ]
-    for operation, setting in documents.bucket_settings(
-        scope, accelerate=cloud.aws.s3_transfer_acceleration
-    ).items():
-        what = operation.removeprefix("put_").removeprefix("bucket_").replace("_", " ")
-        action = "make" if not exists else "keep" if _is_set(cloud, operation, setting) else "update"
-        steps.append(
-            Step(
-                f"bucket's {what}",
-                action,
-                setting,
-                functools.partial(cloud.call, "s3", operation, **sent(setting)),
-            )
-        )
-    return steps
-
-
-def _is_set(cloud: Cloud, operation: str, setting: dict[str, Any]) -> bool:
-    """Tell whether a bucket has a setting: what AWS answers may say more than we ask for, in any order."""
-    ((key, wanted),) = ((key, value) for key, value in setting.items() if key != "Bucket")
-    try:
-        reply = cloud.call("s3", operation.replace("put_", "get_", 1), Bucket=setting["Bucket"])
-    except (Absent, Unsupported):
-        return False
-    found = reply.get(key, reply)  # some settings are the reply itself
-    return _contains(json.loads(found) if isinstance(found, str) else found, wanted)
-
-
-def _contains(found: object, wanted: object) -> bool:
-    if isinstance(wanted, dict):
-        return isinstance(found, dict) and all(
-            key in found and _contains(found[key], value) for key, value in wanted.items()
-        )
-    if isinstance(wanted, list):
-        return isinstance(found, list) and all(any(_contains(have, one) for have in found) for one in wanted)
-    return found == wanted
-
-
-def _make_bucket(cloud: Cloud, request: dict[str, Any]) -> None:
-    try:
-        cloud.call("s3", "create_bucket", **request)
-    except Present:
-        return
-    except CloudError as error:
-        if error.code == "BucketAlreadyExists":
-            raise UsageError(
-                f"the bucket name {request['Bucket']} is taken by somebody else",
-                next_step="Choose another aws.s3_bucket_name; bucket names are shared by the whole world.",
-            ) from error
-        raise
 
 
 # --- the policy of the instances ---
@@ -140,7 +78,7 @@ def _policy_step(cloud: Cloud, scope: Scope) -> Step:
 
 def _make_policy(cloud: Cloud, request: dict[str, Any]) -> None:
     try:
-        cloud.call("iam", "create_policy", **sent(request))
+        cloud.call("iam", "create_policy", **documents.sent(request))
     except Present:
         cloud.say("  the policy was made meanwhile; `up` again compares it")
 

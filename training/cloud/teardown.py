@@ -10,11 +10,12 @@ from training import layout
 from training.cloud import look
 from training.cloud.api import Cloud
 from training.cloud.aws.ownership import as_mapping, is_owned
+from training.cloud.cleanup import bucket_removal
+from training.cloud.cleanup.bucket_removal import Removal
 from training.cloud.ending import delete_fleet, end_leak, find_leaks, unless_absent, wait_until_ended
 from training.cloud.intent import ENDS, check_place, is_here, read_intent
 from training.cloud.launching import owner
-from training.cloud.patience import Patience
-from training.cloud.problems import Absent, CloudError
+from training.cloud.problems import Absent
 from training.cloud.scope import Scope
 from training.store.documents import read_status, set_status
 from training.store.storage import Storage
@@ -46,9 +47,9 @@ def what_is_not_ours(cloud: Cloud, scope: Scope) -> list[str]:
 
 
 def down(
-    cloud: Cloud, scope: Scope, storage: Storage | None, *, data: bool, say: Callable[[str], None]
+    cloud: Cloud, scope: Scope, storage: Storage | None, removal: Removal | None, say: Callable[[str], None]
 ) -> None:
-    """Remove all that the project has made; with `data`, its bucket and every run in it too."""
+    """Remove all that the project has made. storage, removal: None where there is no bucket."""
     for fleet in look.fleets(cloud, scope):
         delete_fleet(cloud, fleet["FleetId"])
         say(f"  gone    fleet {fleet['FleetId']}")
@@ -58,16 +59,14 @@ def down(
     for leak in find_leaks(cloud, scope, None):
         end_leak(cloud, scope, leak, lambda _: None)
         say(f"  gone    {leak.kind} {leak.id}")
-    if storage is not None and not data:
+    if storage is not None and (removal is None or not removal.deletes_objects):
         _mark_stopped(cloud, scope, storage)
     for resource in _resources(cloud, scope):
         if is_owned(scope, resource.tags):
             resource.remove()
             say(f"  gone    {resource.what}")
-    if data and look.bucket_exists(cloud, scope):
-        empty_bucket(cloud, scope)
-        unless_absent(cloud, "s3", "delete_bucket", Bucket=scope.bucket)
-        say(f"  gone    bucket {scope.bucket}")
+    if removal is not None:
+        bucket_removal.remove(cloud, scope, removal, say)
 
 
 def _resources(cloud: Cloud, scope: Scope) -> list[Resource]:
@@ -131,48 +130,3 @@ def check_data_unused(cloud: Cloud, scope: Scope, storage: Storage) -> None:
         ended = status is not None and status.state in ENDS
         if intent is not None and not ended and cloud.clock.now() < intent.valid_until:
             check_place(intent, scope)
-
-
-def bucket_size(cloud: Cloud, scope: Scope) -> tuple[int, int]:
-    """Return how many objects the bucket holds, and their bytes."""
-    count = size = 0
-    patience = Patience(cloud)
-    token: dict[str, Any] = {}
-    while True:
-        patience.explain(f"  counting what is in {scope.bucket}: {count:,} objects so far")
-        reply = cloud.call("s3", "list_objects_v2", Bucket=scope.bucket, **token)
-        rows = reply.get("Contents", ())
-        count, size = count + len(rows), size + sum(row["Size"] for row in rows)
-        if not reply.get("IsTruncated"):
-            return count, size
-        token = {"ContinuationToken": reply["NextContinuationToken"]}
-
-
-def empty_bucket(cloud: Cloud, scope: Scope) -> None:
-    """Delete every version of every object: only so does a versioned bucket become empty."""
-    patience, gone = Patience(cloud), 0
-    while True:
-        patience.explain(f"  emptying {scope.bucket}: {gone:,} versions of objects are gone")
-        reply = cloud.call("s3", "list_object_versions", Bucket=scope.bucket, MaxKeys=1000)
-        rows = [*reply.get("Versions", ()), *reply.get("DeleteMarkers", ())]
-        if not rows:
-            break
-        objects = [{"Key": row["Key"], "VersionId": row["VersionId"]} for row in rows]
-        answer = cloud.call(
-            "s3", "delete_objects", Bucket=scope.bucket, Delete={"Objects": objects, "Quiet": True}
-        )
-        for failed in answer.get("Errors", ()):
-            raise CloudError(
-                f"{failed['Key']} was not deleted: {failed['Code']}",
-                next_step="Again: ./launch.py down --data",
-            )
-        gone += len(objects)
-    for upload in cloud.call("s3", "list_multipart_uploads", Bucket=scope.bucket).get("Uploads", ()):
-        unless_absent(
-            cloud,
-            "s3",
-            "abort_multipart_upload",
-            Bucket=scope.bucket,
-            Key=upload["Key"],
-            UploadId=upload["UploadId"],
-        )

@@ -26,7 +26,7 @@ def is_of_a_run(scope: Scope, tags: Mapping[str, str]) -> bool:
     `Project` alone may be anybody's tag, by which a bill is divided.
     """
     marks = (layout.TAG_RUN, layout.TAG_OWNER, layout.TAG_EXPIRES_AT)
-    return is_owned(scope, tags) and all(tags.get(key) for key in marks)
+    return is_owned(scope, tags) and all(key in tags for key in marks)
 
 
 def require_owned(

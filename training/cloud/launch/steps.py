@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -58,14 +57,6 @@ def check(steps: list[Step]) -> None:
             "; ".join(error.message for error in errors) + ". Nothing was changed",
             next_step=" ".join(next_steps),
         )
-
-
-def sent(request: dict[str, Any]) -> dict[str, Any]:
-    """Return a request as the API takes it: policies are text there."""
-    return {
-        key: json.dumps(value) if key in {"Policy", "PolicyDocument", "AssumeRolePolicyDocument"} else value
-        for key, value in request.items()
-    }
 
 
 def _nothing() -> None:

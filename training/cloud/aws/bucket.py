@@ -1,0 +1,170 @@
+"""The project's bucket as AWS describes it: whose it is, what is set on it, and which of its objects are ours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+from training import layout
+from training.cloud.api import Cloud
+from training.cloud.aws.ownership import as_mapping
+from training.cloud.patience import Patience
+from training.cloud.problems import Absent, Unsupported
+from training.cloud.scope import Scope
+
+Document = dict[str, Any]
+# created: made by `up`. shared: somebody's, who let us use it. other: of another project. unmarked: not ours.
+Use = Literal["created", "shared", "other", "unmarked"]
+PAGE = 1000
+
+
+class Found(NamedTuple):
+    """What is set on a bucket, as S3 answers it; empty where nothing is set, or the store does not know the setting."""
+
+    tags: dict[str, str]
+    policy: Document
+    lifecycle: Document  # Rules, TransitionDefaultMinimumObjectSize
+    encryption: Document  # SSEAlgorithm, KMSMasterKeyID, BucketKeyEnabled
+    versioning: Document  # Status, MFADelete
+    public_access: Document
+    ownership: str
+    acceleration: str
+    object_lock: Document  # ObjectLockEnabled, Rule
+    replication: Document  # Role, Rules
+
+
+class Content(NamedTuple):
+    """What lies in a bucket: of ours how much, of others which keys (the first few)."""
+
+    objects: int
+    versions: int
+    size: int  # bytes, of all versions
+    others: tuple[str, ...]
+
+
+def use_of(scope: Scope, tags: dict[str, str]) -> Use:
+    """Return whose a bucket with these tags is."""
+    mark = tags.get(layout.TAG_BUCKET)
+    if mark == layout.bucket_mark(scope.project, created=True):
+        return "created"
+    if mark == layout.bucket_mark(scope.project, created=False):
+        return "shared"
+    return "other" if mark else "unmarked"
+
+
+def read_tags(cloud: Cloud, scope: Scope) -> dict[str, str]:
+    """Return the tags of the bucket; empty where it has none."""
+    return as_mapping(_read(cloud, scope, "get_bucket_tagging").get("TagSet"))
+
+
+def read(cloud: Cloud, scope: Scope) -> Found:
+    """Read all that is set on the bucket."""
+    policy = _read(cloud, scope, "get_bucket_policy").get("Policy")
+    rules = _read(cloud, scope, "get_bucket_encryption").get("ServerSideEncryptionConfiguration", {})
+    rule: Document = next(iter(rules.get("Rules", ())), {})
+    ownership = _read(cloud, scope, "get_bucket_ownership_controls").get("OwnershipControls", {})
+    return Found(
+        tags=read_tags(cloud, scope),
+        policy=json.loads(policy) if policy else {},
+        lifecycle=_read(cloud, scope, "get_bucket_lifecycle_configuration"),
+        encryption={
+            **rule.get("ApplyServerSideEncryptionByDefault", {}),
+            **({"BucketKeyEnabled": True} if rule.get("BucketKeyEnabled") else {}),
+        },
+        versioning=_read(cloud, scope, "get_bucket_versioning"),
+        public_access=_read(cloud, scope, "get_public_access_block").get(
+            "PublicAccessBlockConfiguration", {}
+        ),
+        ownership=next((one["ObjectOwnership"] for one in ownership.get("Rules", ())), ""),
+        acceleration=_read(cloud, scope, "get_bucket_accelerate_configuration").get("Status", ""),
+        object_lock=read_object_lock(cloud, scope),
+        replication=_read(cloud, scope, "get_bucket_replication").get("ReplicationConfiguration", {}),
+    )
+
+
+def read_object_lock(cloud: Cloud, scope: Scope) -> Document:
+    """Return the bucket's Object Lock: ObjectLockEnabled, and Rule where a default retention is set."""
+    reply = _read(cloud, scope, "get_object_lock_configuration")
+    return dict(reply.get("ObjectLockConfiguration", {}))
+
+
+def _read(cloud: Cloud, scope: Scope, operation: str) -> Document:
+    try:
+        reply = cloud.call("s3", operation, Bucket=scope.bucket)
+    except (Absent, Unsupported):
+        return {}
+    return {key: value for key, value in reply.items() if key != "ResponseMetadata"}
+
+
+# --- objects ---
+def versions(cloud: Cloud, scope: Scope, prefix: str, *, delimiter: str = "") -> Iterator[list[Document]]:
+    """Yield the versions and delete markers below a prefix, a page at a time, each with Key, VersionId and Size.
+
+    delimiter: with a slash, folders are yielded as rows of their own, with a Key alone.
+    """
+    request: Document = {"Bucket": scope.bucket, "Prefix": prefix, "MaxKeys": PAGE}
+    if delimiter:
+        request["Delimiter"] = delimiter
+    while True:
+        reply = cloud.call("s3", "list_object_versions", **request)
+        yield [
+            *reply.get("Versions", ()),
+            *reply.get("DeleteMarkers", ()),
+            *({"Key": row["Prefix"]} for row in reply.get("CommonPrefixes", ())),
+        ]
+        if not reply.get("IsTruncated"):
+            return
+        request["KeyMarker"] = reply["NextKeyMarker"]
+        request.pop("VersionIdMarker", None)
+        if reply.get("NextVersionIdMarker"):
+            request["VersionIdMarker"] = reply["NextVersionIdMarker"]
+
+
+def uploads(cloud: Cloud, scope: Scope, prefix: str) -> Iterator[Document]:
+    """Yield the uploads in parts below a prefix that were never finished, with Key and UploadId."""
+    request: Document = {"Bucket": scope.bucket, "Prefix": prefix}
+    while True:
+        reply = cloud.call("s3", "list_multipart_uploads", **request)
+        yield from reply.get("Uploads", ())
+        if not reply.get("IsTruncated"):
+            return
+        request |= {"KeyMarker": reply["NextKeyMarker"], "UploadIdMarker": reply["NextUploadIdMarker"]}
+
+
+def content(cloud: Cloud, scope: Scope, most_others: int = 5) -> Content:
+    """Count what is ours in the bucket, and look for what is not."""
+    patience = Patience(cloud)
+    objects = count = size = 0
+    others = _outside(cloud, scope, most_others)
+    for prefix in layout.OWN_PREFIXES:
+        for page in versions(cloud, scope, prefix):
+            patience.explain(f"  counting what is in {scope.bucket}: {count:,} versions of objects so far")
+            ours = [row for row in page if layout.is_own_key(row["Key"])]
+            others += [row["Key"] for row in page if not layout.is_own_key(row["Key"])]
+            count += len(ours)
+            objects += sum(bool(row.get("IsLatest")) and "Size" in row for row in ours)
+            size += sum(row.get("Size", 0) for row in ours)
+    return Content(objects, count, size, tuple(dict.fromkeys(others))[:most_others])
+
+
+def strangers(cloud: Cloud, scope: Scope, most: int = 5) -> list[str]:
+    """Return the first keys below our prefixes that the project did not write."""
+    patience, found = Patience(cloud), list[str]()
+    for prefix in layout.OWN_PREFIXES:
+        for page in versions(cloud, scope, prefix):
+            patience.explain(f"  looking for what is not ours below {prefix} of {scope.bucket}")
+            found += [row["Key"] for row in page if not layout.is_own_key(row["Key"])]
+            if len(set(found)) >= most:
+                break
+    return list(dict.fromkeys(found))[:most]
+
+
+def _outside(cloud: Cloud, scope: Scope, most: int) -> list[str]:
+    """Return the first keys and folders of the bucket outside our prefixes."""
+    found: list[str] = []
+    for page in versions(cloud, scope, "", delimiter="/"):
+        found += [row["Key"] for row in page if row["Key"] not in layout.OWN_PREFIXES]
+        if len(set(found)) >= most:
+            break
+    return list(dict.fromkeys(found))[:most]

@@ -1,0 +1,106 @@
+"""What people and machines may do with the bucket, and the policy of the bucket itself. Pure.
+
+Objects are reached below our prefixes alone: what else is in a bucket is not ours.
+"""
+
+from __future__ import annotations
+
+from training import layout
+from training.cloud.aws.iam_statements import Document, allow, policy
+from training.cloud.scope import Scope
+
+TLS_SID = "F1tenthTrainingTlsOnly"  # `up` and `down` know our statement of a bucket policy by it
+_SETTINGS = (
+    "BucketVersioning",
+    "BucketPublicAccessBlock",
+    "BucketOwnershipControls",
+    "EncryptionConfiguration",
+    "LifecycleConfiguration",
+    "BucketPolicy",
+    "AccelerateConfiguration",
+)
+
+
+def arn(scope: Scope) -> str:
+    """Return the ARN of the bucket."""
+    return f"arn:{scope.partition}:s3:::{scope.bucket}"
+
+
+def own_objects(scope: Scope) -> list[str]:
+    """Return the ARNs of all objects of ours."""
+    return [f"{arn(scope)}/{prefix}*" for prefix in layout.OWN_PREFIXES]
+
+
+def bucket_policy(scope: Scope, *, shared: bool = False) -> Document:
+    """Refuse requests without TLS; shared: only those for what is ours in a bucket of somebody else."""
+    return policy(
+        [
+            {
+                "Sid": TLS_SID,
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": "s3:*",
+                "Resource": own_objects(scope) if shared else [arn(scope), f"{arn(scope)}/*"],
+                "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+            }
+        ]
+    )
+
+
+def read_and_write(scope: Scope) -> list[Document]:
+    """Return what a person needs to train, watch and fetch."""
+    return [
+        allow(
+            "ReadBucketConfig",
+            ["s3:ListBucket", "s3:ListBucketVersions", "s3:GetBucketTagging"],
+            arn(scope),
+        ),
+        allow(
+            "ReadWriteObjects",
+            ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:DeleteObject"],
+            own_objects(scope),
+        ),
+        *use_key(scope),
+    ]
+
+
+def manage(scope: Scope) -> list[Document]:
+    """Return what `up` and `down` need beside `read_and_write`."""
+    return [
+        allow(
+            "ManageBucket",
+            [
+                "s3:CreateBucket",
+                "s3:DeleteBucket",
+                "s3:TagResource",
+                "s3:PutBucketTagging",
+                "s3:DeleteBucketPolicy",
+                "s3:ListBucketMultipartUploads",
+                "s3:GetBucketObjectLockConfiguration",
+                "s3:GetReplicationConfiguration",
+                *(f"s3:Get{setting}" for setting in _SETTINGS),
+                *(f"s3:Put{setting}" for setting in _SETTINGS),
+            ],
+            arn(scope),
+        ),
+        allow(
+            "DeleteVersions",
+            ["s3:DeleteObjectVersion", "s3:GetObjectRetention", "s3:GetObjectLegalHold"],
+            own_objects(scope),
+        ),
+    ]
+
+
+def use_key(scope: Scope) -> list[Document]:
+    """Return the right to use the bucket's own KMS key, where it has one: through S3, for what is ours alone.
+
+    The context is the bucket's ARN where its bucket key is on, else the object's.
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html#encryption-context
+    """
+    if not scope.bucket_key:
+        return []
+    condition = {
+        "StringEquals": {"kms:ViaService": f"s3.{scope.region}.amazonaws.com"},
+        "StringLike": {"kms:EncryptionContext:aws:s3:arn": [arn(scope), *own_objects(scope)]},
+    }
+    return [allow("UseBucketKey", ["kms:Decrypt", "kms:GenerateDataKey"], scope.bucket_key, condition)]
