@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import re
 import shutil
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,17 +24,20 @@ from botocore.exceptions import BotoCoreError, ClientError
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from training.aws_access.session import client
+from training.aws_access.address import own_address
+from training.aws_access.advice import CERTIFICATES, advice, is_bad_certificate
+from training.aws_access.session import client, exported, session
 from training.cloud import look
 from training.cloud.api import Cloud, check_region
 from training.cloud.next_commands import complete, remember
+from training.cloud.problems import from_reply
 from training.cloud.site import read_settings
 from training.config import AwsSettings
 from training.errors import ConfigurationError, TrainingError, UsageError
+from training.terminal import adapt_output
 
 # Receives NAME.json and NAME.manifest.json of every image.
 OUTPUT = REPOSITORY / ".cache" / "ami"
-ADDRESS_URL = "https://checkip.amazonaws.com"
 # us-east-1, 2026-11: on-demand price of the builder and of a GB-month of snapshot, in dollars.
 FALLBACK_PRICE_USD_PER_H = {"c6i.xlarge": 0.17}
 SNAPSHOT_USD_PER_GB_MONTH = 0.05
@@ -69,8 +73,10 @@ class Settings(NamedTuple):
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return the exit status."""
+    adapt_output()
     try:
         command, settings = parse(arguments)
+        session().reads_cache = command != "build"  # credentials that last as long as a bake
         if command == "prune":
             prune(settings)
             return 0
@@ -82,9 +88,17 @@ def main(arguments: Sequence[str]) -> int:
             prune(settings)
             print(complete(f"The image is in {settings.region}. Next: ./launch.py doctor"))
     except (AmiError, BotoCoreError, ClientError, TrainingError) as error:
-        print(complete(f"make ami: {error}"), file=sys.stderr)
+        print(complete(f"make ami: {explained(error)}"), file=sys.stderr)
         return 2 if isinstance(error, (UsageError, ConfigurationError)) else 1
     return 0
+
+
+def explained(error: Exception) -> str:
+    """Return what went wrong and the next step."""
+    if isinstance(error, ClientError):
+        return str(from_reply(error.response, f"ec2:{error.operation_name}", datetime.now(timezone.utc)))
+    next_step = CERTIFICATES if is_bad_certificate(error) else advice(error)
+    return f"{error}\n{next_step}" if next_step else str(error)
 
 
 def parse(arguments: Sequence[str]) -> tuple[str, Settings]:
@@ -156,15 +170,6 @@ def found(pattern: str, text: str, what: str) -> str:
     return match.group(1)
 
 
-def own_address() -> str:
-    """Return the public address of this computer, which alone may reach the builder."""
-    try:
-        with urllib.request.urlopen(ADDRESS_URL, timeout=10) as answer:
-            return str(answer.read().decode().strip())
-    except OSError as error:
-        raise AmiError(f"{ADDRESS_URL} does not answer ({error}): is this computer online?") from error
-
-
 def validate(settings: Settings, variables: dict[str, str]) -> None:
     """Let Packer look at everything before anything is paid for."""
     for tool in ("packer", "ansible-playbook"):
@@ -199,12 +204,22 @@ def packer(command: str, settings: Settings, variables: dict[str, str]) -> None:
     options = [f"-var={name}={value}" for name, value in variables.items()]
     OUTPUT.mkdir(parents=True, exist_ok=True)
     ended = subprocess.run(
-        ["packer", command, *options, *settings.packer_options, "."], cwd=REPOSITORY / "packer", check=False
+        ["packer", command, *options, *settings.packer_options, "."],
+        cwd=REPOSITORY / "packer",
+        env=environment(settings),
+        check=False,
     )
     if ended.returncode != 0:
         raise AmiError(
             f"packer {command} ended with {ended.returncode}: the cause is above, the builder is gone"
         )
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Return Packer's environment: with the credentials of a role that asks for an MFA code, as Packer cannot."""
+    keys = exported(settings.region)
+    kept = {name: value for name, value in os.environ.items() if not keys or name != "AWS_PROFILE"}
+    return {**kept, **keys}
 
 
 def cost_line(settings: Settings) -> str:

@@ -65,9 +65,9 @@ def test_every_name_makes_a_tag_that_iam_takes(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_nothing_asks_past_this_module_who_the_user_is() -> None:
-    """But the simulator, which knows the standard library alone, and the session, which makes botocore's folder."""
+    """But the simulator, which knows the standard library alone."""
     asking = re.compile(r"Path\.home\(|\bgetpass\.getuser|expanduser\(|getpwuid")
-    allowed = {"training/user_account.py", "training/sim/catalog.py", "training/aws_access/credentials.py"}
+    allowed = {"training/user_account.py", "training/sim/catalog.py"}
     files = [ROOT / "launch.py", *(ROOT / "training").rglob("*.py"), *(ROOT / "packer").glob("*.py")]
     found = {str(path.relative_to(ROOT)) for path in files if asking.search(path.read_text(encoding="utf-8"))}
     assert found <= allowed

@@ -233,12 +233,36 @@ def test_a_cache_that_cannot_be_written_costs_a_code_each_time_and_nothing_else(
     assert len(person.asked) == 2
 
 
+def test_for_a_long_work_a_role_is_assumed_again_and_handed_on(
+    role: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packer can ask for no code; what is left of the kept session may not last for a bake."""
+    person = Person(monkeypatch)
+    next_command()
+    session._session_in.cache_clear()
+    session.session().reads_cache = False
+    keys = session.exported(REGION)
+    assert sorted(keys) == ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]
+    assert len(person.asked) == 2
+    assert access_key() == keys["AWS_ACCESS_KEY_ID"]
+    (kept,) = role.cache.glob("*.json")
+    assert json.loads(kept.read_text())["Credentials"]["AccessKeyId"] == keys["AWS_ACCESS_KEY_ID"]
+    next_command()
+    assert len(person.asked) == 2
+
+
+def test_what_a_program_can_fetch_by_itself_is_not_handed_on(home: Home) -> None:
+    home.with_process(printing())
+    assert session.exported(REGION) == {}
+    assert home.runs == 0
+
+
 def test_without_a_home_no_folder_named_tilde_is_made(
     role: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     Person(monkeypatch)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(role.folder / ".aws" / "config"))
-    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    monkeypatch.setattr(credentials, "home", lambda: None)
     monkeypatch.chdir(tmp_path)
     next_command()
     assert not (tmp_path / "~").exists()

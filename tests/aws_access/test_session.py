@@ -21,7 +21,7 @@ from training.errors import ConfigurationError, TrainingError
 
 ROOT = Path(__file__).parents[2]
 REGION = "us-east-1"
-CODE = [ROOT / "launch.py", *(ROOT / "training").rglob("*.py")]
+CODE = [ROOT / "launch.py", *(ROOT / "training").rglob("*.py"), *(ROOT / "packer").glob("*.py")]
 
 
 def test_no_client_is_made_past_the_session() -> None:

@@ -15,7 +15,9 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from tests.aws_access.home import Home
 from tests.cloud.amazon import Account
+from tests.cloud.front import Answer, Front
 from training.cloud.site import read_settings
 
 KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}  # pragma: allowlist secret
@@ -156,6 +158,60 @@ def test_what_is_baked_in_readmes_order_is_found_by_doctor(
 
     after = account.launch_here("doctor", "--config", "mine.yaml").stdout
     assert "ok  image            ami-" in after
+
+
+@pytest.mark.parametrize("with_code", [True, False])
+def test_packer_gets_the_credentials_of_a_role_that_asks_for_a_code(
+    ami: ModuleType, moto_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, with_code: bool
+) -> None:
+    home = Home(tmp_path)
+    home.with_role()
+    if not with_code:
+        config = tmp_path / ".aws" / "config"
+        config.write_text(re.sub("mfa_serial = .*\n", "", config.read_text()))
+    for name, value in {
+        **home.environment,
+        "AWS_ENDPOINT_URL": moto_server,
+        "AWS_PROFILE": "default",
+    }.items():
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("training.aws_access.credentials._ask_code", lambda _: "123456")
+    monkeypatch.setattr(ami, "own_address", lambda: "203.0.113.7")
+    for tool in ("packer", "ansible-playbook"):
+        (tmp_path / tool).write_text(f"#!/bin/sh\nenv >{tmp_path}/$1\n")
+        (tmp_path / tool).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert ami.main(["build"]) == 0
+    seen = dict(line.split("=", 1) for line in (tmp_path / "build").read_text().splitlines() if "=" in line)
+    assert ("AWS_SESSION_TOKEN" in seen) is with_code
+    assert ("AWS_PROFILE" in seen) is not with_code
+
+
+@pytest.mark.usefixtures("credentials")
+def test_what_stands_in_the_way_is_said_with_the_next_step(
+    ami: ModuleType, moto_server: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto_server)
+    with Front(moto_server) as front:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", front.url)
+        refused = "<Error><Code>UnauthorizedOperation</Code><Message>No.</Message></Error>"
+        answer = Answer(f"<Response><Errors>{refused}</Errors></Response>", 403, "text/xml")
+        front.answers["DescribeImages"] = answer
+        assert ami.main(["prune"]) == 1
+        assert "ec2:DescribeImages: UnauthorizedOperation" in capsys.readouterr().err
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", "/nowhere")
+    assert ami.main(["prune"]) == 1
+    assert "Log in with `aws configure`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("region", ["cn-north-1", "us-gov-west-1"])
+def test_another_partition_is_refused_by_name(
+    ami: ModuleType, capsys: pytest.CaptureFixture[str], region: str
+) -> None:
+    assert ami.main(["build", "--set", f"aws.region={region}"]) == 2
+    assert "where this launcher does not work" in capsys.readouterr().err
 
 
 def test_make_ami_hands_the_settings_file_over() -> None:

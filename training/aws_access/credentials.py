@@ -35,6 +35,8 @@ from botocore.credentials import (
 from botocore.exceptions import CredentialRetrievalError
 from botocore.utils import JSONFileCache, create_nested_client, parse_timestamp
 
+from training.user_account import home
+
 if TYPE_CHECKING:
     from botocore.session import Session
 
@@ -46,9 +48,9 @@ RENEW_BEFORE_S = 120.0
 MAX_MESSAGE = 600
 
 
-def chain_of(session: Session, region: str | None) -> CredentialResolver:
+def chain_of(session: Session, region: str | None, *, reads_cache: bool) -> CredentialResolver:
     """Return the providers that are asked in their order; `region` is where roles are assumed."""
-    cache = _cli_cache()
+    cache = _cli_cache(reads=reads_cache)
     chain = create_credential_resolver(session, cache=cache, region_name=region)
     profile = session.get_config_variable("profile") or "default"
     profiles = _Profiles(session, cache, region)
@@ -231,13 +233,17 @@ def _has_terminal() -> bool:
     return True
 
 
-def _cli_cache() -> Any:  # noqa: ANN401 - what botocore's providers take
-    home = os.path.expanduser("~")  # noqa: PTH111 - Path.home raises where there is none
-    return {} if home == "~" else Cache(os.path.join(home, ".aws", "cli", "cache"))  # noqa: PTH118 - JSONFileCache joins text
+def _cli_cache(*, reads: bool) -> Any:  # noqa: ANN401 - what botocore's providers take
+    found = home()
+    return {} if found is None else Cache(str(found / ".aws" / "cli" / "cache"), reads=reads)
 
 
 class Cache(JSONFileCache):
     """Credentials of assumed roles, as the AWS CLI keeps them; a broken or read-only cache is an empty one."""
+
+    def __init__(self, folder: str, *, reads: bool = True) -> None:
+        super().__init__(folder)
+        self._reads = reads
 
     def __contains__(self, cache_key: str) -> bool:
         try:
@@ -248,6 +254,8 @@ class Cache(JSONFileCache):
 
     def __getitem__(self, cache_key: str) -> Any:  # noqa: ANN401 - JSON
         """Return an entry. KeyError for one that is absent or is none."""
+        if not self._reads:
+            raise KeyError(cache_key)
         try:
             entry = super().__getitem__(cache_key)
             kept = entry["Credentials"]

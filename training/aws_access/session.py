@@ -87,6 +87,24 @@ def renews_itself() -> bool:
     return found is not None and found.method in RENEWED_BY_MACHINE
 
 
+def exported(region: str) -> dict[str, str]:
+    """Return the credentials as environment variables where the profile asks for an MFA code; empty otherwise.
+
+    For a program that can ask for no code. What it can fetch by itself it can also renew.
+    """
+    current = session()
+    current.region = current.region or region
+    found = current.get_credentials() if "mfa_serial" in current.get_scoped_config() else None
+    if found is None or found.method != "assume-role":
+        return {}
+    keys = found.get_frozen_credentials()
+    return {
+        "AWS_ACCESS_KEY_ID": keys.access_key,
+        "AWS_SECRET_ACCESS_KEY": keys.secret_key,
+        "AWS_SESSION_TOKEN": keys.token,
+    }
+
+
 def endpoint_of(service: str, setting: str | None = None) -> str | None:
     """Return the address that the settings or the user's AWS configuration name for a service, None for Amazon's."""
     if setting is not None:
@@ -118,9 +136,10 @@ class Session(botocore.session.Session):
     """Give out credentials of which every failure is one of botocore's errors."""
 
     region: str | None = None  # of the first client: where roles are assumed
+    reads_cache = True  # False: a role is assumed again, for its full time
 
     def _create_credential_resolver(self) -> CredentialResolver:
-        return chain_of(self, self.region)
+        return chain_of(self, self.region, reads_cache=self.reads_cache)
 
     def get_credentials(self) -> Any:  # noqa: ANN401 - what botocore's signers take
         """Return the credentials, None where there are none."""

@@ -232,6 +232,7 @@ def _regions() -> list[str]:
 
 def check_region(name: str) -> None:
     """Raise UsageError for a region that this version of boto3 does not know."""
+    check_partition(name)
     if name not in _regions():
         raise _no_region(name)
 
