@@ -77,7 +77,8 @@ class Front:
                     answer = answer(body.decode())
                 if answer is not None:
                     front.wrong += _not_of_aws(self.headers.get("Authorization", ""), action, answer)
-                    self.reply(answer.status, [("Content-Type", answer.kind)], answer.body.encode())
+                    headers = [("Content-Type", answer.kind), ("Date", self.date_time_string())]
+                    self.reply(answer.status, headers, answer.body.encode())
                     return
                 connection = http.client.HTTPConnection(front._behind, timeout=60)
                 connection.request(self.command, self.path, body, dict(self.headers))

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-import yaml
 
 from tests.aws_access.home import DEVICE, Home, after, printing
 from tests.cloud import front
@@ -30,10 +29,7 @@ class Laptop:
         setup.apply(setup.plan(account.cloud, account.scope), lambda _: None)
         account.bake()
         self.bucket = account.scope.bucket
-        path = account.folder / "config.yaml"
-        settings = yaml.safe_load(path.read_text())
-        settings["aws"]["endpoints"] = {}
-        path.write_text(yaml.safe_dump(settings))
+        account.write_config(endpoints={})
         self.home = Home(account.folder / "home")
         self.home.folder.mkdir()
         monkeypatch.chdir(account.folder)
