@@ -9,7 +9,7 @@ import pytest
 
 from tests.cloud.amazon import Account
 from training import layout
-from training.cloud import setup
+from training.cloud import look, setup
 from training.cloud.api import Cloud
 from training.cloud.aws import bucket as buckets
 from training.cloud.cleanup import bucket_removal
@@ -147,3 +147,15 @@ def test_the_bucket_policy_of_somebody_is_the_same_after_up_and_down(theirs: The
     assert left.policy == {**policy, "Statement": [policy["Statement"]]}
     assert left.tags == {"Owner": "kim"}
     assert left.lifecycle["Rules"] == RULES
+
+
+def test_a_folder_that_somebody_puts_below_our_prefix_later_is_no_run_and_stays(theirs: Theirs) -> None:
+    theirs.up()
+    for key in ("runs/My Run/a.csv", layout.status_key("race")):
+        theirs.s3.put_object(Bucket=theirs.bucket, Key=key, Body=b"1")
+    assert look.run_names(theirs.cloud, theirs.scope) == ["race"]
+    removal = bucket_removal.plan(theirs.cloud, theirs.scope, data=True)
+    assert removal.content.objects == 1
+    bucket_removal.remove(theirs.cloud, theirs.scope, removal, lambda _: None)
+    left = theirs.s3.list_objects_v2(Bucket=theirs.bucket)["Contents"]
+    assert [one["Key"] for one in left] == ["data/a.csv", "runs/My Run/a.csv"]

@@ -93,7 +93,8 @@ def test_what_is_not_ours_outlives_the_project_unchanged(account: Account, bucke
     play.up(use_existing_bucket=bucket == "shared")
     assert changed() == added, "up"
     play.up()
-    account.bake(cloud=play.cloud)
+    baked = account.bake(cloud=play.cloud)
+    assert [one["ImageId"] for one in look.images(play.cloud, play.scope)] == [baked]
     play.train()
     assert changed() == added, "train"
     play.stop()

@@ -63,8 +63,9 @@ def run_templates(cloud: Cloud, scope: Scope) -> list[Found]:
 
 
 def images(cloud: Cloud, scope: Scope) -> list[Found]:
-    """Return the project's images, newest first."""
-    reply = cloud.call("ec2", "describe_images", Owners=["self"], Filters=scope.filters)
+    """Return the images that `make ami` baked for the project, newest first: each says for which requirements."""
+    baked = [*scope.filters, {"Name": "tag-key", "Values": [layout.TAG_REQUIREMENTS]}]
+    reply = cloud.call("ec2", "describe_images", Owners=["self"], Filters=baked)
     return sorted(reply["Images"], key=lambda image: str(image.get("CreationDate", "")), reverse=True)
 
 
