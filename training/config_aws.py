@@ -106,14 +106,14 @@ class AwsSettings(Section):
     )
     s3_bucket_name: str | None = setting(
         None,
-        "bucket; null: <project>-<account>-<region>",
+        "bucket; null: <project>-<account>-<region>. One that exists: ./launch.py up --use-existing-bucket",
         legal="3 to 63 of a-z, 0-9, . and -, first and last no sign",
         pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
     )
     s3_kms_key_arn: str | None = setting(
         None,
         "KMS key of your own that encrypts the bucket; runs may use it through S3. null: S3's own keys",
-        legal="arn:aws:kms:…:key/… | null",
+        legal="arn:aws:kms:…:key/…",
         pattern=r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]{1,64}$",
     )
     s3_transfer_acceleration: bool = setting(
