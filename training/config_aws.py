@@ -73,6 +73,7 @@ class EndpointSettings(Section):
     s3: Url | None = setting(None, "object store")
     ec2: Url | None = setting(None, "machines, fleets, prices of spot capacity")
     iam: Url | None = setting(None, "roles and profiles")
+    kms: Url | None = setting(None, "keys of disks")
     sts: Url | None = setting(None, "who am I")
     ssm: Url | None = setting(None, "parameters: base image, keys")
     logs: Url | None = setting(None, "CloudWatch logs")
@@ -119,7 +120,16 @@ class AwsSettings(Section):
     s3_transfer_acceleration: bool = setting(
         False, "upload through the nearest edge; costs $0.04 per GB more"
     )
-    volume_size_gb: int = setting(50, "disk of the instance", ge=20, le=16_384)
+    volume_size_gb: int = setting(
+        50, "disk of the instance; the image's, usually 40, or more", ge=25, le=16_384
+    )
+    volume_initialization_mib_s: int | None = setting(
+        300,
+        "speed at which EC2 fills a new disk, about $0.0036 per GB of image at each boot; null: EC2's pace, free",
+        legal="integer, 100 to 300",
+        ge=100,
+        le=300,
+    )
     vpc_id: str | None = setting(
         None, "network; null: the default one", legal="vpc-…", pattern=r"^vpc-[0-9a-f]{8,17}$"
     )

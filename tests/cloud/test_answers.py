@@ -14,8 +14,9 @@ from botocore.stub import ANY
 from tests.cloud.golden import LAUNCH, SCOPE
 from tests.cloud.service_model import TruthfulStubber
 from training import layout
-from training.cloud import launching, look, machine, making, policies, price_table, prices, problems, watching
+from training.cloud import look, machine, making, policies, price_table, prices, problems, watching
 from training.cloud.api import Clock, Cloud, permission
+from training.cloud.launch import basis
 from training.cloud.prices import Pool, Price, Prices
 from training.cloud.watch import fleet_history
 from training.config import AwsSettings
@@ -63,26 +64,6 @@ def stage(credentials: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     yield stage
     for stubber in stage.stubbers:
         stubber.assert_no_pending_responses()
-
-
-# --- quotas ---
-@pytest.mark.parametrize(("market", "code"), [("spot", "L-3819A6DF"), ("on-demand", "L-DB2E81BA")])
-def test_a_quota_of_zero_names_the_page_where_more_is_asked_for(stage: Stage, market: str, code: str) -> None:
-    quotas = stage.script("service-quotas")
-    quotas.add_response(
-        "get_service_quota", {"Quota": {"Value": 0.0}}, {"ServiceCode": "ec2", "QuotaCode": code}
-    )
-    value = look.quota(stage.cloud, market)
-    with pytest.raises(problems.QuotaTooLow, match="is 0 vCPUs, 4 are needed") as caught:
-        look.check_quota(value, 4, "us-east-2", market)
-    assert f"quotas/{code}" in caught.value.next_step
-
-
-def test_a_quota_that_cannot_be_read_stops_nobody(stage: Stage) -> None:
-    stage.script("service-quotas").add_client_error(
-        "get_service_quota", "NoSuchResourceException", http_status_code=400
-    )
-    look.check_quota(look.quota(stage.cloud, "spot"), 4, "us-east-2", "spot")
 
 
 # --- a token that is spent ---
@@ -172,14 +153,14 @@ def test_the_cap_is_the_dearest_on_demand_price() -> None:
     [(6, 5, 1.0, 5.0), (3, 5, 1.0, 3.0), (0.5, 0.6, 1.0, 0.5), (6, 1, 1.0, 1)],
 )
 def test_the_end_is_what_time_and_money_allow(max_hours, max_cost, cap, hours) -> None:
-    allowed = launching.allowed_hours(max_hours, max_cost, cap)
+    allowed = basis.allowed_hours(max_hours, max_cost, cap)
     assert allowed == hours
     assert allowed * cap <= max_cost
 
 
 def test_a_budget_below_an_hour_is_refused() -> None:
     with pytest.raises(UsageError, match="does not buy an hour"):
-        launching.allowed_hours(6, 0.99, 1.0)
+        basis.allowed_hours(6, 0.99, 1.0)
 
 
 # --- waiting ---

@@ -17,6 +17,7 @@ from tests.cloud.front import Front
 from training import layout
 from training.cloud import look, setup
 from training.cloud.api import Clock, Cloud
+from training.cloud.aws import quotas
 from training.cloud.problems import Unanswered
 from training.config import Config
 from training.store import documents
@@ -144,13 +145,64 @@ def test_an_image_of_other_requirements_is_refused(bench: Bench) -> None:
 def test_a_quota_of_zero_names_the_page_where_more_is_asked_for(bench: Bench, market: str) -> None:
     bench.ready()
     bench.front.answers["GetServiceQuota"] = front.quota(0)
-    page = f"quotas/{look.QUOTA_CODES[market]}"
+    page = f"quotas/{quotas.code(quotas.G_AND_VT, market)}"
     bench.refused(WORLD, "is 0 vCPUs, 4 are needed", page, "train", "--yes", "--market", market)
 
 
 def test_a_type_that_does_not_exist_is_refused(bench: Bench) -> None:
     words = ("train", "--up", "--yes", "--set", "aws.instance_types=[g9.huge]")
     bench.refused(USER, "'g9.huge' is no instance type of us-east-1", "g4dn.xlarge", *words)
+
+
+def test_a_type_that_cannot_run_the_image_is_refused(bench: Bench) -> None:
+    words = ("train", "--up", "--yes", "--set", "aws.instance_types=[g5.xlarge, g5g.xlarge]")
+    bench.refused(USER, "g5g.xlarge runs arm64, the image x86_64", "Fitting are g5.xlarge", *words)
+
+
+def test_a_key_pair_that_does_not_exist_is_refused(bench: Bench) -> None:
+    bench.account.bake()
+    words = ("train", "--up", "--yes", "--set", "aws.key_pair_name=laptop")
+    bench.refused(USER, "us-east-1 has no key pair 'laptop'", "aws ec2 describe-key-pairs", *words)
+    bench.client("ec2").create_key_pair(KeyName="laptop")
+    assert bench.account.launch(*words, "--dry-run").returncode == 0
+
+
+def test_a_disk_smaller_than_the_images_is_refused(bench: Bench) -> None:
+    bench.account.bake()
+    words = ("train", "--up", "--yes", "--set")
+    bench.refused(USER, "is below the 40 GB", "to 40 or more", *words, "aws.volume_size_gb=30")
+    bench.refused(USER, "aws.volume_size_gb = 20", "", *words, "aws.volume_size_gb=20")
+
+
+def test_private_subnets_are_left_out_and_refused_where_they_are_named(bench: Bench) -> None:
+    bench.ready()
+    ec2 = bench.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    names = {}
+    for zone, block in (("a", "10.9.0.0/24"), ("b", "10.9.1.0/24")):
+        made = ec2.create_subnet(VpcId=vpc, CidrBlock=block, AvailabilityZone=f"us-east-1{zone}")
+        names[zone] = made["Subnet"]["SubnetId"]
+    words = ("train", "--up", "--yes", "--set", f"aws.vpc_id={vpc}")
+    bench.refused(WORLD, f"no machine in {vpc} would reach AWS", "NAT gateway", *words)
+    gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+    table = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
+    ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
+    ec2.associate_route_table(RouteTableId=table, SubnetId=names["b"])
+    ec2.modify_subnet_attribute(SubnetId=names["b"], MapPublicIpOnLaunch={"Value": True})
+    setup.apply(
+        setup.plan(Cloud(bench.account.aws.model_copy(update={"vpc_id": vpc})), bench.account.scope), print
+    )
+    planned = bench.account.launch("train", "--dry-run", *words[2:])
+    assert planned.returncode == 0, planned.stderr
+    plan = json.loads(planned.stdout)
+    (config,) = plan["create_fleet"]["LaunchTemplateConfigs"]
+    assert {row["SubnetId"] for row in config["Overrides"]} == {names["b"]}
+    assert any(f"left out: {names['a']} has no default route" in line for line in plan["plan"])
+    both = f"aws.subnet_ids=[{names['a']}, {names['b']}]"
+    bench.refused(
+        USER, f"aws.subnet_ids: {names['a']} has no default route", "Routes: aws", *words, "--set", both
+    )
 
 
 def test_a_budget_below_one_hour_is_refused(bench: Bench) -> None:

@@ -23,6 +23,7 @@ from training import layout
 from training.cloud import ending, launching, look, setup, teardown
 from training.cloud.cleanup import bucket_removal
 from training.cloud.intent import read_intent
+from training.cloud.launch import basis
 from training.cloud.scope import read_scope, tag
 from training.cloud.site import Site
 from training.config import Config
@@ -50,7 +51,7 @@ send: Callable[..., Any] = botocore.client.BaseClient._make_api_call  # type: ig
 @pytest.fixture(autouse=True)
 def packed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pack the code once: it is the same in every scenario."""
-    monkeypatch.setattr(launching, "make_bundle", functools.lru_cache(launching.make_bundle))
+    monkeypatch.setattr(basis, "make_bundle", functools.lru_cache(basis.make_bundle))
 
 
 class Faults:
@@ -114,8 +115,8 @@ class World:
 
     def train(self) -> None:
         storage = self.storage
-        basis = launching.read_basis(self.site, "spot", ROOT)
-        plan = launching.make_plan(self.site, storage, launching.Options(RUN), basis)
+        found = basis.read_basis(self.site, "spot", ROOT)
+        plan = launching.make_plan(self.site, storage, launching.Options(RUN), found)
         launching.start(self.site, storage, plan, lambda _: None)
 
     def down(self) -> None:

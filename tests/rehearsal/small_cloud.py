@@ -21,7 +21,7 @@ from moto.moto_api import recorder as moto_recorder
 from moto.moto_server import werkzeug_app
 from moto.server import ThreadedMotoServer
 
-from tests import servers
+from tests import emulator, servers
 from tests.cloud.amazon import REGION, ROOT, Account
 from tests.rehearsal import machine as machines
 from tests.rehearsal import network
@@ -133,6 +133,7 @@ def small_cloud(image: str, folder: Path, say: Callable[[str], None]) -> Iterato
         # moto tells of every request, and by a traceback of a service that it does not know, such as prices.
         logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
         werkzeug_app.print = lambda *_: None  # type: ignore[attr-defined]
+        emulator.complete()
         moto = ThreadedMotoServer(ip_address=net.address, port=0, verbose=False)
         moto.start()
         stack.callback(moto.stop)

@@ -28,6 +28,7 @@ from training.cloud.api import Cloud
 from training.cloud.aws.probe import ask_all
 from training.cloud.cleanup import bucket_removal
 from training.cloud.intent import check_place, is_here
+from training.cloud.launch.basis import read_basis
 from training.cloud.launch.steps import Step, check
 from training.cloud.manner import Manner, answer, ask, ask_again, pass_on, say, show, table
 from training.cloud.problems import CloudError
@@ -189,7 +190,7 @@ def train(  # noqa: PLR0913 - the options of the command
         site.storage  # noqa: B018 - "set up first" comes before "bake an image"
     if up_first:
         launching.check_run(site, options)
-    basis = launching.read_basis(site, options.market, root)
+    basis = read_basis(site, options.market, root)
     if up_first:
         steps = setup.plan(site.cloud, site.scope)
         if manner.dry_run and any(step.action == "make" for step in steps):

@@ -13,7 +13,9 @@ from training import layout
 from training.aws_access import advice
 from training.cloud import documents, look, permissions, policies, setup
 from training.cloud.api import Cloud, endpoint_of
+from training.cloud.aws import disk_key, instance_types, network, quotas
 from training.cloud.aws.iam_statements import Document
+from training.cloud.launch import basis
 from training.cloud.problems import Denied
 from training.cloud.scope import Scope, read_scope
 from training.errors import TrainingError
@@ -52,11 +54,10 @@ def examine(cloud: Cloud, root: Path) -> Iterator[Finding]:
     checks: dict[str, Callable[[], Finding]] = {
         "region": lambda: _region(cloud),
         "types": lambda: _types(cloud),
-        "network": lambda: Finding(
-            "network", f"{look.vpc_id(cloud)}, {len(look.subnets(cloud, look.vpc_id(cloud)))} zones"
-        ),
+        "network": lambda: _network(cloud),
         "spot quota": lambda: _quota(cloud, scope, "spot"),
         "on-demand quota": lambda: _quota(cloud, scope, "on-demand"),
+        "key pair": lambda: _key_pair(cloud),
         "service roles": lambda: _service_roles(cloud),
         "set-up": lambda: _set_up(cloud, scope),
         "image": lambda: _image(cloud, scope, root),
@@ -104,19 +105,32 @@ def _region(cloud: Cloud) -> Finding:
     return Finding("region", f"{cloud.aws.region}, {len(zones)} zones")
 
 
+def _network(cloud: Cloud) -> Finding:
+    vpc = look.vpc_id(cloud)
+    chosen = network.choose_subnets(cloud, vpc, look.subnets(cloud, vpc))
+    told = [f"{vpc}, {len(set(chosen.zones.values()))} zones", *chosen.notes]
+    return Finding(
+        "network", "; ".join([*told, *(f"not {line}" for line in network.by_reason(chosen.left_out))])
+    )
+
+
 def _types(cloud: Cloud) -> Finding:
-    sizes = look.vcpus(cloud, cloud.aws.instance_types)
+    types = instance_types.describe_types(cloud, cloud.aws.instance_types)
+    instance_types.check_types(types, {}, "on-demand")
+    sizes = instance_types.vcpus(types)
     return Finding("types", ", ".join(f"{kind} ({count} vCPUs)" for kind, count in sizes.items()))
 
 
 def _quota(cloud: Cloud, scope: Scope, market: str) -> Finding:
-    what = f"{market} quota"
-    value = look.quota(cloud, market)
-    if value is None:
-        return Finding(what, f"cannot be read here; see {look.quota_link(scope.region, market)}")
-    needed = min(look.vcpus(cloud, cloud.aws.instance_types).values())
-    look.check_quota(value, needed, scope.region, market)
-    return Finding(what, f"{value:.0f} vCPUs of G and VT machines")
+    """Look at the quota of each family that the types of the settings belong to."""
+    sizes = instance_types.vcpus(instance_types.describe_types(cloud, cloud.aws.instance_types))
+    read = quotas.read_quotas(cloud, sizes, market)
+    quotas.check_quotas(read, sizes, scope.region)
+    told = dict.fromkeys(
+        f"{quota}" + (f"; see {quotas.link(quota, scope.region)}" if quota.vcpus is None else "")
+        for quota in read.values()
+    )
+    return Finding(f"{market} quota", ", ".join(told) or "none that this project knows of")
 
 
 def _service_roles(cloud: Cloud) -> Finding:
@@ -136,7 +150,17 @@ def _set_up(cloud: Cloud, scope: Scope) -> Finding:
 def _image(cloud: Cloud, scope: Scope, root: Path) -> Finding:
     digest = hashlib.sha256((root / "requirements.txt").read_bytes()).hexdigest()
     image = look.image_for(cloud, scope, digest)
-    return Finding("image", f"{image['ImageId']} fits {layout.TAG_REQUIREMENTS} {digest[:12]}")
+    types = instance_types.describe_types(cloud, cloud.aws.instance_types)
+    instance_types.check_types(types, image, "on-demand")
+    basis.check_volume(cloud.aws, image)
+    unseen = disk_key.check_disk_key(cloud, scope, image, "spot")
+    told = f"{image['ImageId']} fits {layout.TAG_REQUIREMENTS} {digest[:12]}"
+    return Finding("image", "; ".join(filter(None, [told, unseen])))
+
+
+def _key_pair(cloud: Cloud) -> Finding:
+    basis.check_key_pair(cloud)
+    return Finding("key pair", cloud.aws.key_pair_name or "none: Session Manager reaches a machine")
 
 
 def _clock(cloud: Cloud) -> Finding:

@@ -13,19 +13,21 @@ from typing import Any, NamedTuple
 from training import layout
 from training.cloud import documents, look, machine, setup
 from training.cloud.api import Cloud
+from training.cloud.aws.disk_key import root_disk
 from training.cloud.aws.ownership import as_mapping, require_owned
-from training.cloud.bundle import Bundle, make_bundle
+from training.cloud.bundle import Bundle
 from training.cloud.intent import ENDS, LAUNCHING, Intent, check_place, name_fleet, read_intent, write_intent
+from training.cloud.launch.basis import Basis
 from training.cloud.launch.earlier_failure import EarlierFailure, earlier_failure, fingerprint_of
 from training.cloud.launch.young_launch import is_under_way
 from training.cloud.machine import Launch, Market
 from training.cloud.making import make_fleet, make_role, make_template
 from training.cloud.patience import heard
-from training.cloud.prices import Pool, Price, Prices, read_prices
+from training.cloud.prices import Pool, Price
 from training.cloud.problems import CloudError
 from training.cloud.scope import Scope
 from training.cloud.site import Site
-from training.config import Config
+from training.config import AwsSettings, Config
 from training.config_change import SettingsFile, changed, check_league
 from training.errors import UsageError
 from training.sim import track_names
@@ -40,6 +42,8 @@ IAM_SPREAD_S = 10.0
 MAPS = "/opt/f1tenth/maps/"
 # gp3 per GB and hour in us-east-1, the part of the bill that no price limit covers.
 VOLUME_USD_PER_GB_HOUR = 0.08 / 730
+# Of the snapshot, for aws.volume_initialization_mib_s: us-east-1 in 2025, https://aws.amazon.com/ebs/pricing/
+VOLUME_FILL_USD_PER_GB = 0.0036
 
 
 class Options(NamedTuple):
@@ -56,19 +60,6 @@ class Options(NamedTuple):
     settings_file: Path | None = None
 
 
-class Basis(NamedTuple):
-    """What a launch depends on and `up` does not make."""
-
-    prices: Prices
-    hours: float
-    bundle: Bundle
-    image_id: str
-    vpc_id: str
-    zones: dict[str, str]  # subnet → zone
-    pools: list[tuple[str, str]]  # (type, subnet)
-    quota_vcpus: float | None
-
-
 class Plan(NamedTuple):
     """A launch, ready to be confirmed."""
 
@@ -76,7 +67,7 @@ class Plan(NamedTuple):
     config: Config  # of the run: a run that is continued brings its own
     basis: Basis
     expected: Price
-    volume_size_gb: int
+    aws: AwsSettings
     note: str = ""  # what of the user's settings file does not hold
     failure: EarlierFailure | None = None  # of the run's last launch
 
@@ -111,24 +102,6 @@ def check_tracks(config: Config) -> None:
                 )
 
 
-def read_basis(site: Site, market: Market, root: Path) -> Basis:
-    """Read what a launch depends on, and refuse what cannot work before anything is made."""
-    config, cloud, scope = site
-    aws = config.aws
-    kinds = aws.instance_types
-    sizes = look.vcpus(cloud, kinds)
-    prices = read_prices(cloud, kinds)
-    hours = allowed_hours(aws.max_hours, aws.max_cost_usd, prices.cap(kinds))
-    vpc = look.vpc_id(cloud)
-    zones = {subnet["SubnetId"]: subnet["AvailabilityZone"] for subnet in look.subnets(cloud, vpc)}
-    pools = _pools(cloud, kinds, zones)
-    quota = look.quota(cloud, market)
-    look.check_quota(quota, min(sizes.values()), scope.region, market)
-    bundle = make_bundle(root)
-    image = look.image_for(cloud, scope, bundle.requirements_sha256)
-    return Basis(prices, hours, bundle, image["ImageId"], vpc, zones, pools, quota)
-
-
 def check_run(site: Site, options: Options) -> None:
     """Raise UsageError for a run that exists, does not exist, or is running, as far as there is a store to ask."""
     config, cloud, scope = site
@@ -143,7 +116,7 @@ def check_run(site: Site, options: Options) -> None:
 def make_plan(site: Site, storage: Storage, options: Options, basis: Basis) -> Plan:
     """Return the launch, ready to be confirmed; UsageError for a run that exists, does not exist, or is running."""
     config, cloud, scope = site
-    aws, kinds = config.aws, config.aws.instance_types
+    aws, kinds = config.aws, basis.kinds
     lacking = setup.is_up(cloud, scope)
     if lacking:
         raise CloudError(
@@ -161,7 +134,8 @@ def make_plan(site: Site, storage: Storage, options: Options, basis: Basis) -> P
         run=options.run,
         number=number,
         owner=owner(),
-        image_id=basis.image_id,
+        image_id=basis.image["ImageId"],
+        root_device=basis.image.get("RootDeviceName", "/dev/sda1"),
         security_group_id=group["GroupId"] if group else "",
         bundle_sha256=basis.bundle.sha256,
         training_type=run_config.training.training_type,
@@ -181,24 +155,12 @@ def make_plan(site: Site, storage: Storage, options: Options, basis: Basis) -> P
     file = options.settings_file if options.resume else None
     note = "" if file is None else SettingsFile.read(file).left_aside(config, run_config)
     failure = earlier_failure(storage, options.run, fingerprint_of(launch, run_config))
-    return Plan(launch, run_config, basis, expected, aws.volume_size_gb, note, failure)
-
-
-def allowed_hours(max_hours: float, max_cost_usd: float, cap_usd_per_hour: float) -> float:
-    """Return how long the fleet may live; UsageError if the money does not last an hour, or all of a shorter run."""
-    hours = max_cost_usd / cap_usd_per_hour
-    if hours < min(1.0, max_hours):
-        raise UsageError(
-            f"aws.max_cost_usd = {max_cost_usd:g} does not buy an hour: it may cost ${cap_usd_per_hour:.3f}",
-            next_step="Raise aws.max_cost_usd, or take the dearest type out of aws.instance_types.",
-        )
-    return min(max_hours, hours)
+    return Plan(launch, run_config, basis, expected, aws, note, failure)
 
 
 def describe(plan: Plan) -> list[str]:
     """Return the plan for people: where, on what, at which price, until when, at most how much."""
     launch = plan.launch
-    storage_usd = launch.hours * VOLUME_USD_PER_GB_HOUR * plan.volume_size_gb
     end = "replaced when interrupted" if launch.relaunch else "not replaced"
     return [
         f"run        {launch.run}" + (f", launch {launch.number}" if launch.number > 1 else ""),
@@ -207,16 +169,21 @@ def describe(plan: Plan) -> list[str]:
         f"image      {launch.image_id}, code {launch.bundle_sha256[:12]}",
         f"price      about {plan.expected}",
         f"ends       by {launch.valid_until:%Y-%m-%d %H:%M} UTC ({launch.hours:.2f} h), whatever happens",
-        f"cannot cost more than ${plan.cap_usd:.2f}, plus storage (about ${storage_usd:.2f} for the disk)",
-        "quota      "
-        + (
-            "could not be read"
-            if plan.basis.quota_vcpus is None
-            else f"{plan.basis.quota_vcpus:.0f} vCPUs of G and VT machines"
-        ),
+        f"cannot cost more than ${plan.cap_usd:.2f}, plus storage ({_disk_cost(plan)})",
+        f"quota      {', '.join(map(str, plan.basis.quotas)) or 'could not be read'}",
+        *(f"note       {note}" for note in plan.basis.notes),
         *([plan.failure.line] if plan.failure else []),
         *([plan.note] if plan.note else []),
     ]
+
+
+def _disk_cost(plan: Plan) -> str:
+    """Return what the disk costs: no price limit covers it."""
+    usd = plan.launch.hours * VOLUME_USD_PER_GB_HOUR * plan.aws.volume_size_gb
+    if plan.aws.volume_initialization_mib_s is None:
+        return f"about ${usd:.2f} for the disk"
+    filled_usd = VOLUME_FILL_USD_PER_GB * root_disk(plan.basis.image).get("VolumeSize", 0)
+    return f"about ${usd:.2f} for the disk, and at most ${filled_usd:.2f} at each boot for filling it"
 
 
 def requests(site: Site, plan: Plan) -> dict[str, Any]:
@@ -340,17 +307,6 @@ def _check_origin(storage: Storage, options: Options, config: Config) -> None:
         raise UsageError(
             error.message, next_step=error.next_step or f"Its newest: ./launch.py status {options.run}"
         ) from error
-
-
-def _pools(cloud: Cloud, kinds: tuple[str, ...], zones: dict[str, str]) -> list[tuple[str, str]]:
-    have = set(look.offered(cloud, kinds, sorted(set(zones.values()))))
-    pools = [(kind, subnet) for kind in kinds for subnet, zone in zones.items() if (kind, zone) in have]
-    if not pools:
-        raise UsageError(
-            f"none of {', '.join(kinds)} is offered in {', '.join(sorted(set(zones.values())))}",
-            next_step="Compare: ./launch.py prices. Then change aws.instance_types, availability_zones or region.",
-        )
-    return pools
 
 
 def _intent(cloud: Cloud, scope: Scope, plan: Plan) -> Intent:

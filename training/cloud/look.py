@@ -8,15 +8,13 @@ from typing import Any
 from training import layout
 from training.cloud.api import Cloud
 from training.cloud.aws.ownership import as_mapping, is_of_a_run
-from training.cloud.problems import Absent, CloudError, QuotaTooLow, Unsupported
+from training.cloud.problems import Absent, CloudError
 from training.cloud.scope import Scope, tag
 from training.errors import UsageError
 
 Found = dict[str, Any]
 LIVE_FLEETS = {"submitted", "active", "modifying"}
 LIVE_MACHINES = ("pending", "running", "stopping", "stopped", "shutting-down")
-# Quotas of running G and VT machines, in vCPUs.
-QUOTA_CODES = {"spot": "L-3819A6DF", "on-demand": "L-DB2E81BA"}
 
 
 def fleets(cloud: Cloud, scope: Scope) -> list[Found]:
@@ -70,14 +68,17 @@ def images(cloud: Cloud, scope: Scope) -> list[Found]:
 
 
 def image_for(cloud: Cloud, scope: Scope, requirements_sha256: str) -> Found:
-    """Return the newest image that was baked with these requirements.
+    """Return the newest image that was baked with these requirements and can be started; a deprecated one comes last.
 
     Raises CloudError if there is none.
     """
     found = images(cloud, scope)
     fitting = [image for image in found if tag(image, layout.TAG_REQUIREMENTS) == requirements_sha256]
+    ready = [image for image in fitting if image["State"] == "available"]
+    if ready:
+        return min(ready, key=lambda image: is_deprecated(cloud, image))
     if fitting:
-        return fitting[0]
+        raise _not_ready(fitting[0])
     if not found:
         raise CloudError(
             f"no image of project {scope.project} in {scope.region}",
@@ -87,6 +88,23 @@ def image_for(cloud: Cloud, scope: Scope, requirements_sha256: str) -> Found:
     raise CloudError(
         f"the newest image, {found[0]['ImageId']}, has requirements {seen}, this code has {wanted}",
         next_step="Bake an image with these requirements: make ami",
+    )
+
+
+def is_deprecated(cloud: Cloud, image: Found) -> bool:
+    """Tell whether an image's date of deprecation has come; EC2 starts it all the same."""
+    return str(image.get("DeprecationTime") or "9999") <= f"{cloud.clock.now():%Y-%m-%dT%H:%M:%S}"
+
+
+def _not_ready(image: Found) -> CloudError:
+    what = f"the image {image['ImageId']} is {image['State']}"
+    if image["State"] in {"pending", "transient"}:
+        return CloudError(
+            f"{what}: EC2 is still making it", next_step="Wait some minutes, then the same again."
+        )
+    why = image.get("StateReason", {}).get("Message", "")
+    return CloudError(
+        f"{what}: {why}".removesuffix(": "), next_step="Bake another, about 15 minutes: make ami"
     )
 
 
@@ -106,7 +124,7 @@ def vpc_id(cloud: Cloud) -> str:
 
 
 def subnets(cloud: Cloud, vpc: str) -> list[Found]:
-    """Return one subnet of each zone to use, or those of the settings."""
+    """Return the subnets of a network, or those of the settings."""
     aws = cloud.aws
     if aws.subnet_ids:
         named = _named_subnets(cloud)
@@ -125,16 +143,7 @@ def subnets(cloud: Cloud, vpc: str) -> list[Found]:
             "Set aws.subnet_ids, or another aws.vpc_id; `aws ec2 describe-subnets` lists what there is."
         )
         raise (UsageError if aws.vpc_id else CloudError)(what, next_step=next_step)
-    by_zone: dict[str, Found] = {}
-    for subnet in sorted(found, key=lambda one: (not one.get("DefaultForAz", False), one["SubnetId"])):
-        by_zone.setdefault(subnet["AvailabilityZone"], subnet)
-    unknown = sorted(set(aws.availability_zones) - set(by_zone))
-    if unknown:
-        raise UsageError(
-            f"aws.availability_zones: {', '.join(unknown)} not in {vpc}",
-            next_step=f"Choose of {', '.join(sorted(by_zone))}, or leave it empty: all of them.",
-        )
-    return [by_zone[zone] for zone in aws.availability_zones or sorted(by_zone)]
+    return found
 
 
 def _named_subnets(cloud: Cloud) -> list[Found]:
@@ -144,25 +153,6 @@ def _named_subnets(cloud: Cloud) -> list[Found]:
         raise UsageError(
             f"aws.subnet_ids: {error.message}", next_step="`aws ec2 describe-subnets` lists what there is."
         ) from error
-
-
-def vcpus(cloud: Cloud, kinds: Sequence[str]) -> dict[str, int]:
-    """Return the vCPUs of each type; UsageError for a type that does not exist."""
-    counts = {}
-    for kind in kinds:
-        try:
-            reply = cloud.call("ec2", "describe_instance_types", InstanceTypes=[kind])
-        except CloudError as error:
-            if error.code != "InvalidInstanceType":
-                raise
-            reply = {"InstanceTypes": []}
-        if not reply["InstanceTypes"]:
-            raise UsageError(
-                f"aws.instance_types: {kind!r} is no instance type of {cloud.aws.region}",
-                next_step="Types with a GPU: g4dn.xlarge, g5.xlarge, g6.xlarge and larger ones.",
-            )
-        counts[kind] = int(reply["InstanceTypes"][0]["VCpuInfo"]["DefaultVCpus"])
-    return counts
 
 
 def offered(cloud: Cloud, kinds: Sequence[str], zones: Sequence[str]) -> list[tuple[str, str]]:
@@ -177,34 +167,6 @@ def offered(cloud: Cloud, kinds: Sequence[str], zones: Sequence[str]) -> list[tu
     )
     have = {(row["InstanceType"], row["Location"]) for row in rows}
     return [(kind, zone) for kind in kinds for zone in zones if (kind, zone) in have]
-
-
-def quota(cloud: Cloud, market: str) -> float | None:
-    """Return the account's quota of G and VT machines in vCPUs, None where it cannot be read."""
-    code = QUOTA_CODES[market]
-    try:
-        return float(
-            cloud.call("service-quotas", "get_service_quota", ServiceCode="ec2", QuotaCode=code)["Quota"][
-                "Value"
-            ]
-        )
-    except (Absent, Unsupported):
-        return None
-
-
-def quota_link(region: str, market: str) -> str:
-    """Return where a higher quota is asked for."""
-    page = f"https://{region}.console.aws.amazon.com/servicequotas/home?region={region}"
-    return f"{page}#!/services/ec2/quotas/{QUOTA_CODES[market]}"
-
-
-def check_quota(value: float | None, needed: int, region: str, market: str) -> None:
-    """Raise QuotaTooLow, with the link, where not even the smallest allowed type fits."""
-    if value is not None and value < needed:
-        raise QuotaTooLow(
-            f"the quota of {market} G and VT machines in {region} is {value:.0f} vCPUs, {needed} are needed",
-            next_step=f"Ask for more, usually granted within a day: {quota_link(region, market)}",
-        )
 
 
 def security_group(cloud: Cloud, scope: Scope, vpc: str) -> Found | None:

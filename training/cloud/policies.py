@@ -23,11 +23,15 @@ _DESCRIBE = (
     "InstanceTypeOfferings",
     "InstanceTypes",
     "Instances",
+    "KeyPairs",
     "LaunchTemplates",
+    "RouteTables",
     "SecurityGroups",
+    "Snapshots",
     "SpotPriceHistory",
     "Subnets",
     "Volumes",
+    "VpcEndpoints",
     "Vpcs",
 )
 
@@ -184,6 +188,7 @@ def _looking(scope: Scope) -> list[Document]:
             "DescribeEc2",
             [
                 *(f"ec2:Describe{what}" for what in _DESCRIBE),
+                "ec2:GetEbsDefaultKmsKeyId",
                 "servicequotas:GetServiceQuota",
                 "pricing:GetProducts",
                 # Neither list can be limited to a path.
@@ -194,6 +199,11 @@ def _looking(scope: Scope) -> list[Document]:
                 "ssmmessages:OpenDataChannel",
             ],
             "*",
+        ),
+        allow(
+            "ReadDiskKey",
+            ["kms:DescribeKey", "kms:GetKeyPolicy", "kms:ListGrants"],
+            f"arn:{scope.partition}:kms:{scope.region}:{scope.account}:key/*",
         ),
         allow("ReadFleetHistory", ["ec2:DescribeFleetHistory"], scope.ec2("fleet")),
         me,

@@ -1,0 +1,490 @@
+"""What EC2 would refuse, or start for nothing, is refused before a launch: types, quotas, images, networks, keys of disks."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from moto.utilities.utils import load_resource
+
+from tests.cloud.amazon import ROOT
+from tests.cloud.golden import AWS, LAUNCH, SCOPE
+from tests.cloud.service_model import TruthfulStubber, problems_of_answer
+from training.cloud import look, machine, problems
+from training.cloud.api import Clock, Cloud
+from training.cloud.aws import disk_key, instance_types, network, quotas
+from training.cloud.launch import basis
+from training.config import AwsSettings
+from training.config_text import legal_values
+from training.errors import UsageError
+
+# AWS's own answers, as moto ships them.
+TYPES: dict[str, Any] = load_resource("ec2/resources/instance_types.json")
+NOW = datetime(2026, 12, 1, 12, 0, tzinfo=timezone.utc)
+UBUNTU = {
+    "ImageId": "ami-1",
+    "State": "available",
+    "Architecture": "x86_64",
+    "BootMode": "uefi-preferred",
+    "VirtualizationType": "hvm",
+    "EnaSupport": True,
+    "RootDeviceName": "/dev/sda1",
+    "RootDeviceType": "ebs",
+    "BlockDeviceMappings": [
+        {"DeviceName": "/dev/sda1", "Ebs": {"SnapshotId": "snap-1", "VolumeSize": 40, "Encrypted": False}}
+    ],
+}
+
+
+class Stage:
+    """A cloud of the project whose services answer from a script."""
+
+    def __init__(self, **aws: Any) -> None:
+        self.cloud = Cloud(AwsSettings(**aws), lambda _: None, Clock(now=lambda: NOW, sleep=lambda _: None))
+        self.stubbers: dict[str, TruthfulStubber] = {}
+
+    def script(self, service: str) -> TruthfulStubber:
+        if service not in self.stubbers:
+            self.stubbers[service] = TruthfulStubber(self.cloud.client(service))
+            self.stubbers[service].activate()
+        return self.stubbers[service]
+
+
+@pytest.fixture
+def stage(credentials: None) -> Iterator[Stage]:
+    stage = Stage()
+    yield stage
+    for stubber in stage.stubbers.values():
+        stubber.assert_no_pending_responses()
+
+
+# --- types ---
+def with_gpu(**gpu: Any) -> dict[str, Any]:
+    return {**TYPES["g4dn.xlarge"], "GpuInfo": {"Gpus": [{"Manufacturer": "NVIDIA", "Count": 1, **gpu}]}}
+
+
+@pytest.mark.parametrize(
+    "kind", ["g4dn.xlarge", "g5.xlarge", "g6.xlarge", "gr6.4xlarge", "p4d.24xlarge", "p5.48xlarge"]
+)
+def test_a_type_with_a_newer_nvidia_gpu_runs_the_image(kind: str) -> None:
+    assert instance_types.why_not(TYPES[kind], UBUNTU) == ""
+    assert instance_types.why_not(TYPES[kind], {}) == "", "before an image is known"
+
+
+@pytest.mark.parametrize(
+    ("one", "says"),
+    [
+        (TYPES["g5g.xlarge"], "runs arm64, the image x86_64"),
+        (TYPES["mac1.metal"], "is bare metal"),
+        (TYPES["g4dn.metal"], "is bare metal"),
+        (with_gpu(Manufacturer="AMD", Name="Radeon Pro V520"), "another maker than NVIDIA: AMD Radeon Pro V520"),
+        (with_gpu(Manufacturer="Habana", Name="Gaudi HL-205"), "another maker than NVIDIA: Habana"),
+        (with_gpu(Name="V100"), "CUDA 13 does not know any more: NVIDIA V100"),
+        (with_gpu(Name="K80"), "CUDA 13 does not know any more"),
+        (TYPES["g6f.large"], "has a part of a GPU"),
+        (with_gpu(Name="L4", GpuPartitionSize=0.125), "has a part of a GPU"),
+        (TYPES["c7i.large"], "has no GPU"),
+        (TYPES["trn1.2xlarge"], "has no GPU"),
+    ],
+    ids=lambda value: value[:30] if isinstance(value, str) else "",
+)  # fmt: skip
+def test_a_type_on_which_the_image_cannot_run_is_refused_with_the_reason(one, says) -> None:
+    ours = {key: one[key] for key in ("GpuInfo", "BareMetal") if key in one}  # the rest is AWS's own
+    assert problems_of_answer("ec2", "describe_instance_types", {"InstanceTypes": [ours]}) == []
+    assert says in instance_types.why_not(one, UBUNTU)
+
+
+@pytest.mark.parametrize(
+    ("kind", "image", "says"),
+    [
+        ("g4dn.xlarge", {"Architecture": "arm64"}, "runs x86_64, the image arm64"),
+        ("p4d.24xlarge", {"BootMode": "uefi"}, "boots by legacy-bios, the image by uefi"),
+        ("g5.xlarge", {"BootMode": "legacy-bios"}, ""),
+        ("g4dn.xlarge", {"VirtualizationType": "paravirtual"}, "takes hvm images"),
+        ("g4dn.xlarge", {"EnaSupport": False}, "needs an image with ENA"),
+        ("p4d.24xlarge", {"TpmSupport": "v2.0"}, "has no NitroTPM"),
+        ("g4dn.xlarge", {"TpmSupport": "v2.0"}, ""),
+    ],
+)
+def test_what_the_image_needs_is_compared_with_the_type(kind: str, image: dict[str, Any], says: str) -> None:
+    assert problems_of_answer("ec2", "describe_images", {"Images": [{**UBUNTU, **image}]}) == []
+    found = instance_types.why_not(TYPES[kind], {**UBUNTU, **image})
+    assert says in found
+    assert bool(found) == bool(says)
+
+
+def test_all_wrong_types_are_named_at_once_with_those_that_fit() -> None:
+    types = {kind: TYPES[kind] for kind in ("g5g.xlarge", "g5.xlarge", "c7i.large")}
+    with pytest.raises(UsageError, match=r"g5g.xlarge runs arm64.*; c7i.large has no GPU") as caught:
+        instance_types.check_types(types, UBUNTU, "spot")
+    assert caught.value.next_step == "Leave them out. Fitting are g5.xlarge."
+
+
+def test_a_type_that_is_not_sold_on_spot_is_refused_there_alone() -> None:
+    types = {"g5.xlarge": {**TYPES["g5.xlarge"], "SupportedUsageClasses": ["on-demand"]}}
+    with pytest.raises(UsageError, match=r"g5.xlarge is not sold as spot capacity, only as on-demand"):
+        instance_types.check_types(types, UBUNTU, "spot")
+    instance_types.check_types(types, UBUNTU, "on-demand")
+
+
+# --- quotas ---
+@pytest.mark.parametrize(
+    ("kind", "on_demand", "spot"),
+    [
+        ("g4dn.xlarge", "L-DB2E81BA", "L-3819A6DF"),
+        ("gr6.4xlarge", "L-DB2E81BA", "L-3819A6DF"),
+        ("vt1.3xlarge", "L-DB2E81BA", "L-3819A6DF"),
+        ("p4d.24xlarge", "L-417A185B", "L-7212CCBC"),
+        ("p3dn.24xlarge", "L-417A185B", "L-7212CCBC"),
+        ("p5.48xlarge", "L-417A185B", "L-C4BD4855"),
+        ("c7i-flex.large", "L-1216C47A", "L-34B43A08"),
+        ("m7a.large", "L-1216C47A", "L-34B43A08"),
+        ("im4gn.large", "L-1216C47A", "L-34B43A08"),
+        ("hpc7a.96xlarge", "L-F7808C92", ""),
+        ("u-3tb1.56xlarge", "L-43DA4232", ""),
+        ("u7i-12tb.224xlarge", "L-43DA4232", ""),
+        ("x2idn.16xlarge", "L-7295265B", "L-E3A00192"),
+        ("inf2.xlarge", "L-1945791B", "L-B5D1601B"),
+        ("trn1.2xlarge", "L-2C3B7624", "L-6B0D517C"),
+        ("dl1.24xlarge", "L-6E869C2A", "L-85EED4F7"),
+        ("f2.6xlarge", "L-74FC7D96", "L-88CF9481"),
+    ],
+)
+def test_a_type_is_judged_by_the_quota_of_its_own_family(kind: str, on_demand: str, spot: str) -> None:
+    family = quotas.family(kind)
+    assert family is not None
+    assert (quotas.code(family, "on-demand"), quotas.code(family, "spot")) == (on_demand, spot)
+
+
+def test_every_type_of_amazon_has_a_family_but_the_newest_and_macs() -> None:
+    unknown = {re.match("[a-z]+[0-9]*", kind)[0] for kind in TYPES if quotas.family(kind) is None}  # type: ignore[index]
+    assert unknown <= {"mac", "mac1", "mac2", "p6"}, "P6 is not on AWS's page: nothing is said of its quota"
+
+
+def quota(stage: Stage, code: str, vcpus: float) -> None:
+    stage.script("service-quotas").add_response(
+        "get_service_quota", {"Quota": {"Value": vcpus}}, {"ServiceCode": "ec2", "QuotaCode": code}
+    )
+
+
+def test_a_quota_is_asked_for_once_a_family(stage: Stage) -> None:
+    quota(stage, "L-3819A6DF", 64.0)
+    read = quotas.read_quotas(stage.cloud, {"g4dn.xlarge": 4, "g5.xlarge": 4}, "spot")
+    assert {str(one) for one in read.values()} == {"64 vCPUs of G and VT machines"}
+
+
+def test_a_quota_that_fits_no_type_names_the_page_where_more_is_asked_for(stage: Stage) -> None:
+    quota(stage, "L-7212CCBC", 8.0)
+    sizes = {"p4d.24xlarge": 96}
+    read = quotas.read_quotas(stage.cloud, sizes, "spot")
+    with pytest.raises(
+        problems.QuotaTooLow, match="spot P machines in us-east-2 is 8 vCPUs, 96 are needed"
+    ) as caught:
+        quotas.check_quotas(read, sizes, "us-east-2")
+    assert "quotas/L-7212CCBC" in caught.value.next_step
+
+
+def test_a_type_that_its_quota_forbids_is_left_out_beside_one_that_fits(stage: Stage) -> None:
+    quota(stage, "L-3819A6DF", 4.0)
+    sizes = {"g4dn.xlarge": 4, "g4dn.2xlarge": 8}
+    read = quotas.read_quotas(stage.cloud, sizes, "spot")
+    assert list(quotas.check_quotas(read, sizes, "us-east-2")) == ["g4dn.2xlarge"]
+
+
+def test_a_quota_that_cannot_be_read_stops_nobody(stage: Stage) -> None:
+    stage.script("service-quotas").add_client_error("get_service_quota", "NoSuchResourceException")
+    read = quotas.read_quotas(stage.cloud, {"g5.xlarge": 4}, "spot")
+    assert quotas.check_quotas(read, {"g5.xlarge": 4}, "us-east-2") == {}
+    assert str(read["g5.xlarge"]) == "could not be read of G and VT machines"
+
+
+def test_a_family_without_a_quota_on_spot_is_not_asked_about(stage: Stage) -> None:
+    assert quotas.read_quotas(stage.cloud, {"hpc7a.96xlarge": 192, "p6-b200.48xlarge": 192}, "spot") == {}
+
+
+# --- images ---
+def image(name: str, state: str, day: int, **more: Any) -> dict[str, Any]:
+    tags = SCOPE.tags({"RequirementsSha256": "ab" * 32})
+    created = f"2026-11-{day:02}T00:00:00.000Z"
+    return {**UBUNTU, "ImageId": name, "State": state, "CreationDate": created, "Tags": tags, **more}
+
+
+def chosen(stage: Stage, *images: dict[str, Any]) -> str:
+    stage.script("ec2").add_response("describe_images", {"Images": list(images)}, None)
+    return str(look.image_for(stage.cloud, SCOPE, "ab" * 32)["ImageId"])
+
+
+def test_the_newest_image_that_is_ready_is_taken(stage: Stage) -> None:
+    images = image("ami-1", "available", 1), image("ami-2", "available", 2), image("ami-3", "pending", 3)
+    assert chosen(stage, *images) == "ami-2"
+
+
+def test_a_deprecated_image_is_taken_last(stage: Stage) -> None:
+    old = image("ami-2", "available", 2, DeprecationTime="2026-11-30T00:00:00.000Z")
+    to_come = {"DeprecationTime": "2027-11-30T00:00:00.000Z"}
+    assert chosen(stage, image("ami-1", "available", 1, **to_come), old) == "ami-1"
+    assert chosen(stage, old) == "ami-2"
+    assert look.is_deprecated(stage.cloud, old)
+
+
+@pytest.mark.parametrize(
+    ("state", "says", "next_step"),
+    [
+        ("pending", "ami-9 is pending: EC2 is still making it", "Wait some minutes"),
+        ("failed", "ami-9 is failed: disk full", "make ami"),
+        ("disabled", "ami-9 is disabled", "make ami"),
+    ],
+)
+def test_an_image_that_cannot_be_started_is_refused(
+    stage: Stage, state: str, says: str, next_step: str
+) -> None:
+    why = {"StateReason": {"Message": "disk full"}} if state == "failed" else {}
+    with pytest.raises(problems.CloudError, match=says) as caught:
+        chosen(stage, image("ami-9", state, 1, **why))
+    assert next_step in caught.value.next_step
+
+
+# --- disks ---
+def test_a_disk_below_the_images_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"aws.volume_size_gb = 30 is below the 40 GB of the image ami-1"):
+        basis.check_volume(AwsSettings(volume_size_gb=30), UBUNTU)
+    basis.check_volume(AwsSettings(volume_size_gb=40), UBUNTU)
+
+
+def test_the_smallest_legal_disk_is_that_of_the_smallest_image() -> None:
+    text = (ROOT / "packer" / "variables.pkr.hcl").read_text(encoding="utf-8")
+    found = re.search(r"var\.volume_size_gb >= (\d+)", text)
+    assert found is not None
+    assert legal_values(AwsSettings.model_fields["volume_size_gb"]).startswith(f"integer, {found[1]} to")
+
+
+@pytest.mark.parametrize("rate", [None, 100, 300])
+def test_the_speed_at_which_a_disk_is_filled_can_be_chosen(rate: int | None) -> None:
+    aws = AWS.model_copy(update={"volume_initialization_mib_s": rate})
+    template = machine.launch_template(SCOPE, aws, LAUNCH._replace(root_device="/dev/xvda"))
+    (disk,) = template["LaunchTemplateData"]["BlockDeviceMappings"]
+    assert disk["DeviceName"] == "/dev/xvda", "the image's own root, or there would be two disks"
+    assert disk["Ebs"].get("VolumeInitializationRate") == rate
+
+
+# --- networks ---
+def subnet(name: str, zone: str = "a", **more: Any) -> dict[str, Any]:
+    where = {"VpcId": "vpc-1", "AvailabilityZone": f"us-east-2{zone}", "State": "available"}
+    return {"SubnetId": name, **where, "MapPublicIpOnLaunch": True, "AvailableIpAddressCount": 9, **more}
+
+
+def table(*routes: dict[str, Any], of: str = "", name: str = "rtb-1") -> dict[str, Any]:
+    association = {"SubnetId": of, "Main": False} if of else {"Main": True}
+    local = {"DestinationCidrBlock": "10.0.0.0/16", "GatewayId": "local", "State": "active"}
+    return {"RouteTableId": name, "Associations": [association], "Routes": [local, *routes]}
+
+
+def out(**target: str) -> dict[str, Any]:
+    return {"DestinationCidrBlock": "0.0.0.0/0", "State": "active", **target}
+
+
+IGW, NAT = out(GatewayId="igw-1"), out(NatGatewayId="nat-1")
+S3_GATEWAY = {"DestinationPrefixListId": "pl-1", "GatewayId": "vpce-1", "State": "active"}
+
+
+@pytest.mark.parametrize(
+    ("routes", "more", "why_not", "note"),
+    [
+        ([IGW], {}, "", ""),
+        ([NAT], {"MapPublicIpOnLaunch": False}, "", ""),
+        ([IGW], {"MapPublicIpOnLaunch": False}, "leads to igw-1, and gives machines no public address", ""),
+        ([], {}, "has no default route, nor endpoints of s3, ec2, ssm, ssmmessages", ""),
+        ([S3_GATEWAY], {}, "has no default route, nor endpoints of", ""),
+        ([{**NAT, "State": "blackhole"}], {}, "leads nowhere (blackhole)", ""),
+        ([{**IGW, "DestinationCidrBlock": "0.0.0.0/1"}], {}, "has no default route", ""),
+        ([{**IGW, "DestinationCidrBlock": half} for half in ("0.0.0.0/1", "128.0.0.0/1")], {}, "", ""),
+        ([out(TransitGatewayId="tgw-1")], {}, "", "leads to tgw-1: whether that reaches AWS"),
+        ([out(GatewayId="vgw-1")], {}, "", "leads to vgw-1"),
+        ([IGW], {"AvailableIpAddressCount": 0}, "has no free address", ""),
+        ([IGW], {"Ipv6Native": True}, "has IPv6 addresses alone", ""),
+        ([IGW], {"State": "unavailable"}, "is unavailable", ""),
+        ([NAT], {"BlockPublicAccessStates": {"InternetGatewayBlockMode": "block-bidirectional"}},
+         "lets nothing out (VPC Block Public Access)", ""),
+        ([IGW], {"BlockPublicAccessStates": {"InternetGatewayBlockMode": "block-ingress"}}, "", ""),
+    ],
+)  # fmt: skip
+def test_a_subnet_is_judged_by_the_way_out_of_it(routes, more, why_not: str, note: str) -> None:
+    one, found = subnet("subnet-1", **more), table(*routes)
+    assert problems_of_answer("ec2", "describe_subnets", {"Subnets": [one]}) == []
+    assert problems_of_answer("ec2", "describe_route_tables", {"RouteTables": [found]}) == []
+    verdict = network.judge(one, network.default_routes("subnet-1", [found]), set())
+    assert (why_not in verdict.why_not, note in verdict.note) == (True, True), verdict
+    assert (bool(verdict.why_not), bool(verdict.note)) == (bool(why_not), bool(note))
+
+
+def test_a_subnets_own_table_counts_before_the_networks_main_one() -> None:
+    tables = [table(IGW), table(of="subnet-2", name="rtb-2")]
+    assert network.default_routes("subnet-1", tables) == [IGW]
+    assert network.default_routes("subnet-2", tables) == []
+
+
+def endpoint(service: str, kind: str = "Interface", **more: Any) -> dict[str, Any]:
+    name = f"com.amazonaws.us-east-2.{service}"
+    return {"ServiceName": name, "VpcEndpointType": kind, "State": "available", **more}
+
+
+def script_network(
+    stage: Stage, tables: list[dict[str, Any]], endpoints: list[dict[str, Any]] | None
+) -> None:
+    ec2 = stage.script("ec2")
+    ec2.add_response("describe_route_tables", {"RouteTables": tables}, None)
+    if endpoints is not None:
+        # The model spells the state with a capital, the service itself without.
+        for one in endpoints:
+            one["State"] = "Available"
+        ec2.add_response("describe_vpc_endpoints", {"VpcEndpoints": endpoints}, None)
+
+
+def test_public_and_private_subnets_are_not_mixed(stage: Stage) -> None:
+    """In each zone a usable one is taken, and it is said which were left out."""
+    private = subnet("subnet-1", "a", DefaultForAz=True), subnet("subnet-4", "c")
+    public = subnet("subnet-2", "a"), subnet("subnet-3", "b")
+    tables = [table(IGW), *(table(of=one["SubnetId"], name=f"rtb-{n}") for n, one in enumerate(private, 2))]
+    script_network(stage, tables, [endpoint("s3", "Gateway", RouteTableIds=["rtb-2", "rtb-3"])])
+    found = network.choose_subnets(stage.cloud, "vpc-1", [*private, *public])
+    assert found.zones == {"subnet-2": "us-east-2a", "subnet-3": "us-east-2b"}
+    (line,) = network.by_reason(found.left_out)
+    assert line == "subnet-1, subnet-4 has no default route, nor endpoints of ec2, ssm, ssmmessages"
+
+
+def test_a_network_of_private_subnets_alone_is_refused(stage: Stage) -> None:
+    script_network(stage, [table()], [])
+    with pytest.raises(
+        problems.CloudError, match="no machine in vpc-1 would reach AWS: subnet-1 has no"
+    ) as caught:
+        network.choose_subnets(stage.cloud, "vpc-1", [subnet("subnet-1")])
+    assert "NAT gateway" in caught.value.next_step
+
+
+def test_a_named_subnet_without_a_way_out_is_refused(credentials: None) -> None:
+    stage = Stage(subnet_ids=("subnet-1", "subnet-2"))
+    script_network(stage, [table(IGW), table(of="subnet-2", name="rtb-2")], [])
+    with pytest.raises(UsageError, match=r"aws.subnet_ids: subnet-2 has no default route"):
+        network.choose_subnets(stage.cloud, "vpc-1", [subnet("subnet-1"), subnet("subnet-2")])
+
+
+@pytest.mark.parametrize(("of", "usable"), [("rtb-1", True), ("rtb-2", False)])
+def test_endpoints_of_all_services_are_a_way_out_too(stage: Stage, of: str, usable: bool) -> None:
+    """The one of S3 is a gateway, which serves the route tables that it is in."""
+    served = [endpoint("s3", "Gateway", RouteTableIds=[of]), *map(endpoint, ("ec2", "ssm", "ssmmessages"))]
+    script_network(stage, [table()], served)
+    if usable:
+        found = network.choose_subnets(stage.cloud, "vpc-1", [subnet("subnet-1")])
+        assert found.notes == [
+            "subnet-1 has no way to the internet, and endpoints of all services that a run needs"
+        ]
+    else:
+        with pytest.raises(problems.CloudError, match=r"nor endpoints of s3\n"):
+            network.choose_subnets(stage.cloud, "vpc-1", [subnet("subnet-1")])
+
+
+def test_routes_that_one_may_not_look_at_are_said_to_be_unknown(stage: Stage) -> None:
+    stage.script("ec2").add_client_error(
+        "describe_route_tables", "UnauthorizedOperation", http_status_code=403
+    )
+    found = network.choose_subnets(stage.cloud, "vpc-1", [subnet("subnet-1")])
+    assert found.zones == {"subnet-1": "us-east-2a"}
+    assert "was not asked (ec2:DescribeRouteTables is needed for that)" in found.notes[0]
+
+
+# --- the key of the disk ---
+KEY = "arn:aws:kms:us-east-2:123456789012:key/11111111-2222-3333-4444-555555555555"
+FLEET, SPOT = (
+    f"arn:aws:iam::123456789012:role/aws-service-role/{service}"
+    for service in (disk_key.FLEET_ROLE, disk_key.SPOT_ROLE)
+)
+
+
+def script_key(stage: Stage, *, manager: str = "CUSTOMER", state: str = "Enabled") -> None:
+    stage.script("ec2").add_response("get_ebs_default_kms_key_id", {"KmsKeyId": KEY}, {})
+    about = {"KeyId": KEY.rpartition("/")[2], "Arn": KEY, "KeyManager": manager, "KeyState": state}
+    stage.script("kms").add_response("describe_key", {"KeyMetadata": about}, {"KeyId": KEY})
+
+
+def script_grants(stage: Stage, role: str, operations: tuple[str, ...], policy: Any = None) -> None:
+    kms = stage.script("kms")
+    grants = [{"GranteePrincipal": role, "Operations": list(operations)}] if operations else []
+    kms.add_response("list_grants", {"Grants": grants}, {"KeyId": KEY, "GranteePrincipal": role})
+    if policy is not None:
+        kms.add_response("get_key_policy", {"Policy": json.dumps({"Statement": policy})}, {"KeyId": KEY})
+
+
+def check(stage: Stage, market: str = "spot", image: dict[str, Any] = UBUNTU) -> str:
+    return disk_key.check_disk_key(stage.cloud, SCOPE, image, market)
+
+
+def test_amazons_own_key_needs_no_grant(stage: Stage) -> None:
+    stage.script("ec2").add_response("get_ebs_default_kms_key_id", {"KmsKeyId": "alias/aws/ebs"}, {})
+    assert check(stage) == ""
+    script_key(stage, manager="AWS")
+    assert check(stage) == ""
+
+
+def test_a_key_of_ones_own_with_grants_for_both_roles_is_fine(stage: Stage) -> None:
+    script_key(stage)
+    script_grants(stage, FLEET, disk_key.OPERATIONS)
+    script_grants(stage, SPOT, disk_key.OPERATIONS)
+    assert check(stage) == ""
+
+
+@pytest.mark.parametrize("operations", [(), ("Decrypt",)])
+def test_a_key_of_ones_own_without_a_grant_for_the_spot_role_is_refused(
+    stage: Stage, operations: tuple[str, ...]
+) -> None:
+    script_key(stage)
+    script_grants(stage, FLEET, disk_key.OPERATIONS)
+    root = [{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::123456789012:root"}}]
+    script_grants(stage, SPOT, operations, policy=root)
+    with pytest.raises(problems.CloudError, match="AWSServiceRoleForEC2Spot has no grant for it") as caught:
+        check(stage)
+    assert (
+        f"aws kms create-grant --region us-east-2 --key-id {KEY} --grantee-principal {SPOT}"
+        in caught.value.next_step
+    )
+
+
+def test_on_demand_machines_need_the_fleets_grant_alone(stage: Stage) -> None:
+    script_key(stage)
+    script_grants(stage, FLEET, disk_key.OPERATIONS)
+    assert check(stage, "on-demand") == ""
+
+
+@pytest.mark.parametrize("principal", [{"AWS": [SPOT, FLEET]}, {"AWS": "*"}, "*"])
+def test_a_policy_of_the_key_that_lets_the_roles_in_is_as_good_as_a_grant(
+    stage: Stage, principal: Any
+) -> None:
+    script_key(stage)
+    for role in (FLEET, SPOT):
+        script_grants(stage, role, (), policy=[{"Effect": "Allow", "Principal": principal}])
+    assert check(stage) == ""
+
+
+def test_a_key_that_is_switched_off_is_refused(stage: Stage) -> None:
+    script_key(stage, state="Disabled")
+    with pytest.raises(problems.CloudError, match="is Disabled"):
+        check(stage)
+
+
+def test_a_key_that_one_may_not_look_at_is_said_to_be_unknown(stage: Stage) -> None:
+    stage.script("ec2").add_response("get_ebs_default_kms_key_id", {"KmsKeyId": KEY}, {})
+    stage.script("kms").add_client_error("describe_key", "AccessDeniedException", http_status_code=400)
+    assert "was not asked (kms:DescribeKey is needed for that)" in check(stage)
+
+
+def test_the_key_of_an_encrypted_image_is_that_of_its_snapshot(stage: Stage) -> None:
+    disk = {"SnapshotId": "snap-1", "VolumeSize": 40, "Encrypted": True}
+    encrypted = {**UBUNTU, "BlockDeviceMappings": [{"DeviceName": "/dev/sda1", "Ebs": disk}]}
+    about = {"KeyId": KEY.rpartition("/")[2], "Arn": KEY, "KeyManager": "AWS"}
+    ec2 = stage.script("ec2")
+    ec2.add_response("describe_snapshots", {"Snapshots": [{"KmsKeyId": KEY}]}, {"SnapshotIds": ["snap-1"]})
+    stage.script("kms").add_response("describe_key", {"KeyMetadata": about}, {"KeyId": KEY})
+    assert check(stage, image=encrypted) == ""

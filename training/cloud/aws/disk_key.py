@@ -1,0 +1,97 @@
+"""Whether EC2's own roles may use the key that encrypts a machine's disk.
+
+A fleet starts machines by service-linked roles. These may use AWS's own key for disks, and a customer's key only with
+a grant; without it a machine is started and ended within seconds, for as long as the fleet lives.
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-fleet-prerequisites.html
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from training.cloud.api import Cloud
+from training.cloud.problems import CloudError, Denied, Unsupported
+from training.cloud.scope import Scope
+
+AWS_KEY = "alias/aws/ebs"
+FLEET_ROLE = "ec2fleet.amazonaws.com/AWSServiceRoleForEC2Fleet"
+SPOT_ROLE = "spot.amazonaws.com/AWSServiceRoleForEC2Spot"
+# What the documentation's own grant allows.
+OPERATIONS = (
+    "CreateGrant",
+    "Decrypt",
+    "DescribeKey",
+    "Encrypt",
+    "GenerateDataKey",
+    "GenerateDataKeyWithoutPlaintext",
+    "ReEncryptFrom",
+    "ReEncryptTo",
+)
+
+
+def check_disk_key(cloud: Cloud, scope: Scope, image: dict[str, Any], market: str) -> str:
+    """Return what could not be asked about the disk's key, "" where all is well.
+
+    Raises CloudError for a key that is not usable, or that EC2's roles may not use, with the command that lets them.
+    """
+    try:
+        key = _key(cloud, image)
+        if key in {"", AWS_KEY}:
+            return ""
+        about = cloud.call("kms", "describe_key", KeyId=key)["KeyMetadata"]
+        if about.get("KeyManager") != "CUSTOMER":
+            return ""
+        if about.get("KeyState") != "Enabled":
+            raise CloudError(
+                f"the key of the disk, {key}, is {about.get('KeyState')}",
+                next_step="Enable it: aws kms enable-key --key-id " + key,
+            )
+        services = (FLEET_ROLE, SPOT_ROLE) if market == "spot" else (FLEET_ROLE,)
+        for service in services:
+            role = f"arn:{scope.partition}:iam::{scope.account}:role/aws-service-role/{service}"
+            if not _may_use(cloud, about["Arn"], role):
+                raise CloudError(
+                    f"the key of the disk, {key}, is your own, and EC2's role {service.rpartition('/')[2]} has no "
+                    "grant for it: no machine would stay",
+                    next_step=f"Let it: aws kms create-grant --region {scope.region} --key-id {about['Arn']} "
+                    f"--grantee-principal {role} --operations {' '.join(OPERATIONS)}",
+                )
+    except (Denied, Unsupported) as error:
+        what = error.action if isinstance(error, Denied) else error.message.partition(": ")[0]
+        return f"whether EC2 may use the key of the disk was not asked ({what} is needed for that)"
+    return ""
+
+
+def _key(cloud: Cloud, image: dict[str, Any]) -> str:
+    """Return the key that EC2 takes: that of the image's snapshot where it is encrypted, else the account's default."""
+    disk = root_disk(image)
+    if not disk.get("Encrypted"):
+        return str(cloud.call("ec2", "get_ebs_default_kms_key_id").get("KmsKeyId", ""))
+    snapshots = cloud.call("ec2", "describe_snapshots", SnapshotIds=[disk["SnapshotId"]])["Snapshots"]
+    return str(snapshots[0].get("KmsKeyId", "")) if snapshots else ""
+
+
+def root_disk(image: dict[str, Any]) -> dict[str, Any]:
+    """Return what an image says of its root disk; empty where it says nothing."""
+    root = image.get("RootDeviceName")
+    mappings = image.get("BlockDeviceMappings", ())
+    return next((dict(one.get("Ebs", {})) for one in mappings if one.get("DeviceName") == root), {})
+
+
+def _may_use(cloud: Cloud, key_arn: str, role: str) -> bool:
+    """Tell whether a grant, or the key's own policy, lets a role use the key."""
+    grants = cloud.call("kms", "list_grants", KeyId=key_arn, GranteePrincipal=role)["Grants"]
+    if any(set(OPERATIONS) <= set(one.get("Operations", ())) for one in grants):
+        return True
+    policy = cloud.call("kms", "get_key_policy", KeyId=key_arn).get("Policy", "{}")
+    return any(_lets_in(statement, role) for statement in json.loads(policy).get("Statement", ()))
+
+
+def _lets_in(statement: dict[str, Any], role: str) -> bool:
+    """Tell whether a statement of a key's policy may let a role in: it names it, or everybody under some condition."""
+    principal = statement.get("Principal", {})
+    named = principal.get("AWS", ()) if isinstance(principal, dict) else principal
+    return statement.get("Effect") == "Allow" and bool(
+        {role, "*"} & {*([named] if isinstance(named, str) else named)}
+    )
