@@ -10,6 +10,7 @@ from tests.cloud.amazon import ROOT, Account
 from tests.cloud.foreign import Foreign
 from training.cloud import ending, launching, look, setup, stopping, teardown
 from training.cloud.cleanup import bucket_removal
+from training.cloud.launch.basis import read_basis
 from training.cloud.site import Site
 from training.config import Config
 from training.errors import UsageError
@@ -41,7 +42,7 @@ class Play:
         setup.apply(setup.plan(self.cloud, self.scope, use_existing_bucket=use_existing_bucket), say)
 
     def train(self, run: str = RUN) -> None:
-        basis = launching.read_basis(self.site, "spot", ROOT)
+        basis = read_basis(self.site, "spot", ROOT)
         plan = launching.make_plan(self.site, self.storage, launching.Options(run), basis)
         launching.start(self.site, self.storage, plan, say)
 
