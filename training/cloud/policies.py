@@ -120,6 +120,7 @@ def setup_policy(scope: Scope) -> Document:
             allow(
                 "ManageSecurityGroup",
                 [
+                    "ec2:AuthorizeSecurityGroupEgress",
                     "ec2:AuthorizeSecurityGroupIngress",
                     "ec2:RevokeSecurityGroupIngress",
                     "ec2:DeleteSecurityGroup",

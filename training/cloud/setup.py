@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 from collections.abc import Callable
 from typing import Any
 
 from training import layout
-from training.aws_access.address import own_address
 from training.cloud import documents, look, policies
 from training.cloud.api import Cloud
 from training.cloud.aws.ownership import as_mapping, require_owned
 from training.cloud.launch import bucket_setup
+from training.cloud.launch.group_setup import group_step, not_as_asked
 from training.cloud.launch.steps import Step, check, refused
 from training.cloud.problems import CloudError, Present
 from training.cloud.scope import Scope
-from training.errors import TrainingError, UsageError
+from training.errors import UsageError
 
 
 def plan(cloud: Cloud, scope: Scope, *, use_existing_bucket: bool = False) -> list[Step]:
@@ -25,7 +24,7 @@ def plan(cloud: Cloud, scope: Scope, *, use_existing_bucket: bool = False) -> li
     return [
         *bucket_setup.steps(cloud, scope, use_existing=use_existing_bucket),
         *([] if scope.machine_role else [_policy_step(cloud, scope)]),
-        _group_step(cloud, scope),
+        group_step(cloud, scope),
         _log_group_step(cloud, scope),
         *_service_role_steps(cloud),
     ]
@@ -55,6 +54,7 @@ def is_up(cloud: Cloud, scope: Scope) -> list[str]:
             if policy is not None and policy.action == "update"
             else []
         ),
+        *filter(None, [not_as_asked(cloud, scope)]),
     ]
 
 
@@ -93,70 +93,6 @@ def _update_policy(cloud: Cloud, scope: Scope) -> None:
     cloud.call(
         "iam", "create_policy_version", PolicyArn=scope.policy_arn, PolicyDocument=document, SetAsDefault=True
     )
-
-
-# --- network ---
-def _group_step(cloud: Cloud, scope: Scope) -> Step:
-    vpc = look.vpc_id(cloud)
-    wanted = documents.ingress(allowed_address(cloud))
-    request = {**documents.create_security_group(scope, vpc), "IpPermissions": wanted}
-    found = look.security_group(cloud, scope, vpc)
-    name = f"security group {layout.security_group_name(scope.project)}"
-    if found is not None:
-        try:
-            require_owned(scope, f"{name} ({found['GroupId']} in {vpc})", as_mapping(found.get("Tags")))
-        except UsageError as error:
-            return refused(f"{name} in {vpc}", request, error)
-    action = (
-        "make"
-        if found is None
-        else "keep"
-        if _open_to(found["IpPermissions"]) == _open_to(wanted)
-        else "update"
-    )
-    opened = (
-        f", ports 22 and 6006 open to {wanted[0]['IpRanges'][0]['CidrIp']}" if wanted else ", nothing open"
-    )
-    what = f"{name} in {vpc}{opened}"
-    return Step(what, action, request, lambda: _make_group(cloud, scope, vpc, wanted))
-
-
-def _make_group(cloud: Cloud, scope: Scope, vpc: str, wanted: list[dict[str, Any]]) -> None:
-    with contextlib.suppress(Present):  # from an earlier `up`, or one of which the reply was lost
-        cloud.call("ec2", "create_security_group", **documents.create_security_group(scope, vpc))
-    group = look.security_group(cloud, scope, vpc)
-    if group is None:
-        raise CloudError("the security group is not there yet", next_step="Run it again: ./launch.py up")
-    require_owned(scope, f"security group {group['GroupName']}", as_mapping(group.get("Tags")))
-    if _open_to(group["IpPermissions"]) == _open_to(wanted):
-        return
-    if group["IpPermissions"]:
-        rules = [
-            {key: rule[key] for key in ("IpProtocol", "FromPort", "ToPort", "IpRanges")}
-            for rule in group["IpPermissions"]
-        ]
-        cloud.call("ec2", "revoke_security_group_ingress", GroupId=group["GroupId"], IpPermissions=rules)
-    if wanted:
-        cloud.call("ec2", "authorize_security_group_ingress", GroupId=group["GroupId"], IpPermissions=wanted)
-
-
-def _open_to(rules: list[dict[str, Any]]) -> set[tuple[int, str]]:
-    return {(rule.get("FromPort", -1), span["CidrIp"]) for rule in rules for span in rule.get("IpRanges", ())}
-
-
-def allowed_address(cloud: Cloud) -> str | None:
-    """Return the one address that may reach the ports, None for none."""
-    setting = cloud.aws.open_ports_to
-    if setting == "none":
-        return None
-    if setting != "my-ip":
-        return setting
-    try:
-        return own_address()
-    except TrainingError as error:
-        raise CloudError(
-            error.message, next_step=error.next_step or "Write the address itself into aws.open_ports_to."
-        ) from error
 
 
 # --- logs, service roles ---
