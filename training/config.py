@@ -179,6 +179,11 @@ class Config(Section):
         """Tell whether some cars are driven by others than the agents."""
         return self.multi_agent.mode == "league" and self.num_cars > 1
 
+    @property
+    def actor_sizes(self) -> list[int]:
+        """Return the widths of an actor, from observation to outputs: mean and deviation of steering and speed."""
+        return [self.env.observation_size, *self.sac.net_arch, 4]
+
     def to_json_dict(self) -> dict[str, Any]:
         """Return plain JSON data that `from_json_dict` reads back to an equal object."""
         return self.model_dump(mode="json")

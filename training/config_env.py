@@ -6,7 +6,17 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from training.config_fields import FACTORS, TRACKS, DelaySpan, FactorSpan, Grid, Section, Texts, setting
+from training.config_fields import (
+    FACTORS,
+    MOST_STEERING_DELAY,
+    TRACKS,
+    DelaySpan,
+    FactorSpan,
+    Grid,
+    Section,
+    Texts,
+    setting,
+)
 
 # A few flowing ones, and many with the tight corners, chicanes and narrow parts of real circuits: a policy that has met
 # only the first leaves the track in the hairpins of every third circuit of f1tenth_racetracks (docs/performance.md).
@@ -16,6 +26,10 @@ LEARNING_TRACKS = (
     *(f"generated-{seed}-w0.8-r0.9" for seed in range(19, 22)),
     *(f"generated-{seed}-w0.7-r0.7" for seed in range(22, 25)),
 )
+
+
+# Steering angle, yaw rate and the previous action's two numbers.
+PROPRIOCEPTION = 4
 
 
 class RewardSettings(Section):
@@ -49,7 +63,7 @@ class RandomisationSettings(Section):
     steering_delay_steps: DelaySpan = setting(
         (2, 2),
         "simulator steps of 10 ms before a steering command acts",
-        legal="[low, high], integers within 0 to 20",
+        legal=f"[low, high], integers within 0 to {MOST_STEERING_DELAY}",
     )
 
 
@@ -105,6 +119,11 @@ class EnvSettings(Section):
     race: RaceSettings = RaceSettings()
     reward: RewardSettings = RewardSettings()
     randomisation: RandomisationSettings = RandomisationSettings()
+
+    @property
+    def observation_size(self) -> int:
+        """Return the length of an observation: stacked scans, the speed, and proprioception."""
+        return self.beams * self.scans_stacked + 1 + (PROPRIOCEPTION if self.proprioception else 0)
 
     @model_validator(mode="after")
     def _speeds_are_ordered(self) -> EnvSettings:

@@ -14,7 +14,9 @@ Entropy = Annotated[float, Field(ge=-100, le=100)]
 Factor = Annotated[float, Field(ge=0, le=10)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Grid = Literal["single_file", "side_by_side", "either"]
-Delay = Annotated[int, Field(ge=0, le=20)]
+# The simulator keeps one more command than this (training.sim.params): settings are read without loading it.
+MOST_STEERING_DELAY = 15
+Delay = Annotated[int, Field(ge=0, le=MOST_STEERING_DELAY)]
 
 
 def _low_to_high(span: tuple[float, float]) -> tuple[float, float]:

@@ -245,6 +245,21 @@ def policy_key(run: str, agent: int, step: int) -> str:
     return f"{policies_prefix(run, agent)}/{step:012d}.policy"
 
 
+def sources_key(run: str) -> str:
+    """Return the key of what a run has taken over from other runs, as the launcher copied it."""
+    return f"{run_prefix(run)}/sources/sources.json"
+
+
+def source_networks_key(run: str, agent: int) -> str:
+    """Return the key of the copied networks that an agent of another run had."""
+    return f"{run_prefix(run)}/sources/{learner_member(agent)}"
+
+
+def source_policy_key(run: str, number: int) -> str:
+    """Return the key of a copied policy of the pool, by its number in the setting."""
+    return f"{run_prefix(run)}/sources/{number:04d}.policy"
+
+
 def metrics_prefix(run: str) -> str:
     """Return the prefix of event files and tables of numbers."""
     return f"{run_prefix(run)}/metrics"

@@ -143,7 +143,7 @@ def prepare(run: Run, display: Display, device: Any, loaded: Mapping[str, Track]
     keepers = [Keeper(config, tracks, number) for number in range(config.num_agents)]
     saver = Saver(SavedParts(learner, keepers), run.lineage, config, display.say)
     if run.checkpoint is None:
-        heritage.take_over(learner, config, run.storage, display.say)
+        heritage.take_over(learner, config, run.storage, run.name, display.say)
         meta = {}
     else:
         meta = saver.restore(run.checkpoint, run.partial)

@@ -18,9 +18,9 @@ from training.cloud import boot
 from training.cloud.identity import machine_facts
 from training.cloud.imds import ON_INSTANCE, Imds
 from training.config_change import changed, check_league
+from training.config_checks import check_backend
 from training.errors import ConfigurationError, DataError, Interrupted, NoProgress, Over, UsageError
 from training.notify import alive
-from training.report.loading import config_of, runs_in
 from training.store import documents
 from training.store.checkpoint import claim, load_partial
 from training.store.manifest import Owner, utc_now
@@ -29,6 +29,7 @@ from training.store.prune import make_plan, sweep
 from training.store.restore import NoCheckpoint
 from training.store.retry import reporting, until
 from training.store.storage import StoreError
+from training.stored_runs import config_of, runs_in
 from training.user_account import expand
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ def open_run(
     if name is None:
         name = config.training.run_name or layout.new_run_id()
         check_league(config)
+        check_backend(config.env)
         heritage.check(config, storage)
         _write_config(storage, config, name, store)
         lock = _lock(_local(store, name, here=here), name) if here else None

@@ -19,7 +19,7 @@ from training.cloud import look, setup
 from training.cloud.api import Clock, Cloud
 from training.cloud.aws import quotas
 from training.cloud.problems import Unanswered
-from training.config import Config
+from training.config import Config, load_config
 from training.store import documents
 from training.store.checkpoint import Contents, claim
 from training.store.manifest import Owner
@@ -301,6 +301,30 @@ def test_settings_that_would_do_nothing_are_refused_before_anything_is_made(benc
     words = ("train", "--up", "--yes", *(word for one in league for word in ("--set", one)))
     bench.refused(USER, "multi_agent.league.champions = true has no effect", "mode=league", *words)
     assert not look.bucket_exists(bench.account.cloud, bench.account.scope)
+
+
+def test_what_the_trainer_would_refuse_on_the_machine_is_refused_here(bench: Bench) -> None:
+    """One of each kind; all of them are in test_settings_refused.py."""
+    bench.account.bake()
+    words = ("train", "--up", "--yes", "--set")
+    delay = "env.randomisation.steering_delay_steps=[16, 20]"
+    bench.refused(USER, "steering_delay_steps = [16, 20]", "integers within 0 to 15", *words, delay)
+    bench.refused(USER, "length_m is 10", "", *words, "env.tracks=[generated-1-l10]")
+    bench.refused(USER, "which is not there yet", "aws s3 sync", *words, "training.init_from=old")
+
+
+def test_the_networks_of_another_run_are_copied_into_the_run(bench: Bench) -> None:
+    bench.ready()
+    store = bench.account.storage
+    words = ("train", "--name", "new", "--yes", "--detach", "--set", "training.init_from=old")
+    bench.refused(USER, "there is no run called 'old'", f"aws s3 sync runs/RUN {store.url}/runs/RUN", *words)
+    settings = load_config(None, (), "cloud").to_json_dict()
+    store.put(layout.config_key("old"), json.dumps(settings).encode())
+    claim(store, "old", "sac", 1, owner=Owner()).commit(50_000, Contents({"agent0.learner": b"x"}, (), {}))
+    launched = bench.account.launch(*words)
+    assert launched.returncode == 0, launched.stderr
+    assert "takes over the networks of 1 agents of run old, step 50,000" in launched.stderr
+    assert store.get(layout.source_networks_key("new", 0), max_bytes=9).data == b"x"
 
 
 def test_what_would_make_another_run_cannot_be_set_on_a_resume(bench: Bench) -> None:

@@ -17,7 +17,7 @@ from training import layout
 from training.cloud import boot, commands, ending, launching, look, machine, manner, setup, stopping
 from training.cloud.api import Clock
 from training.cloud.intent import Intent, read_intent
-from training.cloud.launch import young_launch
+from training.cloud.launch import basis, young_launch
 from training.cloud.launch.earlier_failure import fingerprint_of
 from training.cloud.manner import Manner
 from training.cloud.site import Site
@@ -42,7 +42,7 @@ def project(moto_server: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
         setup.apply(setup.plan(cloud, scope), lambda _: None)
         account.bake(cloud=cloud)
         # Packed and opened once: the same in every launch.
-        patch.setattr(launching, "make_bundle", functools.lru_cache(launching.make_bundle))
+        patch.setattr(basis, "make_bundle", functools.lru_cache(basis.make_bundle))
         storage = account.storage
         patch.setattr(Site, "storage", storage)
         yield Site(Config(aws=account.aws), cloud, scope), storage

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from training.config import EnvSettings, RaceSettings, RewardSettings
+from training.config_checks import grid_capacity
 from training.envs.batch import RaceBatch
-from training.envs.grid import RESTART_GAP_M, grid_capacity
+from training.envs.grid import RESTART_GAP_M
 from training.envs.race import Race
 from training.errors import ConfigurationError
 from training.sim import Track, Vehicle
@@ -238,7 +239,7 @@ def test_an_uncounted_car_does_not_keep_a_race_going(track):
 def test_the_grid_fits_the_track_or_the_number_and_its_limit_are_named(grid):
     """As many cars as the grid holds start clear of each other and of the walls; one more is refused."""
     short = Track.generate(3, length_m=40.0)
-    limit = grid_capacity(short, 2.0)
+    limit = grid_capacity(short.length_m, 2.0)
     race = Race(settings(num_envs=4, race={"grid": grid}), [short], 4, limit, seed=0)
     for _ in range(5):
         race.reset()

@@ -29,6 +29,7 @@ from training.cloud.aws.probe import ask_all
 from training.cloud.cleanup import bucket_removal
 from training.cloud.intent import check_place, is_here
 from training.cloud.launch.basis import read_basis
+from training.cloud.launch.settings_checks import check_new
 from training.cloud.launch.steps import Step, check
 from training.cloud.manner import Manner, answer, ask, ask_again, pass_on, say, show, table
 from training.cloud.problems import CloudError
@@ -185,7 +186,7 @@ def train(  # noqa: PLR0913 - the options of the command
 ) -> int:
     """Plan, ask, start, follow; what cannot work is refused before `up_first` makes anything."""
     if not options.resume:  # a run that is continued brings its own settings
-        launching.check_new(site.config)
+        check_new(site.config)
     if not up_first:
         site.storage  # noqa: B018 - "set up first" comes before "bake an image"
     if up_first:

@@ -19,6 +19,7 @@ from training.cloud.bundle import Bundle
 from training.cloud.intent import ENDS, LAUNCHING, Intent, check_place, name_fleet, read_intent, write_intent
 from training.cloud.launch.basis import Basis
 from training.cloud.launch.earlier_failure import EarlierFailure, earlier_failure, fingerprint_of
+from training.cloud.launch.settings_checks import check_sources, check_tracks
 from training.cloud.launch.young_launch import is_under_way
 from training.cloud.machine import Launch, Market
 from training.cloud.making import make_fleet, make_role, make_template
@@ -28,18 +29,17 @@ from training.cloud.problems import CloudError
 from training.cloud.scope import Scope
 from training.cloud.site import Site
 from training.config import AwsSettings, Config
-from training.config_change import SettingsFile, changed, check_league
+from training.config_change import SettingsFile, changed
 from training.errors import UsageError
-from training.sim import track_names
+from training.policy_sources import copy_into_run
 from training.store.documents import read_attempts, read_control, read_status, request, set_status
+from training.store.fencing import read_pointer
 from training.store.restore import NoCheckpoint, load, load_partial
 from training.store.storage import IF_ABSENT, Corrupt, NotFound, PreconditionFailed, Storage
 from training.user_account import user_name
 
 # IAM takes some seconds to tell EC2 of a new role; a fleet that comes earlier fails once and waits a minute.
 IAM_SPREAD_S = 10.0
-# Where an image keeps f1tenth_racetracks (ansible/roles/python_env); a machine has no other maps.
-MAPS = "/opt/f1tenth/maps/"
 # gp3 per GB and hour in us-east-1, the part of the bill that no price limit covers.
 VOLUME_USD_PER_GB_HOUR = 0.08 / 730
 # Of the snapshot, for aws.volume_initialization_mib_s: us-east-1 in 2025, https://aws.amazon.com/ebs/pricing/
@@ -70,6 +70,7 @@ class Plan(NamedTuple):
     aws: AwsSettings
     note: str = ""  # what of the user's settings file does not hold
     failure: EarlierFailure | None = None  # of the run's last launch
+    sources: str = ""  # what it takes over from other runs, to be copied into it
 
     @property
     def cap_usd(self) -> float:
@@ -83,34 +84,19 @@ def owner() -> str:
     return re.sub(r"[^\w .:/=+@-]", "_", name)[:250]
 
 
-def check_new(config: Config) -> None:
-    """Refuse a new run's settings that would be refused on the machine, for money."""
-    check_league(config)
-    check_tracks(config)
-
-
-def check_tracks(config: Config) -> None:
-    """Raise UsageError for a track that no machine would find: it would be told there, for money."""
-    for key, names in (("env", config.env.tracks), ("evaluation", config.evaluation.tracks)):
-        for name in names:
-            named = track_names.recipe(name) is not None or name in track_names.CIRCUITS
-            if not named and not name.startswith(MAPS):
-                raise UsageError(
-                    f"{key}.tracks: a machine has no track {name!r}; maps of this computer stay here",
-                    next_step=f"Use one of {', '.join(track_names.BUNDLED)}, generated-SEED, "
-                    f"or a circuit of the image: {', '.join(track_names.CIRCUITS)}.",
-                )
-
-
 def check_run(site: Site, options: Options) -> None:
     """Raise UsageError for a run that exists, does not exist, or is running, as far as there is a store to ask."""
     config, cloud, scope = site
     if look.bucket_exists(cloud, scope):
         storage = site.storage
         _next_launch(cloud, scope, storage, options)
-        _check_origin(storage, options, _config_of_run(storage, config, options))
+        run_config = _config_of_run(storage, config, options)
+        _check_origin(storage, options, run_config)
+        _sources(storage, options.run, run_config)
     elif options.resume:
         raise _no_run(scope, options.run)
+    else:
+        check_sources(None, config, options.run)
 
 
 def make_plan(site: Site, storage: Storage, options: Options, basis: Basis) -> Plan:
@@ -155,7 +141,8 @@ def make_plan(site: Site, storage: Storage, options: Options, basis: Basis) -> P
     file = options.settings_file if options.resume else None
     note = "" if file is None else SettingsFile.read(file).left_aside(config, run_config)
     failure = earlier_failure(storage, options.run, fingerprint_of(launch, run_config))
-    return Plan(launch, run_config, basis, expected, aws, note, failure)
+    sources = _sources(storage, options.run, run_config)
+    return Plan(launch, run_config, basis, expected, aws, note, failure, sources)
 
 
 def describe(plan: Plan) -> list[str]:
@@ -171,6 +158,7 @@ def describe(plan: Plan) -> list[str]:
         f"ends       by {launch.valid_until:%Y-%m-%d %H:%M} UTC ({launch.hours:.2f} h), whatever happens",
         f"cannot cost more than ${plan.cap_usd:.2f}, plus storage ({_disk_cost(plan)})",
         f"quota      {', '.join(map(str, plan.basis.quotas)) or 'could not be read'}",
+        *([f"takes over {plan.sources}"] if plan.sources else []),
         *(f"note       {note}" for note in plan.basis.notes),
         *([plan.failure.line] if plan.failure else []),
         *([plan.note] if plan.note else []),
@@ -215,6 +203,10 @@ def start(site: Site, storage: Storage, plan: Plan, say: Callable[[str], None]) 
         upload_bundle(storage, plan.basis.bundle)
     say(f"  done    code uploaded, {size}")
     _write_run(storage, plan.config, launch)
+    if plan.sources:
+        with heard(say, "  still copying what the run takes over from others"):
+            copy_into_run(storage, launch.run, plan.config)
+        say(f"  done    copied into the run: {plan.sources}")
     made = make_role(cloud, scope, launch.run)
     say("  done    role of the run")
     template_id, version = make_template(cloud, scope, launch)
@@ -293,6 +285,13 @@ def _config_of_run(storage: Storage, config: Config, options: Options) -> Config
     own = changed(config_of(storage, options.run), options.overrides if options.resume else ())
     check_tracks(own)  # those of its evaluations may be others now
     return own
+
+
+def _sources(storage: Storage, run: str, config: Config) -> str:
+    """Return what a run without a checkpoint takes over from others, "" for nothing; refuse what is not there."""
+    seen = read_pointer(storage, run, config.training.training_type)
+    begun = seen is not None and seen.pointer.checkpoint is not None
+    return "" if begun else check_sources(storage, config, run)
 
 
 def _check_origin(storage: Storage, options: Options, config: Config) -> None:

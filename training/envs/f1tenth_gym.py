@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from training.config_checks import check_backend
 from training.envs.f1tenth_package import load_package, make_scanner, make_simulator
 from training.envs.f1tenth_state import Noise, empty_state
-from training.errors import ConfigurationError
 from training.sim import Lidar, Vehicle, centerline, collision, fault
-from training.sim.params import MAX_STEERING_DELAY, NUM_STATES, SLIP, SPEED, YAW, YAW_RATE, X, Y
+from training.sim.params import NUM_STATES, SLIP, SPEED, YAW, YAW_RATE, X, Y
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -60,7 +60,7 @@ class F1TenthGymWorld:
     def __init__(
         self, settings: EnvSettings, tracks: Sequence[Track], num_cars: int = 1, seed: int = 0
     ) -> None:
-        _refuse_what_it_cannot(settings)
+        check_backend(settings)
         self._package = load_package()
         self.tracks, self.num_envs, self.num_cars = tuple(tracks), len(tracks), num_cars
         self.beams, self._seed = settings.beams, seed
@@ -356,18 +356,3 @@ class F1TenthGymWorld:
             e = int(np.argmax(wrong))
             raise ValueError(f"{name}[{e}] = {array[e].tolist()} is not finite")
         return array
-
-
-def _refuse_what_it_cannot(settings: EnvSettings) -> None:
-    if settings.friction_circle:
-        raise ConfigurationError(
-            "env.friction_circle = true: f1tenth_gym has no friction circle",
-            next_step="Use env.friction_circle = false, or env.backend = native.",
-        )
-    low, high = settings.randomisation.steering_delay_steps
-    if not 1 <= low <= high < MAX_STEERING_DELAY:
-        raise ConfigurationError(
-            f"env.randomisation.steering_delay_steps = [{low}, {high}]: "
-            f"f1tenth_gym's cars take 1 to {MAX_STEERING_DELAY - 1}",
-            next_step="Change its ends, or use env.backend = native.",
-        )

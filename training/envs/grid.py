@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.errors import ConfigurationError
+from training.config_checks import check_grid_length
 from training.sim import Vehicle
 
 if TYPE_CHECKING:
@@ -37,14 +37,6 @@ _TURNED_M = Vehicle().width * np.cos(START_HEADING_RAD) + Vehicle().length * np.
 _ABREAST_ROOM_M = float(0.5 * (ABREAST_M * _ABREAST_SPREAD + _TURNED_M))
 
 
-def grid_capacity(track: Track, spacing_m: float) -> int:
-    """Return how many cars a lap of the track holds, one behind the other at a spacing, m.
-
-    Side by side more would find room, but not where the track is narrow, and there they start in single file.
-    """
-    return int(track.length_m / spacing_m)
-
-
 def check_grid(settings: EnvSettings, tracks: Sequence[Track], num_cars: int) -> None:
     """Refuse more cars than the smallest of the tracks holds.
 
@@ -52,15 +44,8 @@ def check_grid(settings: EnvSettings, tracks: Sequence[Track], num_cars: int) ->
         ConfigurationError: names the number, the limit and the track.
 
     """
-    spacing_m = settings.race.grid_spacing_m
     smallest = min(tracks, key=lambda track: track.length_m)
-    limit = grid_capacity(smallest, spacing_m)
-    if num_cars > max(limit, 1):
-        raise ConfigurationError(
-            f"training.num_agents = {num_cars}: the starting grid of track {smallest.name} holds at most {limit} cars "
-            f"({smallest.length_m:.1f} m, one every env.race.grid_spacing_m = {spacing_m:g} m)",
-            next_step=f"Use at most {limit} agents, a longer track, or a smaller env.race.grid_spacing_m.",
-        )
+    check_grid_length(settings.race, num_cars, smallest.name, smallest.length_m)
 
 
 def grid_places(

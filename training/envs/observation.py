@@ -16,15 +16,13 @@ if TYPE_CHECKING:
     from training.sim import World
 
 
-# Steering angle, yaw rate and the previous action's two numbers.
-PROPRIOCEPTION = 4
 # A bend of 2 m radius at 8 m/s takes 4 rad/s; a car that turns faster than this is spinning.
 YAW_RATE_SCALE_RADPS = 10.0
 
 
 def size(settings: EnvSettings) -> int:
     """Return the length of an observation: stacked scans, the speed, and proprioception."""
-    return settings.beams * settings.scans_stacked + 1 + (PROPRIOCEPTION if settings.proprioception else 0)
+    return settings.observation_size
 
 
 def bounds(settings: EnvSettings) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

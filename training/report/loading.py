@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from training import layout
 from training.agents.policy import Policy
 from training.config import Config
-from training.envs import observation
-from training.errors import DataError, UsageError
+from training.errors import UsageError
 from training.notify import alive
-from training.store.checkpoint import Checkpoint, load
-from training.store.restore import NoCheckpoint
-from training.store.storage import Corrupt, NotFound, Storage
+from training.store.checkpoint import Checkpoint
+from training.store.storage import Storage
+from training.stored_runs import config_of, kept_policy, runs_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pydantic import JsonValue
 
-MAX_CONFIG_BYTES = 1 << 20
-# Steering and speed, each with a mean and a deviation.
-ACTOR_OUTPUTS = 4
+__all__ = ["LoadedRun", "agent_name", "config_of", "newest_run", "policies_of", "policy_of", "runs_in"]
 
 
 class LoadedRun(NamedTuple):
@@ -53,16 +47,6 @@ def agent_name(number: int) -> str:
     return f"agent {number}"
 
 
-def runs_in(storage: Storage) -> list[str]:
-    """Return the runs of a store, the newest last; a run exists once its settings are written."""
-    entries = [
-        entry
-        for entry in storage.list(f"{layout.RUNS}/")
-        if entry.key.count("/") == 2 and entry.key == layout.config_key(layout.parse_run(entry.key))
-    ]
-    return [layout.parse_run(entry.key) for entry in sorted(entries, key=lambda entry: entry.modified)]
-
-
 def newest_run(storage: Storage) -> str:
     """Return the run that began last; UsageError if there is none."""
     runs = runs_in(storage)
@@ -73,22 +57,6 @@ def newest_run(storage: Storage) -> str:
     return runs[-1]
 
 
-def config_of(storage: Storage, run: str) -> Config:
-    """Return the settings of a run. UsageError, with the runs there are, for an unknown one."""
-    key = layout.config_key(run)
-    try:
-        text = storage.get(key, max_bytes=MAX_CONFIG_BYTES).data
-    except NotFound:
-        raise _unknown(storage, run) from None
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{key} is not JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise DataError(f"{key} holds a {type(data).__name__}, not settings")
-    return Config.from_json_dict(data, key)
-
-
 def policy_of(storage: Storage, run: str, agent: int | None = None) -> LoadedRun:
     """Load the policy that evaluation kept, from the newest sound checkpoint of a run.
 
@@ -96,13 +64,8 @@ def policy_of(storage: Storage, run: str, agent: int | None = None) -> LoadedRun
     or where no policy has been kept yet, DataError for a broken one.
     """
     config = config_of(storage, run)
-    if agent is not None and not 0 <= agent < config.num_agents:
-        raise UsageError(
-            f"run {run} has no agent {agent}", next_step=f"Its agents are 0 to {config.num_agents - 1}."
-        )
-    checkpoint, number, data = _kept(storage, run, config.training.training_type, agent)
-    sizes = [observation.size(config.env), *config.sac.net_arch, ACTOR_OUTPUTS]
-    policy = Policy.decode(data, sizes, f"the kept policy of checkpoint {checkpoint.ref.id}")
+    checkpoint, number, data = kept_policy(storage, run, config, agent)
+    policy = Policy.decode(data, config.actor_sizes, f"the kept policy of checkpoint {checkpoint.ref.id}")
     return LoadedRun(
         config, policy, _kept_step(checkpoint, number), checkpoint.meta, run, checkpoint.step, number
     )
@@ -124,45 +87,3 @@ def _kept_step(checkpoint: Checkpoint, agent: int) -> int:
     row = kept[agent] if isinstance(kept, list) and agent < len(kept) else None
     step = row.get("step") if isinstance(row, dict) else None
     return step if isinstance(step, int) else checkpoint.step
-
-
-def _kept(storage: Storage, run: str, training_type: str, agent: int | None) -> tuple[Checkpoint, int, bytes]:
-    """Return the newest checkpoint, the agent and its kept policy.
-
-    Only if that is damaged is every byte of others read.
-    """
-    try:
-        checkpoint = load(storage, run, training_type, verify=False)
-        number = _best_agent(checkpoint) if agent is None else agent
-        member = layout.kept_member(number)
-        if member not in checkpoint.manifest.members:
-            raise UsageError(
-                f"run {run} has kept no policy yet: none was evaluated up to its checkpoint at step {checkpoint.step}",
-                next_step="Wait for its next evaluation, or continue it: "
-                f"python -m training train --resume {run}",
-            )
-        try:
-            return checkpoint, number, checkpoint.read(member)
-        except (Corrupt, NotFound):
-            checkpoint = load(storage, run, training_type)
-            return checkpoint, number, checkpoint.read(member)
-    except NoCheckpoint as error:
-        raise UsageError(
-            error.message, next_step=f"Continue it first: python -m training train --resume {run}"
-        ) from None
-
-
-def _best_agent(checkpoint: Checkpoint) -> int:
-    best = checkpoint.meta.get("best_agent")
-    return best if isinstance(best, int) else 0
-
-
-def _unknown(storage: Storage, run: str) -> UsageError:
-    runs = runs_in(storage)
-    near = difflib.get_close_matches(run, runs, n=1)
-    return UsageError(
-        f"there is no run called {run!r} in {storage.url}; there are: {', '.join(runs) or 'none'}",
-        next_step=f"Did you mean {near[0]}?"
-        if near
-        else "Another place is named by --store DIR|s3://BUCKET.",
-    )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from training.config_checks import PHYSICS
 from training.envs.grid import grid_places
 from training.envs.observation import ScanStack
 from training.envs.race import Race, commands_of
@@ -39,7 +40,6 @@ MOST_BEAMS = 4321
 # So many places along a track are tried for a start side by side.
 _GRID_DRAWS = 64
 # The settings of env that cars of one track share.
-PHYSICS = ("backend", "profile", "friction_circle")
 # A race's seed never meets training's or an evaluation's.
 RACE_SEED = 11_000_000
 

@@ -32,7 +32,7 @@ _HOMES = {
     "Randomisation": "params",
     "Switches": "params",
     "Track": "track",
-    "TrackError": "track_checks",
+    "TrackError": "track_spec",
     "Vehicle": "params",
     "World": "world",
     "set_threads": "world",

@@ -6,8 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from training.sim.track_checks import TrackError
 from training.sim.track_names import BUNDLED
+from training.sim.track_spec import TrackError
 
 DIRECTORY_VARIABLE = "F1TENTH_TRACKS_DIR"
 

@@ -16,60 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.sim import centerline as geometry
-from training.sim.lap import MOST_TURNS, NUMBERS, Spec, Style, keeps_apart, lap
-from training.sim.track_checks import TrackError
+from training.sim.lap import MOST_TURNS, NUMBERS, Style, keeps_apart, lap
+from training.sim.track_spec import LENGTH_TOLERANCE, Spec, TrackError
 
 Array = NDArray[np.float64]
 
-# Free room between the walls of two legs that pass each other.
-WALL_GAP_M = 0.3
-DEFAULT_MIN_RADIUS_M = 2.0
-# What a turn's radius keeps beyond the half width, where no radius is asked for: the inner wall is round then. Tighter
-# turns have a corner there, as the hairpins and chicanes of real circuits do.
-RADIUS_MARGIN_M = 0.4
-# The tightest turn of f1tenth_racetracks.
-TIGHTEST_RADIUS_M = 0.5
-# From a turn's centre to the outer wall: the car's turning circle of 0.74 m, half its width and some room.
-_TURNING_ROOM_M = 1.0
 # Widths vary over about this way.
 _WIDTH_KNOT_M = 8.0
-
-
-def checked_spec(
-    length_m: float,
-    half_width_m: float,
-    min_radius_m: float | None,
-    width_variation: float,
-    resolution_m: float,
-) -> Spec:
-    """Return the spec, its minimum radius filled in; raise TrackError for what cannot be built."""
-    for name, value in (
-        ("length_m", length_m),
-        ("half_width_m", half_width_m),
-        ("resolution_m", resolution_m),
-    ):
-        if not (math.isfinite(value) and value > 0.0):
-            raise TrackError(f"{name} is {value:g}: it must be more than 0")
-    if not 0.0 <= width_variation <= 0.5:  # half the width stays
-        raise TrackError(f"width_variation is {width_variation:g}: it is a share of the width from 0 to 0.5")
-    round_m = half_width_m * (1.0 + width_variation) + RADIUS_MARGIN_M
-    radius = max(DEFAULT_MIN_RADIUS_M, round_m) if min_radius_m is None else float(min_radius_m)
-    least = max(TIGHTEST_RADIUS_M, _TURNING_ROOM_M - half_width_m * (1.0 - width_variation))
-    if not radius >= least:
-        raise TrackError(
-            f"min_radius_m is {radius:g}: for a car to turn between walls {half_width_m:g} m from the centreline, "
-            f"and {width_variation:.0%} less, it must be at least {least:.2f}"
-        )
-    if length_m < 8.0 * radius:
-        shortest = f"with turns of at least {radius:g} m radius the shortest lap is {8.0 * radius:g} m"
-        raise TrackError(f"length_m is {length_m:g}: {shortest}")
-    if resolution_m > 0.25 * half_width_m:
-        coarsest = f"a half width of {half_width_m:g} m needs cells of at most {0.25 * half_width_m:g} m"
-        raise TrackError(f"resolution_m is {resolution_m:g}: {coarsest}")
-    widest = half_width_m * (1.0 + width_variation)
-    clearance = 2.0 * widest + WALL_GAP_M
-    asked = (length_m, half_width_m, radius, width_variation, resolution_m, widest, clearance)
-    return Spec(*map(float, asked))
 
 
 def generate_centerline(seed: int, spec: Spec) -> tuple[Array, Array]:
@@ -86,7 +39,7 @@ def generate_centerline(seed: int, spec: Spec) -> tuple[Array, Array]:
             continue
         line = _placed(line, rng.random(2))
         chords = geometry.chord_lengths(line)
-        if abs(chords.sum() - spec.length_m) > 0.005 * spec.length_m:
+        if abs(chords.sum() - spec.length_m) > LENGTH_TOLERANCE * spec.length_m:
             continue
         tight = np.abs(geometry.curvature(line, chords)).max() > 1.0 / spec.min_radius_m
         if not tight and keeps_apart(line, spec.clearance_m):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from training.sim import centerline as geometry
 from training.sim.compiled import kernel
+from training.sim.track_spec import Spec
 
 Array = NDArray[np.float64]
 
@@ -34,18 +35,6 @@ _SINGLES = np.array(
 )
 _CHICANE_SHARE = 0.87  # up to here a chicane (there and back), above it esses (there, twice back, there)
 _OUTWARD_SHARE = 0.32  # turns against the lap's direction
-
-
-class Spec(NamedTuple):
-    """What a track is asked to be."""
-
-    length_m: float
-    half_width_m: float
-    min_radius_m: float
-    width_variation: float
-    resolution_m: float
-    widest_m: float  # the largest half width that occurs
-    clearance_m: float  # the least distance between the centrelines of two legs
 
 
 class Style(NamedTuple):

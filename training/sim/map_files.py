@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from training.sim.track_checks import TrackError
+from training.sim.track_spec import TrackError
 
 Array = NDArray[np.float64]
 

@@ -18,6 +18,12 @@ from training.sim import generate as generator
 from training.sim import track_checks as checks
 from training.sim.edt import distance_transform_cells
 from training.sim.track_checks import FEWEST_POINTS, TrackError
+from training.sim.track_spec import (
+    DEFAULT_HALF_WIDTH_M,
+    DEFAULT_LENGTH_M,
+    DEFAULT_RESOLUTION_M,
+    checked_spec,
+)
 
 Array = NDArray[np.float64]
 
@@ -135,12 +141,12 @@ class Track:
     def generate(
         cls,
         seed: int,
-        length_m: float = 120.0,
-        half_width_m: float = 1.1,
+        length_m: float = DEFAULT_LENGTH_M,
+        half_width_m: float = DEFAULT_HALF_WIDTH_M,
         *,
         min_radius_m: float | None = None,
         width_variation: float = 0.0,
-        resolution_m: float = 0.05,
+        resolution_m: float = DEFAULT_RESOLUTION_M,
         name: str | None = None,
     ) -> Track:
         """Make up a race track; the same arguments give the same track on every machine.
@@ -150,7 +156,7 @@ class Track:
         needs if that is more), and walls of different legs stay 0.3 m apart. width_variation: 0 to 0.5,
         the share by which each side's half width wanders. Raises TrackError if no such track exists.
         """
-        spec = generator.checked_spec(length_m, half_width_m, min_radius_m, width_variation, resolution_m)
+        spec = checked_spec(length_m, half_width_m, min_radius_m, width_variation, resolution_m)
         line, widths = generator.generate_centerline(seed, spec)
         border = spec.widest_m + BORDER_M
         corner = np.floor((line.min(axis=0) - border) / resolution_m)

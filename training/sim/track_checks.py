@@ -9,16 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from training.sim import occupancy
+from training.sim.track_spec import TrackError
 
 Array = NDArray[np.float64]
 
 FEWEST_POINTS = 8
 # A cell larger than this cannot show a track for a car of 0.31 m x 0.58 m.
 COARSEST_RESOLUTION_M = 0.5
-
-
-class TrackError(ValueError):
-    """A map, centreline or request for a track is broken; the message says what and where."""
 
 
 def checked_cells(free: ArrayLike) -> NDArray[np.bool_]:

@@ -36,40 +36,47 @@ def check_disk_key(cloud: Cloud, scope: Scope, image: dict[str, Any], market: st
     Raises CloudError for a key that is not usable, or that EC2's roles may not use, with the command that lets them.
     """
     try:
-        key = _key(cloud, image)
-        if key in {"", AWS_KEY}:
-            return ""
-        about = cloud.call("kms", "describe_key", KeyId=key)["KeyMetadata"]
-        if about.get("KeyManager") != "CUSTOMER":
-            return ""
-        if about.get("KeyState") != "Enabled":
-            raise CloudError(
-                f"the key of the disk, {key}, is {about.get('KeyState')}",
-                next_step="Enable it: aws kms enable-key --key-id " + key,
-            )
-        services = (FLEET_ROLE, SPOT_ROLE) if market == "spot" else (FLEET_ROLE,)
-        for service in services:
-            role = f"arn:{scope.partition}:iam::{scope.account}:role/aws-service-role/{service}"
-            if not _may_use(cloud, about["Arn"], role):
-                raise CloudError(
-                    f"the key of the disk, {key}, is your own, and EC2's role {service.rpartition('/')[2]} has no "
-                    "grant for it: no machine would stay",
-                    next_step=f"Let it: aws kms create-grant --region {scope.region} --key-id {about['Arn']} "
-                    f"--grantee-principal {role} --operations {' '.join(OPERATIONS)}",
-                )
+        for key in _keys(cloud, image):
+            _check_key(cloud, scope, key, market)
     except (Denied, Unsupported) as error:
         what = error.action if isinstance(error, Denied) else error.message.partition(": ")[0]
         return f"whether EC2 may use the key of the disk was not asked ({what} is needed for that)"
     return ""
 
 
-def _key(cloud: Cloud, image: dict[str, Any]) -> str:
-    """Return the key that EC2 takes: that of the image's snapshot where it is encrypted, else the account's default."""
-    disk = root_disk(image)
-    if not disk.get("Encrypted"):
-        return str(cloud.call("ec2", "get_ebs_default_kms_key_id").get("KmsKeyId", ""))
-    snapshots = cloud.call("ec2", "describe_snapshots", SnapshotIds=[disk["SnapshotId"]])["Snapshots"]
-    return str(snapshots[0].get("KmsKeyId", "")) if snapshots else ""
+def _check_key(cloud: Cloud, scope: Scope, key: str, market: str) -> None:
+    about = cloud.call("kms", "describe_key", KeyId=key)["KeyMetadata"]
+    if about.get("KeyManager") != "CUSTOMER":
+        return
+    if about.get("KeyState") != "Enabled":
+        raise CloudError(
+            f"the key of the disk, {key}, is {about.get('KeyState')}",
+            next_step=f"Enable it: aws kms enable-key --region {scope.region} --key-id {about['Arn']}",
+        )
+    services = (FLEET_ROLE, SPOT_ROLE) if market == "spot" else (FLEET_ROLE,)
+    for service in services:
+        role = f"arn:{scope.partition}:iam::{scope.account}:role/aws-service-role/{service}"
+        if not _may_use(cloud, about["Arn"], role):
+            raise CloudError(
+                f"the key of the disk, {key}, is your own, and EC2's role {service.rpartition('/')[2]} has no "
+                "grant for it: no machine would stay",
+                next_step=f"Let it: aws kms create-grant --region {scope.region} --key-id {about['Arn']} "
+                f"--grantee-principal {role} --operations {' '.join(OPERATIONS)}",
+            )
+
+
+def _keys(cloud: Cloud, image: dict[str, Any]) -> list[str]:
+    """Return the keys that EC2 needs: of the image's snapshot where it is encrypted, and of the disk.
+
+    The disk's is that of the settings, else the snapshot's, else the account's default.
+    """
+    disk, keys = root_disk(image), [cloud.aws.kms_key or ""]
+    if disk.get("Encrypted"):
+        found = cloud.call("ec2", "describe_snapshots", SnapshotIds=[disk["SnapshotId"]])["Snapshots"]
+        keys += [str(one.get("KmsKeyId", "")) for one in found]
+    elif cloud.aws.kms_key is None:
+        keys.append(str(cloud.call("ec2", "get_ebs_default_kms_key_id").get("KmsKeyId", "")))
+    return [key for key in dict.fromkeys(keys) if key not in {"", AWS_KEY}]
 
 
 def root_disk(image: dict[str, Any]) -> dict[str, Any]:

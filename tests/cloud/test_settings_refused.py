@@ -1,0 +1,293 @@
+"""What the trainer refuses at its start the launcher refuses before anything costs money, in the same words.
+
+Every place of `training` that raises an error for people is in one of the tables below: with settings that meet it, which
+both refuse, or with the reason why no setting of a launch can meet it there.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.cloud.amazon import ROOT
+from training import policy_sources
+from training.cloud.launch.settings_checks import check_new, check_sources, circuit_of
+from training.config import Config, load_config
+from training.config_fields import MOST_STEERING_DELAY
+from training.envs.grid import check_grid
+from training.envs.race import Race
+from training.errors import ConfigurationError, DataError, TrainingError, UsageError
+from training.layout import config_key
+from training.runs import NEWEST, open_run
+from training.sim import Track, TrackError, catalog, track_names, track_spec
+from training.sim.params import MAX_STEERING_DELAY
+from training.store.checkpoint import Contents, claim
+from training.store.directory import DirectoryStorage
+from training.store.manifest import Owner
+
+SEVERAL = "training.training_type=sac_multiagent"
+LEAGUE = (SEVERAL, "multi_agent.mode=league")
+ERRORS = {"UsageError", "DataError", "ConfigurationError", "TrackError", "ValueError"}
+
+
+class Refused(NamedTuple):
+    """Settings that a place of the source refuses, and a part of its words."""
+
+    where: str  # file: function
+    settings: tuple[str, ...]
+    says: str
+
+
+# --- what settings alone can meet ---
+CASES = [
+    Refused("config.py: validated", ("sac.gamma=2",), "sac.gamma = 2"),
+    Refused("config.py: _parts_fit", ("sac.batch_size=2000", "sac.buffer_size=1000"), "exceeds buffer_size"),
+    Refused("config.py: _parts_fit", (*LEAGUE, "env.beams=10"), "needs env.beams of 20 or more"),
+    Refused("config_env.py: _speeds_are_ordered", ("env.min_speed_mps=9",), "must be below speed_cap_mps"),
+    Refused("config_fields.py: _low_to_high", ("env.randomisation.mass_factor=[2, 1]",), "is not legal"),
+    Refused(
+        "config_learning.py: _somebody_drives",
+        tuple(f"multi_agent.league.{who}=0" for who in ("live", "pool", "pure_pursuit", "follow_the_gap")),
+        "are all 0",
+    ),
+    Refused("config_text.py: parse_yaml", ("sac.gamma=[",), "is not valid YAML"),
+    Refused("config_text.py: parse_override", ("sac.gamma",), "has no form key=value"),
+    Refused("config_text.py: flatten", ("sac.gama=1",), "is not a setting"),
+    Refused("config_change.py: check_league", (*LEAGUE, "training.num_agents=1"), "of 2 or more, not 1"),
+    Refused(
+        "config_change.py: check_league", (SEVERAL, "multi_agent.league.champions=true"), "has no effect with"
+    ),
+    Refused(
+        "config_change.py: check_league",
+        (SEVERAL, "env.race.contact_ends=false", "env.race.victims_race_on=false"),
+        "would end the race of who is hit",
+    ),
+    Refused(
+        "config_checks.py: check_backend",
+        ("env.backend=f1tenth_gym", "env.friction_circle=true"),
+        "f1tenth_gym has no friction circle",
+    ),
+    Refused(
+        "config_checks.py: check_backend",
+        ("env.backend=f1tenth_gym", "env.randomisation.steering_delay_steps=[0, 3]"),
+        "f1tenth_gym's cars take 1 to 15",
+    ),
+    Refused(
+        "config_checks.py: check_grid_length",
+        (SEVERAL, "training.num_agents=40", "env.tracks=[kart]"),
+        "training.num_agents = 40: the starting grid of track kart holds at most",
+    ),
+    Refused(
+        "sim/world.py: _checked_randomisation",
+        ("env.randomisation.steering_delay_steps=[16, 16]",),
+        "steering_delay_steps = [16, 16]",
+    ),
+    Refused("sim/catalog.py: fetched", ("env.tracks=[Garage]",), "no track"),
+    Refused("sim/track_spec.py: checked_spec", ("env.tracks=[generated-1-w0]",), "half_width_m is 0"),
+    Refused("sim/track_spec.py: checked_spec", ("env.tracks=[generated-1-v0.6]",), "width_variation is 0.6"),
+    Refused("sim/track_spec.py: checked_spec", ("env.tracks=[generated-1-w0.25]",), "half_width_m is 0.25"),
+    Refused("sim/track_spec.py: checked_spec", ("env.tracks=[generated-1-r0.1]",), "min_radius_m is 0.1"),
+    Refused("sim/track_spec.py: checked_spec", ("env.tracks=[generated-1-l10]",), "length_m is 10"),
+    Refused(
+        "sim/track_spec.py: checked_spec", ("evaluation.tracks=[generated-1-c0.4]",), "resolution_m is 0.4"
+    ),
+]
+
+# --- what other runs can meet ---
+SOURCES = [
+    Refused("config_checks.py: check_shape", ("training.init_from=old", "sac.net_arch=[8]"), "its policies have layers"),
+    Refused("config_checks.py: check_meaning", (*LEAGUE, "multi_agent.league.checkpoints=[raced]", "env.speed_cap_mps=7"), "it learnt with"),
+    Refused("stored_runs.py: _unknown", ("training.init_from=older",), "there is no run called 'older'"),
+    Refused("stored_runs.py: config_of", ("training.init_from=broken",), "is not JSON"),
+    Refused("stored_runs.py: config_of", ("training.init_from=listed",), "holds a list, not settings"),
+    Refused("stored_runs.py: newest_networks", ("training.init_from=begun",), "has no committed sac checkpoint"),
+    Refused("stored_runs.py: parse", (*LEAGUE, "multi_agent.league.checkpoints=[a@b]"), "names no policy of a run"),
+    Refused("stored_runs.py: policy_at", (*LEAGUE, "multi_agent.league.checkpoints=[old@7]"), "no policy of agent 0 at step 7"),
+    Refused("stored_runs.py: kept_policy", (*LEAGUE, "multi_agent.league.checkpoints=['old:3']"), "run old has no agent 3"),
+    Refused("stored_runs.py: kept_policy", (*LEAGUE, "multi_agent.league.checkpoints=[old]"), "has kept no policy yet"),
+    Refused("stored_runs.py: kept_policy", (*LEAGUE, "multi_agent.league.checkpoints=[begun]"), "no committed sac checkpoint"),
+]  # fmt: skip
+
+# --- what no setting of a launch meets ---
+READING = (
+    "reads what was saved: a broken checkpoint, which the launcher cannot know of; an older one is taken"
+)
+LATER = "not at the start: of commands after training"
+IMPOSSIBLE = "a fault of the program, not a setting"
+MAPS = "of map files: a machine has the image's alone, whose sums are pinned"
+ELSEWHERE = {
+    "agents/codec.py: decode": READING,
+    "agents/codec.py: copy_into": READING,
+    "agents/state.py: ": READING,
+    "agents/replay_segments.py: ": READING,
+    "agents/league.py: ": READING,
+    "replay_log.py: ": READING,
+    "saver.py: ": READING,
+    "report/": LATER,
+    "tracks/": LATER,
+    "store/": "of a store that does not answer, is damaged or is named wrongly; the launcher names it itself",
+    "layout.py: ": "of keys and run names, which the launcher makes by the same functions",
+    "__main__.py: ": "options of the command line, which the launcher writes itself",
+    "config_text.py: read_settings_file": "the launcher reads the settings file by the same function",
+    "config_change.py: changed": "the launcher changes settings of a run by the same function",
+    "runs.py: ": "the machine's run, its guard and its lock: tests/cloud/test_relaunch.py, test_finish.py",
+    "rng.py: choose_device": "the driver of the machine: the image is tested for it, types without a GPU are refused",
+    "policy_sources.py: _explained": "wraps what stored_runs raises",
+    "heritage.py: _decoded": "wraps what a broken policy raises",
+    "envs/f1tenth_package.py: load_package": "the image has the package, by default and tested in its bake",
+    "envs/f1tenth_gym.py: ": IMPOSSIBLE,
+    "envs/drivers_gap.py: ": "config.py: _parts_fit refuses too few beams first",
+    "envs/opponents.py: make_driver": IMPOSSIBLE,
+    "sim/world.py: ": IMPOSSIBLE,
+    "sim/generate.py: generate_centerline": "a negative seed has no name; a track that fits is always found",
+    "sim/track.py: ": MAPS,
+    "sim/track_checks.py: ": MAPS,
+    "sim/map_files.py: ": MAPS,
+}
+
+
+# --- the table is complete ---
+def raised() -> Iterator[str]:
+    """Yield where `training` raises, or makes, an error for people: file and function."""
+    for path in sorted((ROOT / "training").rglob("*.py")):
+        name = path.relative_to(ROOT / "training").as_posix()
+        if name.startswith(("cloud/", "instance/")) or name == "errors.py":
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for function in ast.walk(tree):
+            if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                for node in ast.walk(function):
+                    made = node if isinstance(node, ast.Call) else None
+                    if made is not None and isinstance(made.func, ast.Name) and made.func.id in ERRORS:
+                        yield f"{name}: {function.name}"
+
+
+def test_every_place_that_refuses_is_met_or_has_a_reason() -> None:
+    places = set(raised())
+    met = {case.where for case in [*CASES, *SOURCES]}
+    assert met <= places, "the tables name places that are there"
+    assert {place for place in places - met if not place.startswith(tuple(ELSEWHERE))} == set()
+    assert [prefix for prefix in ELSEWHERE if not any(place.startswith(prefix) for place in places)] == []
+    assert len(places) > 60
+
+
+# --- both refuse, in the same words ---
+def told(refuse: Callable[[], object]) -> str:
+    try:
+        refuse()
+    except (ConfigurationError, UsageError, DataError, TrackError, ValueError) as error:
+        return error.message if isinstance(error, TrainingError) else str(error)
+    raise AssertionError("it was not refused")
+
+
+def launcher(settings: tuple[str, ...]) -> Config:
+    config = load_config(None, settings, "cloud")
+    check_new(config)
+    return config
+
+
+def trainer(settings: tuple[str, ...], store: Path) -> None:
+    """Do what the trainer does until its first step, as far as it may refuse settings."""
+    config = load_config(None, settings, "cloud")
+    tracks = [Track.load(name) for name in (*config.env.tracks, *config.evaluation.tracks)]
+    check_grid(config.env, tracks[: len(config.env.tracks)], config.num_cars)
+    run = open_run(config, str(store), resume=None, origin=NEWEST)
+    if run.lock is not None:
+        run.lock.close()
+    Race(config.env, tracks[: len(config.env.tracks)], 1)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.where} {case.says}"[-60:])
+def test_settings_that_the_trainer_refuses_are_refused_by_the_launcher_in_its_words(
+    case: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(catalog.DIRECTORY_VARIABLE, str(tmp_path / "tracks"))
+    few = ("env.tracks=[kart]", "evaluation.tracks=[]", "env.num_envs=1")
+    settings = (*few, *case.settings)
+    here, there = told(lambda: launcher(settings)), told(lambda: trainer(settings, tmp_path))
+    assert case.says in here
+    assert case.says in there
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> DirectoryStorage:
+    """Give a store with runs to begin with: one that has networks, one that has none, broken ones."""
+    store = DirectoryStorage(tmp_path_factory.mktemp("store"))
+    for run in ("old", "begun", "raced"):
+        store.put(config_key(run), json.dumps(Config().to_json_dict()).encode())
+    store.put(config_key("broken"), b"{")
+    store.put(config_key("listed"), b"[]")
+    claim(store, "old", "sac", 1, owner=Owner()).commit(10, Contents({"agent0.learner": b"x"}, (), {}))
+    claim(store, "raced", "sac", 1, owner=Owner()).commit(10, Contents({"agent0.kept": b"x"}, (), {}))
+    return store
+
+
+@pytest.mark.parametrize("case", SOURCES, ids=lambda case: f"{case.where} {case.says}"[-60:])
+def test_other_runs_that_the_trainer_refuses_are_refused_by_the_launcher_in_its_words(
+    case: Refused, store: DirectoryStorage
+) -> None:
+    from training import heritage
+
+    config = launcher(case.settings)
+    here = told(lambda: check_sources(store, config, "new"))
+    there = told(lambda: heritage.check(config, store))
+    assert case.says in here
+    assert here == there
+
+
+# --- what the launcher may know without the simulator is what the simulator knows ---
+def test_the_longest_steering_delay_is_the_simulators() -> None:
+    assert MOST_STEERING_DELAY == MAX_STEERING_DELAY - 1
+    settings = (f"env.randomisation.steering_delay_steps=[0, {MOST_STEERING_DELAY}]",)
+    Race(launcher(settings).env, [Track.load("kart")], 1)
+
+
+@pytest.mark.parametrize("name", ["kart", "generated-3-l90-w0.9", "generated-11-r0.7"])
+def test_a_generated_track_is_no_shorter_than_the_launcher_believes(name: str) -> None:
+    recipe = track_names.recipe(name)
+    assert recipe is not None
+    least = track_spec.spec_of(recipe).length_m * (1 - track_spec.LENGTH_TOLERANCE)
+    assert Track.load(name).length_m >= least - 1e-3
+
+
+def test_the_lengths_of_circuits_are_those_of_the_maps() -> None:
+    there = [name for name in catalog.fetched_names() if name in track_names.CIRCUITS]
+    if not there:
+        pytest.skip("no circuit is fetched on this computer")
+    for name in there:
+        assert Track.load(name).length_m == pytest.approx(track_names.CIRCUIT_LENGTHS_M[name], rel=0.004)
+
+
+@pytest.mark.parametrize(
+    ("name", "circuit"),
+    [
+        ("Monza", "Monza"),
+        ("/opt/f1tenth/maps/Monza/Monza_map.yaml", "Monza"),
+        ("/opt/f1tenth/maps/Mexico City/MexicoCity_map.yaml", "MexicoCity"),
+        ("/opt/f1tenth/maps/Monza", "Monza"),
+        ("/opt/f1tenth/maps/Garage/Garage_map.yaml", None),
+        ("/opt/f1tenth/maps/Monza/other.yaml", None),
+        ("/opt/f1tenth/maps/../Monza", None),
+        ("Garage", None),
+    ],
+)
+def test_a_path_of_the_image_is_a_circuit_of_the_image(name: str, circuit: str | None) -> None:
+    assert circuit_of(name) == circuit
+
+
+def test_a_name_with_a_number_that_is_none_is_no_track() -> None:
+    assert track_names.recipe("generated-1-l1.2.3") is None
+    assert track_names.recipe("generated-" + "9" * 5000) is None
+
+
+def test_runs_to_begin_with_need_a_bucket() -> None:
+    config = launcher(("training.init_from=old",))
+    with pytest.raises(ConfigurationError, match="which is not there yet"):
+        check_sources(None, config, "new")
+    assert check_sources(None, launcher(()), "new") == ""
+    assert policy_sources.names_any(config)

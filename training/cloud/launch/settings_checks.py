@@ -1,0 +1,94 @@
+"""Settings that the trainer would refuse on the machine, for money, are refused here, in its own words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from training import policy_sources
+from training.config import Config
+from training.config_change import check_league
+from training.config_checks import check_backend, check_grid_length
+from training.errors import ConfigurationError, UsageError
+from training.sim import track_names, track_spec
+from training.store.storage import Storage
+
+# Where an image keeps f1tenth_racetracks (ansible/roles/python_env); a machine has no other maps.
+MAPS = "/opt/f1tenth/maps/"
+
+
+def check_new(config: Config) -> None:
+    """Refuse a new run's settings that the trainer refuses."""
+    check_league(config)
+    check_backend(config.env)
+    check_tracks(config)
+    check_grid(config)
+
+
+def check_tracks(config: Config) -> None:
+    """Raise UsageError for a track that no machine would find, or that cannot be built."""
+    for key, names in (("env", config.env.tracks), ("evaluation", config.evaluation.tracks)):
+        for name in names:
+            recipe = track_names.recipe(name)
+            if recipe is not None:
+                try:
+                    track_spec.spec_of(recipe)
+                except track_spec.TrackError as error:
+                    raise UsageError(f"{key}.tracks: {name}: {error}") from error
+            elif circuit_of(name) is None:
+                raise UsageError(
+                    f"{key}.tracks: a machine has no track {name!r}; maps of this computer stay here",
+                    next_step=f"Use one of {', '.join(track_names.BUNDLED)}, generated-SEED, "
+                    f"or a circuit of the image: {', '.join(track_names.CIRCUITS)}.",
+                )
+
+
+def circuit_of(name: str) -> str | None:
+    """Return the circuit that a name, or a path on a machine, means; None if it is none that the image has."""
+    if name in track_names.CIRCUITS:
+        return name
+    if not name.startswith(MAPS):
+        return None
+    folder, _, file = name.removeprefix(MAPS).rstrip("/").partition("/")
+    circuit = folder.replace(" ", "")  # MexicoCity lies in "Mexico City"
+    known = circuit in track_names.CIRCUITS and file in {"", f"{circuit}_map.yaml"}
+    return circuit if known else None
+
+
+def check_grid(config: Config) -> None:
+    """Refuse more cars than the shortest track to learn on is sure to hold; its true length only the trainer knows."""
+    name, length_m = min(_lengths(config), key=lambda pair: pair[1])
+    check_grid_length(config.env.race, config.num_cars, name, length_m)
+
+
+def _lengths(config: Config) -> Iterator[tuple[str, float]]:
+    """Yield each track to learn on with the least length, m, that it can have."""
+    for name in config.env.tracks:
+        recipe = track_names.recipe(name)
+        if recipe is not None:
+            yield name, track_spec.spec_of(recipe).length_m * (1 - track_spec.LENGTH_TOLERANCE)
+        else:
+            circuit = circuit_of(name)
+            if circuit is not None:
+                length_m = track_names.CIRCUIT_LENGTHS_M[circuit]
+                yield name, length_m * (1 - track_spec.LENGTH_TOLERANCE)
+
+
+def check_sources(storage: Storage | None, config: Config, run: str) -> str:
+    """Return what a run takes over from others, for people; "" for nothing.
+
+    storage: None where there is no bucket yet. Raises ConfigurationError for what is not in the bucket.
+    """
+    if not policy_sources.names_any(config):
+        return ""
+    if storage is None:
+        raise ConfigurationError(
+            "training.init_from and multi_agent.league.checkpoints name runs of the bucket, which is not there yet",
+            next_step="Set up: ./launch.py up. Then copy the runs there: aws s3 sync runs/RUN s3://BUCKET/runs/RUN",
+        )
+    if policy_sources.is_copied(storage, run, config):
+        return "what was copied into it at its first launch"
+    try:
+        return policy_sources.check(storage, config)
+    except ConfigurationError as error:
+        copy = f"A run of this computer is copied there by: aws s3 sync runs/RUN {storage.url}/runs/RUN"
+        raise ConfigurationError(error.message, next_step=f"{error.next_step}\n{copy}".strip()) from error
