@@ -10,7 +10,7 @@ import json
 import math
 import re
 import xml.etree.ElementTree as ET  # our own stand-ins' answers
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import botocore.session
@@ -84,30 +84,30 @@ class TruthfulStubber(Stubber):
         super().add_client_error(method, service_error_code, *more, **named)
 
 
-def enumeration(service: str, member: str) -> set[str]:
-    """Return all that the model lets any member of this name be, "" being no limit."""
-    words: set[str] = set()
-    for shape in _members(service).get(member, ()):
-        inner = shape.member if isinstance(shape, ListShape) else shape
-        words |= set(getattr(inner, "enum", None) or ())
-    return words
-
-
 @functools.cache
-def _members(service: str) -> dict[str, list[Shape]]:
-    """Return every member of every structure of a service, by name."""
-    model, found = service_model(service), dict[str, list[Shape]]()
-    for name in model.shape_names:
-        shape = model.shape_for(name)
-        if isinstance(shape, StructureShape):
-            for member, inner in shape.members.items():
-                found.setdefault(member, []).append(inner)
-    return found
+def members_of(service: str, operation: str) -> dict[str, tuple[Shape, ...]]:
+    """Return every member of an operation's request and answer, at any depth, by name."""
+    model, found = operations(service)[operation], dict[str, list[Shape]]()
+    waiting = [shape for shape in (model.input_shape, model.output_shape) if shape is not None]
+    seen: set[str] = set()
+    while waiting:
+        shape = waiting.pop()
+        if isinstance(shape, ListShape):
+            waiting.append(shape.member)
+        elif isinstance(shape, MapShape):
+            waiting += [shape.key, shape.value]
+        elif isinstance(shape, StructureShape) and shape.name not in seen:
+            seen.add(shape.name)
+            for name, inner in shape.members.items():
+                found.setdefault(name, []).append(inner)
+                waiting.append(inner)
+    return {name: tuple(shapes) for name, shapes in found.items()}
 
 
-def member_names(service: str) -> set[str]:
-    """Return the names of all members of all structures of a service."""
-    return set(_members(service))
+def enumeration(shapes: Iterable[Shape]) -> set[str]:
+    """Return all that the model lets one of these be, or what they list; empty where it names no limit."""
+    inner = [shape.member if isinstance(shape, ListShape) else shape for shape in shapes]
+    return {word for shape in inner for word in getattr(shape, "enum", None) or ()}
 
 
 def error_codes(service: str) -> set[str]:

@@ -92,10 +92,12 @@ def _virtualization(one: Found, image: Found) -> str:
 
 def _boot_mode(one: Found, image: Found) -> str:
     """Compare boot modes; an image that prefers UEFI, or says nothing, boots either way."""
-    of_image = image.get("BootMode", "uefi-preferred")
-    known = one.get("SupportedBootModes", (of_image,))
-    fits = of_image == "uefi-preferred" or of_image in known
-    return "" if fits else f"boots by {', '.join(known)}, the image by {of_image}"
+    if image.get("BootMode", "uefi-preferred") == "uefi-preferred":
+        return ""
+    known = one.get("SupportedBootModes", (image["BootMode"],))
+    return (
+        "" if image["BootMode"] in known else f"boots by {', '.join(known)}, the image by {image['BootMode']}"
+    )
 
 
 def _network(one: Found, image: Found) -> str:

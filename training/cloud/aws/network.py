@@ -122,8 +122,7 @@ def judge(subnet: Found, routes: Sequence[Found], served: set[str]) -> Verdict: 
         return Verdict(f"has no default route, nor endpoints of {', '.join(missing)}")
     if all(route.get("State") == "blackhole" for route in routes):
         return Verdict("has a default route that leads nowhere (blackhole)")
-    blocked = subnet.get("BlockPublicAccessStates", {}).get("InternetGatewayBlockMode")
-    if blocked == "block-bidirectional":
+    if subnet.get("BlockPublicAccessStates", {}).get("InternetGatewayBlockMode") == "block-bidirectional":
         return Verdict("lets nothing out (VPC Block Public Access)")
     target = next((str(routes[0][key]) for key in TARGETS if routes[0].get(key)), "")
     if target.startswith("igw-"):
