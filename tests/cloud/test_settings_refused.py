@@ -136,6 +136,8 @@ ELSEWHERE = {
     "config_text.py: read_settings_file": "the launcher reads the settings file by the same function",
     "config_change.py: changed": "the launcher changes settings of a run by the same function",
     "runs.py: ": "the machine's run, its guard and its lock: tests/cloud/test_relaunch.py, test_finish.py",
+    "aws_access/": "of credentials and addresses: the machine's role has its own; the launcher refuses the rest at once",
+    "user_account.py: ": "of a computer without a home directory, not of settings",
     "rng.py: choose_device": "the driver of the machine: the image is tested for it, types without a GPU are refused",
     "policy_sources.py: _explained": "wraps what stored_runs raises",
     "heritage.py: _decoded": "wraps what a broken policy raises",
