@@ -62,6 +62,14 @@ def literals() -> Iterator[Literal]:
         yield from _File(path, constants).literals()
 
 
+def strings() -> set[str]:
+    """Return every text of these files: operations may stand in tables, and be sent by a loop."""
+    paths = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in _all(paths)]
+    nodes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    return {node.value for node in nodes if isinstance(node.value, str)}
+
+
 def _all(paths: list[Path]) -> list[Path]:
     return [*paths, *(ROOT / name for name in FILES)]
 

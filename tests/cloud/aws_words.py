@@ -75,13 +75,17 @@ ERROR_CODES: dict[str, str] = {
             "InvalidAccessKeyId",
             "NoSuchBucketPolicy",
             "NoSuchLifecycleConfiguration",
+            "NoSuchObjectLegalHold",
+            "NoSuchObjectLockConfiguration",
             "NoSuchPublicAccessBlockConfiguration",
             "NoSuchTagSet",
             "NotImplemented",
+            "ObjectLockConfigurationNotFoundError",
             "OperationAborted",
             "OwnershipControlsNotFoundError",
             "PermanentRedirect",
             "PreconditionFailed",
+            "ReplicationConfigurationNotFoundError",
             "RequestTimeout",
             "ServerSideEncryptionConfigurationNotFoundError",
             "SlowDown",
@@ -133,7 +137,6 @@ VALUES: dict[tuple[str, str], str] = {
     ("EventType", "fleetRequestChange"): CLI_EXAMPLE,
     ("Code", "NoSuchKey"): S3_ERRORS,
     ("Ebs", "SnapshotId"): "a member, not a value",
-    ("Prefix", ""): "all objects",
     ("Delimiter", "/"): "https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-prefixes.html",
     ("IfNoneMatch", "*"): "https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html",
     ("Version", "2012-10-17"): IAM_GRAMMAR,
@@ -150,7 +153,11 @@ VALUES: dict[tuple[str, str], str] = {
     ): "https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html",
     ("Sid", "Ec2Instances"): OURS_TO_NAME,
     ("Sid", "MissingForTraining"): OURS_TO_NAME,
-    ("Sid", "TlsOnly"): OURS_TO_NAME,
+    ("Principal", "AWS"): IAM_GRAMMAR,
+    ("Sid", "F1tenthTrainingTlsOnly"): OURS_TO_NAME,
+    ("Version", "1"): "the first version of a launch template",
+    ("Rules", "ApplyServerSideEncryptionByDefault"): "a member, not a value",
+    ("Rules", "BucketKeyEnabled"): "a member, not a value",
     ("Name", "Run"): OURS_TO_NAME + ": the dimension of a metric",
     ("Description", "Training machines: nothing comes in unless open_ports_to says so"): OURS_TO_NAME,
     ("Description", "What a training machine of the project may do"): OURS_TO_NAME,
@@ -200,7 +207,7 @@ FILTER_VALUES: dict[tuple[str, str], str] = {
     ("tag-key", "RequirementsSha256"): OURS_TO_NAME,
 }
 # The enumeration that the values of a filter are of.
-FILTER_MEMBERS = {"instance-state-name": "Name", "status": "State"}
+FILTER_MEMBERS = {"instance-state-name": "Name", "status": "State", "state": "State"}
 
 # What is compared with something that is no answer of AWS, or with a part of one that has no enumeration.
 COMPARED: dict[str, tuple[str, ...]] = {
@@ -210,6 +217,9 @@ COMPARED: dict[str, tuple[str, ...]] = {
     ),
     "purchase options of the command line, which are also UsageClassType of the model": ("spot", "on-demand"),
     "actions of a step of `up`": ("keep", "make", "update", "refuse"),
+    "whose a bucket is (bucket.py)": ("created", "shared", "unmarked", "other"),
+    "answers of a probe, for people": ("denied", "not asked"),
+    "what botocore adds to an answer": ("ResponseMetadata",),
     "kinds of what gc finds": (
         "fleet", "machine", "volume", "launch template", "instance profile", "role",
     ),
@@ -217,7 +227,7 @@ COMPARED: dict[str, tuple[str, ...]] = {
     "commands and answers at a terminal": ("build", "prune", "train", "ssh", "y", "yes"),
     "names of files, their endings, environment variables": (
         "__main__", "__pycache__", ".py", ".sha256", ".json", ".yaml", ".html", ".j2", ".csv", ".png", ".css",
-        ".js", ".svg", ".zip", "/opt/f1tenth/maps/", "AWS_", "HOME", "~",
+        ".js", ".svg", ".zip", "/opt/f1tenth/maps/", "AWS_", "AWS_PROFILE", "HOME", "~",
     ),
     "nothing": ("",),
     "addresses, protocols, and what a URL begins with": (
@@ -230,7 +240,7 @@ COMPARED: dict[str, tuple[str, ...]] = {
     ),
     "parts of ARNs and ids: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html, "
     "https://docs.aws.amazon.com/vpc/latest/userguide/route-table-options.html": (
-        "arn:", "alias/", "assumed-role", "root", "igw-", "nat-",
+        "arn:", "alias/", "alias/aws/s3", "assumed-role", "root", "igw-", "nat-",
     ),
     "endings of error codes, which stand for all that end so: " + EC2_ERRORS: (
         ".NotFound", ".NotFoundException", ".Duplicate", ".Unknown", "LimitExceeded", "LimitExceededException",
@@ -240,7 +250,7 @@ COMPARED: dict[str, tuple[str, ...]] = {
         "EndpointConnectionError", "ProfileNotFound", "CredentialRetrievalError", "MetadataRetrievalError",
     ),
     "methods of credentials, keys of a profile and of credential_process, in botocore's own code": (
-        "container-role", "iam-role", "env", "login_session", "expiry_time",
+        "container-role", "iam-role", "env", "login_session", "expiry_time", "mfa_serial", "assume-role",
     ),
     "OpenSSL's word in an exception": ("CERTIFICATE_VERIFY_FAILED",),
     "kinds of notices (imds.py)": ("interruption",),

@@ -13,24 +13,10 @@ from botocore.model import Shape
 from botocore.retries.standard import ThrottledRetryableChecker
 
 from tests.cloud import aws_words
-from tests.cloud.aws_literals import SERVICES, Literal, literals
-from tests.cloud.golden import SCOPE
+from tests.cloud.aws_literals import SERVICES, Literal, literals, strings
 from tests.cloud.service_model import enumeration, error_codes, members_of, operations, problems_of_request
-from training.cloud.documents import bucket_settings
 from training.metrics.cloudwatch import put_metric_data_request
 
-# Operations whose names are put together, or handed on: making.py, setup.py.
-SENT_BY_NAME = {
-    ("iam", "create_role"),
-    ("iam", "create_instance_profile"),
-    ("iam", "list_roles"),
-    ("iam", "list_instance_profiles"),
-    *(
-        ("s3", name.replace("put_", way, 1))
-        for name in bucket_settings(SCOPE, accelerate=True)
-        for way in ("put_", "get_")
-    ),
-}
 OURS = {word for words in aws_words.COMPARED.values() for word in words}
 
 
@@ -42,10 +28,12 @@ def found() -> tuple[Literal, ...]:
 @functools.cache
 def members() -> dict[str, list[Shape]]:
     """Return the members of requests and answers of all operations that the code uses."""
-    used = {(literal.of, literal.text) for literal in found() if literal.kind == "operation"}
+    # A setting of the bucket is read by the operation that has its name with `get`.
+    words = {word for text in strings() for word in (text, text.replace("put_", "get_", 1))}
+    words |= {literal.text for literal in found() if literal.kind == "operation"}
     shapes: dict[str, list[Shape]] = {}
-    for service, operation in sorted(used | SENT_BY_NAME):
-        if operation in operations(service):
+    for service in SERVICES:
+        for operation in sorted(words & set(operations(service))):
             for name, some in members_of(service, operation).items():
                 shapes.setdefault(name, []).extend(some)
     return shapes
@@ -93,7 +81,8 @@ def source(literal: Literal) -> str:  # noqa: PLR0911 - one line a kind
     if literal.kind == "filter value":
         known = values_of(aws_words.FILTER_MEMBERS.get(of, ""))
         return "model" if text in known else "list" if (of, text) in aws_words.FILTER_VALUES else ""
-    return "list" if text in OURS else ""
+    known = text in members() or any(text in values_of(member) for member in members())
+    return "list" if text in OURS else "model" if known else ""
 
 
 def test_every_literal_that_meets_aws_is_a_word_of_aws() -> None:
