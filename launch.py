@@ -230,6 +230,7 @@ def train(
 ) -> None:
     """Launch a run. Shows price and hard cap, asks, starts, follows it to its first steps."""
     from training.cloud import commands
+    from training.cloud.launch import arguments
     from training.cloud.launching import Options
     from training.cloud.site import settings_path
 
@@ -241,9 +242,9 @@ def train(
         raise UsageError("--resume RUN has a name already: leave --name out")
     limits = {"max_hours": max_hours, "max_cost_usd": max_cost_usd}
     given = tuple(f"aws.{key}={value}" for key, value in limits.items() if value is not None)
-    keep_s = commands.seconds(keep_on_failure)
+    keep_s = arguments.seconds(keep_on_failure)
     site = site_of(config, sets, "cloud", given)
-    run = commands.run_name(resume, name, site.config.training.run_name)
+    run = arguments.run_name(resume, name, site.config.training.run_name)
     options = Options(
         run,
         resume is not None,

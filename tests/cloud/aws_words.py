@@ -227,7 +227,7 @@ COMPARED: dict[str, tuple[str, ...]] = {
     "commands and answers at a terminal": ("build", "prune", "train", "ssh", "y", "yes"),
     "names of files, their endings, environment variables": (
         "__main__", "__pycache__", ".py", ".sha256", ".json", ".yaml", ".html", ".j2", ".csv", ".png", ".css",
-        ".js", ".svg", ".zip", "/opt/f1tenth/maps/", "AWS_", "AWS_PROFILE", "HOME", "~",
+        ".js", ".svg", ".zip", "/opt/f1tenth/maps/", "AWS_", "AWS_PROFILE", "HOME",
     ),
     "nothing": ("",),
     "addresses, protocols, and what a URL begins with": (

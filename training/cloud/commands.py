@@ -39,8 +39,6 @@ from training.store.documents import set_status
 from training.store.opening import open_store
 from training.store.prune import make_plan, sweep
 
-MAX_KEEP_S = 4 * 3600
-
 
 # --- setting up ---
 def examine(cloud: Cloud, root: Path, manner: Manner) -> int:
@@ -426,20 +424,6 @@ def cost(site: Site, run: str, manner: Manner) -> None:
     for key, value in figures.items():
         text = "not yet" if value is None else f"{value:.4g}" if isinstance(value, float) else value
         answer(f"{key.replace('_', ' '):26} {text}")
-
-
-# --- the user's words ---
-def run_name(*names: str | None) -> str:
-    """Return the first name that is given, checked, or a new one."""
-    return layout.check_run_name(next((name for name in names if name), None) or layout.new_run_id())
-
-
-def seconds(text: str) -> int:
-    """Return a time like 30m or 2h in seconds; UsageError for anything else or more than four hours."""
-    units = {"s": 1, "m": 60, "h": 3600}
-    if text[-1:] not in units or not text[:-1].isdigit() or int(text[:-1]) * units[text[-1]] > MAX_KEEP_S:
-        raise UsageError(f"--keep-on-failure {text!r} is no time of at most 4h", next_step="Write 30m or 2h.")
-    return int(text[:-1]) * units[text[-1]]
 
 
 def _known(site: Site, run: str) -> facts.Facts:
