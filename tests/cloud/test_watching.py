@@ -325,7 +325,7 @@ def test_ssh_is_taken_where_its_port_is_open_and_a_key_is_on_the_machine(ports, 
 
 # --- what is loaded ---
 def test_nothing_of_the_launcher_loads_torch_or_the_simulator() -> None:
-    """Of the simulator it loads which names are tracks, which needs no numpy."""
+    """Of the simulator it loads which names are tracks, and what can be built, which needs no numpy."""
     script = (
         "import sys, pkgutil, importlib, launch, training.cloud\n"
         "for one in pkgutil.walk_packages(training.cloud.__path__, 'training.cloud.'): importlib.import_module(one.name)\n"
@@ -335,4 +335,4 @@ def test_nothing_of_the_launcher_loads_torch_or_the_simulator() -> None:
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == ["training.sim", "training.sim.track_names"]
+    assert done.stdout.split() == ["training.sim", "training.sim.track_names", "training.sim.track_spec"]
