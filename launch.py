@@ -110,6 +110,15 @@ def site_of(
     return open_site(config, [*(sets or ()), *limits], say, preset)
 
 
+def searched_site(config: Path | None, sets: list[str] | None) -> Site:
+    """Do what `site_of` does, and say where is looked: nothing found there may be somewhere else."""
+    from training.cloud.site import settings_path, where
+
+    site = site_of(config, sets)
+    say(where(site.config.aws, settings_path(config), site.scope.account))
+    return site
+
+
 # --- setting up ---
 @app.command()
 def doctor(
@@ -127,7 +136,7 @@ def doctor(
     """Tell what is ready. Each line says ok or the next command."""
     from training.cloud import commands
     from training.cloud.api import Cloud
-    from training.cloud.site import read_settings
+    from training.cloud.site import read_settings, settings_path, where
 
     if policy:
         commands.show_policies(site_of(config, sets))
@@ -136,6 +145,7 @@ def doctor(
         raise typer.Exit(commands.probe(site_of(config, sets), Manner(json=json)))
     remember(config, tuple(sets or ()), ROOT)
     cloud = Cloud(read_settings(config, sets or ()).aws, say)
+    say(where(cloud.aws, settings_path(config)))
     raise typer.Exit(commands.examine(cloud, ROOT, Manner(json=json)))
 
 
@@ -177,22 +187,33 @@ def down(
     """Remove all that `up` and `train` made. Images stay: `make ami` made them."""
     from training.cloud import commands
 
-    commands.down(site_of(config, sets), Manner(json=json, yes=yes, dry_run=dry_run), data=data)
+    commands.down(searched_site(config, sets), Manner(json=json, yes=yes, dry_run=dry_run), data=data)
 
 
 @app.command()
 def gc(
     *,
     delete: Delete = False,
+    all_regions: Annotated[
+        bool, typer.Option("--all-regions", help="Look in every enabled region of the account.")
+    ] = False,
     config: ConfigFile = None,
     sets: Sets = None,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Find what is leaked or half-made, and say how to end it."""
-    from training.cloud import commands
+    from training.cloud.cleanup import collect
 
-    commands.gc(site_of(config, sets), Manner(json=json, yes=yes), delete=delete)
+    if all_regions and delete:
+        raise UsageError(
+            "--all-regions only looks: in another region the runs may have a bucket that these settings do not name",
+            next_step="Look first: ./launch.py gc --all-regions. It names the command for each region.",
+        )
+    site, manner = searched_site(config, sets), Manner(json=json, yes=yes)
+    if all_regions:
+        raise typer.Exit(collect.gc_everywhere(site, manner))
+    collect.gc(site, manner, delete=delete)
 
 
 # --- runs ---
@@ -273,7 +294,7 @@ def status(
     """Tell how runs are. Phase, attempts, speed, last checkpoint, cost, time left."""
     from training.cloud import commands
 
-    site, manner = site_of(config, sets), Manner(json=json)
+    site, manner = searched_site(config, sets), Manner(json=json)
     if run is None:
         commands.statuses(site, manner)
     else:
@@ -285,7 +306,7 @@ def list_runs(*, config: ConfigFile = None, sets: Sets = None, json: Json = Fals
     """List the runs of the project, newest first."""
     from training.cloud import commands
 
-    commands.statuses(site_of(config, sets), Manner(json=json))
+    commands.statuses(searched_site(config, sets), Manner(json=json))
 
 
 @app.command()

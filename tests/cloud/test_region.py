@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
 
-from tests.cloud.amazon import ROOT, Account
+from tests.cloud.amazon import ROOT, Account, boot
+from tests.cloud.front import Answer, Front
 from training import layout
-from training.cloud import doctor, look, setup
+from training.cloud import doctor, look, setup, site
 from training.cloud.api import Cloud
 from training.cloud.intent import Intent, check_place, read_intent
+from training.cloud.problems import Denied
 from training.errors import UsageError
 from training.store.manifest import encode
 from training.store.opening import open_store
@@ -152,3 +156,147 @@ def test_a_bucket_in_another_region_is_refused_with_its_own(account: Account) ->
         assert f"bucket {bucket} is in eu-west-1, aws.region = us-east-1" in done.stderr, told
         assert "--set aws.region=eu-west-1" in done.stderr, told
     assert s3.get_bucket_versioning(Bucket=bucket).get("Status") is None, "nothing of it was changed"
+
+
+# --- where one looked ---
+def test_what_looks_for_something_says_where(account: Account) -> None:
+    """Nothing found there may be somewhere else."""
+    place = f"project {account.project} in account {account.scope.account}, us-east-1 (settings: config.yaml)"
+    for words, code in (("gc", 0), ("status", 1), ("list", 1), ("down", 0)):
+        done = account.launch_here(words)
+        assert (done.returncode, done.stderr.splitlines()[0]) == (code, place), done.stderr
+    assert account.launch_here("gc").stdout == "0 found\n"
+    assert json.loads(account.launch_here("gc", "--json").stdout) == []
+    doctor_says = account.launch_here("doctor").stderr
+    assert f"project {account.project} in us-east-1 (settings: config.yaml)" in doctor_says
+    told = json.loads(account.launch_here("doctor", "--json").stdout)
+    assert (told["project"], told["region"]) == (account.project, "us-east-1")
+
+
+def test_in_a_folder_without_settings_the_projects_own_are_taken_and_named(
+    account: Account, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The user types the launcher's path in another folder, where a run of the configured region must be seen."""
+    project = account.folder
+    setup.apply(setup.plan(account.cloud, account.scope), lambda _: None)
+    boot(account, "race", steps=10)
+    monkeypatch.setattr(site, "PROJECT", project)
+    elsewhere = account._replace(folder=tmp_path_factory.mktemp("elsewhere"))
+    done = elsewhere.launch_here("status")
+    assert done.returncode == 0, done.stderr
+    assert f"us-east-1 (settings: {project}/config.yaml)" in done.stderr
+    assert "race" in done.stdout
+    (elsewhere.folder / "config.yaml").write_text("aws: {region: us-west-2}", encoding="utf-8")
+    assert site.read_settings(None, ()).aws.region == "us-east-1", "this test's own folder has none"
+    monkeypatch.chdir(elsewhere.folder)
+    assert site.read_settings(None, ()).aws.region == "us-west-2", "the folder's own comes first"
+
+
+def test_the_projects_folder_is_the_one_with_the_launcher() -> None:
+    assert site.PROJECT == ROOT
+    assert (site.PROJECT / "launch.py").exists()
+
+
+def test_without_any_settings_file_the_defaults_are_named_as_such(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site, "PROJECT", account.folder)
+    (account.folder / "config.yaml").unlink()
+    done = account.launch_here("gc", env={"AWS_ENDPOINT_URL": account.endpoint})
+    assert "project f1tenth in account 123456789012, us-east-2 (settings: no config.yaml" in done.stderr
+
+
+# --- every region ---
+REGIONS = ("eu-west-1", "us-east-1", "us-west-2")
+
+
+@pytest.fixture
+def three_regions(account: Account) -> Iterator[Account]:
+    """An account that has enabled three regions, whatever moto thinks."""
+    items = "".join(
+        f"<item><regionName>{name}</regionName><regionEndpoint>ec2.{name}.amazonaws.com</regionEndpoint>"
+        "<optInStatus>opt-in-not-required</optInStatus></item>"
+        for name in reversed(REGIONS)
+    )
+    body = f"<DescribeRegionsResponse><regionInfo>{items}</regionInfo></DescribeRegionsResponse>"
+    with Front(account.endpoint) as behind:
+        behind.answers["DescribeRegions"] = Answer(body, kind="text/xml")
+        through = account._replace(endpoint=behind.url)
+        through.write_config()
+        yield through
+
+
+def leave_machine(account: Account, region: str, run: str) -> str:
+    """Leave a machine of a run without a fleet in a region, and return its id."""
+    tags = account.scope.run_tags(run, "kim", account.cloud.clock.now())
+    ec2 = boto3.client("ec2", endpoint_url=account.endpoint, region_name=region)
+    specification = [{"ResourceType": "instance", "Tags": tags}]
+    reply = ec2.run_instances(
+        ImageId="ami-0123456789abcdef0", MinCount=1, MaxCount=1, TagSpecifications=specification
+    )
+    return str(reply["Instances"][0]["InstanceId"])
+
+
+def test_gc_looks_in_every_enabled_region_and_names_the_command_for_each(three_regions: Account) -> None:
+    account = three_regions
+    far, near = leave_machine(account, "us-west-2", "lost"), leave_machine(account, "us-east-1", "near")
+    leave_machine(account, "ca-central-1", "not-enabled")
+    done = account.launch_here("gc", "--all-regions")
+    assert done.returncode == 0, done.stderr
+    assert f"us-west-2: machine {far} of run lost: running, its run has no fleet (costs money)" in done.stdout
+    assert f"us-east-1: machine {near} of run near" in done.stdout
+    assert "not-enabled" not in done.stdout
+    assert "2 found in 3 regions" in done.stdout
+    assert "End those in us-west-2: ./launch.py gc --delete --set aws.region=us-west-2\n" in done.stdout
+    found = json.loads(account.launch_here("gc", "--all-regions", "--json").stdout)
+    assert {(leak["region"], leak["id"]) for leak in found} == {("us-west-2", far), ("us-east-1", near)}
+    only_here = json.loads(account.launch_here("gc", "--json").stdout)
+    assert [(leak["region"], leak["id"]) for leak in only_here] == [("us-east-1", near)]
+    ended = account.launch_here("gc", "--delete", "--yes", "--set", "aws.region=us-west-2")
+    assert f"gone    machine {far}" in ended.stderr
+    assert account.launch_here("gc", "--set", "aws.region=us-west-2").stdout == "0 found\n"
+
+
+def test_all_regions_and_delete_do_not_go_together(three_regions: Account) -> None:
+    left = leave_machine(three_regions, "us-west-2", "lost")
+    done = three_regions.launch_here("gc", "--all-regions", "--delete", "--yes")
+    assert done.returncode == 2
+    assert "./launch.py gc --all-regions" in done.stderr
+    ec2 = boto3.client("ec2", endpoint_url=three_regions.endpoint, region_name="us-west-2")
+    (row,) = ec2.describe_instances(InstanceIds=[left])["Reservations"]
+    assert row["Instances"][0]["State"]["Name"] == "running"
+
+
+def test_a_region_that_refuses_is_named_and_the_others_are_looked_at(
+    three_regions: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = leave_machine(three_regions, "us-west-2", "lost")
+    send = Cloud.send
+
+    def refuse(cloud: Cloud, service: str, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        if cloud.aws.region == "eu-west-1" and service == "ec2":
+            raise Denied("ec2:DescribeFleets: UnauthorizedOperation: with an explicit deny")
+        return send(cloud, service, operation, request)
+
+    monkeypatch.setattr(Cloud, "send", refuse)
+    done = three_regions.launch_here("gc", "--all-regions")
+    assert done.returncode == 1
+    assert "eu-west-1 could not be looked at: ec2:DescribeFleets: UnauthorizedOperation" in done.stderr
+    assert far in done.stdout
+
+
+def test_where_the_bucket_of_another_region_cannot_be_read_nothing_is_called_dead(
+    three_regions: Account,
+) -> None:
+    """A user whose policy is of one region sees the machines of another, not its bucket."""
+    far = leave_machine(three_regions, "us-west-2", "alive")
+    bucket = layout.default_bucket_name(three_regions.project, three_regions.scope.account, "us-west-2")
+    with Front(three_regions.endpoint) as behind:
+        behind.answers[f"HEAD /{bucket}"] = Answer("", 403, "text/xml")
+        account = three_regions._replace(endpoint=behind.url)
+        account.write_config()
+        done = account.launch_here("gc", "--all-regions")
+    assert (
+        f"machine {far} of run alive: bucket {bucket} cannot be read, so it may belong to a living run"
+        in done.stdout
+    )

@@ -80,7 +80,10 @@ def test_a_session_in_order_from_nothing_to_nothing(account: Account) -> None:
     assert gone.stderr.count("  remove  ") == gone.stderr.count("  gone    ") - 1 == 3, "and the bucket"
     assert not look.bucket_exists(account.cloud, account.scope)
     again = account.launch("down", "--data")
-    assert (again.returncode, again.stderr) == (0, ""), "nothing is there, nothing to ask"
+    where = (
+        f"project {account.project} in account {account.scope.account}, us-east-1 (settings: config.yaml)\n"
+    )
+    assert (again.returncode, again.stderr) == (0, where), "nothing is there, nothing to ask"
     assert account.launch_json("gc") == []
 
 

@@ -11,7 +11,6 @@ from typing import Any
 from training import layout
 from training.cloud import (
     doctor,
-    ending,
     facts,
     launching,
     look,
@@ -35,8 +34,6 @@ from training.cloud.manner import Manner, answer, ask, ask_again, pass_on, say, 
 from training.cloud.problems import CloudError
 from training.cloud.site import Site
 from training.errors import UsageError
-from training.store.documents import set_status
-from training.store.opening import open_store
 from training.store.prune import make_plan, sweep
 
 
@@ -52,7 +49,9 @@ def examine(cloud: Cloud, root: Path, manner: Manner) -> int:
                 answer(f"    → {finding.next_step}")
     missing = doctor.missing_policy(findings)
     if manner.json:
-        show({"findings": [{"ok": one.ok, **one._asdict()} for one in findings], "missing_policy": missing})
+        place = {"project": cloud.aws.project_name, "region": cloud.aws.region}
+        rows = [{"ok": one.ok, **one._asdict()} for one in findings]
+        show({**place, "findings": rows, "missing_policy": missing})
     elif missing:
         answer(
             "\nPaste this in the IAM console: Users → you → Add permissions → Create inline policy → JSON:"
@@ -135,7 +134,7 @@ def down(site: Site, manner: Manner, *, data: bool) -> None:
     ]
     if removal:
         lines += bucket_removal.describe(cloud, scope, removal)
-    fate: dict[str, object] = {"project": scope.project, "region": scope.region}
+    fate: dict[str, object] = {"project": scope.project, "account": scope.account, "region": scope.region}
     fate |= removal.to_json_dict(scope) if removal else {"deleted_bucket": None, "kept_bucket": None}
     if manner.dry_run:
         show({**fate, "remove": going, "left": left})
@@ -150,32 +149,6 @@ def down(site: Site, manner: Manner, *, data: bool) -> None:
         return
     ours = removal is not None and removal.use == "created" and not removal.deletes_bucket
     answer(f"down: nothing of the project is left{f' but its bucket {scope.bucket}' if ours else ''}")
-
-
-def gc(site: Site, manner: Manner, *, delete: bool) -> None:
-    """Print what is left over, and end it if told to."""
-    exists = look.bucket_exists(site.cloud, site.scope)
-    storage = open_store(site.scope.store, site.config.aws) if exists else None
-    leaks = ending.find_leaks(site.cloud, site.scope, storage)
-    if manner.json:
-        show([leak._asdict() for leak in leaks])
-    else:
-        for leak in leaks:
-            answer(leak.line)
-        answer(
-            f"{len(leaks)} found" + (". End them: ./launch.py gc --delete" if leaks and not delete else "")
-        )
-    if not delete or not leaks:
-        return
-    ask(f"End these {len(leaks)}?", manner)
-
-    def end_run(run: str) -> None:
-        if storage is not None:
-            set_status(storage, run, "stopped", only_from={"pending"}, reason="its launch was interrupted")
-
-    for leak in leaks:
-        ending.end_leak(site.cloud, site.scope, leak, end_run)
-        say(f"  gone    {leak.kind} {leak.id}")
 
 
 # --- runs ---

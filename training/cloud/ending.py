@@ -41,21 +41,24 @@ class Leak(NamedTuple):
 
 
 # --- finding ---
-def find_leaks(cloud: Cloud, scope: Scope, storage: Storage | None) -> list[Leak]:
-    """Return all of the project's that belongs to no living run; `storage` is None where there is no bucket."""
+def find_leaks(cloud: Cloud, scope: Scope, storage: Storage | None, *, half_made: bool = True) -> list[Leak]:
+    """Return all of the project's that belongs to no living run.
+
+    storage: None where there is no bucket. half_made: look too for launches in the store that never became a fleet.
+    """
     fleets = look.fleets(cloud, scope)
-    living = {tag(fleet, layout.TAG_RUN) for fleet in fleets if _why_leaked(cloud, storage, fleet) is None}
-    half = (
-        [] if storage is None else _half_made(cloud, scope, storage, {tag(f, layout.TAG_RUN) for f in fleets})
-    )
+    why = {fleet["FleetId"]: _why_leaked(cloud, scope, storage, fleet) for fleet in fleets}
+    living = {tag(fleet, layout.TAG_RUN) for fleet in fleets if why[fleet["FleetId"]] is None}
+    with_fleet = {tag(fleet, layout.TAG_RUN) for fleet in fleets}
+    half = _half_made(cloud, scope, storage, with_fleet) if storage is not None and half_made else []
     young = {one.run for one in half if storage is not None and is_under_way(cloud, storage, one, owner())}
     keep = living | young
     half = [intent for intent in half if intent.run not in young]
     return [
         *(
-            Leak("fleet", fleet["FleetId"], tag(fleet, layout.TAG_RUN), why, costs=True)
+            Leak("fleet", fleet["FleetId"], tag(fleet, layout.TAG_RUN), reason, costs=True)
             for fleet in fleets
-            if (why := _why_leaked(cloud, storage, fleet)) is not None
+            if (reason := why[fleet["FleetId"]]) is not None
         ),
         *_orphans(cloud, scope, living),
         *(
@@ -73,10 +76,10 @@ def find_leaks(cloud: Cloud, scope: Scope, storage: Storage | None) -> list[Leak
     ]
 
 
-def _why_leaked(cloud: Cloud, storage: Storage | None, fleet: dict[str, Any]) -> str | None:
+def _why_leaked(cloud: Cloud, scope: Scope, storage: Storage | None, fleet: dict[str, Any]) -> str | None:
     run = tag(fleet, layout.TAG_RUN)
     if storage is None:
-        return "its bucket is gone"
+        return f"there is no bucket {scope.bucket}"
     intent = read_intent(storage, run) if run else None
     if intent is None:
         return "no run has it"

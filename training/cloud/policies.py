@@ -25,6 +25,7 @@ _DESCRIBE = (
     "Instances",
     "KeyPairs",
     "LaunchTemplates",
+    "Regions",
     "RouteTables",
     "SecurityGroups",
     "Snapshots",

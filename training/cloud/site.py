@@ -10,7 +10,7 @@ from training.cloud.api import Cloud
 from training.cloud.patience import store_policy
 from training.cloud.problems import CloudError
 from training.cloud.scope import Scope, read_scope
-from training.config import DEFAULT_FILE, Config, load_config, settings_file
+from training.config import DEFAULT_FILE, AwsSettings, Config, load_config, settings_file
 from training.config_text import read_settings_file
 from training.store.opening import open_store
 
@@ -47,6 +47,13 @@ def settings_path(path: Path | None) -> Path | None:
     """
     found, own = settings_file(path), PROJECT / DEFAULT_FILE
     return own if found is None and own.exists() else found
+
+
+def where(aws: AwsSettings, path: Path | None, account: str = "") -> str:
+    """Return where a command looks, for people; path: the settings file that it goes by."""
+    source = "no config.yaml, so the defaults" if path is None else str(path)
+    place = f"account {account}, {aws.region}" if account else aws.region
+    return f"project {aws.project_name} in {place} (settings: {source})"
 
 
 def read_settings(

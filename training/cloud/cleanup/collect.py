@@ -1,0 +1,131 @@
+"""`gc`: what is left over in the region of the settings, or in every region that the account has enabled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import NamedTuple
+
+from training.cloud import ending, look
+from training.cloud.api import Cloud
+from training.cloud.ending import Leak
+from training.cloud.manner import Manner, answer, ask, say, show
+from training.cloud.patience import store_policy
+from training.cloud.scope import Scope, make_scope
+from training.cloud.site import Site
+from training.errors import TrainingError, UsageError
+from training.store.documents import set_status
+from training.store.opening import open_store
+from training.store.storage import Storage
+
+# Regions that are looked at together: each is some ten short requests.
+AT_ONCE = 8
+
+
+class Looked(NamedTuple):
+    """What was found in one region, or why it could not be looked at."""
+
+    region: str
+    leaks: list[Leak]
+    problem: str = ""
+
+
+# --- one region ---
+def gc(site: Site, manner: Manner, *, delete: bool) -> None:
+    """Print what is left over in the region of the settings, and end it where `delete` says so."""
+    storage = _storage(site.cloud, site.scope)
+    leaks = ending.find_leaks(site.cloud, site.scope, storage)
+    if manner.json:
+        show([_to_json_dict(leak, site.scope.region) for leak in leaks])
+    else:
+        for leak in leaks:
+            answer(leak.line)
+        answer(
+            f"{len(leaks)} found" + (". End them: ./launch.py gc --delete" if leaks and not delete else "")
+        )
+    if not delete or not leaks:
+        return
+    if storage is None and any(leak.costs for leak in leaks):
+        say(
+            f"There is no bucket {site.scope.bucket} here: where runs have another, set aws.s3_bucket_name first"
+        )
+    ask(f"End these {len(leaks)}?", manner)
+
+    def end_run(run: str) -> None:
+        if storage is not None:
+            set_status(storage, run, "stopped", only_from={"pending"}, reason="its launch was interrupted")
+
+    for leak in leaks:
+        ending.end_leak(site.cloud, site.scope, leak, end_run)
+        say(f"  gone    {leak.kind} {leak.id}")
+
+
+# --- every region ---
+def gc_everywhere(site: Site, manner: Manner) -> int:
+    """Print what is left over in any region, and the command that ends it there; 1 where one could not be looked at.
+
+    It deletes nothing: in another region the runs may have a bucket that these settings do not name.
+    """
+    regions = enabled_regions(site.cloud)
+    looked = list(look_everywhere(site, regions))
+    for one in looked:
+        if one.problem:
+            say(f"{one.region} could not be looked at: {one.problem}")
+    found = [(one.region, leak) for one in looked for leak in one.leaks]
+    if manner.json:
+        show([_to_json_dict(leak, region) for region, leak in found])
+    else:
+        for region, leak in found:
+            answer(f"{region}: {leak.line}")
+        answer(f"{len(found)} found in {len(regions)} regions")
+        for region in dict.fromkeys(region for region, _ in found):
+            answer(f"End those in {region}: ./launch.py gc --delete --set aws.region={region}")
+    return 1 if any(one.problem for one in looked) else 0
+
+
+def enabled_regions(cloud: Cloud) -> list[str]:
+    """Return the regions that the account may use: AWS leaves out those that are not opted in."""
+    reply = cloud.call("ec2", "describe_regions")
+    return sorted(str(row["RegionName"]) for row in reply["Regions"])
+
+
+def look_everywhere(site: Site, regions: list[str]) -> Iterator[Looked]:
+    """Yield what is left over in each region, in order."""
+    home = _storage(site.cloud, site.scope) if site.config.aws.s3_bucket_name else None
+
+    def look_at(region: str) -> Looked:
+        try:
+            return Looked(region, _leaks_in(site, region, home))
+        except TrainingError as error:
+            return Looked(region, [], error.message)
+
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="region") as pool:
+        yield from pool.map(lambda region: copy_context().run(look_at, region), regions)
+
+
+def _leaks_in(site: Site, region: str, home: Storage | None) -> list[Leak]:
+    """Return the leaks in a region; home: the one bucket of the settings, where they name one."""
+    aws = site.config.aws.model_copy(update={"region": region})
+    cloud = Cloud(aws, site.cloud.say, site.cloud.clock)
+    scope = make_scope(aws, site.scope.account, site.scope.caller)
+    if aws.s3_bucket_name is not None:
+        # A run whose launch never became a fleet is asked for once, where the bucket is.
+        return ending.find_leaks(cloud, scope, home, half_made=region == site.scope.region)
+    try:
+        storage = _storage(cloud, scope)
+    except UsageError:
+        # Permissions of one region do not reach the bucket of another; what carries our tags is seen all the same.
+        why = f"bucket {scope.bucket} cannot be read, so it may belong to a living run"
+        return [leak._replace(why=why) for leak in ending.find_leaks(cloud, scope, None)]
+    return ending.find_leaks(cloud, scope, storage)
+
+
+def _storage(cloud: Cloud, scope: Scope) -> Storage | None:
+    if not look.bucket_exists(cloud, scope):
+        return None
+    return open_store(scope.store, cloud.aws, policy=store_policy(cloud))
+
+
+def _to_json_dict(leak: Leak, region: str) -> dict[str, object]:
+    return {**leak._asdict(), "region": region}
