@@ -97,20 +97,15 @@ Way = Annotated[bool, typer.Option("--json", help="Print machine and command as 
 Delete = Annotated[bool, typer.Option("--delete", help="Do it; without it only said what would go.")]
 
 
-def site_of(
-    config: Path | None,
-    sets: list[str] | None,
-    preset: Literal["cloud"] | None = None,
-    limits: tuple[str, ...] = (),
-) -> "Site":
+def site_of(config: Path | None, sets: list[str] | None, limits: tuple[str, ...] = ()) -> "Site":
     """Read the settings and find out who we are; `limits` are further overrides, which no next command repeats."""
     from training.cloud.site import open_site
 
     remember(config, tuple(sets or ()), ROOT)
-    return open_site(config, [*(sets or ()), *limits], say, preset)
+    return open_site(config, [*(sets or ()), *limits], say)
 
 
-def searched_site(config: Path | None, sets: list[str] | None) -> Site:
+def searched_site(config: Path | None, sets: list[str] | None) -> "Site":
     """Do what `site_of` does, and say where is looked: nothing found there may be somewhere else."""
     from training.cloud.site import settings_path, where
 
@@ -207,7 +202,7 @@ def gc(
 
     if all_regions and delete:
         raise UsageError(
-            "--all-regions only looks: in another region the runs may have a bucket that these settings do not name",
+            "--all-regions only looks: these settings may not name the buckets of other regions",
             next_step="Look first: ./launch.py gc --all-regions. It names the command for each region.",
         )
     site, manner = searched_site(config, sets), Manner(json=json, yes=yes)
@@ -264,19 +259,10 @@ def train(
     limits = {"max_hours": max_hours, "max_cost_usd": max_cost_usd}
     given = tuple(f"aws.{key}={value}" for key, value in limits.items() if value is not None)
     keep_s = arguments.seconds(keep_on_failure)
-    site = site_of(config, sets, "cloud", given)
+    site = site_of(config, sets, given)
     run = arguments.run_name(resume, name, site.config.training.run_name)
-    options = Options(
-        run,
-        resume is not None,
-        at,
-        from_partial,
-        market,
-        not no_relaunch,
-        keep_s,
-        tuple(sets or ()),
-        settings_path(config),
-    )
+    origin = (run, resume is not None, at, from_partial)
+    options = Options(*origin, market, not no_relaunch, keep_s, tuple(sets or ()), settings_path(config))
     manner = Manner(json=json, yes=yes, dry_run=dry_run)
     raise typer.Exit(commands.train(site, options, ROOT, manner, up_first=up_first, detach=detach))
 

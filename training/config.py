@@ -56,7 +56,7 @@ class TrainingSettings(Section):
         "sac", "one car, or num_agents that learn together"
     )
     preset: Preset = setting(
-        "local", "settings to start from: minutes on a laptop, or a long run in the cloud"
+        "local", "settings to start from: the two minutes of make train, or a longer run with wider networks"
     )
     run_name: str | None = setting(
         None,
@@ -208,7 +208,7 @@ ALWAYS_BEFORE: Mapping[str, object] = {"env.race.grid": "single_file"}
 
 DEFAULT_FILE = Path("config.yaml")
 
-# What a preset changes; a config file and --set win over it.
+# What a preset changes; a config file and --set win over it. Where a run trains changes nothing: docs/adr/0013.
 PRESETS: Mapping[Preset, Mapping[str, object]] = {
     "local": {
         "training.total_timesteps": 300_000,

@@ -165,8 +165,8 @@ class AwsSettings(Section):
         pattern=r"^(alias/[A-Za-z0-9/_-]{1,250}|arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:(key|alias)/[A-Za-z0-9/_-]+"
         r"|(mrk-)?[0-9a-f-]{32,36})$",
     )
-    max_hours: float = setting(6.0, "the fleet ends after this, whatever happens", gt=0, le=720)
+    max_hours: float = setting(2.0, "the fleet ends after this, whatever happens", gt=0, le=720)
     max_cost_usd: float = setting(
-        5.0, "the fleet ends before it can cost more, storage aside", gt=0, le=100_000
+        2.0, "the fleet ends before it can cost more, storage aside", gt=0, le=100_000
     )
     endpoints: EndpointSettings = EndpointSettings()

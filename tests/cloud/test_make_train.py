@@ -83,12 +83,12 @@ def test_a_user_says_yes_twice_and_has_a_run_that_makes_steps(account: Account, 
         "make    bucket",
         "Do this?",
         "done    bucket",
-        "cannot cost more than $5.00, plus storage",
+        "cannot cost more than $2.00, plus storage",
         "Launch?",
         "done    fleet fleet-",
         "the trainer is up, attempt 1",
         "first steps: 1,000",
-        "run race is running. Watch: ./launch.py logs -f race",
+        "run race is running. Watch: ./launch.py logs --config",
     ]
     places = [told.find(text) for text in order]
     assert -1 not in places, told

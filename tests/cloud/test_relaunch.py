@@ -165,6 +165,8 @@ def test_a_failure_by_the_settings_is_not_repeated_for_money(bench: Bench) -> No
 class Terminal:
     """A person at a terminal who has one answer."""
 
+    closed = False
+
     def __init__(self, answer: str) -> None:
         self._answer = answer
 

@@ -43,14 +43,14 @@ def test_a_session_in_order_from_nothing_to_nothing(account: Account) -> None:
 
     started = account.launch("train", "--name", "race", "--yes", "--detach")
     assert started.returncode == 0, started.stderr
-    assert "cannot cost more than $5.00, plus storage" in started.stderr
+    assert "cannot cost more than $2.00, plus storage" in started.stderr
     assert [leak.line for leak in ending.find_leaks(account.cloud, account.scope, account.storage)] == []
 
     boot(account, "race", steps=1_000_000)
     (row,) = account.launch_json("status")
     assert (row["run"], row["state"], row["steps"]) == ("race", "running", 1_000_000)
     told = account.launch("status", "race").stdout
-    assert "cost        $0.10 of at most $5.00" in told
+    assert "cost        $0.10 of at most $2.00" in told
     assert "attempt 1   g4dn.xlarge us-east-1a" in told
     assert account.launch("logs", "race").stdout == "first line\nsecond line\n"
     told = account.launch("logs", "race", "--json").stdout.splitlines()
@@ -181,7 +181,7 @@ def test_prune_says_what_would_go_and_removes_it_when_told_to(account: Account) 
         time.sleep(1.1)  # S3 dates objects by the second, and what is as old as a kept checkpoint stays
     told = account.launch("prune", "race").stdout
     assert "are kept: 30, 20" in told
-    assert "./launch.py prune race --delete" in told
+    assert "./launch.py prune race --keep 2 --delete" in told
     planned = account.launch_json("prune", "race")
     assert (planned["kept_steps"], planned["removed"]) == ([20, 30], False)
     done = account.launch_json("prune", "race", "--delete")

@@ -96,7 +96,7 @@ def test_region_and_project_are_those_of_the_launchers_settings(
     _, settings = ami.parse(["plan", *words])
     assert (settings.region, settings.project) == (region, project)
     config, sets = ([*words, None][1], []) if "--config" in words else (None, words[1:])
-    launchers = read_settings(Path(config) if config else None, sets, "cloud").aws
+    launchers = read_settings(Path(config) if config else None, sets).aws
     assert (launchers.region, launchers.project_name) == (region, project)
 
 

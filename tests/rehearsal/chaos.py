@@ -17,6 +17,7 @@ from tests.rehearsal.waiting import Waiting
 
 SETTINGS: dict[str, Any] = {
     "training": {
+        "preset": "cloud",
         "total_timesteps": 16_000,
         "save_frequency": chaos_cases.SAVE_EVERY,
         "seed": 1,

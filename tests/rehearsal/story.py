@@ -27,7 +27,7 @@ KIND = "sac"
 # The two minutes of a spot notice, shortened where the computer is quiet; the trainer keeps 25 s of them in reserve.
 SHORT_NOTICE_S, REAL_NOTICE_S = 45.0, 120.0
 SETTINGS: dict[str, Any] = {
-    "training": {"total_timesteps": 48_000, "save_frequency": 4_000, "seed": 1},
+    "training": {"preset": "cloud", "total_timesteps": 48_000, "save_frequency": 4_000, "seed": 1},
     "env": {"tracks": ["generated-1"]},
     "sac": {"net_arch": [64, 64], "learning_starts": 1_000},
     "evaluation": {"frequency": 12_000, "starts": 6, "tracks": ["generated-1001"]},

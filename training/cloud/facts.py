@@ -39,6 +39,7 @@ class Facts(NamedTuple):
     trained_s: float | None = (
         None  # of training in the newest checkpoint, all attempts together, lost work not counted
     )
+    max_minutes: float | None = None  # of training, after which the run ends
 
     @property
     def state(self) -> str:
@@ -110,11 +111,14 @@ class Facts(NamedTuple):
 
     @property
     def hours_to_go(self) -> float | None:
-        """Return the hours until the last step at the present speed, None where that is not known."""
+        """Return the hours until the last step at the present speed, or until training.max_minutes; None if unknown."""
         speed = self.steps_per_s
         if speed is None or self.total_steps is None or self.state not in {"pending", "running"}:
             return None
-        return max(self.total_steps - self.steps, 0) / speed / 3600
+        hours = max(self.total_steps - self.steps, 0) / speed / 3600
+        if self.max_minutes is None:
+            return hours
+        return min(hours, max(self.max_minutes / 60 - (self.trained_s or 0.0) / 3600, 0.0))
 
     @property
     def usd_to_go(self) -> float | None:
@@ -197,6 +201,7 @@ def read_facts(storage: Storage, run: str, now: datetime) -> Facts:
     pointer = newest_pointer(storage, run)
     checkpoint = pointer.checkpoint if pointer else None
     elapsed = newest_meta(storage, pointer).get("elapsed_s") if pointer else None
+    total, max_minutes = limits_of(storage, run)
     return Facts(
         run,
         read_status(storage, run),
@@ -205,8 +210,9 @@ def read_facts(storage: Storage, run: str, now: datetime) -> Facts:
         checkpoint.step if checkpoint else None,
         pointer.written_at if pointer and checkpoint else None,
         now,
-        total_steps(storage, run),
+        total,
         float(elapsed) if isinstance(elapsed, (int, float)) else None,
+        max_minutes,
     )
 
 
@@ -224,13 +230,14 @@ def newest_pointer(storage: Storage, run: str) -> Pointer | None:
     return max(found, key=lambda pointer: pointer.checkpoint.step if pointer.checkpoint else 0, default=None)
 
 
-def total_steps(storage: Storage, run: str) -> int | None:
-    """Return how many timesteps a run is meant to make; None where its settings cannot be read."""
+def limits_of(storage: Storage, run: str) -> tuple[int | None, float | None]:
+    """Return after how many timesteps and minutes of training a run ends; None where its settings do not say."""
     try:
         training = json.loads(storage.get(layout.config_key(run), max_bytes=1 << 20).data)["training"]
-        return int(training["total_timesteps"])
-    except (NotFound, ValueError, KeyError, TypeError):
-        return None
+        minutes = training.get("max_minutes")
+        return int(training["total_timesteps"]), None if minutes is None else float(minutes)
+    except (NotFound, ValueError, KeyError, TypeError, AttributeError):
+        return None, None
 
 
 def describe(facts: Facts) -> list[str]:

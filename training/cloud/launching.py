@@ -19,6 +19,7 @@ from training.cloud.bundle import Bundle
 from training.cloud.intent import ENDS, LAUNCHING, Intent, check_place, name_fleet, read_intent, write_intent
 from training.cloud.launch.basis import Basis
 from training.cloud.launch.earlier_failure import EarlierFailure, earlier_failure, fingerprint_of
+from training.cloud.launch.expected_time import ExpectedTime, expected_time, progress_of
 from training.cloud.launch.settings_checks import check_sources, check_tracks
 from training.cloud.launch.young_launch import is_under_way
 from training.cloud.machine import Launch, Market
@@ -67,6 +68,7 @@ class Plan(NamedTuple):
     config: Config  # of the run: a run that is continued brings its own
     basis: Basis
     expected: Price
+    time: ExpectedTime
     aws: AwsSettings
     note: str = ""  # what of the user's settings file does not hold
     failure: EarlierFailure | None = None  # of the run's last launch
@@ -76,6 +78,11 @@ class Plan(NamedTuple):
     def cap_usd(self) -> float:
         """Return what the machines cannot exceed."""
         return self.launch.hours * self.launch.price_cap_usd_per_hour
+
+    @property
+    def expected_usd(self) -> float:
+        """Return what the run is likely to cost, without an interruption."""
+        return min(self.time.total_h, self.launch.hours) * self.expected.usd_per_hour
 
 
 def owner() -> str:
@@ -142,7 +149,8 @@ def make_plan(site: Site, storage: Storage, options: Options, basis: Basis) -> P
     note = "" if file is None else SettingsFile.read(file).left_aside(config, run_config)
     failure = earlier_failure(storage, options.run, fingerprint_of(launch, run_config))
     sources = _sources(storage, options.run, run_config)
-    return Plan(launch, run_config, basis, expected, aws, note, failure, sources)
+    time = expected_time(run_config, progress_of(storage, options.run, options.at_step))
+    return Plan(launch, run_config, basis, expected, time, aws, note, failure, sources)
 
 
 def describe(plan: Plan) -> list[str]:
@@ -155,11 +163,14 @@ def describe(plan: Plan) -> list[str]:
         f"zones      {', '.join(sorted(set(plan.basis.zones.values())))}: {len(launch.pools)} pools to choose from",
         f"image      {launch.image_id}, code {launch.bundle_sha256[:12]}",
         f"price      about {plan.expected}",
+        f"takes      {plan.time.describe()}",
+        f"costs      about ${plan.expected_usd:.2f} at that time and price",
         f"ends       by {launch.valid_until:%Y-%m-%d %H:%M} UTC ({launch.hours:.2f} h), whatever happens",
         f"cannot cost more than ${plan.cap_usd:.2f}, plus storage ({_disk_cost(plan)})",
         f"quota      {', '.join(map(str, plan.basis.quotas)) or 'could not be read'}",
         *([f"takes over {plan.sources}"] if plan.sources else []),
         *(f"note       {note}" for note in plan.basis.notes),
+        *_too_short(plan),
         *([plan.failure.line] if plan.failure else []),
         *([plan.note] if plan.note else []),
     ]
@@ -172,6 +183,15 @@ def _disk_cost(plan: Plan) -> str:
         return f"about ${usd:.2f} for the disk"
     filled_usd = VOLUME_FILL_USD_PER_GB * root_disk(plan.basis.image).get("VolumeSize", 0)
     return f"about ${usd:.2f} for the disk, and at most ${filled_usd:.2f} at each boot for filling it"
+
+
+def _too_short(plan: Plan) -> list[str]:
+    """Return a warning where the run is likely to need more time than the fleet has."""
+    if plan.time.total_h <= plan.launch.hours:
+        return []
+    needs, ends = f"{plan.time.total_h:.1f} h", f"{plan.launch.hours:.1f} h with its last checkpoint"
+    what = f"too short  the run is likely to need {needs}, and ends after {ends}"
+    return [f"{what}: raise aws.max_hours and aws.max_cost_usd"]
 
 
 def requests(site: Site, plan: Plan) -> dict[str, Any]:

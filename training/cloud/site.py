@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from training.cloud import look
 from training.cloud.api import Cloud
@@ -11,7 +11,6 @@ from training.cloud.patience import store_policy
 from training.cloud.problems import CloudError
 from training.cloud.scope import Scope, read_scope
 from training.config import DEFAULT_FILE, AwsSettings, Config, load_config, settings_file
-from training.config_text import read_settings_file
 from training.store.opening import open_store
 
 if TYPE_CHECKING:
@@ -56,27 +55,13 @@ def where(aws: AwsSettings, path: Path | None, account: str = "") -> str:
     return f"project {aws.project_name} in {place} (settings: {source})"
 
 
-def read_settings(
-    path: Path | None, overrides: Sequence[str], preset: Literal["cloud"] | None = None
-) -> Config:
-    """Read the settings as the trainer does; a `preset` counts only where the user names none."""
-    path = settings_path(path)
-    return load_config(path, overrides, None if _names_preset(path, overrides) else preset)
+def read_settings(path: Path | None, overrides: Sequence[str]) -> Config:
+    """Read the settings as the trainer does: the same command trains the same run here and in the cloud."""
+    return load_config(settings_path(path), overrides)
 
 
-def open_site(
-    path: Path | None,
-    overrides: Sequence[str],
-    say: Callable[[str], None],
-    preset: Literal["cloud"] | None = None,
-) -> Site:
+def open_site(path: Path | None, overrides: Sequence[str], say: Callable[[str], None]) -> Site:
     """Read the settings and find out who we are. NoAccess where AWS does not know us."""
-    config = read_settings(path, overrides, preset)
+    config = read_settings(path, overrides)
     cloud = Cloud(config.aws, say)
     return Site(config, cloud, read_scope(cloud))
-
-
-def _names_preset(path: Path | None, overrides: Sequence[str]) -> bool:
-    group = read_settings_file(path).get("training") if path else None
-    in_file = isinstance(group, dict) and "preset" in group
-    return in_file or any(one.startswith("training.preset=") for one in overrides)

@@ -1,0 +1,145 @@
+"""`make train CLOUD=aws` trains what `make train` trains; the plan says how long that takes and what it costs."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.cloud.amazon import ROOT, Account
+from training import layout
+from training.cloud import facts
+from training.cloud.launch import basis
+from training.cloud.launch.expected_time import Progress, expected_time, progress_of, timestep_s
+from training.config import AwsSettings, Config, load_config, settings_file
+from training.store.checkpoint import Contents, claim
+from training.store.directory import DirectoryStorage
+from training.store.manifest import Owner
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("", []),
+        ("training: {seed: 3}\n", ["--set", "training.training_type=sac_multiagent"]),
+        ("training: {preset: cloud}\n", []),
+        ("", ["--set", "training.preset=cloud", "--set", "sac.gamma=0.9"]),
+    ],
+)
+def test_a_launch_stores_the_settings_that_the_trainer_here_would_use(
+    account: Account, file: str, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of the command line is the same; of the settings only the group aws is the account's."""
+    path = account.write_config()
+    path.write_text(path.read_text(encoding="utf-8") + file, encoding="utf-8")
+    assert account.launch_here("up", "--yes").returncode == 0
+    account.bake()
+    done = account.launch_here("train", "--name", "race", "--yes", "--detach", *words)
+    assert done.returncode == 0, done.stderr
+    stored = json.loads(account.storage.get(layout.config_key("race"), max_bytes=1 << 20).data)
+    monkeypatch.chdir(account.folder)
+    here = load_config(settings_file(None), words[1::2])
+    assert stored == here.to_json_dict()
+    default = load_config(None)
+    if not words and not file:
+        assert (stored["training"], stored["sac"]) == (
+            default.to_json_dict()["training"], default.to_json_dict()["sac"],
+        )  # fmt: skip
+
+
+def test_make_hands_the_same_words_to_both(tmp_path: Path) -> None:
+    """The rule of the Makefile: one command line, two programs."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (rule,) = re.findall(r"^train:.*\n(\t@.*\n\t\t.*\n)", text, re.MULTILINE)
+    assert "launch.py train --up,-m training train)" in rule
+    assert rule.count("$(if $(CLOUD)") == 1, "nothing else depends on where it trains"
+
+
+# --- how long, how much ---
+def test_the_default_run_takes_minutes_and_its_limits_fit_it() -> None:
+    time = expected_time(load_config(None))
+    assert (time.by_limit, time.training_s) == (True, pytest.approx(120, rel=0.1))
+    assert 4 / 60 < time.total_h < 7 / 60
+    assert "2 min of training (training.max_minutes)" in time.describe()
+
+
+@pytest.mark.parametrize("preset", ["local", "cloud"])
+def test_the_default_limits_leave_a_preset_three_times_what_it_needs(preset: str) -> None:
+    config = load_config(None, [f"training.preset={preset}"])
+    dearest = 1.006  # g5.xlarge on demand in us-east-2
+    hours = basis.allowed_hours(config.aws.max_hours, config.aws.max_cost_usd, dearest)
+    assert hours >= 3 * expected_time(config).total_h
+    assert hours >= 1, "and time to wait for capacity"
+
+
+def test_a_longer_run_is_estimated_by_its_networks_and_steps() -> None:
+    small, wide = load_config(None), load_config(None, ["training.preset=cloud"])
+    assert timestep_s(wide) > 1.3 * timestep_s(small)
+    time = expected_time(wide)
+    assert not time.by_limit
+    assert time.training_s == pytest.approx(1_000_000 * timestep_s(wide))
+    assert "(an estimate)" in time.describe()
+
+
+def test_the_estimate_of_an_update_is_what_was_measured() -> None:
+    """docs/performance.md, two threads of the Zen 3: 186 updates a second of [256, 256] at 256, 750 of [100, 100] at 128."""
+    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert "| [100, 100], two threads | 2,987 | 375: 8.0 × | 1,593: 1.87 × | | 485: 7.3 ×, 1.57 × |" in text
+    every_step = ["env.num_envs=1", "sac.gradient_steps=1"]
+    for sizes, batch, per_s in (("[256,256]", 256, 186), ("[100,100]", 128, 750)):
+        config = load_config(None, [*every_step, f"sac.net_arch={sizes}", f"sac.batch_size={batch}"])
+        assert 1 / (timestep_s(config) - 0.25e-3) == pytest.approx(per_s, rel=0.15)
+
+
+def test_a_run_that_goes_on_is_judged_by_its_own_speed_and_what_is_left(tmp_path: Path) -> None:
+    store = DirectoryStorage(tmp_path)
+    lineage = claim(store, "race", "sac", 1, owner=Owner())
+    lineage.commit(100_000, Contents({"learner": b"x"}, (), {"elapsed_s": 60.0}))
+    assert progress_of(store, "race") == Progress(100_000, 60.0)
+    assert progress_of(store, "race", at_step=50_000) == Progress(50_000, 30.0)
+    assert progress_of(store, "nobody") == Progress()
+    limited = expected_time(load_config(None), progress_of(store, "race"))
+    assert (limited.training_s, limited.by_limit) == (60.0, True)
+    free = load_config(None, ["training.max_minutes=null"])
+    assert expected_time(free, progress_of(store, "race")).training_s == pytest.approx(200_000 * 0.0006)
+
+
+def test_status_knows_that_a_run_ends_by_its_minutes(tmp_path: Path) -> None:
+    store = DirectoryStorage(tmp_path)
+    for config, limits in (
+        (load_config(None), (300_000, 2.0)),
+        (load_config(None, ["training.preset=cloud"]), (1_000_000, None)),
+    ):
+        store.put(layout.config_key("race"), json.dumps(config.to_json_dict()).encode())
+        assert facts.limits_of(store, "race") == limits
+    assert facts.limits_of(store, "nobody") == (None, None)
+
+
+@pytest.mark.slow
+def test_the_plan_says_time_and_price_and_warns_where_the_cap_comes_first(account: Account) -> None:
+    assert account.launch_here("up", "--yes").returncode == 0
+    account.bake()
+    words = ("train", "--name", "race", "--dry-run")
+    plan = json.loads(account.launch_here(*words).stdout)["plan"]
+    (takes,) = [line for line in plan if line.startswith("takes ")]
+    (costs,) = [line for line in plan if line.startswith("costs ")]
+    assert "about 6 min: 3 min to boot, 2 min of training (training.max_minutes)" in takes
+    price = float(re.findall(r"price +about \$([0-9.]+)/h", "\n".join(plan))[0])
+    assert costs == f"costs      about ${price * 5.5 / 60:.2f} at that time and price"
+    assert not [line for line in plan if line.startswith("too short")]
+    long = (*words, "--set", "training.preset=cloud", "--set", "training.total_timesteps=100000000")
+    plan = json.loads(account.launch_here(*long).stdout)["plan"]
+    (short,) = [line for line in plan if line.startswith("too short")]
+    assert "and ends after 2.0 h with its last checkpoint: raise aws.max_hours and aws.max_cost_usd" in short
+
+
+def test_readme_and_settings_agree_with_the_presets() -> None:
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert "`--set training.preset=cloud` is a longer run, 1,000,000 timesteps with networks of 256" in readme
+    long = Config.model_validate({})
+    assert (long.training.total_timesteps, long.sac.net_arch) == (1_000_000, (256, 256))
+    assert f"at most ${AwsSettings().max_cost_usd:.0f}" in readme
+    assert (AwsSettings().max_hours, AwsSettings().max_cost_usd) == (2.0, 2.0)
