@@ -60,6 +60,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from training.cloud.manner import Manner, say
 from training.cloud.next_commands import remember
+from training.cloud.option_types import ConfigFile, Delete, DryRun, Json, Print, Run, Sets, Way, Yes
 from training.errors import ConfigurationError, TrainingError, UsageError
 from training.help_text import Commands
 from training.terminal import adapt_output
@@ -80,21 +81,6 @@ app = typer.Typer(
     "130 Ctrl-C.",
 )
 INTERRUPTED = 130
-
-Run = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run, as `train` and `list` print it.")]
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Settings; without it config.yaml here, else beside launch.py."),
-]
-Sets = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the exact requests and do nothing.")]
-Print = Annotated[bool, typer.Option("--print", help="Print the command instead of running it.")]
-Way = Annotated[bool, typer.Option("--json", help="Print machine and command as JSON; open nothing.")]
-Delete = Annotated[bool, typer.Option("--delete", help="Do it; without it only said what would go.")]
 
 
 def site_of(config: Path | None, sets: list[str] | None, limits: tuple[str, ...] = ()) -> "Site":

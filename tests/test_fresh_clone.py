@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -81,11 +82,15 @@ def test_a_package_that_is_missing_later_is_said_in_the_same_words(
 ) -> None:
     """As after a `git pull` that brings a new requirement."""
     monkeypatch.chdir(tmp_path)
-    for name in [name for name in sys.modules if name.partition(".")[0] in {module, "training", "launch"}]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(SystemExit) as end:
-        importlib.import_module("launch").main(["status"])
+    # Restored as a whole: a launcher imported here must not be the one that other tests find.
+    with mock.patch.dict(sys.modules):
+        for name in [
+            name for name in sys.modules if name.partition(".")[0] in {module, "training", "launch"}
+        ]:
+            del sys.modules[name]
+        sys.modules[module] = None  # type: ignore[assignment]
+        with pytest.raises(SystemExit) as end:
+            importlib.import_module("launch").main(["status"])
     assert end.value.code == 2
     told = capsys.readouterr().err
     assert f"the module {module}" in told
