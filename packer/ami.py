@@ -29,6 +29,7 @@ from training.aws_access.advice import CERTIFICATES, advice, is_bad_certificate
 from training.aws_access.session import client, exported, session
 from training.cloud import look
 from training.cloud.api import Cloud, check_region
+from training.cloud.aws.network import choose_subnets
 from training.cloud.next_commands import complete, remember
 from training.cloud.problems import from_reply
 from training.cloud.site import read_settings
@@ -147,7 +148,16 @@ def builder_network(aws: AwsSettings) -> dict[str, str]:
     if not aws.vpc_id and not aws.subnet_ids:
         return {}
     cloud = Cloud(aws)
-    return {"subnet_id": look.subnets(cloud, look.vpc_id(cloud))[0]["SubnetId"]}
+    vpc = look.vpc_id(cloud)
+    used = choose_subnets(cloud, vpc, look.subnets(cloud, vpc)).used
+    public = [one["SubnetId"] for one in used if one.get("MapPublicIpOnLaunch")]
+    if not public:
+        names = ", ".join(one["SubnetId"] for one in used)
+        raise AmiError(
+            f"{names} in {vpc} give no public address, so Packer could not reach the builder.\n"
+            "Name one that does in aws.subnet_ids; for the bake alone: --set aws.subnet_ids=[subnet-…]"
+        )
+    return {"subnet_id": public[0]}
 
 
 def git_sha() -> str:

@@ -102,10 +102,20 @@ def test_region_and_project_are_those_of_the_launchers_settings(
 
 @pytest.mark.usefixtures("credentials")
 def test_the_builder_starts_in_the_network_of_the_settings(ami: ModuleType) -> None:
+    """In a subnet that gives public addresses: Packer comes to the builder from this computer."""
     with mock_aws():
         ec2 = boto3.client("ec2", region_name="us-east-2")
         vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+        gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+        ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+        mine = [{"Name": "vpc-id", "Values": [vpc]}]
+        table = ec2.describe_route_tables(Filters=mine)["RouteTables"][0]["RouteTableId"]
+        ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
         subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.0.0/24")["Subnet"]["SubnetId"]
+        _, settings = ami.parse(["plan", "--set", f"aws.vpc_id={vpc}"])
+        with pytest.raises(Exception, match=r"no public address|would reach AWS"):
+            ami.builder_network(settings.aws)
+        ec2.modify_subnet_attribute(SubnetId=subnet, MapPublicIpOnLaunch={"Value": True})
         for setting in (f"aws.vpc_id={vpc}", f"aws.subnet_ids=[{subnet}]"):
             _, settings = ami.parse(["plan", "--set", setting])
             assert ami.builder_network(settings.aws) == {"subnet_id": subnet}
