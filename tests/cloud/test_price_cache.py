@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +14,8 @@ from training.cloud.api import Cloud
 from training.config import AwsSettings
 
 KIND = "g5.xlarge"
-SOUND = {"usd_per_hour": 1.5, "at": time.time()}
+NOW = 1_800_000_000.0
+SOUND = {"usd_per_hour": 1.5, "at": NOW - 60}
 
 
 class Pricing:
@@ -36,6 +37,7 @@ class Pricing:
 @pytest.fixture
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(prices, "time", SimpleNamespace(time=lambda: NOW))
     path = tmp_path / "f1tenth-training" / "prices-us-east-2.json"
     path.parent.mkdir()
     return path
@@ -49,7 +51,7 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
             json.dumps({KIND: {**SOUND, **wrong}})
             for wrong in (
                 *({"usd_per_hour": value} for value in (0, -1, "x", None, [], float("nan"), float("inf"), 1e9)),
-                *({"at": value} for value in (0, "x", None, float("nan"), float("-inf"), time.time() + 1e6)),
+                *({"at": value} for value in (0, "x", None, float("nan"), float("-inf"), NOW + 1e6)),
             )
         ),
         '{"g5.xlarge": {"usd_per_hour": 1' + "0" * 400 + ', "at": 1}}',
