@@ -110,6 +110,7 @@ def doctor(
     probe: Annotated[
         bool, typer.Option("--probe", help="Ask EC2 by dry runs what you may do, and end. Free of charge.")
     ] = False,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="With --policy: write files.")] = None,
     config: ConfigFile = None,
     sets: Sets = None,
     json: Json = False,
@@ -119,8 +120,10 @@ def doctor(
     from training.cloud.api import Cloud
     from training.cloud.site import read_settings, settings_path, where
 
+    if out is not None and not policy:
+        raise UsageError("--out needs --policy")
     if policy:
-        commands.show_policies(site_of(config, sets))
+        commands.show_policies(site_of(config, sets), out, Manner(json=json))
         return
     if probe:
         raise typer.Exit(commands.probe(site_of(config, sets), Manner(json=json)))

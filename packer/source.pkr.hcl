@@ -67,6 +67,9 @@ source "amazon-ebs" "image" {
   skip_credential_validation = local.rehearsal
 
   # packer>=1.7 begin
+  # A spot machine comes from a launch template and a fleet: tagged too, for the policy asks it (docs/permissions.md).
+  fleet_tags              = var.build_capacity == "spot" ? local.tags : null
+  spot_tags               = var.build_capacity == "spot" ? local.tags : null
   temporary_key_pair_type = "ed25519"
   metadata_options {
     http_endpoint               = "enabled"

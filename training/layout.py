@@ -296,6 +296,11 @@ def instance_policy_name(project: str, region: str) -> str:
     return f"{project}.{region}.instance"
 
 
+def people_policy_name(project: str, region: str, kind: str) -> str:
+    """Return the IAM policy of people; kind: train | setup | bake."""
+    return f"{project}.{region}.{kind}"
+
+
 def run_role_name(project: str, region: str, run: str) -> str:
     """Return the IAM role, and instance profile, of one run in a region; IAM allows 64 characters.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from training.cloud import documents, machine, policies
+from training.cloud.aws.bake_policy import bake_policy
 from training.cloud.machine import Launch
 from training.cloud.scope import Scope
 from training.config import AwsSettings
@@ -46,6 +47,7 @@ def documents_by_name() -> dict[str, Any]:
         "instance_policy": policies.instance_policy(SCOPE),
         "daily_policy": policies.daily_policy(SCOPE),
         "setup_policy": policies.setup_policy(SCOPE),
+        "bake_policy": bake_policy(SCOPE),
         "create_bucket": documents.create_bucket(SCOPE),
         "bucket_settings": documents.bucket_settings(SCOPE, accelerate=True),
         "bucket_settings_shared": documents.bucket_settings(SCOPE, accelerate=True, shared=True),

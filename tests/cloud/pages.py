@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from training.cloud import policies
 from training.cloud.aws import iam_bucket
+from training.cloud.aws.bake_policy import bake_policy
 from training.cloud.scope import Scope
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -20,20 +21,27 @@ SCOPE = Scope("f1tenth", "111122223333", "us-east-2", "f1tenth-111122223333-us-e
 PERMISSIONS = """\
 # Permissions
 
-Written from `training/cloud/policies.py` by `python -m tests.cloud.pages`; `./launch.py doctor --policy` prints the
-policies of people with your own account, region and bucket in them. Here stand account 111122223333, region
-us-east-2, project f1tenth.
+Written from `training/cloud/policies.py` and `training/cloud/aws/` by `python -m tests.cloud.pages`;
+`./launch.py doctor --policy` prints the policies of people with your own account, region and bucket in them, and, where a
+role is logged in, with what differs for roles. Here stand account 111122223333, region us-east-2, project f1tenth, a user.
 
-To give them: IAM console → Policies → Create policy → JSON, then attach it to your user (they are too long for an
-inline policy). Who only trains needs the first; who runs `up` and `down`, both.
+To give them: `./launch.py doctor --policy --out policies` writes a file each and prints the commands of the AWS CLI that
+create a managed policy from it and attach it; or IAM console → Policies → Create policy → JSON, then attach it. (They
+are too long for inline policies.) Who only trains needs the first; who runs `up` and `down` the second as well; who runs
+`make ami` the third, which needs no other beside it. Where the settings name a KMS key (`aws.kms_key`,
+`aws.s3_kms_key_arn`), `doctor --policy` has a policy more, for that key alone.
 
-Machines get a role of their own for each run, made by `train`, tagged with the run's name, under the path `/f1tenth/us-east-2/`.
-All these roles carry one policy, the third, which speaks of that tag: a machine reaches its own run and no other's,
-deletes nothing, starts nothing, and can end only its own fleet.
+Machines get a role of their own for each run, made by `train`, tagged with the run's name, under the path
+`/f1tenth/us-east-2/`. All these roles carry one policy, the fourth, which speaks of that tag: a machine reaches its own
+run and no other's, deletes nothing, starts nothing, and can end only its own fleet.
+
+A Weights & Biases key that you encrypt with a KMS key of your own, instead of SSM's `aws/ssm`, needs `kms:Decrypt` on it
+for the machines: add it to the key's policy.
 """
 PARTS = {
     "To train, watch, stop and fetch": policies.daily_policy,
     "To set up and take down, beside the first": policies.setup_policy,
+    "To bake images": bake_policy,
     "What a machine may do": policies.instance_policy,
     "Who comes to the bucket without TLS is refused": iam_bucket.bucket_policy,
 }

@@ -159,3 +159,12 @@ def test_a_folder_that_somebody_puts_below_our_prefix_later_is_no_run_and_stays(
     bucket_removal.remove(theirs.cloud, theirs.scope, removal, lambda _: None)
     left = theirs.s3.list_objects_v2(Bucket=theirs.bucket)["Contents"]
     assert [one["Key"] for one in left] == ["data/a.csv", "runs/My Run/a.csv"]
+
+
+def test_a_bucket_policy_that_is_ours_alone_goes_as_a_whole(theirs: Theirs) -> None:
+    scope = theirs.scope._replace(plain_http=False)
+    theirs.up(scope)
+    assert len(buckets.read(theirs.cloud, scope).policy["Statement"]) == 1
+    removal = bucket_removal.plan(theirs.cloud, scope, data=True)
+    bucket_removal.remove(theirs.cloud, scope, removal, lambda _: None)
+    assert buckets.read(theirs.cloud, scope).policy == {}

@@ -12,6 +12,9 @@ import pytest
 from tests.cloud.amazon import ROOT, Account
 from tests.cloud.golden import LAUNCH
 from training.cloud import launching, machine, policies, setup, teardown
+from training.cloud.aws import key_policy
+from training.cloud.cleanup import bucket_removal
+from training.cloud.launch.basis import read_basis
 from training.cloud.scope import make_scope, read_scope
 from training.cloud.site import Site
 from training.config import AwsSettings, load_config
@@ -56,7 +59,7 @@ def site_of(account: Account, **aws: object) -> Site:
 def set_up_and_train(site: Site, account: Account) -> None:
     setup.apply(setup.plan(site.cloud, site.scope), lambda _: None)
     account.bake()
-    basis = launching.read_basis(site, "spot", ROOT)
+    basis = read_basis(site, "spot", ROOT)
     plan = launching.make_plan(site, site.storage, launching.Options("race"), basis)
     launching.start(site, site.storage, plan, lambda _: None)
 
@@ -152,7 +155,8 @@ def test_an_existing_profile_is_used_and_outlives_run_and_project(account: Accou
         LaunchTemplateName=f"{account.project}.race.1", Versions=["1"]
     )["LaunchTemplateVersions"]
     assert versions[0]["LaunchTemplateData"]["IamInstanceProfile"] == {"Name": name}
-    teardown.down(site.cloud, site.scope, site.storage, data=True, say=lambda _: None)
+    removal = bucket_removal.plan(site.cloud, site.scope, data=True)
+    teardown.down(site.cloud, site.scope, site.storage, removal, lambda _: None)
     assert iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]["Roles"][0]["Arn"] == role
     for kind, rows in (("roles", "Roles"), ("instance_profiles", "InstanceProfiles")):
         found = getattr(iam, f"list_{kind}")()[rows]  # moto filters no profiles by path
@@ -190,7 +194,7 @@ def test_a_key_encrypts_the_disk_and_people_may_use_it_for_that_alone(
     template = machine.launch_template(scope, AwsSettings().model_copy(update={"kms_key": key}), LAUNCH)
     (disk,) = template["LaunchTemplateData"]["BlockDeviceMappings"]
     assert (disk["Ebs"]["Encrypted"], disk["Ebs"]["KmsKeyId"]) == (True, key)
-    (right,) = [one for one in policies.daily_policy(scope)["Statement"] if one["Sid"] == "UseKmsKey"]
+    (right,) = [one for one in key_policy.key_policy(scope)["Statement"] if one["Sid"] == "UseDiskKey"]
     assert right["Resource"].endswith(resource)
     assert right["Condition"]["StringEquals"] == {"kms:ViaService": "ec2.us-east-2.amazonaws.com"}
     assert right["Condition"].get("ForAnyValue:StringEquals", {}).get("kms:ResourceAliases") == alias

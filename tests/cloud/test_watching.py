@@ -50,22 +50,24 @@ def launched(account: Account) -> None:
 
 
 # --- doctor ---
-def test_doctor_asks_iam_for_what_is_missing_and_prints_it_to_paste(fronted: tuple[Account, Front]) -> None:
+def test_doctor_asks_iam_for_what_is_missing_and_says_how_to_give_it(fronted: tuple[Account, Front]) -> None:
     account, behind = fronted
     behind.answers["SimulatePrincipalPolicy"] = front.simulator({"ec2:CreateFleet", "iam:PassRole"})
     behind.answers["GetServiceQuota"] = front.quota(64)
     done = account.launch("doctor")
     assert done.returncode == 1
     assert "NO  permissions      missing: ec2:CreateFleet, iam:PassRole" in done.stdout
-    found = account.launch("doctor", "--json")
-    (passing,) = [
-        statement
-        for statement in json.loads(found.stdout)["missing_policy"]["Statement"]
-        if statement["Action"] == ["iam:PassRole"]
-    ]
-    assert passing["Condition"]["StringEquals"] == {"iam:PassedToService": "ec2.amazonaws.com"}
-    assert passing["Resource"].endswith(f"role/{account.project}/us-east-1/*")
+    assert "./launch.py doctor --policy --out policies" in done.stdout
+    name = f"{account.project}.us-east-1.train"
+    create = f"aws iam create-policy --policy-name {name} --policy-document file://policies/{name}.json"
+    attach = (
+        f"aws iam attach-user-policy --user-name moto --policy-arn arn:aws:iam::123456789012:policy/{name}"
+    )
+    assert [create in done.stdout, attach in done.stdout] == [True, True]
     assert "ok  spot quota       64 vCPUs" in done.stdout
+    missing = account.launch("doctor", "--json")
+    assert json.loads(missing.stdout)["missing"]["policies"] == ["train"]
+    assert attach in json.loads(missing.stdout)["missing"]["commands"]
 
 
 def test_doctor_asks_for_a_sessions_role_and_lets_root_be(fronted: tuple[Account, Front]) -> None:

@@ -305,3 +305,21 @@ def test_prune_removes_the_snapshot_with_the_image(ami: ModuleType, monkeypatch:
     assert {"foreign", "web server"} <= left
     assert len(left & {"old", "new"}) == 1
     assert len(ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]) == before - 1
+
+
+@mock_aws
+def test_an_image_that_a_template_names_stays_and_the_price_is_that_of_the_market(
+    ami: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    ec2 = boto3.client("ec2", region_name="us-east-1")
+    project = [{"Key": "Project", "Value": "f1tenth"}]
+    ec2.create_launch_template(
+        LaunchTemplateName="a",
+        LaunchTemplateData={"ImageId": "ami-12c6146b"},
+        TagSpecifications=[{"ResourceType": "launch-template", "Tags": project}],
+    )
+    _, settings = ami.parse(["plan"])
+    assert ami.images_in_use(ec2, [{"Name": "tag:Project", "Values": [settings.project]}]) == {"ami-12c6146b"}
+    assert "dearest zone's spot price now" in ami.cost_line(settings)

@@ -24,6 +24,7 @@ from training.cloud import (
     watching,
 )
 from training.cloud.api import Cloud
+from training.cloud.aws import people_policies
 from training.cloud.aws.probe import ask_all
 from training.cloud.cleanup import bucket_removal
 from training.cloud.intent import check_place, is_here
@@ -47,16 +48,17 @@ def examine(cloud: Cloud, root: Path, manner: Manner) -> int:
             answer(f"{'ok' if finding.ok else 'NO'}  {finding.what:16} {finding.detail}")
             if not finding.ok:
                 answer(f"    → {finding.next_step}")
-    missing = doctor.missing_policy(findings)
+    missing = doctor.missing(findings)
     if manner.json:
         place = {"project": cloud.aws.project_name, "region": cloud.aws.region}
         rows = [{"ok": one.ok, **one._asdict()} for one in findings]
-        show({**place, "findings": rows, "missing_policy": missing})
+        show({**place, "findings": rows, "missing": missing})
     elif missing:
-        answer(
-            "\nPaste this in the IAM console: Users → you → Add permissions → Create inline policy → JSON:"
-        )
-        show(missing)
+        answer(f"\nMissing: {', '.join(missing['actions'])}")
+        answer("Who may change IAM in your account gives them so:")
+        for line in missing["commands"]:
+            answer(f"  {line}")
+        answer(people_policies.CONSOLE)
     return 0 if all(finding.ok for finding in findings) else 1
 
 
@@ -75,19 +77,24 @@ def probe(site: Site, manner: Manner) -> int:
     return 0 if all(one.verdict in {"allowed", "not asked"} for one in answers) else 1
 
 
-def show_policies(site: Site) -> None:
-    """Print the policies that a person needs."""
-    show(
-        {
-            "train": policies.daily_policy(site.scope),
-            "up and down": policies.setup_policy(site.scope),
-            **(
-                {"aws.instance_profile": policies.instance_policy(site.scope)}
-                if site.scope.machine_role
-                else {}
-            ),
-        }
-    )
+def show_policies(site: Site, out: Path | None, manner: Manner) -> None:
+    """Print the policies that a person needs, or write them to files and print how they are given."""
+    scope = site.scope
+    if out is not None:
+        files = people_policies.write(scope, out)
+        give = {kind: people_policies.how_to_give(scope, kind, out) for kind in people_policies.all_of(scope)}
+        if manner.json:
+            show({"files": files, "commands": give})
+            return
+        for path in files:
+            say(f"  written {path}")
+        for lines in give.values():
+            for line in lines:
+                answer(line)
+        say(people_policies.CONSOLE)
+        return
+    machines = {"aws.instance_profile": policies.instance_policy(scope)} if scope.machine_role else {}
+    show({**people_policies.all_of(scope), **machines})
 
 
 def up(site: Site, manner: Manner, *, use_existing_bucket: bool = False) -> None:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import email.utils
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
 
 from training import layout
 from training.aws_access import advice
-from training.cloud import documents, look, permissions, policies, setup
+from training.cloud import documents, look, permissions, setup
 from training.cloud.api import Cloud, endpoint_of
-from training.cloud.aws import disk_key, instance_types, network, quotas
-from training.cloud.aws.iam_statements import Document
+from training.cloud.aws import disk_key, instance_types, network, people_policies, quotas
 from training.cloud.launch import basis
 from training.cloud.problems import Denied
 from training.cloud.scope import Scope, read_scope
 from training.errors import TrainingError
 
 MAX_SKEW_S = 60.0
+GIVE = "Give your user the policies below."
+FORBIDDEN = (
+    "What is forbidden no policy of yours can allow: ask the administrator of your account or organisation."
+)
 
 
 class Finding(NamedTuple):
@@ -29,8 +32,10 @@ class Finding(NamedTuple):
     what: str
     detail: str
     next_step: str = ""  # empty where all is well
-    action: str = ""  # the missing permission
-    statements: tuple[Document, ...] = ()  # or the missing parts of our policies
+    actions: tuple[str, ...] = ()  # permissions that are missing and can be given
+    give: tuple[
+        tuple[str, tuple[str, ...]], ...
+    ] = ()  # the policies that have them, each with how to give it
 
     @property
     def ok(self) -> bool:
@@ -66,21 +71,27 @@ def examine(cloud: Cloud, root: Path) -> Iterator[Finding]:
         try:
             yield check()
         except Denied as error:
-            yield Finding(what, error.message, "Add the policy below to your user.", error.action)
+            actions = (error.action,) if error.can_be_granted else ()
+            next_step = GIVE if actions else error.next_step
+            yield Finding(
+                what,
+                error.message,
+                next_step,
+                actions,
+                _how_to_give(scope, people_policies.that_grant(scope, actions)),
+            )
         except TrainingError as error:
             yield Finding(what, error.message, error.next_step or "Try again: ./launch.py doctor")
 
 
-def missing_policy(findings: list[Finding]) -> dict[str, object] | None:
-    """Return a policy with exactly the permissions found missing, ready to paste; None if none is."""
-    statements = [statement for finding in findings for statement in finding.statements]
-    known = {action for statement in statements for action in statement["Action"]}
-    actions = sorted({finding.action for finding in findings if finding.action} - known)
-    if actions:
-        statements.append(
-            {"Sid": "MissingForTraining", "Effect": "Allow", "Action": actions, "Resource": "*"}
-        )
-    return {"Version": "2012-10-17", "Statement": statements} if statements else None
+def missing(findings: list[Finding]) -> dict[str, list[str]]:
+    """Return the actions found missing, and the commands that give the policies with them; empty where none is."""
+    actions = sorted({action for finding in findings for action in finding.actions})
+    give = {kind: lines for finding in findings for kind, lines in finding.give}
+    if not actions:
+        return {}
+    commands = [people_policies.WRITE, *(line for lines in give.values() for line in lines)]
+    return {"actions": actions, "policies": list(give), "commands": commands if give else []}
 
 
 def _permissions(cloud: Cloud, scope: Scope) -> Finding:
@@ -89,15 +100,26 @@ def _permissions(cloud: Cloud, scope: Scope) -> Finding:
         who = permissions.principal(cloud, scope)
         if who is None:
             return Finding("permissions", "root may do everything; a user of your own is safer")
-        missing = permissions.lacking(cloud, scope, who, policies.daily_policy(scope))
-        if setup.is_up(cloud, scope):
-            missing += permissions.lacking(cloud, scope, who, policies.setup_policy(scope))
+        asked = people_policies.all_of(scope)
+        del asked["bake"]
+        if not setup.is_up(cloud, scope):
+            del asked["setup"]
+        lacking = {kind: permissions.lacking(cloud, scope, who, policy) for kind, policy in asked.items()}
     except TrainingError as error:
         return Finding("permissions", permissions.cannot_be_asked(error))
-    if missing:
-        told = permissions.describe(missing)
-        return Finding("permissions", told, "Add the policy below to your user.", statements=tuple(missing))
-    return Finding("permissions", f"{scope.caller.rpartition('/')[2]} has all that is needed")
+    refused = [one for some in lacking.values() for one in some]
+    if not refused:
+        return Finding("permissions", f"{scope.caller.rpartition('/')[2]} has all that is needed")
+    actions = tuple(one.action for one in refused if not one.by)
+    steps = [GIVE] if actions else []
+    steps += [FORBIDDEN] if any(one.by for one in refused) else []
+    detail = permissions.describe(refused)
+    kinds = [kind for kind, some in lacking.items() if any(not one.by for one in some)]
+    return Finding("permissions", detail, " ".join(steps), actions, _how_to_give(scope, kinds))
+
+
+def _how_to_give(scope: Scope, kinds: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    return tuple((kind, people_policies.how_to_give(scope, kind)) for kind in kinds)
 
 
 def _region(cloud: Cloud) -> Finding:

@@ -4,7 +4,7 @@ TrainingError
 └── CloudError            the launcher ends with 1: the world's answer
     ├── NoAccess          no credentials, expired or wrong ones
     ├── WrongClock        this computer's clock is so wrong that AWS believes no signature
-    ├── Denied            a permission is missing; `action` names it
+    ├── Denied            a permission is missing, or a policy forbids it; `action` names it
     ├── Absent            what was asked about does not exist
     ├── Present           what was to be made exists already
     ├── Unanswered        throttled, 5xx, timed out: repeated for a while first; the outcome may be unknown
@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from training.aws_access import advice
+from training.aws_access import advice, denials
 from training.errors import TrainingError
 
 
@@ -40,9 +40,10 @@ class WrongClock(CloudError):
 
 
 class Denied(CloudError):
-    """A permission is missing."""
+    """A permission is missing, or a policy forbids it."""
 
     action = ""
+    can_be_granted = True  # by a policy of ours on the user or role
 
 
 class Absent(CloudError):
@@ -149,12 +150,25 @@ def from_reply(response: Mapping[str, Any], action: str, now: datetime | None = 
     now: this computer's time, which a refused signature is held against: the reply is dated.
     """
     code = str(response.get("Error", {}).get("Code", ""))
-    detail = str(response.get("Error", {}).get("Message", ""))[:600]
+    said = str(response.get("Error", {}).get("Message", ""))
+    denial = denials.parse(said) if code in DENIED else None
+    detail = (denial.text if denial else said)[:600]
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     message = f"{action}: {code or status}: {detail}".rstrip(": ")
-    error = _wrong_clock(response, code, detail, message, now) or _named(code, status, message, action)
+    error = (
+        _wrong_clock(response, code, detail, message, now)
+        or (_denied(denial, message, action) if denial else None)
+        or _named(code, status, message)
+    )
     error.code = code
     return error
+
+
+def _denied(denial: denials.Denial, message: str, action: str) -> Denied:
+    granted = f"Your user lacks {action}: ./launch.py doctor says how to give it."
+    denied = Denied(message, next_step=denials.next_step(denial, action, granted))
+    denied.action, denied.can_be_granted = action, denial.can_be_granted
+    return denied
 
 
 def _wrong_clock(
@@ -180,7 +194,7 @@ def skew_of(response: Mapping[str, Any], now: datetime) -> float:
         return 0.0
 
 
-def _named(code: str, status: int, message: str, action: str) -> CloudError:  # noqa: PLR0911, C901 - one line a kind
+def _named(code: str, status: int, message: str) -> CloudError:  # noqa: PLR0911 - one line a kind
     if code in THROTTLED or status == 429:
         throttled = Unanswered(message, next_step="AWS throttles this account: try again in a minute.")
         throttled.refused = True
@@ -189,12 +203,6 @@ def _named(code: str, status: int, message: str, action: str) -> CloudError:  # 
         return NoAccess(message, next_step=advice.EXPIRED)
     if code in ACCESS or status == 401:
         return NoAccess(message, next_step=f"{advice.LOGIN}. {NOT_ENABLED}")
-    if code in DENIED:
-        denied = Denied(
-            message, next_step=f"Your user lacks {action}: ./launch.py doctor prints the policy to add."
-        )
-        denied.action = action
-        return denied
     if code in QUOTA or code.endswith(("LimitExceeded", "LimitExceededException")):
         return QuotaTooLow(
             message, next_step="Ask for more in the Service Quotas console; ./launch.py doctor has the link."

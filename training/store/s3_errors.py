@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from training.aws_access import denials
 from training.aws_access.advice import (
     CERTIFICATES,
     CLOCK,
@@ -117,4 +118,7 @@ def from_reply(response: Mapping[str, Any], what: str, *, renewed: bool = False)
         return Unavailable(message)
     if code in NOT_FOUND:
         return NotFound(message)
-    return Refused(message, next_step=NEXT_STEPS.get(code, ""))
+    next_step = NEXT_STEPS.get(code, "")
+    if code == "AccessDenied":
+        next_step = denials.next_step(denials.parse(detail), "this", next_step)
+    return Refused(message, next_step=next_step)

@@ -57,10 +57,9 @@ def read_and_write(scope: Scope) -> list[Document]:
         ),
         allow(
             "ReadWriteObjects",
-            ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:DeleteObject"],
+            ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
             own_objects(scope),
         ),
-        *use_key(scope),
     ]
 
 
@@ -84,8 +83,13 @@ def manage(scope: Scope) -> list[Document]:
             arn(scope),
         ),
         allow(
-            "DeleteVersions",
-            ["s3:DeleteObjectVersion", "s3:GetObjectRetention", "s3:GetObjectLegalHold"],
+            "EmptyBucket",
+            [
+                "s3:DeleteObjectVersion",
+                "s3:AbortMultipartUpload",
+                "s3:GetObjectRetention",
+                "s3:GetObjectLegalHold",
+            ],
             own_objects(scope),
         ),
     ]

@@ -1,0 +1,37 @@
+"""What a person may do with the KMS keys of an organisation, where the settings name some. Pure.
+
+A document of its own: together with `daily_policy` it would not fit into one managed policy.
+"""
+
+from __future__ import annotations
+
+from training.cloud.aws import iam_bucket
+from training.cloud.aws.iam_statements import Document, allow, policy
+from training.cloud.scope import Scope
+
+
+def is_needed(scope: Scope) -> bool:
+    """Tell whether the settings name a key."""
+    return bool(scope.kms_key or scope.bucket_key)
+
+
+def key_policy(scope: Scope) -> Document:
+    """Return what a person needs, in addition to `daily_policy`, where a disk or the bucket has a key of its own."""
+    return policy([*([_use_disk_key(scope)] if scope.kms_key else []), *iam_bucket.use_key(scope)])
+
+
+def _use_disk_key(scope: Scope) -> Document:
+    """Let EC2 encrypt a disk with the key of the settings, and with it alone.
+
+    https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html
+    """
+    keys, key = f"arn:{scope.partition}:kms:{scope.region}:{scope.account}:key/", scope.kms_key
+    condition: Document = {"StringEquals": {"kms:ViaService": f"ec2.{scope.region}.amazonaws.com"}}
+    alias = key.rpartition(":")[2] if "alias/" in key else ""
+    if alias:
+        condition["ForAnyValue:StringEquals"] = {"kms:ResourceAliases": alias}
+    actions = ["CreateGrant", "Decrypt", "GenerateDataKeyWithoutPlaintext", "ReEncrypt*"]
+    resource = f"{keys}*" if alias else key if key.startswith("arn:") else f"{keys}{key}"
+    if not resource.startswith(keys):  # of another account: `daily_policy` describes those of this one
+        actions.append("DescribeKey")
+    return allow("UseDiskKey", [f"kms:{action}" for action in actions], resource, condition)
