@@ -47,7 +47,7 @@ class CloudwatchSettings(Section):
     enabled: bool = setting(False, "send; needs AWS credentials, a missing permission is said once")
     namespace: str | None = setting(
         None,
-        "namespace of the metrics; null: aws.project_name",
+        "namespace of the metrics; null: aws.project_name, the only one on AWS machines",
         legal="letters, digits and ._/#:-",
         pattern=r"^[A-Za-z0-9._/#:-]{1,255}$",
     )

@@ -28,6 +28,7 @@ ERROR_CODES: dict[str, str] = {
             "InvalidKeyPair.NotFound",
             "InvalidLaunchTemplateName.NotFoundException",
             "InvalidParameterCombination",
+            "InvalidParameterValue",
             "InvalidPermission.Duplicate",
             "InvalidSubnetID.NotFound",
             "MaxSpotInstanceCountExceeded",
@@ -115,6 +116,7 @@ MEMBERS: dict[str, str] = {
             "StringEquals",
             "StringLike",
             "ArnEquals",
+            "Null",
             "Bool",
         ),
         "https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements.html",
@@ -143,7 +145,6 @@ VALUES: dict[tuple[str, str], str] = {
     ("Effect", "Allow"): IAM_GRAMMAR,
     ("Effect", "Deny"): IAM_GRAMMAR,
     ("Principal", "*"): IAM_GRAMMAR,
-    ("Resource", "*"): IAM_GRAMMAR,
     ("Action", "s3:*"): IAM_GRAMMAR,
     ("Action", "sts:AssumeRole"): "test_policies.py asks a simulator for all actions",
     ("ActionNames", "iam:GetUser"): "test_policies.py asks a simulator for all actions",
@@ -152,7 +153,6 @@ VALUES: dict[tuple[str, str], str] = {
         "ec2.amazonaws.com",
     ): "https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html",
     ("Sid", "Ec2Instances"): OURS_TO_NAME,
-    ("Sid", "MissingForTraining"): OURS_TO_NAME,
     ("Principal", "AWS"): IAM_GRAMMAR,
     ("Sid", "F1tenthTrainingTlsOnly"): OURS_TO_NAME,
     ("Version", "1"): "the first version of a launch template",
@@ -218,12 +218,26 @@ COMPARED: dict[str, tuple[str, ...]] = {
     "purchase options of the command line, which are also UsageClassType of the model": ("spot", "on-demand"),
     "actions of a step of `up`": ("keep", "make", "update", "refuse"),
     "whose a bucket is (bucket.py)": ("created", "shared", "unmarked", "other"),
+    "policies of people, by what they are for (people_policies.py)": ("keys",),
+    "parts of policies, which permissions.py reads: " + IAM_GRAMMAR: (
+        "*", ":*", "/*", "Null", "iam:", "ec2:CreateAction", "ec2:CreateFleet", "instance-profile",
+        "${aws:username}", "${aws:userid}",
+    ),
+    "kinds of policies in a refusal: "
+    "https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html": (
+        "identity-based policy", "service control policy", "resource control policy", "permissions boundary",
+        "session policy", "VPC endpoint policy",
+    ),
+    "what the names of Identity Center's roles begin with: "
+    "https://docs.aws.amazon.com/singlesignon/latest/userguide/referencingpermissionsets.html": (
+        "AWSReservedSSO_",
+    ),
     "answers of a probe, for people": ("denied", "not asked"),
     "what botocore adds to an answer": ("ResponseMetadata",),
     "kinds of what gc finds": (
         "fleet", "machine", "volume", "launch template", "instance profile", "role",
     ),
-    "settings and their groups": ("none", "my-ip", "preset", "training.preset=", "aws", "aws."),
+    "settings and their groups": ("none", "my-ip", "aws", "aws."),
     "commands and answers at a terminal": ("build", "prune", "train", "ssh", "y", "yes"),
     "names of files, their endings, environment variables": (
         "__main__", "__pycache__", ".py", ".sha256", ".json", ".yaml", ".html", ".j2", ".csv", ".png", ".css",
@@ -240,8 +254,9 @@ COMPARED: dict[str, tuple[str, ...]] = {
     ),
     "parts of ARNs and ids: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html, "
     "https://docs.aws.amazon.com/vpc/latest/userguide/route-table-options.html": (
-        "arn:", "alias/", "alias/aws/s3", "assumed-role", "root", "igw-", "nat-",
+        "arn:", ":ec2:", ":assumed-role/", "alias/", "alias/aws/s3", "assumed-role", "root", "igw-", "nat-",
     ),
+    "beginnings of error codes: InvalidParameterValue, InvalidParameterCombination": ("InvalidParameter",),
     "endings of error codes, which stand for all that end so: " + EC2_ERRORS: (
         ".NotFound", ".NotFoundException", ".Duplicate", ".Unknown", "LimitExceeded", "LimitExceededException",
         "AlreadyExistsException",

@@ -171,6 +171,63 @@ def test_a_status_that_cannot_be_written_keeps_no_fleet_alive(
     assert "runs/lap-record/status.json does not say that the run failed" in capsys.readouterr().err
 
 
+class Clock:
+    """Time that passes by sleeping."""
+
+    now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def sleep(self, s: float) -> None:
+        self.now_s += s
+
+
+def refusing(machine: Machine, monkeypatch: pytest.MonkeyPatch, until_s: float) -> Clock:
+    """Let S3 answer 403, as to a role that it does not know yet, for some seconds."""
+    clock, client = Clock(), machine.fetch.boto3.client
+    monkeypatch.setattr(machine.fetch, "RETRY_DELAY_S", 5)
+    monkeypatch.setattr(machine.fetch, "time", clock)
+
+    def connect(service: str, **settings: object) -> object:
+        made = client(service, **settings)
+        download = getattr(made, "download_file", None)
+
+        def refused(*words: str) -> None:
+            if clock.now_s < until_s:
+                error = {"Error": {"Code": "403", "Message": "Forbidden"}}
+                raise machine.fetch.ClientError(error, "HeadObject")
+            download(*words)
+
+        if download:
+            monkeypatch.setattr(made, "download_file", refused)
+        return made
+
+    monkeypatch.setattr(machine.fetch.boto3, "client", connect)
+    return clock
+
+
+@mock_aws
+def test_a_role_that_s3_does_not_know_yet_is_waited_for(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = upload(bundle({"requirements.txt": REQUIREMENTS}))
+    clock = refusing(machine, monkeypatch, until_s=120.0)
+    assert machine.fetch_bundle(url) == 0
+    assert clock.now_s == 120.0
+    assert "waiting for S3 to give" in capsys.readouterr().err
+    assert not machine.fleet_deleted
+
+
+@mock_aws
+def test_a_refusal_that_lasts_ends_the_fleet(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = upload(bundle({"requirements.txt": REQUIREMENTS}))
+    clock = refusing(machine, monkeypatch, until_s=1e9)
+    assert machine.fetch_bundle(url) == 65
+    assert machine.fetch.NEW_ROLE_S <= clock.now_s <= machine.fetch.NEW_ROLE_S + 10
+    assert machine.fleet_deleted
+
+
 def test_an_unreachable_s3_ends_in_time_and_keeps_the_fleet(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,5 +68,5 @@ def _who(denial: Denial, action: str) -> str:
         return (
             f"The endpoint by which your network reaches AWS excludes {action}. Ask who manages the network."
         )
-    where = f"{'an' if kind[:1] in 'aeiou' else 'a'} {kind}" if kind else "a policy"
+    where = f"an {kind}" if kind == IDENTITY else f"a {kind or 'policy'}"
     return f"A statement in {where} denies {action}: no other right helps. Ask the administrator of your account."

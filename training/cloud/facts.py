@@ -10,6 +10,7 @@ from training import layout
 from training.cloud import look
 from training.cloud.api import Cloud
 from training.cloud.intent import ENDS, EXPIRED, LAUNCHING, Intent, read_intent
+from training.cloud.launch import profile_wait
 from training.cloud.prices import describe_age
 from training.cloud.problems import CloudError
 from training.cloud.scope import Scope
@@ -347,6 +348,11 @@ def why_waiting(cloud: Cloud, scope: Scope, run: str) -> str:
         last = fleet_history.last_reason(cloud, fleet) or "no reason given yet"
     except CloudError as error:
         last = f"no history ({error.message})"
+    if profile_wait.speaks_of_profile(last):
+        return (
+            f"AWS says: {last}. EC2 does not know the run's new instance profile yet, which takes two minutes at most "
+            "as a rule; the fleet asks again by itself."
+        )
     return (
         f"AWS says: {last}. The fleet goes on asking in all its zones and types until its end; "
         "to ask for more of them, stop the run and widen aws.instance_types, or take --market on-demand."

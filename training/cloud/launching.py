@@ -20,7 +20,8 @@ from training.cloud.intent import ENDS, LAUNCHING, Intent, check_place, name_fle
 from training.cloud.launch.basis import Basis
 from training.cloud.launch.earlier_failure import EarlierFailure, earlier_failure, fingerprint_of
 from training.cloud.launch.expected_time import ExpectedTime, expected_time, progress_of
-from training.cloud.launch.settings_checks import check_sources, check_tracks
+from training.cloud.launch.profile_wait import wait_for_profile
+from training.cloud.launch.settings_checks import check_namespace, check_sources, check_tracks
 from training.cloud.launch.young_launch import is_under_way
 from training.cloud.machine import Launch, Market
 from training.cloud.making import make_fleet, make_role, make_template
@@ -39,8 +40,6 @@ from training.store.restore import NoCheckpoint, load, load_partial
 from training.store.storage import IF_ABSENT, Corrupt, NotFound, PreconditionFailed, Storage
 from training.user_account import user_name
 
-# IAM takes some seconds to tell EC2 of a new role; a fleet that comes earlier fails once and waits a minute.
-IAM_SPREAD_S = 10.0
 # gp3 per GB and hour in us-east-1, the part of the bill that no price limit covers.
 VOLUME_USD_PER_GB_HOUR = 0.08 / 730
 # Of the snapshot, for aws.volume_initialization_mib_s: us-east-1 in 2025, https://aws.amazon.com/ebs/pricing/
@@ -227,12 +226,11 @@ def start(site: Site, storage: Storage, plan: Plan, say: Callable[[str], None]) 
         with heard(say, "  still copying what the run takes over from others"):
             copy_into_run(storage, launch.run, plan.config)
         say(f"  done    copied into the run: {plan.sources}")
-    made = make_role(cloud, scope, launch.run)
+    make_role(cloud, scope, launch.run)
     say("  done    role of the run")
     template_id, version = make_template(cloud, scope, launch)
     say("  done    launch template")
-    if made and cloud.aws.endpoints.iam is None:
-        cloud.clock.sleep(IAM_SPREAD_S)
+    wait_for_profile(cloud, launch, template_id, version)
     fleet_id = make_fleet(cloud, scope, launch, template_id, version)
     name_fleet(storage, intent, fleet_id)
     say(f"  done    fleet {fleet_id}")
@@ -304,6 +302,7 @@ def _config_of_run(storage: Storage, config: Config, options: Options) -> Config
         return config
     own = changed(config_of(storage, options.run), options.overrides if options.resume else ())
     check_tracks(own)  # those of its evaluations may be others now
+    check_namespace(own)
     return own
 
 

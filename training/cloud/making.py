@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
 from training.cloud import documents, look, machine
 from training.cloud.api import Cloud
 from training.cloud.aws.ownership import as_mapping, require_owned
+from training.cloud.launch.profile_wait import until_known
 from training.cloud.machine import Launch
 from training.cloud.problems import Absent, CloudError, Present, Unanswered
 from training.cloud.scope import Scope
@@ -87,7 +89,7 @@ def make_fleet(cloud: Cloud, scope: Scope, launch: Launch, template_id: str, ver
     request = machine.fleet_request(scope, launch, template_id, version)
     for _ in range(4):
         try:
-            return str(cloud.call("ec2", "create_fleet", repeat_unknown=False, **request)["FleetId"])
+            return str(until_known(cloud, functools.partial(_create_fleet, cloud, request))["FleetId"])
         except Unanswered as error:
             if error.refused:
                 raise
@@ -103,6 +105,10 @@ def make_fleet(cloud: Cloud, scope: Scope, launch: Launch, template_id: str, ver
             last = error
             request = {**request, "ClientToken": _another_token(cloud, scope, launch)}
     raise last
+
+
+def _create_fleet(cloud: Cloud, request: dict[str, Any]) -> dict[str, Any]:
+    return cloud.call("ec2", "create_fleet", repeat_unknown=False, **request)
 
 
 def _another_token(cloud: Cloud, scope: Scope, launch: Launch) -> str:

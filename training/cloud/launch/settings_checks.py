@@ -22,6 +22,17 @@ def check_new(config: Config) -> None:
     check_backend(config.env)
     check_tracks(config)
     check_grid(config)
+    check_namespace(config)
+
+
+def check_namespace(config: Config) -> None:
+    """Raise UsageError for a namespace of CloudWatch in which no machine may write: its policy names the project's."""
+    name, project = config.cloudwatch.namespace, config.aws.project_name
+    if config.cloudwatch.enabled and name not in {None, project}:
+        raise UsageError(
+            f"cloudwatch.namespace = {name!r}: a machine may write only in {project!r}, the project's own",
+            next_step=f"Leave it out, or write null, or {project}; on your own computer any namespace will do.",
+        )
 
 
 def check_tracks(config: Config) -> None:
