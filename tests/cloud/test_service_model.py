@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import datetime, timezone
+import re
+from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import boto3
 import pytest
 
-from tests.cloud import front
-from tests.cloud.amazon import Account
+from tests.cloud import aws_words, front
+from tests.cloud.amazon import ROOT, Account
 from tests.cloud.front import Front
 from tests.cloud.service_model import (
     TruthfulStubber,
@@ -75,3 +77,53 @@ def test_a_request_outside_of_the_model_is_found() -> None:
     request = {"ImageIds": ["ami-1"], "Owner": "self"}
     (problem,) = problems_of_request("ec2", "describe_images", request)
     assert "Owner: no such member" in problem
+
+
+# --- no stand-in without this ---
+def test_no_test_has_a_stand_in_whose_answers_are_not_checked() -> None:
+    """botocore's own stubber checks types alone; a class that answers for our Cloud must ask the model itself."""
+    plain = re.compile(r"from botocore[.]stub import .*Stubber|botocore[.]stub[.]Stubber")
+    own = re.compile(r"class \w+\(Cloud\)")
+    sources = {path: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py")}
+    assert [path.name for path, text in sources.items() if plain.search(text)] == ["service_model.py"]
+    answering = [path.name for path, text in sources.items() if own.search(text)]
+    unchecked = [
+        path.name for path, text in sources.items() if own.search(text) and "problems_of_answer" not in text
+    ]
+    assert answering, "there are some"
+    assert unchecked == []
+
+
+def test_what_moto_was_given_answers_as_the_model_says(account: Account) -> None:
+    """tests/emulator.py: the default network, an image, the key of disks, a fleet's history."""
+    image = account.bake()
+    ec2 = account.cloud.client("ec2")
+    template = ec2.create_launch_template(
+        LaunchTemplateName=f"{account.project}.x",
+        LaunchTemplateData={"ImageId": image, "InstanceType": "g5.xlarge"},
+    )["LaunchTemplate"]["LaunchTemplateId"]
+    fleet = ec2.create_fleet(
+        LaunchTemplateConfigs=[
+            {"LaunchTemplateSpecification": {"LaunchTemplateId": template, "Version": "1"}}
+        ],
+        TargetCapacitySpecification={"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "spot"},
+    )["FleetId"]
+    asked: dict[str, dict[str, Any]] = {
+        "describe_images": {"ImageIds": [image]},
+        "describe_route_tables": {},
+        "get_ebs_default_kms_key_id": {},
+        "describe_fleet_history": {"FleetId": fleet, "StartTime": NOW - timedelta(days=400)},
+    }
+    wrong = {
+        operation: problems_of_answer("ec2", operation, getattr(ec2, operation)(**request))
+        for operation, request in asked.items()
+    }
+    assert [problem for found in wrong.values() for problem in found] == []
+    (described,) = ec2.describe_images(ImageIds=[image])["Images"]
+    assert (described["Architecture"], described["BootMode"]) == ("x86_64", "uefi-preferred")
+
+
+def test_the_codes_of_a_bucket_without_settings_are_those_of_s3() -> None:
+    from tests.rehearsal.gateway import CONFIGURATION
+
+    assert {code for code in CONFIGURATION.values() if code} <= set(aws_words.ERROR_CODES)

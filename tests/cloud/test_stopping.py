@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cloud.amazon import Account, boot
+from tests.cloud.service_model import problems_of_answer
 from training.cloud import ending, look, stopping
 from training.cloud.api import Clock, Cloud
 from training.cloud.site import Site
@@ -79,7 +80,9 @@ def test_a_machine_that_goes_before_it_answers_has_no_successor(training: Accoun
         def call(self, service: str, operation: str, **parameters: Any) -> Any:
             if operation == "delete_fleets":
                 deleted.extend(parameters["FleetIds"])
-                return {"SuccessfulFleetDeletions": [{}], "UnsuccessfulFleetDeletions": []}
+                reply = {"SuccessfulFleetDeletions": [{}], "UnsuccessfulFleetDeletions": []}
+                assert problems_of_answer(service, operation, reply) == []
+                return reply
             return super().call(service, operation, **parameters)
 
     def machine_goes(_: float) -> None:
