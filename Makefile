@@ -6,9 +6,12 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
-# The first Python of the list that is new enough; PYTHON=/path/to/python3.10 takes another.
-PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.10,$(if \
-	$(shell $(p) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>&1 || echo no),,$(p))))
+# Which Pythons serve is said in pyproject.toml, for all. The first of them here; PYTHON=/path/to/python3.10 takes another.
+LOWEST := $(shell sed -nE 's/^requires-python = ">=3[.]([0-9]+),.*/\1/p' pyproject.toml)
+HIGHEST := $(shell sed -nE 's/^requires-python = .*,<3[.]([0-9]+)".*/\1 - 1/p' pyproject.toml | xargs expr)
+PYTHON ?= $(firstword $(foreach p,python3 $(shell seq -f python3.%.0f $(HIGHEST) -1 $(LOWEST)),$(if \
+	$(shell $(p) -c 'import sys; sys.exit(not (3, $(LOWEST)) <= sys.version_info[:2] <= (3, $(HIGHEST)))' 2>&1 \
+	|| echo no),,$(p))))
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input
 
@@ -41,14 +44,14 @@ endif
 
 .PHONY: help
 help: ## Show this list
-	@echo "Train F1TENTH cars. On this computer nothing costs money; CLOUD=aws is the only word that can."
-	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 22
+	@echo "Train F1TENTH cars. Two of these can cost money, and say so: make train CLOUD=aws, and make ami."
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 24
 
 .PHONY: setup
 setup: $(RUN_STAMP) ## Install what runs into .venv (TORCH_INDEX=, PYTHON=)
 
 .PHONY: train
-train: $(RUN_STAMP) ## Train, watch, evaluate, report (TYPE=sac|sac_multiagent, CONFIG=file, ARGS=…; CLOUD=aws on AWS)
+train: $(RUN_STAMP) ## Train, watch, evaluate, report (TYPE=sac|sac_multiagent, CONFIG=file, ARGS=…; CLOUD=aws on AWS: costs money)
 	@$(PY) $(if $(CLOUD),launch.py train --up,-m training train) $(if $(CONFIG),--config '$(CONFIG)') \
 		$(if $(TYPE),--set training.training_type=$(TYPE)) $(ARGS)
 
@@ -98,7 +101,7 @@ include tests/rehearsal/rehearsal.mk
 
 # --- the virtual environment ---
 .venv/.stamp-venv:
-	@test -n '$(PYTHON)' || { echo "No Python 3.10 to 3.13 found. Install one, or: make setup PYTHON=/path/to/python3.11"; exit 1; }
+	@test -n '$(PYTHON)' || { echo "No Python 3.$(LOWEST) to 3.$(HIGHEST) found. Install one, or: make setup PYTHON=/path/to/python3.$(HIGHEST)"; exit 1; }
 	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
 		package=$$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

@@ -200,7 +200,7 @@ def _named(code: str, status: int, message: str) -> CloudError:  # noqa: PLR0911
         throttled.refused = True
         return throttled
     if code in advice.EXPIRED_CODES:
-        return NoAccess(message, next_step=advice.EXPIRED)
+        return NoAccess(message, next_step=f"{advice.EXPIRED}. Machines that run do not need your session.")
     if code in ACCESS or status == 401:
         return NoAccess(message, next_step=f"{advice.LOGIN}. {NOT_ENABLED}")
     if code in QUOTA or code.endswith(("LimitExceeded", "LimitExceededException")):
