@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -15,7 +17,8 @@ from tests.cloud.amazon import REGION, ROOT, Account
 from tests.cloud.front import Front
 from tests.cloud.terminal import in_a_terminal, typing
 from training.aws_access import session
-from training.cloud import setup
+from training.cloud import patience, setup
+from training.cloud.api import Cloud
 from training.config import AwsSettings
 from training.store.opening import open_store
 from training.store.storage import Refused, Unavailable
@@ -100,6 +103,22 @@ def test_status_asks_for_an_mfa_code_once_in_a_terminal_and_the_next_command_for
     code, told = in_a_terminal(command, environment, typed, laptop.account.folder)
     assert (code, told.count(prompt)) == (0, 0), told
     assert laptop.front.asked.count("AssumeRole") == 1
+
+
+def test_who_waits_for_credentials_is_told_so(laptop: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A credential_process may take two minutes, and a person time to find the phone with the code."""
+    said: list[str] = []
+    spoken = threading.Event()
+
+    def say(line: str) -> None:
+        said.append(line)
+        spoken.set()
+
+    monkeypatch.setattr(patience, "heard", functools.partial(patience.heard, every_s=0.01))
+    monkeypatch.setattr(session, "fetch_credentials", lambda _region: spoken.wait(60))
+    laptop.home.with_process(printing())
+    Cloud(AwsSettings(region=REGION), say).call("sts", "get_caller_identity")
+    assert "still waiting for credentials" in said[0]
 
 
 # --- no access ---

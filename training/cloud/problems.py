@@ -72,7 +72,10 @@ class Unsupported(CloudError):
     """The endpoint does not know the call."""
 
 
-NOT_ENABLED = "If that is right, the region of aws.region may not be switched on in your account."
+NOT_ENABLED = (
+    "If that is right, the region of aws.region may not be switched on in your account. "
+    "Keys of AWS China and GovCloud count only there."
+)
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html and its like.
 THROTTLED = {
     "Throttling",
