@@ -56,6 +56,7 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         ),
         '{"g5.xlarge": {"usd_per_hour": 1' + "0" * 400 + ', "at": 1}}',
     ],
+    ids=lambda _: "text",  # it holds the time, and two workers would collect tests of different names
 )  # fmt: skip
 def test_a_broken_cache_is_made_again(cache: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     cache.write_text(text)
