@@ -37,6 +37,7 @@ class FakeImds(ThreadingHTTPServer):
         self.tokens: dict[str, float] = {}
         self.ttl_limit_s = 21_600.0
         self.broken = 0  # answer 500 to so many requests
+        self.ahead_s = 0.0  # of this computer's clock
         self.log: list[str] = []
 
     @property
@@ -89,6 +90,9 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             text = self.server.served().get(_VERSION.sub("", self.path).rstrip("/"))
             self._answer(404 if text is None else 200, text or "")
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string((timestamp or time.time()) + self.server.ahead_s)
 
     def _sound(self) -> bool:
         self.server.broken -= 1

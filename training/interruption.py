@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 CONTROL_POLL_S = 5.0
 # The final commit ends this long before the machine goes.
 MARGIN_S = 15.0
+# AWS gives notice two minutes before an interruption, never earlier.
+NOTICE_S = 120.0
 
 
 class StopRequest:
@@ -48,10 +50,13 @@ class StopRequest:
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
 
-    def on_notice(self, notice: Notice) -> None:
-        """Stop before an interruption; save at a rebalance recommendation and at a maintenance (SIGTERM follows)."""
+    def on_notice(self, notice: Notice, now: datetime | None = None) -> None:
+        """Stop before an interruption; save at a rebalance recommendation and at a maintenance (SIGTERM follows).
+
+        now: by the clock that dated the notice; None: by this machine's.
+        """
         if notice.kind == "interruption":
-            self.ask(str(notice), "interrupted", _deadline(notice.at))
+            self.ask(str(notice), "interrupted", _deadline(notice.at, now or datetime.now(timezone.utc)))
         else:
             self.save_now.set()
 
@@ -146,18 +151,19 @@ def watch(
     """Start what listens for requests to stop; the threads end with the process. launch: the number of this one."""
     watchers: list[Watcher | ControlPoller] = [ControlPoller(storage, run, stop.on_request, launch)]
     if os.environ.get(ON_INSTANCE):
+        imds = Imds()
 
         def tell(notice: Notice) -> None:
             say(str(notice))
-            stop.on_notice(notice)
+            stop.on_notice(notice, imds.now())
 
-        watchers.append(Watcher(Imds(), tell, say))
+        watchers.append(Watcher(imds, tell, say))
     for watcher in watchers:
         watcher.start()
     return watchers
 
 
-def _deadline(at: datetime | None) -> float:
-    """Return the monotonic time by which all must be saved; two minutes from now where AWS names no time."""
-    left_s = 120.0 if at is None else (at - datetime.now(timezone.utc)).total_seconds()
+def _deadline(at: datetime | None, now: datetime) -> float:
+    """Return the monotonic time by which all must be saved: at most two minutes from now, less a margin."""
+    left_s = NOTICE_S if at is None else min((at - now).total_seconds(), NOTICE_S)
     return time.monotonic() + max(left_s - MARGIN_S, 1.0)

@@ -98,6 +98,25 @@ def test_the_watcher_tells_each_notice_once_and_survives_everything(server, imds
     assert said[-1] == "spot notices can be read again"
 
 
+@pytest.mark.parametrize("ahead_s", [-3600.0, 0.0, 3600.0])
+def test_a_wrong_clock_of_the_machine_leaves_the_time_of_a_notice_as_it_is(server, imds, ahead_s):
+    """The service dates its answers by the clock that dated the notice; the deadline is reckoned by that."""
+    server.ahead_s = ahead_s
+    stop = StopRequest()
+    at = datetime.now(timezone.utc) + timedelta(seconds=ahead_s + 100)
+    server.paths[SPOT] = f'{{"action": "terminate", "time": "{at:%Y-%m-%dT%H:%M:%SZ}"}}'
+    (notice,) = read_notices(imds)
+    stop.on_notice(notice, imds.now())
+    assert stop.deadline == pytest.approx(time.monotonic() + 100 - MARGIN_S, abs=3)
+
+
+def test_no_notice_leaves_more_than_the_two_minutes_that_aws_gives():
+    """Where the service does not date its answers, a clock that is slow cannot make the last save late."""
+    stop = StopRequest()
+    stop.on_notice(Notice("interruption", "terminate", datetime.now(timezone.utc) + timedelta(hours=1)))
+    assert stop.deadline <= time.monotonic() + 120 - MARGIN_S
+
+
 def test_a_notice_leaves_until_its_time_less_a_margin():
     """The request to stop carries the deadline of the final save."""
     stop = StopRequest()

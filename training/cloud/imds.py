@@ -6,11 +6,13 @@ Source: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termin
 
 from __future__ import annotations
 
+import contextlib
+import email.utils
 import json
 import os
 import threading
 import time
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import urllib3
@@ -68,6 +70,19 @@ class Imds:
         self._token = ""
         self._token_until = 0.0
         self._lock = threading.Lock()
+        self._dated: tuple[datetime, float] | None = (
+            None  # its time in its last answer, and ours, monotonic, s
+        )
+
+    def now(self) -> datetime:
+        """Return the time by the clock that dates the notices, as the service's last answer said it.
+
+        The machine's own clock may be wrong: by this one a deadline is neither missed nor taken for past.
+        """
+        if self._dated is None:
+            return datetime.now(timezone.utc)
+        there, at = self._dated
+        return there + timedelta(seconds=time.monotonic() - at)
 
     def get(self, path: str) -> str | None:
         """Return the text at /latest/<path>, None where there is none (404).
@@ -98,9 +113,13 @@ class Imds:
 
     def _request(self, method: str, path: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
         try:
-            return self._pool.request(method, f"{self._endpoint}/latest/{path}", headers=headers)
+            response = self._pool.request(method, f"{self._endpoint}/latest/{path}", headers=headers)
         except urllib3.exceptions.HTTPError as error:
             raise ImdsError(f"{self._endpoint} does not answer: {error}") from error
+        with contextlib.suppress(TypeError, ValueError):
+            there = email.utils.parsedate_to_datetime(str(response.headers.get("Date", "")))
+            self._dated = there.astimezone(timezone.utc), time.monotonic()
+        return response
 
 
 def read_notices(imds: Imds) -> list[Notice]:
