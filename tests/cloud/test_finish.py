@@ -19,6 +19,7 @@ from training.store import documents
 from training.store.checkpoint import claim
 from training.store.manifest import Owner
 from training.store.opening import open_store
+from training.store.storage import Unavailable
 
 RUN, FLEET = "finishing", "fleet-0123"
 NOW = datetime(2026, 11, 23, tzinfo=timezone.utc)
@@ -124,6 +125,42 @@ def test_a_fleet_that_cannot_be_deleted_is_tried_again_and_stops_nothing(storage
     )
     assert tries == [FLEET] * 3
     assert sum("no route" in line for line in said) == 2
+
+
+def refuse(*_: object) -> None:
+    raise Unavailable("the bucket does not answer")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "broken", "reported"),
+    [
+        (None, "guard", False),
+        (Outcome(exit_code=1), "guard", False),
+        (Outcome(exit_code=78), "set_status", False),
+        (Outcome(exit_code=0), "set_status", False),
+        (Outcome(exit_code=75, cause="interrupted"), "set_status", True),
+        (Outcome(exit_code=3), "set_status", True),
+        (Outcome(exit_code=0), "", True),
+        (None, "", True),
+    ],
+)
+def test_an_end_that_the_bucket_has_not_heard_of_is_told_to_the_image(
+    storage, monkeypatch, outcome, broken, reported
+):
+    """Nobody would count such a machine: its unit fails, and f1tenth-fleet-check looks at the fleet's history."""
+    if broken == "set_status":
+        monkeypatch.setattr(documents, "set_status", refuse)
+    told = finish.carry_out(
+        finish.plan(outcome),
+        outcome,
+        storage,
+        RUN,
+        fleet=FLEET,
+        delete=lambda _: None,
+        guard=refuse if broken == "guard" else lambda: boot.Decision("train"),
+        say=lambda _: None,
+    )
+    assert told == reported
 
 
 def test_the_outcome_is_handed_over_by_a_file(tmp_path, monkeypatch):

@@ -287,6 +287,35 @@ def crash_loop(play: Play) -> None:
     assert len(play.machines) <= 3, f"{len(play.machines)} boots"
 
 
+def bucket_out_of_reach(play: Play) -> None:
+    """No machine reaches S3, each reaches EC2: none is counted in the bucket, and the third ends the fleet."""
+
+    def give_up_soon(machine: Machine) -> None:
+        machine.run("sed", "-i", "s/^S3_PATIENCE_S = .*/S3_PATIENCE_S = 30/", "/usr/local/bin/f1tenth-fetch")
+
+    laptop_at = play.cloud.net.address
+    play.cloud.ec2.on_boot = give_up_soon
+    play.cloud.s3.spoil = lambda client, _: 0 if client == laptop_at else 503
+    play.launch()
+    play.nothing_runs(1_200)
+    assert len(play.machines) == 3, f"{len(play.machines)} boots"
+    assert not play.attempts
+    assert "deleted fleet-" in play.machines[-1].journal("--unit=f1tenth-fleet-check.service")
+
+
+def finish_that_cannot_run(play: Play) -> None:
+    """As with code that neither trainer nor finish program can import: the fleet's history counts what they cannot."""
+
+    def spoil_python(machine: Machine) -> None:
+        machine.run("sh", "-c", "echo PYTHONHOME=/nonexistent >>/etc/f1tenth/python.env")
+
+    play.cloud.ec2.on_boot = spoil_python
+    play.launch()
+    play.nothing_runs(1_800)
+    assert len(play.machines) == 3, f"{len(play.machines)} boots"
+    assert not play.attempts
+
+
 def expired_budget(play: Play) -> None:
     play.launch()
     play.steps(play.machine(1))
@@ -348,6 +377,8 @@ CASES: dict[str, Case] = {
     "disk-full": disk_full,
     "zombie": zombie,
     "crash-loop": crash_loop,
+    "no-bucket": bucket_out_of_reach,
+    "no-finish": finish_that_cannot_run,
     "expired": expired_budget,
     "tampered": tampered_bundle,
     "two-laptops": two_laptops,

@@ -20,6 +20,7 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
 
 from tests.cloud.amazon import REGION
+from tests.rehearsal.fleet_history import FleetHistory
 from tests.rehearsal.machine import Machine
 from tests.rehearsal.metadata import Instance
 from tests.rehearsal.network import Network
@@ -49,6 +50,7 @@ class Ec2:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ec2-tick", daemon=True)
         self.fault: str | None = None  # the traceback of a tick that failed
+        self.history = FleetHistory()
 
     # --- what a script does ---
     def __enter__(self) -> Ec2:  # noqa: PYI034 - Self came with Python 3.11
@@ -79,6 +81,11 @@ class Ec2:
         with self._lock:
             self._lost.add(machine.instance.id)
             self._terminate(machine.instance.id)
+
+    def reboot(self, machine: Machine) -> None:
+        """Let a machine boot again, as `aws ec2 reboot-instances` does: it stays what it is, on its disk."""
+        with self._lock:
+            machine.reboot()
 
     @property
     def living(self) -> list[Machine]:
@@ -156,6 +163,7 @@ class Ec2:
         )
         machine = Machine(self._net, number, self._folder / f"machine-{number}", described, self._image)
         self.machines[instance.id] = machine
+        self.history.add(fleet.id, instance.id, "launched")
         self.on_boot(machine)
         self._say(f"EC2: {instance.id} boots as machine {number} at {machine.address}")
 
@@ -179,6 +187,7 @@ class Ec2:
             self._say(f"EC2: {name} is off and terminated")
 
     def _terminate(self, name: str) -> None:
+        self.history.ended(name)
         if self._backend.get_instance(name).state != "terminated":
             self._backend.terminate_instances([name])
 

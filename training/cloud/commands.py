@@ -34,6 +34,7 @@ from training.cloud.launch.steps import Step, check
 from training.cloud.manner import Manner, answer, ask, ask_again, pass_on, say, show, table
 from training.cloud.problems import CloudError
 from training.cloud.site import Site
+from training.cloud.watch import lost_machines
 from training.errors import UsageError
 from training.store.prune import make_plan, sweep
 
@@ -248,13 +249,20 @@ def status(site: Site, run: str, manner: Manner) -> None:
     """Print one run in detail, and why it waits if it has no machine."""
     one = _known(site, run)
     machines = look.machines(site.cloud, site.scope, run)
+    lost = lost_machines.lost_of(site.cloud, site.scope, one) if one.state in {"pending", "running"} else []
     if manner.json:
-        show({**one.to_json_dict(), "machines": [machine["InstanceId"] for machine in machines]})
+        ids = {
+            "machines": [machine["InstanceId"] for machine in machines],
+            "lost_machines": [machine.id for machine in lost],
+        }
+        show({**one.to_json_dict(), **ids})
         return
     for line in facts.describe(one):
         answer(line)
     for machine in machines:
         answer(f"machine     {machine['InstanceId']}, {machine['InstanceType']}, {machine['State']['Name']}")
+    for line in lost_machines.explain(site.cloud, lost):
+        answer(f"lost        {line}")
     if one.state in {"pending", "running"} and not machines:
         answer(f"waiting     {facts.why_waiting(site.cloud, site.scope, run)}")
 

@@ -16,7 +16,8 @@ from training.cloud.making import delete_template
 from training.cloud.patience import Patience
 from training.cloud.problems import Absent, CloudError, Denied
 from training.cloud.scope import Scope, tag
-from training.store.documents import read_status
+from training.cloud.watch.lost_machines import MOST_LOST, lost_in_a_row, too_many
+from training.store.documents import read_attempts, read_status
 from training.store.storage import Storage
 
 WAIT_FOR_END_S = 300.0
@@ -88,7 +89,11 @@ def _why_leaked(cloud: Cloud, scope: Scope, storage: Storage | None, fleet: dict
     if not intent.fleet_id and not is_under_way(cloud, storage, intent, owner()):
         return "its launch was interrupted before it was written down"
     status = read_status(storage, run)
-    return f"the run is {status.state}" if status is not None and status.state in ENDS else None
+    if status is not None and status.state in ENDS:
+        return f"the run is {status.state}"
+    started = {attempt.instance_id for attempt in read_attempts(storage, run)}
+    lost = lost_in_a_row(cloud, scope, run, fleet["FleetId"], started)
+    return too_many(lost) if len(lost) >= MOST_LOST else None
 
 
 def _half_made(cloud: Cloud, scope: Scope, storage: Storage, with_fleet: set[str]) -> list[Intent]:

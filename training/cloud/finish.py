@@ -95,22 +95,27 @@ def carry_out(  # noqa: PLR0913 - what it acts on; tests put their own there
     delete: Callable[[str], None],
     guard: Callable[[], Decision],
     say: Callable[[str], None],
-) -> None:
+) -> bool:
     """Do what the plan says, in the order that loses neither run nor money: status, then the fleet.
 
-    guard: decides after a crash whether the fleet may bring another machine.
+    guard: decides after a crash whether the fleet may bring another machine. Returns whether the bucket has heard of
+    this end: a machine of which it has not is counted by nobody.
     """
     say(f"run {run}: {todo.reason}")
     if todo.stay_up:
         STAY_UP.touch()
-        return
+        return True
+    is_reported = True
     if todo.is_crash:
         decision = _attempt(say, "attempts.json", guard)
+        is_reported = decision is not None
         if decision is not None and decision.verdict != "train":
             say(f"run {run}: {decision.reason}; no other machine will try")
             todo = todo._replace(delete_fleet=True)
     if todo.state is not None:
-        _attempt(say, "status.json", lambda: _set_status(storage, run, todo, outcome))
+        is_reported = (
+            _attempt(say, "status.json", lambda: _set_status(storage, run, todo, outcome)) is not None
+        )
     if todo.keep:
         _keep_for_debugging(say)
     fenced_fleet = outcome is not None and outcome.exit_code == FENCED and _is_orphan(storage, run, fleet)
@@ -118,10 +123,14 @@ def carry_out(  # noqa: PLR0913 - what it acts on; tests put their own there
         _attempt(say, f"fleet {fleet}", lambda: delete(fleet))
     elif todo.delete_fleet:
         say("no fleet is known here: nothing but the power-off ends this machine's bill")
+    return is_reported
 
 
 def main() -> int:
-    """Finish the run that run.env names; return 0 when all was done."""
+    """Finish the run that run.env names; return 0 when the bucket has heard of it.
+
+    Otherwise 1: the unit fails, and the image looks whether the fleet only brings machines that end so.
+    """
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)  # noqa: T201 - the journal
@@ -135,8 +144,10 @@ def main() -> int:
     def guard() -> Decision:
         return boot.after_crash(storage, run, this_machine(imds, storage, run))
 
-    carry_out(plan(outcome), outcome, storage, run, fleet=fleet, delete=_delete_fleet, guard=guard, say=say)
-    return 0
+    is_reported = carry_out(
+        plan(outcome), outcome, storage, run, fleet=fleet, delete=_delete_fleet, guard=guard, say=say
+    )
+    return 0 if is_reported else 1
 
 
 def this_machine(imds: Imds, storage: Storage, run: str) -> documents.Attempt:
@@ -167,13 +178,13 @@ def fleet_of(imds: Imds, storage: Storage, run: str) -> str | None:
     return str(document["fleet_id"]) if isinstance(document, dict) and document.get("fleet_id") else None
 
 
-def _set_status(storage: Storage, run: str, todo: Plan, outcome: Outcome | None) -> None:
+def _set_status(storage: Storage, run: str, todo: Plan, outcome: Outcome | None) -> documents.Status:
     assert todo.state is not None  # noqa: S101 - asked before
     only_from: set[documents.State] = {"pending", "running"}
     # A run that has failed already keeps its reason: the guard's says more than the exit code that came of it.
     if todo.state != "failed":
         only_from.add(todo.state)
-    documents.set_status(
+    return documents.set_status(
         storage,
         run,
         todo.state,

@@ -70,6 +70,8 @@ def instance_policy(scope: Scope) -> Document:
             *iam_bucket.use_key(scope),
             allow("ListRun", ["s3:ListBucket"], bucket, {"StringLike": {"s3:prefix": [own]}}),
             allow("DeleteOwnFleet", ["ec2:DeleteFleets"], scope.ec2("fleet"), own_fleet),
+            # It tells a machine that cannot reach the bucket how many ended like it before.
+            allow("ReadOwnFleetHistory", ["ec2:DescribeFleetHistory"], scope.ec2("fleet"), own_fleet),
             # Encrypted with the key aws/ssm, which lets every principal of the account decrypt: no kms:Decrypt.
             # https://docs.aws.amazon.com/systems-manager/latest/userguide/ps-restrict-decryption.html
             allow("ReadWandbKey", ["ssm:GetParameter"], _parameter(scope)),
@@ -208,6 +210,8 @@ def _looking(scope: Scope) -> list[Document]:
         ),
         allow("ReadFleetHistory", ["ec2:DescribeFleetHistory"], scope.ec2("fleet")),
         me,
+        # What a machine said that ended before it reached the bucket.
+        allow("ReadConsole", ["ec2:GetConsoleOutput"], scope.ec2("instance"), owned(scope)),
         allow("ReadLogs", ["logs:FilterLogEvents"], f"{_log_group(scope)}:*"),
     ]
 

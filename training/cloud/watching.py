@@ -13,12 +13,17 @@ from training.cloud.intent import ENDS, LAUNCHING
 from training.cloud.patience import Patience
 from training.cloud.scope import Scope
 from training.cloud.site import Site
+from training.cloud.stopping import end_run
+from training.cloud.watch.lost_machines import MOST_LOST, LostMachine, explain, lost_of, too_many
 from training.errors import UsageError
+from training.store.documents import set_status
 from training.store.storage import Storage
 
 POLL_S = 5.0
 MAX_LOG_BYTES = 64 << 20
 UP = ("pending", "running")  # of a machine that has a future
+# EC2 shows a new fleet after some seconds; one that is missing for longer has ended.
+FLEETLESS_S = 60.0
 
 
 def follow(cloud: Cloud, scope: Scope, storage: Storage, run: str, say: Callable[[str], None]) -> str:
@@ -26,6 +31,8 @@ def follow(cloud: Cloud, scope: Scope, storage: Storage, run: str, say: Callable
     patience = Patience(cloud, say)
     told: set[str] = set()
     seen: dict[str, None] = {}  # machines, in order
+    gone = 0
+    had_fleet_at = cloud.clock.monotonic()
     while True:
         facts = read_facts(storage, run, cloud.now())
         machines = [one for one in look.machines(cloud, scope, run) if one["State"]["Name"] in UP]
@@ -36,6 +43,18 @@ def follow(cloud: Cloud, scope: Scope, storage: Storage, run: str, say: Callable
                 patience.progress()
                 say(f"  {patience.waited_s:6.0f} s  {phase}")
         if facts.state in ENDS or _has_stepped(facts):
+            return facts.state
+        if len(seen) - len(machines) > gone:
+            gone = len(seen) - len(machines)
+            lost = lost_of(cloud, scope, facts)
+            for line in explain(cloud, lost):
+                say(f"            {line}")
+            if _is_hopeless(cloud, scope, facts, machines, lost):
+                return _give_up(cloud, scope, storage, run, lost)
+        if machines or look.fleet_of(cloud, scope, run) is not None:
+            had_fleet_at = cloud.clock.monotonic()
+        elif cloud.clock.monotonic() - had_fleet_at > FLEETLESS_S:
+            say(_waiting(patience.waited_s, cloud, scope, machines, facts))
             return facts.state
         patience.explain(functools.partial(_waiting, patience.waited_s, cloud, scope, machines, facts))
         cloud.clock.sleep(POLL_S)
@@ -60,6 +79,24 @@ def _phases(seen: Iterable[str], machines: list[look.Found], facts: Facts) -> It
         yield f"first steps: {_steps(facts):,}"
     if facts.state in ENDS:
         yield f"the run is {facts.state}"
+
+
+def _is_hopeless(
+    cloud: Cloud, scope: Scope, facts: Facts, machines: list[look.Found], lost: list[LostMachine]
+) -> bool:
+    """Tell whether no machine of a run will train: too many were lost in a row, or there will be no other."""
+    if len(lost) >= MOST_LOST:
+        return True
+    if not lost or machines:
+        return False
+    relaunches = facts.intent is not None and facts.intent.relaunch
+    return not relaunches or look.fleet_of(cloud, scope, facts.run) is None
+
+
+def _give_up(cloud: Cloud, scope: Scope, storage: Storage, run: str, lost: list[LostMachine]) -> str:
+    """End a run whose machines nobody else counts, as the trainer's own guard would; return its state."""
+    set_status(storage, run, "failed", only_from={"pending", "running"}, reason=too_many(lost)[:4000])
+    return end_run(cloud, scope, storage, run)
 
 
 def _steps(facts: Facts) -> int:
