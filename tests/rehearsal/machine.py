@@ -22,6 +22,7 @@ TESTS = HERE.parent
 # systemd's own signal for "power off", sent as an instance's power button is pressed.
 POWER_BUTTON = signal.SIGRTMIN + 4
 TRAINING = "f1tenth-training.service"
+REBOOT_S = 300.0  # the trainer has 110 s to stop
 PODMAN_S = 600.0  # the longest that any call of it may take on a busy computer
 
 
@@ -53,6 +54,7 @@ class Machine:
         self._write_metadata()
         self._imds = self._start_imds()
         self._pidfd = -1
+        self._is_rebooting = False
         try:
             self._pid = self._start_container(image)
             self._pidfd = os.pidfd_open(self._pid)
@@ -86,6 +88,20 @@ class Machine:
         """Ask systemd to power off, as AWS does when an instance is terminated."""
         self._signal(POWER_BUTTON)
 
+    def reboot(self) -> None:
+        """Let systemd stop everything and boot again: the disk stays, /run and every process do not."""
+        self._is_rebooting = True
+        try:
+            self.run("systemctl", "reboot")
+            ended, _, _ = select.select([self._pidfd], [], [], REBOOT_S)
+            assert ended, f"{self.name} did not go down within {REBOOT_S:.0f} s"
+            os.close(self._pidfd)
+            podman("start", self.name)
+            self._pid = self._started()
+            self._pidfd = os.pidfd_open(self._pid)
+        finally:
+            self._is_rebooting = False
+
     def kill(self) -> None:
         """Take it away at once."""
         self._signal(signal.SIGKILL)
@@ -98,6 +114,8 @@ class Machine:
     @property
     def is_on(self) -> bool:
         """Tell whether its first process lives."""
+        if self._is_rebooting:
+            return True
         if self.off_at is None and select.select([self._pidfd], [], [], 0)[0]:
             self.off_at = time.monotonic()
         return self.off_at is None
@@ -204,6 +222,10 @@ class Machine:
             f"--network=ns:/run/netns/{self.namespace}", f"--hostname={metadata.hostname(self.address).split('.')[0]}",
             *(f"--volume={mount}" for mount in mounts), image, "/sbin/init",
         )  # fmt: skip
+        return self._started()
+
+    def _started(self) -> int:
+        """Return the first process's number on this computer."""
         # As systemd makes it outside of containers: a unit's credentials are mounted through it.
         podman("exec", self.name, "mount", "--make-rshared", "/")
         return int(podman("inspect", "--format", "{{.State.Pid}}", self.name).strip())

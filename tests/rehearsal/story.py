@@ -89,6 +89,7 @@ def play(stage: Stage) -> Figures:
         checkpoint(stage)
         committed = interruption(stage, first)
         relaunch_to_step = resume(stage, committed.step)
+        reboot(stage)
         done(stage, launched)
     finally:
         visit.stop()
@@ -233,6 +234,25 @@ def resume(stage: Stage, step: int) -> float:
     return took_s
 
 
+def reboot(stage: Stage) -> None:
+    """The second machine boots again: its user data runs again, and the run goes on where it was saved."""
+    with stage.tell.phase("reboot") as details:
+        machine = stage.machines[1]
+        begun = time.monotonic()
+        stage.cloud.ec2.reboot(machine)
+        stage.wait.until("the third attempt", lambda: len(stage.attempts()) > 2, 240, alive=machine)
+        saved = stage.attempts()[1]
+        assert saved.cause == "terminated", f"the reboot was a {saved.cause}"
+        stage.wait.until("a new step", lambda: machine.step > saved.last_step, 240, alive=machine)
+        attempt = stage.attempts()[2]
+        assert attempt.instance_id == machine.instance.id
+        assert attempt.first_step == saved.last_step, f"at {attempt.first_step}, saved at {saved.last_step}"
+        took_s = time.monotonic() - begun
+        details.append(
+            f"user data ran again; at step {attempt.first_step:,}, none lost; new step {took_s:.1f} s later"
+        )
+
+
 # --- the end ---
 def done(stage: Stage, launched: Launched) -> None:
     with stage.tell.phase("done") as details:
@@ -278,9 +298,9 @@ def laps(stage: Stage) -> None:
 def money(stage: Stage) -> None:
     with stage.tell.phase("cost") as details:
         figures = json.loads(stage.launcher("cost", RUN, "--json", quiet=True))
-        assert figures["attempts"] == 2
+        assert figures["attempts"] == 3
         details.append(
-            f"{figures['paid_hours'] * 3600:.0f} s paid in 2 attempts, {figures['s3_writes']} writes to S3"
+            f"{figures['paid_hours'] * 3600:.0f} s paid in 3 attempts, {figures['s3_writes']} writes to S3"
         )
 
 
