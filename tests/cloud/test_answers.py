@@ -181,13 +181,14 @@ def test_a_stalled_fleet_is_explained_in_aws_own_words_after_30_s(stage: Stage, 
     def answer(times: int) -> None:
         for _ in range(times):
             ec2.add_response("describe_instances", {"Reservations": []}, None)
+            ec2.add_response("describe_fleets", {"Fleets": [fleet]}, None)  # whether the fleet lives
 
     answer(7)
-    ec2.add_response("describe_fleets", {"Fleets": [fleet]}, None)
+    ec2.add_response("describe_fleets", {"Fleets": [fleet]}, None)  # what its history says
     ec2.add_response(
         "describe_fleet_history", {"HistoryRecords": [record]}, {"FleetId": "fleet-1", "StartTime": NOW}
     )
-    answer(1)
+    ec2.add_response("describe_instances", {"Reservations": []}, None)
     said: list[str] = []
 
     def say(line: str) -> None:

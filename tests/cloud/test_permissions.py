@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.stub import Stubber
 
 from tests.cloud.amazon import Account
 from tests.cloud.golden import SCOPE
 from tests.cloud.iam_simulator import Iam, Question
+from tests.cloud.service_model import TruthfulStubber
 from training.aws_access import denials
 from training.cloud import doctor, permissions, policies, problems
 from training.cloud.api import Cloud
@@ -87,7 +87,7 @@ def test_no_question_holds_a_variable_or_a_wildcard() -> None:
 def answers(scope: Scope, statement: Document, result: dict[str, Any]) -> list[permissions.Refused]:
     """Return what is found missing where the simulator answers each action with one result."""
     cloud = Cloud(AwsSettings(), lambda _: None)
-    stub = Stubber(cloud.client("iam"))
+    stub = TruthfulStubber(cloud.client("iam"))
     row = {"EvalActionName": statement["Action"][0], "EvalResourceName": "*", **result}
     for rows in ([], [row]):
         stub.add_response("simulate_principal_policy", {"EvaluationResults": rows, "IsTruncated": False})

@@ -20,6 +20,7 @@ _TYPES = {
     "ec2:DeleteFleets": ("fleet",),
     "ec2:DeleteLaunchTemplate": ("launch-template",),
     "ec2:DeleteVolume": ("volume",),
+    "ec2:GetConsoleOutput": ("instance",),
     "ec2:RunInstances": ("instance", "volume"),
     "ec2:TerminateInstances": ("instance",),
 }

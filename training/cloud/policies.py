@@ -210,8 +210,6 @@ def _looking(scope: Scope) -> list[Document]:
         ),
         allow("ReadFleetHistory", ["ec2:DescribeFleetHistory"], scope.ec2("fleet")),
         me,
-        # What a machine said that ended before it reached the bucket.
-        allow("ReadConsole", ["ec2:GetConsoleOutput"], scope.ec2("instance"), owned(scope)),
         allow("ReadLogs", ["logs:FilterLogEvents"], f"{_log_group(scope)}:*"),
     ]
 

@@ -53,8 +53,15 @@ def launching(scope: Scope) -> list[Document]:
         ),
         allow("TagOnCreate", ["ec2:CreateTags"], anything, creations),
         allow(
-            "DeleteOwnResources",
-            ["ec2:DeleteFleets", "ec2:TerminateInstances", "ec2:DeleteLaunchTemplate", "ec2:DeleteVolume"],
+            "ManageOwnResources",
+            [
+                "ec2:DeleteFleets",
+                "ec2:TerminateInstances",
+                "ec2:DeleteLaunchTemplate",
+                "ec2:DeleteVolume",
+                # What a machine said that ended before it reached the bucket.
+                "ec2:GetConsoleOutput",
+            ],
             anything,
             owned(scope),
         ),
