@@ -85,17 +85,40 @@ def test_no_stage_is_guarded_that_no_release_has() -> None:
     assert set(guarded) - known == set()
 
 
-def test_the_roles_write_no_settings_of_cloud_init() -> None:
-    """Whoever adds some compares their keys with the table, as the next test does."""
+def test_the_roles_change_one_line_of_cloud_inits_settings_and_write_no_other() -> None:
+    """What else is written has its keys compared with the table first, as the tests below do."""
     writing = re.compile(r"(dest|path|line|src): *\S*etc/cloud\b|cloud\.cfg")
     files = [path for path in ROLES.rglob("*") if path.is_file() and path.suffix != ".md"]
     assert len(files) > 50
-    found = [
+    found = {
         str(p.relative_to(ROLES))
         for p in files
         if writing.search(p.read_text(encoding="utf-8")) or "etc/cloud/" in str(p)
+    }
+    assert found == {"trainer/tasks/cloud_init.yml", "trainer/tasks/verify.yml"}
+    assert [task["name"] for task in guard_tasks() if "etc/cloud/" in str(task)] == [
+        "User data runs at each boot"
     ]
-    assert found == []
+
+
+@pytest.mark.parametrize("release", KNOWN["scripts_user"])
+def test_user_data_runs_at_each_boot_of_every_release(release: str) -> None:
+    """The role's own expression, on the line as the release has it: changed once, and left alone the second time."""
+    (replacing,) = [
+        task["ansible.builtin.replace"] for task in guard_tasks() if "ansible.builtin.replace" in task
+    ]
+    settings = (
+        f"cloud_final_modules:\n{KNOWN['scripts_user'][release]}\n{KNOWN['scripts_user'][release]}-later\n"
+    )
+    once = re.sub(replacing["regexp"], replacing["replace"], settings, flags=re.MULTILINE)
+    name = KNOWN["scripts_user"][release].split()[-1]
+    assert yaml.safe_load(once) == {"cloud_final_modules": [[name, "always"], f"{name}-later"]}
+    assert re.sub(replacing["regexp"], replacing["replace"], once, flags=re.MULTILINE) == once
+
+
+def guard_tasks() -> list[dict[str, Any]]:
+    text = (ROLES / "trainer/tasks/cloud_init.yml").read_text(encoding="utf-8")
+    return list(yaml.safe_load(text))
 
 
 def test_every_key_of_the_rehearsal_s_settings_is_read_by_every_release() -> None:
