@@ -13,8 +13,8 @@ DEVICE = "arn:aws:iam::123456789012:mfa/kim"
 KEYS = {
     "Version": 1,
     "AccessKeyId": "AKIAEXAMPLE",
-    "SecretAccessKey": "not-to-be-shown",
-}  # pragma: allowlist secret
+    "SecretAccessKey": "not-to-be-shown",  # pragma: allowlist secret
+}
 
 
 class Home(NamedTuple):
