@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +14,8 @@ import bakery
 import pytest
 import rootfs
 import yaml
+
+from training.cloud.scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +49,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 def launch(address: str, project: str, run: str, region: str = bakery.REGION) -> None:
     """Start a machine with the tags that a launch gives it."""
-    tags = [{"Key": "Project", "Value": project}, {"Key": "Run", "Value": run}]
+    ends = datetime(2026, 11, 24, tzinfo=timezone.utc)
+    tags = Scope(project, "123456789012", region, "a-bucket").run_tags(run, "someone", ends)
     ec2 = bakery.client(address, region)
     started = ec2.run_instances(
         ImageId="ami-0123456789abcdef0",
