@@ -76,6 +76,10 @@ test: $(if $(shell sh tests/image/lacks.sh),,system-packages) ## Prove it all: s
 pytest: $(TEST_STAMP) # Every test of tests/ that needs no container
 	$(PYTEST) $(ARGS)
 
+.PHONY: record-calls
+record-calls: $(TEST_STAMP) # Write down the AWS calls that the tests make (ARGS=tests/cloud/test_x.py: those of that file)
+	$(PY) -m tests.cloud.recording $(ARGS)
+
 .PHONY: lint
 lint: $(TEST_STAMP)
 	$(PY) -m ruff format --check .

@@ -5,6 +5,15 @@ import os
 # As in a run (sac.torch_threads). Two processes whose OpenMP threads spin for two cores take ten times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from tests.cloud.recording import pytest_runtest_makereport, recorded_calls
 from tests.servers import credentials, moto_server, moto_url, weed_server, weed_url
 
-__all__ = ["credentials", "moto_server", "moto_url", "weed_server", "weed_url"]
+__all__ = [
+    "credentials",
+    "moto_server",
+    "moto_url",
+    "pytest_runtest_makereport",
+    "recorded_calls",
+    "weed_server",
+    "weed_url",
+]

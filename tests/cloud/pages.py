@@ -35,6 +35,13 @@ Machines get a role of their own for each run, made by `train`, tagged with the 
 `/f1tenth/us-east-2/`. All these roles carry one policy, the fourth, which speaks of that tag: a machine reaches its own
 run and no other's, deletes nothing, starts nothing, and can end only its own fleet.
 
+How they are checked: the tests write down every call that the launcher, `make ami` and the machine's programs make
+(`tests/cloud/recorded_calls.json`), and ask a simulator of IAM for each, on every resource type that IAM's service
+reference requires. All are allowed, and without any one action of a policy one is denied. The calls of other programs
+are taken from their documentation (`tests/cloud/documented_calls.py`): those of the AWS CLI's sessions, of the agents on
+the machine, and of Packer's plugin 1.8.2, which is read from its source. That plugin cannot be run here; Debian's Packer
+1.6.6 is, and makes the same calls. Nobody has tried the policies on AWS yet.
+
 A Weights & Biases key that you encrypt with a KMS key of your own, instead of SSM's `aws/ssm`, needs `kms:Decrypt` on it
 for the machines: add it to the key's policy.
 """
