@@ -10,6 +10,7 @@ from tests.cloud.amazon import ROOT, Account
 from tests.cloud.front import Answer, Front
 from training.cloud import launching, look, setup
 from training.cloud.aws import probe
+from training.cloud.launch.basis import read_basis
 from training.cloud.site import Site
 from training.config import load_config
 
@@ -30,7 +31,7 @@ def ec2_error(code: str, message: str, status: int) -> Answer:
 def launch(account: Account) -> None:
     config = load_config(account.folder / "config.yaml", (), "cloud")
     site = Site(config, account.cloud, account.scope)
-    basis = launching.read_basis(site, "spot", ROOT)
+    basis = read_basis(site, "spot", ROOT)
     plan = launching.make_plan(site, site.storage, launching.Options("race"), basis)
     launching.start(site, site.storage, plan, lambda _: None)
 

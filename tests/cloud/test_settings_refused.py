@@ -49,6 +49,7 @@ CASES = [
     Refused("config.py: _parts_fit", ("sac.batch_size=2000", "sac.buffer_size=1000"), "exceeds buffer_size"),
     Refused("config.py: _parts_fit", (*LEAGUE, "env.beams=10"), "needs env.beams of 20 or more"),
     Refused("config_env.py: _speeds_are_ordered", ("env.min_speed_mps=9",), "must be below speed_cap_mps"),
+    Refused("config_aws.py: _legal_tags", ("aws.tags={Project: lab}",), "aws.tags = {'Project': 'lab'}"),
     Refused("config_fields.py: _low_to_high", ("env.randomisation.mass_factor=[2, 1]",), "is not legal"),
     Refused(
         "config_learning.py: _somebody_drives",
