@@ -173,6 +173,15 @@ def test_what_looks_for_something_says_where(account: Account) -> None:
     assert (told["project"], told["region"]) == (account.project, "us-east-1")
 
 
+@pytest.mark.parametrize(("variable", "said"), [("us-east-1", False), ("eu-west-1", True)])
+def test_doctor_says_that_the_region_of_aws_configure_does_not_count(
+    account: Account, variable: str, said: bool
+) -> None:
+    told = account.launch_here("doctor", env={"AWS_DEFAULT_REGION": variable}).stdout
+    (line,) = [line for line in told.splitlines() if line.startswith("ok  region ")]
+    assert (f"that of your AWS configuration, {variable}, does not count here" in line) == said
+
+
 def test_in_a_folder_without_settings_the_projects_own_are_taken_and_named(
     account: Account, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

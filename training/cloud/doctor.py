@@ -124,7 +124,17 @@ def _how_to_give(scope: Scope, kinds: Iterable[str]) -> tuple[tuple[str, tuple[s
 
 def _region(cloud: Cloud) -> Finding:
     zones = cloud.call("ec2", "describe_availability_zones")["AvailabilityZones"]
-    return Finding("region", f"{cloud.aws.region}, {len(zones)} zones")
+    return Finding("region", f"{cloud.aws.region}, {len(zones)} zones{_unheard_region(cloud)}")
+
+
+def _unheard_region(cloud: Cloud) -> str:
+    """Return a remark where the user's AWS configuration names another region: only aws.region counts here."""
+    from training.aws_access.session import session  # noqa: PLC0415 - takes as long as botocore
+
+    named = session().get_config_variable("region")
+    if named in {None, cloud.aws.region}:
+        return ""
+    return f" (by aws.region; that of your AWS configuration, {named}, does not count here)"
 
 
 def _network(cloud: Cloud) -> Finding:
