@@ -50,8 +50,9 @@ S3_ACTIONS = {
     "PutBucketAccelerateConfiguration": "PutAccelerateConfiguration",
 }
 OF_VERSIONS = {"s3:GetObject", "s3:DeleteObject"}  # another action where the request names a version
-# Asked of nobody: https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
-FREE = {"sts:GetCallerIdentity"}
+# The first is asked of nobody: https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
+# The second is how a person comes by the role whose policies are ours.
+FREE = {"sts:GetCallerIdentity", "sts:AssumeRole"}
 # What is not made by the launcher: the role of a person who comes by one, the profile of an organisation.
 OTHER_ROLE, OTHER_PROFILE = "/people/Trainers", "/lab"
 # https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html

@@ -66,10 +66,8 @@ def agents() -> Iterator[Documented]:
 
 
 PLUGIN = "https://github.com/hashicorp/packer-plugin-amazon/blob/v1.8.2"
-# run_tags, run_volume_tags, spot_tags and fleet_tags of packer/source.pkr.hcl.
-TAGS = dict.fromkeys(("DriverBranch", "GitSha", "Name", "RequirementsSha256", "TorchVersion"), "*") | {
-    "Project": PROJECT
-}
+# run_tags, run_volume_tags, spot_tags and fleet_tags of packer/source.pkr.hcl; of tags only this one is compared.
+TAGS = {"Project": PROJECT}
 STEPS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "common/regions.go": [("DescribeRegions", {})],
     "common/step_pre_validate.go": [("DescribeImages", {})],

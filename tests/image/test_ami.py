@@ -112,6 +112,9 @@ def test_the_builder_starts_in_the_network_of_the_settings(ami: ModuleType) -> N
         table = ec2.describe_route_tables(Filters=mine)["RouteTables"][0]["RouteTableId"]
         ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
         subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.0.0/24")["Subnet"]["SubnetId"]
+        closed = ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.1.0/24")["Subnet"]["SubnetId"]
+        without_route = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
+        ec2.associate_route_table(RouteTableId=without_route, SubnetId=closed)
         _, settings = ami.parse(["plan", "--set", f"aws.vpc_id={vpc}"])
         with pytest.raises(Exception, match=r"no public address|would reach AWS"):
             ami.builder_network(settings.aws)

@@ -18,10 +18,12 @@ _DESCRIBE = (
     "LaunchTemplates",
     "LaunchTemplateVersions",
     "Regions",
+    "RouteTables",
     "SecurityGroups",
     "SpotPriceHistory",
     "Subnets",
     "Volumes",
+    "VpcEndpoints",
 )
 _CREATIONS = (
     "CreateFleet",
