@@ -94,7 +94,9 @@ class AwsSettings(Section):
     )
     availability_zones: Texts = setting((), "zones to use; empty: all of the region")
     instance_types: Texts = setting(
-        ("g4dn.xlarge", "g5.xlarge", "g6.xlarge"), "types that may be taken", min_length=1
+        ("g4dn.xlarge", "g5.xlarge", "g6.xlarge"),
+        "types that may be taken: with an NVIDIA GPU, or without (c7a.large, m7a.large, c7i.xlarge)",
+        min_length=1,
     )
     key_pair_name: str | None = setting(
         None, "EC2 key pair for SSH; null: Session Manager only", min_length=1

@@ -13,7 +13,7 @@ from moto.utilities.utils import load_resource
 from tests.cloud.amazon import ROOT
 from tests.cloud.golden import AWS, LAUNCH, SCOPE
 from tests.cloud.service_model import TruthfulStubber, problems_of_answer
-from training.cloud import look, machine, problems
+from training.cloud import look, machine, price_table, problems
 from training.cloud.api import Clock, Cloud
 from training.cloud.aws import instance_types, quotas
 from training.cloud.launch import basis
@@ -89,13 +89,16 @@ def test_a_type_with_a_newer_nvidia_gpu_runs_the_image(kind: str) -> None:
         (with_gpu(Name="K80"), "CUDA 13 does not know any more"),
         (TYPES["g6f.large"], "has a part of a GPU"),
         (with_gpu(Name="L4", GpuPartitionSize=0.125), "has a part of a GPU"),
-        (TYPES["c7i.large"], "has no GPU"),
-        (TYPES["trn1.2xlarge"], "has no GPU"),
+        (TYPES["trn1.2xlarge"], "has an accelerator that the trainer does not use: Neuron"),
+        (TYPES["t3.micro"], "has 1024 MiB of memory, the trainer needs 3800"),
+        (TYPES["c7a.medium"], "has 1 vCPU, the trainer needs 2"),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
 )  # fmt: skip
 def test_a_type_on_which_the_image_cannot_run_is_refused_with_the_reason(one, says) -> None:
-    ours = {key: one[key] for key in ("GpuInfo", "BareMetal") if key in one}  # the rest is AWS's own
+    ours = {
+        key: one[key] for key in ("GpuInfo", "NeuronInfo", "MemoryInfo", "BareMetal") if key in one
+    }  # the rest is AWS's own
     assert problems_of_answer("ec2", "describe_instance_types", {"InstanceTypes": [ours]}) == []
     assert says in instance_types.why_not(one, UBUNTU)
 
@@ -119,9 +122,23 @@ def test_what_the_image_needs_is_compared_with_the_type(kind: str, image: dict[s
     assert bool(found) == bool(says)
 
 
+@pytest.mark.parametrize("kind", [*instance_types.GPU_TYPES, *instance_types.PROCESSOR_TYPES, "t3.medium"])
+def test_types_with_an_nvidia_gpu_and_types_with_none_can_run_the_image(kind: str) -> None:
+    assert instance_types.why_not(TYPES[kind], UBUNTU) == ""
+
+
+def test_the_types_that_are_offered_without_a_gpu_have_two_cores_and_a_price() -> None:
+    types = {kind: TYPES[kind] for kind in instance_types.PROCESSOR_TYPES}
+    assert set(instance_types.cores(types).values()) == {2}
+    assert instance_types.cores({"c7i.large": TYPES["c7i.large"]}) == {"c7i.large": 1}, (
+        "two threads of one core"
+    )
+    assert all(price_table.on_demand(kind, "us-east-2") for kind in types)
+
+
 def test_all_wrong_types_are_named_at_once_with_those_that_fit() -> None:
-    types = {kind: TYPES[kind] for kind in ("g5g.xlarge", "g5.xlarge", "c7i.large")}
-    with pytest.raises(UsageError, match=r"g5g.xlarge runs arm64.*; c7i.large has no GPU") as caught:
+    types = {kind: TYPES[kind] for kind in ("g5g.xlarge", "g5.xlarge", "t3.micro")}
+    with pytest.raises(UsageError, match=r"g5g.xlarge runs arm64.*; t3.micro has 1024 MiB") as caught:
         instance_types.check_types(types, UBUNTU, "spot")
     assert caught.value.next_step == "Leave them out. Fitting are g5.xlarge."
 
@@ -181,26 +198,40 @@ def test_a_quota_is_asked_for_once_a_family(stage: Stage) -> None:
 
 def test_a_quota_that_fits_no_type_names_the_page_where_more_is_asked_for(stage: Stage) -> None:
     quota(stage, "L-7212CCBC", 8.0)
+    quota(stage, "L-34B43A08", 0.0)
     sizes = {"p4d.24xlarge": 96}
     read = quotas.read_quotas(stage.cloud, sizes, "spot")
     with pytest.raises(
         problems.QuotaTooLow, match="spot P machines in us-east-2 is 8 vCPUs, 96 are needed"
     ) as caught:
-        quotas.check_quotas(read, sizes, "us-east-2")
+        quotas.check_quotas(stage.cloud, read, sizes, "us-east-2")
     assert "quotas/L-7212CCBC" in caught.value.next_step
+    assert "without a GPU" not in caught.value.next_step, "that quota is 0 too"
+
+
+def test_where_the_quota_of_gpus_is_zero_types_without_one_are_offered(stage: Stage) -> None:
+    """As in every new account, whose quota of Standard machines is larger."""
+    quota(stage, "L-3819A6DF", 0.0)
+    quota(stage, "L-34B43A08", 5.0)
+    sizes = {"g4dn.xlarge": 4}
+    read = quotas.read_quotas(stage.cloud, sizes, "spot")
+    with pytest.raises(problems.QuotaTooLow) as caught:
+        quotas.check_quotas(stage.cloud, read, sizes, "us-east-2")
+    assert "Or train without a GPU (5 vCPUs of Standard" in caught.value.next_step
+    assert "--set 'aws.instance_types=[c7a.large,m7a.large,c7i.xlarge]'" in caught.value.next_step
 
 
 def test_a_type_that_its_quota_forbids_is_left_out_beside_one_that_fits(stage: Stage) -> None:
     quota(stage, "L-3819A6DF", 4.0)
     sizes = {"g4dn.xlarge": 4, "g4dn.2xlarge": 8}
     read = quotas.read_quotas(stage.cloud, sizes, "spot")
-    assert list(quotas.check_quotas(read, sizes, "us-east-2")) == ["g4dn.2xlarge"]
+    assert list(quotas.check_quotas(stage.cloud, read, sizes, "us-east-2")) == ["g4dn.2xlarge"]
 
 
 def test_a_quota_that_cannot_be_read_stops_nobody(stage: Stage) -> None:
     stage.script("service-quotas").add_client_error("get_service_quota", "NoSuchResourceException")
     read = quotas.read_quotas(stage.cloud, {"g5.xlarge": 4}, "spot")
-    assert quotas.check_quotas(read, {"g5.xlarge": 4}, "us-east-2") == {}
+    assert quotas.check_quotas(stage.cloud, read, {"g5.xlarge": 4}, "us-east-2") == {}
     assert str(read["g5.xlarge"]) == "could not be read of G and VT machines"
 
 

@@ -157,7 +157,7 @@ def _quota(cloud: Cloud, scope: Scope, market: str) -> Finding:
     """Look at the quota of each family that the types of the settings belong to."""
     sizes = instance_types.vcpus(instance_types.describe_types(cloud, cloud.aws.instance_types))
     read = quotas.read_quotas(cloud, sizes, market)
-    quotas.check_quotas(read, sizes, scope.region)
+    quotas.check_quotas(cloud, read, sizes, scope.region)
     told = dict.fromkeys(
         f"{quota}" + (f"; see {quotas.link(quota, scope.region)}" if quota.vcpus is None else "")
         for quota in read.values()

@@ -26,6 +26,12 @@ TABLE: dict[str, Row] = {
     "g6.xlarge": Row(4, 0.805, {}),
     "g6.2xlarge": Row(8, 0.978, {"us-east-1": 0.897, "us-east-2": 0.257}),
     "g6.4xlarge": Row(16, 1.323, {}),
+    "c7a.large": Row(2, 0.103, {}),
+    "c7a.xlarge": Row(4, 0.206, {}),
+    "c7i.large": Row(2, 0.090, {}),
+    "c7i.xlarge": Row(4, 0.179, {}),
+    "m7a.large": Row(2, 0.116, {}),
+    "m7i.large": Row(2, 0.101, {}),
 }
 ELSEWHERE_FACTOR = 1.35
 CHEAP_REGIONS = ("us-east-1", "us-east-2", "us-west-2")

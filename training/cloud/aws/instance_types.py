@@ -13,6 +13,12 @@ Found = dict[str, Any]
 # https://docs.nvidia.com/cuda/archive/13.0.0/cuda-toolkit-release-notes, "Deprecated Architectures"
 TOO_OLD_GPUS = {"K520", "K80", "M60", "V100"}
 X86 = "x86_64"
+GPU_TYPES = ("g4dn.xlarge", "g5.xlarge", "g6.xlarge")
+# Two cores each, which is what the update of one agent uses; a vCPU of Intel's is half a core.
+PROCESSOR_TYPES = ("c7a.large", "m7a.large", "c7i.xlarge")
+# The trainer, its replay buffer and the system of a default run.
+LEAST_MEMORY_MIB = 3_800
+LEAST_VCPUS = 2
 
 
 def describe_types(cloud: Cloud, kinds: Sequence[str]) -> dict[str, Found]:
@@ -24,7 +30,8 @@ def describe_types(cloud: Cloud, kinds: Sequence[str]) -> dict[str, Found]:
         if kind not in found:
             raise UsageError(
                 f"aws.instance_types: {kind!r} is no instance type of {cloud.aws.region}",
-                next_step="Types with a GPU: g4dn.xlarge, g5.xlarge, g6.xlarge and larger ones.",
+                next_step=f"Types with a GPU: {', '.join(GPU_TYPES)} and larger ones; "
+                f"without: {', '.join(PROCESSOR_TYPES)}.",
             )
     return {kind: found[kind] for kind in kinds}
 
@@ -34,13 +41,22 @@ def vcpus(types: dict[str, Found]) -> dict[str, int]:
     return {kind: int(one["VCpuInfo"]["DefaultVCpus"]) for kind, one in types.items()}
 
 
+def cores(types: dict[str, Found]) -> dict[str, int]:
+    """Return the cores of each type: two vCPUs may be the threads of one core."""
+    vcpu_counts = vcpus(types)
+    return {
+        kind: int(one["VCpuInfo"].get("DefaultCores") or max(vcpu_counts[kind] // 2, 1))
+        for kind, one in types.items()
+    }
+
+
 def check_types(types: dict[str, Found], image: Found, market: str) -> None:
     """Raise UsageError for types on which the image cannot run, or that EC2 does not sell so, with every reason."""
     reasons = {
         kind: why for kind, one in types.items() if (why := why_not(one, image) or _market(one, market))
     }
     if reasons:
-        fitting = [kind for kind in types if kind not in reasons] or ["g4dn.xlarge", "g5.xlarge", "g6.xlarge"]
+        fitting = [kind for kind in types if kind not in reasons] or list(GPU_TYPES)
         raise UsageError(
             "aws.instance_types: " + "; ".join(f"{kind} {why}" for kind, why in reasons.items()),
             next_step=f"Leave {'it' if len(reasons) == 1 else 'them'} out. Fitting are {', '.join(fitting)}.",
@@ -68,7 +84,7 @@ def _architecture(one: Found, image: Found) -> str:
 
 
 def _gpu(one: Found, _: Found) -> str:
-    """Return why the GPU of a type does not serve; a type without any is another rule."""
+    """Return why the GPU of a type does not serve; a type without any trains on its processor."""
     for gpu in one.get("GpuInfo", {}).get("Gpus", ()):
         name = f"{gpu.get('Manufacturer', '')} {gpu.get('Name', '')}".strip()
         if gpu.get("Manufacturer", "").upper() != "NVIDIA":
@@ -80,8 +96,20 @@ def _gpu(one: Found, _: Found) -> str:
     return ""
 
 
-def _without_gpu(one: Found, _: Found) -> str:
-    return "" if one.get("GpuInfo", {}).get("Gpus") else "has no GPU"
+def _accelerator(one: Found, _: Found) -> str:
+    """Return why a type is paid for an accelerator that the trainer does not use."""
+    others = {"NeuronInfo": "Neuron", "InferenceAcceleratorInfo": "inference", "FpgaInfo": "FPGA"}
+    found = [name for key, name in others.items() if one.get(key)]
+    return f"has an accelerator that the trainer does not use: {', '.join(found)}" if found else ""
+
+
+def _size(one: Found, _: Found) -> str:
+    count, memory = int(one["VCpuInfo"]["DefaultVCpus"]), one.get("MemoryInfo", {}).get("SizeInMiB")
+    if count < LEAST_VCPUS:
+        return f"has {count} vCPU, the trainer needs {LEAST_VCPUS}"
+    if memory is not None and memory < LEAST_MEMORY_MIB:
+        return f"has {memory} MiB of memory, the trainer needs {LEAST_MEMORY_MIB}"
+    return ""
 
 
 def _virtualization(one: Found, image: Found) -> str:
@@ -127,7 +155,8 @@ RULES: tuple[Callable[[Found, Found], str], ...] = (
     _bare_metal,
     _architecture,
     _gpu,
-    _without_gpu,
+    _accelerator,
+    _size,
     _virtualization,
     _boot_mode,
     _network,

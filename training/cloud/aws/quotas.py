@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from training.cloud.api import Cloud
-from training.cloud.problems import Absent, QuotaTooLow, Unsupported
+from training.cloud.aws.instance_types import LEAST_VCPUS, PROCESSOR_TYPES
+from training.cloud.problems import Absent, Denied, QuotaTooLow, Unsupported
 
 
 class Family(NamedTuple):
@@ -73,8 +74,13 @@ def read_quotas(cloud: Cloud, vcpus: Mapping[str, int], market: str) -> dict[str
     return {kind: read[one] for kind, one in families.items()}
 
 
-def check_quotas(quotas: Mapping[str, Quota], vcpus: Mapping[str, int], region: str) -> dict[str, str]:
-    """Return the types that their quota forbids, each with the reason; QuotaTooLow, with the link, if that is all."""
+def check_quotas(
+    cloud: Cloud, quotas: Mapping[str, Quota], vcpus: Mapping[str, int], region: str
+) -> dict[str, str]:
+    """Return the types that their quota forbids, each with the reason.
+
+    Raises QuotaTooLow, with the link and the types that need no GPU's quota, if that is all of them.
+    """
     forbidden = {
         kind: f"the quota of {quota.market} {quota.family.name} machines in {region} is {quota.vcpus:.0f} vCPUs, "
         f"{vcpus[kind]} are needed"
@@ -85,9 +91,25 @@ def check_quotas(quotas: Mapping[str, Quota], vcpus: Mapping[str, int], region: 
         smallest = min(forbidden, key=lambda kind: vcpus[kind])
         raise QuotaTooLow(
             forbidden[smallest],
-            next_step=f"Ask for more, usually granted within a day: {link(quotas[smallest], region)}",
+            next_step=f"Ask for more, usually granted within a day: {link(quotas[smallest], region)}"
+            + _on_processors(cloud, quotas[smallest]),
         )
     return forbidden
+
+
+def _on_processors(cloud: Cloud, short: Quota) -> str:
+    """Return how to train without a GPU, where the quota of such machines is large enough or cannot be read."""
+    if short.family is STANDARD:
+        return ""
+    try:
+        vcpus = _read(cloud, code(STANDARD, short.market))
+    except Denied:
+        vcpus = None
+    standard = Quota(STANDARD, short.market, vcpus)
+    if vcpus is not None and vcpus < LEAST_VCPUS:
+        return ""
+    types = f"aws.instance_types=[{','.join(PROCESSOR_TYPES)}]"
+    return f"\nOr train without a GPU ({standard}): --set '{types}'"
 
 
 def link(quota: Quota, region: str) -> str:

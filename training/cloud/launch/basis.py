@@ -78,7 +78,7 @@ def _within_quotas(
         read = quotas.read_quotas(cloud, sizes, market)
     except Denied:  # `doctor` asks for the permission
         return [], {}
-    return list(dict.fromkeys(read.values())), quotas.check_quotas(read, sizes, scope.region)
+    return list(dict.fromkeys(read.values())), quotas.check_quotas(cloud, read, sizes, scope.region)
 
 
 def allowed_hours(max_hours: float, max_cost_usd: float, cap_usd_per_hour: float) -> float:
