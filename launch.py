@@ -126,7 +126,9 @@ def doctor(
         commands.show_policies(site_of(config, sets), out, Manner(json=json))
         return
     if probe:
-        raise typer.Exit(commands.probe(site_of(config, sets), Manner(json=json)))
+        from training.cloud import proof
+
+        raise typer.Exit(proof.probe(site_of(config, sets), Manner(json=json)))
     remember(config, tuple(sets or ()), ROOT)
     cloud = Cloud(read_settings(config, sets or ()).aws, say)
     say(where(cloud.aws, settings_path(config)))
@@ -225,6 +227,10 @@ def train(
     keep_on_failure: Annotated[
         str, typer.Option(metavar="TIME", help="Keep a failed machine up for this long: 30m, 2h.")
     ] = "0m",
+    trial: Annotated[
+        bool,
+        typer.Option("--trial", help="Try the whole way on the smallest machine: 20 minutes, $0.05 at most."),
+    ] = False,
     up_first: Annotated[bool, typer.Option("--up", help="Set up first, as `up` does.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Do not follow the start.")] = False,
     config: ConfigFile = None,
@@ -245,6 +251,14 @@ def train(
         raise UsageError("--from-partial needs --resume RUN, without --at")
     if resume is not None and name is not None:
         raise UsageError("--resume RUN has a name already: leave --name out")
+    if trial:
+        if resume is not None or name is not None or max_hours is not None or max_cost_usd is not None:
+            raise UsageError("--trial names its run and its limits itself", next_step="Leave the rest out.")
+        from training.cloud import proof
+        from training.cloud.launch.trial import SETTINGS
+
+        site = site_of(config, sets, SETTINGS)
+        raise typer.Exit(proof.try_out(site, ROOT, Manner(json=json, yes=yes, dry_run=dry_run)))
     limits = {"max_hours": max_hours, "max_cost_usd": max_cost_usd}
     given = tuple(f"aws.{key}={value}" for key, value in limits.items() if value is not None)
     keep_s = arguments.seconds(keep_on_failure)

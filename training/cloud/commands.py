@@ -25,7 +25,6 @@ from training.cloud import (
 )
 from training.cloud.api import Cloud
 from training.cloud.aws import people_policies
-from training.cloud.aws.probe import ask_all
 from training.cloud.cleanup import bucket_removal
 from training.cloud.intent import check_place, is_here
 from training.cloud.launch.basis import read_basis
@@ -61,21 +60,6 @@ def examine(cloud: Cloud, root: Path, manner: Manner) -> int:
             answer(f"  {line}")
         answer(people_policies.CONSOLE)
     return 0 if all(finding.ok for finding in findings) else 1
-
-
-def probe(site: Site, manner: Manner) -> int:
-    """Print what EC2 itself would let the caller do; return 1 where it denies something or its answer is unknown."""
-    marks = {"allowed": "ok", "not asked": "--", "denied": "NO", "unknown": "??"}
-    answers = []
-    for one in ask_all(site.cloud, site.scope):
-        answers.append(one)
-        if not manner.json:
-            answer(f"{marks[one.verdict]}  {one.part:12} {one.action:36} {one.verdict} {one.detail}".rstrip())
-    if manner.json:
-        show([one._asdict() for one in answers])
-    elif any(one.verdict == "denied" for one in answers):
-        answer("\nThe policies that allow these: ./launch.py doctor --policy")
-    return 0 if all(one.verdict in {"allowed", "not asked"} for one in answers) else 1
 
 
 def show_policies(site: Site, out: Path | None, manner: Manner) -> None:

@@ -16,7 +16,7 @@ from training.cloud.site import Site
 from training.cloud.stopping import end_run
 from training.cloud.watch.lost_machines import MOST_LOST, LostMachine, explain, lost_of, too_many
 from training.errors import UsageError
-from training.store.documents import set_status
+from training.store.documents import Attempt, set_status
 from training.store.storage import Storage
 
 POLL_S = 5.0
@@ -71,7 +71,7 @@ def _phases(seen: Iterable[str], machines: list[look.Found], facts: Facts) -> It
         yield f"machine {one['InstanceId']}, {one['InstanceType']} in {zone}"
         if one["State"]["Name"] == "running":
             yield f"machine {one['InstanceId']} is running"
-    if facts.attempts:
+    if facts.attempts and not _is_of_earlier_launch(facts, facts.attempts[-1]):
         yield f"the trainer is up, attempt {facts.attempts[-1].number}"
     if facts.status is not None and facts.status.phase not in {"", LAUNCHING}:
         yield facts.status.phase
@@ -104,8 +104,19 @@ def _steps(facts: Facts) -> int:
 
 
 def _has_stepped(facts: Facts) -> bool:
-    """Tell whether this launch has made steps: more than an earlier one left."""
-    return bool(facts.attempts) and _steps(facts) > facts.attempts[-1].first_step
+    """Tell whether this launch has made steps: an attempt of an earlier one says nothing of it."""
+    if not facts.attempts or _is_of_earlier_launch(facts, facts.attempts[-1]):
+        return False
+    return _steps(facts) > facts.attempts[-1].first_step
+
+
+def _is_of_earlier_launch(facts: Facts, attempt: Attempt) -> bool:
+    """Tell whether an attempt belongs to a launch before the newest; one that names no launch is of its fleet."""
+    if facts.intent is None:
+        return False
+    if attempt.launch is not None:
+        return attempt.launch < facts.intent.launch
+    return bool(attempt.fleet_id) and attempt.fleet_id != facts.intent.fleet_id
 
 
 def _waiting(waited_s: float, cloud: Cloud, scope: Scope, machines: list[look.Found], facts: Facts) -> str:

@@ -1,0 +1,207 @@
+"""`train --trial`: the whole way through AWS once, on the smallest machines, within 20 minutes and five cents.
+
+A run is launched, stopped with a checkpoint, resumed, trained to its end and brought home, by the same functions as any
+other run. The end date of both launches is the same, and the first fleet is gone before the second is created, so the
+greatest cost follows from that date and the dearest on-demand price.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from training import layout
+from training.cloud import ending, launching, look, stopping, watching
+from training.cloud.facts import Facts, read_facts
+from training.cloud.intent import ENDS
+from training.cloud.launch.basis import read_basis
+from training.cloud.patience import Patience
+from training.cloud.problems import CloudError
+from training.cloud.scope import Scope
+from training.cloud.site import Site
+from training.errors import TrainingError, UsageError
+from training.store.storage import Storage
+
+MINUTES, MOST_USD = 20, 0.05
+# x86, 2 vCPUs, 4 or 8 GB.
+TYPES = ("c7a.large", "c7i.large", "m7a.large", "m7i.large")
+SETTINGS = (
+    f"aws.instance_types=[{','.join(TYPES)}]",
+    f"aws.max_hours={MINUTES / 60:.6f}",
+    f"aws.max_cost_usd={MOST_USD}",
+    "training.preset=local",
+)
+POLL_S = 5.0
+
+
+class Outcome(NamedTuple):
+    """One step of a trial: what it shows, how it ended, and after how long."""
+
+    step: str
+    result: str  # works | failed | not reached
+    detail: str
+    at_s: float  # since the trial began
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether the step works."""
+        return self.result == "works"
+
+
+class Trial:
+    """A trial under way: where, which run, until when."""
+
+    def __init__(self, site: Site, root: Path, out: Path, say: Callable[[str], None]) -> None:
+        self.site, self.root, self.out, self.say = site, root, out, say
+        self.run = f"trial-{layout.new_run_id()}"
+        self.storage: Storage = site.storage
+        self.began = site.cloud.now()
+        self.until = self.began + timedelta(minutes=MINUTES)
+
+    @property
+    def cap_usd(self) -> float:
+        """Return the most that the machines can cost: until the end date at the dearest on-demand price."""
+        plan = self.plan(resume=False)
+        return MINUTES / 60 * plan.launch.price_cap_usd_per_hour
+
+    def plan(self, *, resume: bool) -> launching.Plan:
+        """Return a launch of the run that ends when the trial does."""
+        left_h = (self.until - self.site.cloud.now()).total_seconds() / 3600
+        if left_h <= 0:
+            raise CloudError(f"the trial's {MINUTES} minutes are over")
+        aws = self.site.config.aws.model_copy(update={"max_hours": left_h})
+        site = self.site._replace(config=self.site.config.model_copy(update={"aws": aws}))
+        basis = read_basis(site, "spot", self.root)
+        plan = launching.make_plan(site, self.storage, launching.Options(self.run, resume), basis)
+        # Reading all that took time: the end is the trial's, not some seconds later.
+        return plan._replace(launch=plan.launch._replace(valid_until=self.until.replace(microsecond=0)))
+
+    def facts(self) -> Facts:
+        """Return what is known of the run."""
+        return read_facts(self.storage, self.run, self.site.cloud.now())
+
+    def steps(self) -> dict[str, Callable[[], str]]:
+        """Return the steps in order; each returns what it saw, or raises."""
+        return {
+            "launch, boot, fetch the code, first training steps": self._launch,
+            "stop on request, with a checkpoint": self._stop,
+            "resume from that checkpoint on another machine": self._resume,
+            "train to the end, evaluate, end the fleet": self._finish,
+            "fetch model and report": self._fetch,
+            "nothing is left that costs money": self._nothing_left,
+        }
+
+    def _launch(self) -> str:
+        self._start(resume=False)
+        return f"{self.facts().attempts[-1].instance_type or 'a machine'}, {self._steps():,} timesteps"
+
+    def _stop(self) -> str:
+        state = stopping.stop(self.site, self.storage, self.run, when="saved", wait=True)
+        if state != "stopped" or not self.facts().checkpoint_step:
+            raise CloudError(f"the run is {state}, its checkpoint at {self.facts().checkpoint_step}")
+        return f"checkpoint at timestep {self.facts().checkpoint_step:,}"
+
+    def _resume(self) -> str:
+        before = self.facts()
+        self._start(resume=True)
+        attempt = self.facts().attempts[-1]
+        if attempt.number <= before.attempts[-1].number or attempt.first_step != before.checkpoint_step:
+            raise CloudError(
+                f"attempt {attempt.number} began at {attempt.first_step}, not at {before.checkpoint_step}"
+            )
+        return f"from timestep {attempt.first_step:,}"
+
+    def _finish(self) -> str:
+        patience = Patience(self.site.cloud)
+        while (facts := self.facts()).state not in ENDS:
+            patience.explain(f"  the run trains; its newest checkpoint has {facts.steps:,} timesteps")
+            self.site.cloud.clock.sleep(POLL_S)
+        if facts.state != "done":
+            raise CloudError(f"the run is {facts.state}: {facts.status.reason if facts.status else ''}")
+        return f"{facts.steps:,} timesteps, ${facts.cost_usd:.3f}"
+
+    def _fetch(self) -> str:
+        files = stopping.fetch(self.storage, self.run, self.out, self.say, latest=False)
+        kinds = {path.suffix for path in files if path.stat().st_size}
+        if not {".zip", ".html"} <= kinds:
+            raise CloudError(f"a model and a report were expected, {sorted(kinds)} came")
+        return f"{len(files)} files below {self.out / layout.run_prefix(self.run)}"
+
+    def _nothing_left(self) -> str:
+        _, cloud, scope = self.site
+        stopping.end_run(cloud, scope, self.storage, self.run)
+        left = [*_of_run(self.site, self.run), *_leaks(self.site, self.storage, self.run)]
+        if left:
+            raise CloudError(f"left: {', '.join(left)}", next_step="./launch.py gc --delete")
+        return f"the run's files stay in {scope.store}: cents a month"
+
+    def _start(self, *, resume: bool) -> None:
+        _, cloud, scope = self.site
+        plan = self.plan(resume=resume)
+        launching.start(self.site, self.storage, plan, self.say)
+        state = watching.follow(cloud, scope, self.storage, self.run, self.say)
+        if state in ENDS and state != "done":
+            status = self.facts().status
+            raise CloudError(f"the run is {state}: {status.reason if status else 'it never began'}")
+
+    def _steps(self) -> int:
+        facts = self.facts()
+        return max(facts.steps, facts.status.step if facts.status else 0)
+
+
+def check(trial: Trial) -> None:
+    """Raise UsageError where the trial could cost more than it promises."""
+    if trial.cap_usd > MOST_USD:
+        raise UsageError(
+            f"in {trial.site.scope.region} {MINUTES} minutes of {', '.join(TYPES)} may cost ${trial.cap_usd:.3f}, "
+            f"more than ${MOST_USD}",
+            next_step="Try another region: --set aws.region=us-east-2",
+        )
+
+
+def carry_out(trial: Trial) -> list[Outcome]:
+    """Do the steps in order; after one that fails end the run and say which were not reached."""
+    outcomes: list[Outcome] = []
+    failed = False
+    for step, act in trial.steps().items():
+        if failed:
+            outcomes.append(Outcome(step, "not reached", "", _since(trial.began, trial.site)))
+            continue
+        try:
+            result, detail = "works", act()
+        except TrainingError as error:
+            failed = True
+            result, detail = "failed", f"{error.message} {error.next_step or ''}".strip()
+        outcomes.append(Outcome(step, result, detail, _since(trial.began, trial.site)))
+        trial.say(f"{result:6} {step}: {detail}")
+    if failed:
+        _end_what_is_left(trial)
+    return outcomes
+
+
+def _end_what_is_left(trial: Trial) -> None:
+    """End the run of a trial that failed; what cannot be ended is named, and ends by its date."""
+    try:
+        stopping.stop(trial.site, trial.storage, trial.run, when="at_once", wait=True)
+    except TrainingError as error:
+        trial.say(f"{error.message}. The fleet ends by {trial.until:%H:%M} UTC. See: ./launch.py gc")
+
+
+def _of_run(site: Site, run: str) -> list[str]:
+    _, cloud, scope = site
+    fleet = look.fleet_of(cloud, scope, run)
+    found = [str(one["InstanceId"]) for one in look.machines(cloud, scope, run)]
+    return found if fleet is None else [str(fleet["FleetId"]), *found]
+
+
+def _leaks(site: Site, storage: Storage, run: str) -> list[str]:
+    scope: Scope = site.scope
+    names = {layout.run_role_name(scope.project, scope.region, run)}
+    leaks = ending.find_leaks(site.cloud, scope, storage)
+    return [leak.line for leak in leaks if leak.run == run or leak.id in names]
+
+
+def _since(began: datetime, site: Site) -> float:
+    return (site.cloud.now() - began).total_seconds()
