@@ -208,7 +208,7 @@ ALWAYS_BEFORE: Mapping[str, object] = {"env.race.grid": "single_file"}
 
 DEFAULT_FILE = Path("config.yaml")
 
-# What a preset changes; a config file and --set win over it. Where a run trains changes nothing: docs/adr/0013.
+# What a preset changes; a config file and --set win over it. Where a run trains changes nothing: docs/adr/0015.
 PRESETS: Mapping[Preset, Mapping[str, object]] = {
     "local": {
         "training.total_timesteps": 300_000,
