@@ -232,7 +232,10 @@ COMPARED: dict[str, tuple[str, ...]] = {
     "https://docs.aws.amazon.com/singlesignon/latest/userguide/referencingpermissionsets.html": (
         "AWSReservedSSO_",
     ),
-    "answers of a probe, for people": ("denied", "not asked"),
+    "answers of a probe and of a trial, for people": ("denied", "not asked", "works"),
+    "kinds of an instance-change in a fleet's history, which the model does not enumerate: "
+    "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/fleet-monitor.html": ("launched",),
+    "what our programs call themselves in a machine's console": ("f1tenth-",),
     "what botocore adds to an answer": ("ResponseMetadata",),
     "kinds of what gc finds": (
         "fleet", "machine", "volume", "launch template", "instance profile", "role",

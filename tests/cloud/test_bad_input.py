@@ -318,7 +318,7 @@ def test_the_networks_of_another_run_are_copied_into_the_run(bench: Bench) -> No
     store = bench.account.storage
     words = ("train", "--name", "new", "--yes", "--detach", "--set", "training.init_from=old")
     bench.refused(USER, "there is no run called 'old'", f"aws s3 sync runs/RUN {store.url}/runs/RUN", *words)
-    settings = load_config(None, (), "cloud").to_json_dict()
+    settings = load_config(None, ()).to_json_dict()
     store.put(layout.config_key("old"), json.dumps(settings).encode())
     claim(store, "old", "sac", 1, owner=Owner()).commit(50_000, Contents({"agent0.learner": b"x"}, (), {}))
     launched = bench.account.launch(*words)

@@ -37,7 +37,7 @@ LEFT_OUT = {
     "DescribeImageAttribute": "called nowhere in 1.8.2",
     "DescribeInstanceStatus": "called nowhere in 1.8.2",
     "DescribeTags": "called nowhere in 1.8.2",
-    "GetPasswordData": "the communicator winrm",
+    "GetPasswordData": "the communicator winrm",  # pragma: allowlist secret
     "ModifyInstanceAttribute": "ena_support and sriov_support",
     "ModifySnapshotAttribute": "snapshot_users and snapshot_groups",
     "DescribeVpcs": "vpc_id, vpc_filter, and associate_public_ip_address without a subnet",

@@ -13,7 +13,7 @@ from tests.cloud.golden import SCOPE
 from tests.cloud.service_model import problems_of_request
 from training import layout
 from training.cloud import documents, policies
-from training.cloud.aws import iam_bucket
+from training.cloud.aws import iam_bucket, key_policy
 from training.cloud.aws.bucket import Found, Use, use_of
 from training.cloud.aws.bucket_notes import notes, refusal
 from training.cloud.aws.bucket_settings import Change, changes, without_ours
@@ -261,7 +261,7 @@ def test_a_key_of_the_settings_encrypts_a_new_bucket_with_its_bucket_key_on() ->
     (rule,) = request["ServerSideEncryptionConfiguration"]["Rules"]
     assert rule["ApplyServerSideEncryptionByDefault"]["KMSMasterKeyID"] == KEY
     assert rule["BucketKeyEnabled"] is True
-    for document in (policies.instance_policy, policies.daily_policy):
+    for document in (policies.instance_policy, key_policy.key_policy):
         used = [one for one in document(scope)["Statement"] if one["Sid"] == "UseBucketKey"]
         assert [one["Resource"] for one in used] == [KEY]
         arn = f"arn:aws:s3:::{SCOPE.bucket}"
@@ -269,7 +269,8 @@ def test_a_key_of_the_settings_encrypts_a_new_bucket_with_its_bucket_key_on() ->
         assert context == [arn, f"{arn}/runs/*", f"{arn}/scripts/*"], (
             "of this bucket, and in it of what is ours"
         )
-        assert not [one for one in document(SCOPE)["Statement"] if one["Sid"] == "UseBucketKey"]
+    assert "UseBucketKey" not in [one["Sid"] for one in policies.instance_policy(SCOPE)["Statement"]]
+    assert not key_policy.is_needed(SCOPE)
 
 
 # --- whose it is, what is refused, what is said ---

@@ -343,3 +343,12 @@ def test_train_does_not_wait_for_a_fleet_that_its_machine_has_deleted(
     state, _ = follow(ec2, store, account, events)
     assert state == "failed"
     assert look.fleet_of(ec2, account.scope, RUN) is None
+
+
+def test_a_console_that_ec2_does_not_keep_says_nothing(account: Account) -> None:
+    ec2 = account.cloud.client("ec2")
+    made = ec2.run_instances(ImageId=account.bake(), MinCount=1, MaxCount=1)["Instances"][0]
+    machine = lost_machines.LostMachine(made["InstanceId"], "", "", made["LaunchTime"], None, "")
+    assert all(isinstance(line, str) for line in lost_machines.console_words(account.cloud, machine))
+    gone = machine._replace(id="i-00000000000000000")
+    assert lost_machines.console_words(account.cloud, gone) == []

@@ -26,7 +26,7 @@ from training.store import s3_errors
 USER = f"arn:aws:iam::{SCOPE.account}:user/kim"
 SESSION = f"arn:aws:sts::{SCOPE.account}:assumed-role/Trainers/kim@example.org"
 AS_USER, AS_ROLE = SCOPE._replace(caller=USER), SCOPE._replace(caller=SESSION)
-SSO = "AWSReservedSSO_Trainers_0123456789abcdef"
+SSO = "AWSReservedSSO_Trainers_0123456789abcdef"  # pragma: allowlist secret
 # The longest that the settings take; the longest name of a region, and of a role.
 LONGEST = Scope("a" * 20, "1" * 12, "ap-southeast-1", "b" * 63)
 LONG_ROLE = f"arn:aws:sts::{'1' * 12}:assumed-role/{'r' * 64}/kim"

@@ -98,9 +98,9 @@ def _gpu(one: Found, _: Found) -> str:
 
 def _accelerator(one: Found, _: Found) -> str:
     """Return why a type is paid for an accelerator that the trainer does not use."""
-    others = {"NeuronInfo": "Neuron", "InferenceAcceleratorInfo": "inference", "FpgaInfo": "FPGA"}
-    found = [name for key, name in others.items() if one.get(key)]
-    return f"has an accelerator that the trainer does not use: {', '.join(found)}" if found else ""
+    found = [key for key in ("NeuronInfo", "InferenceAcceleratorInfo", "FpgaInfo") if one.get(key)]
+    named = ", ".join(key.removesuffix("Info") for key in found)
+    return f"has an accelerator that the trainer does not use: {named}" if found else ""
 
 
 def _size(one: Found, _: Found) -> str:
