@@ -29,13 +29,17 @@ system-packages: # What containers, Packer and the stand-in root need from Debia
 test-root: $(IMAGE_STAMP) system-packages # The root that boots systemd in a container, built once
 	@$(IMAGE_ENV) $(PY) tests/image/rootfs.py
 
+.PHONY: test-roots
+test-roots: $(IMAGE_STAMP) system-packages # That one and Debian 11's, whose systemd is older than Ubuntu's; at the same time
+	@$(IMAGE_ENV) $(PY) tests/image/rootfs.py bookworm bullseye
+
 .PHONY: lint-ansible
 lint-ansible: $(IMAGE_STAMP) ## Lint the roles, production profile, and the Packer files
 	cd ansible && $(IMAGE_ENV) ansible-lint --offline --profile production
 	@if command -v packer >/dev/null; then packer fmt -check packer; else echo "packer is not installed: its files' format is not checked"; fi
 
 .PHONY: molecule
-molecule: test-root ## Try every role in a container, three at a time (ROLE=trainer for one)
+molecule: test-roots ## Try every role in a container, the trainer on two systemds, three at a time (ROLE=trainer for one)
 	@printf '%s\n' $(or $(ROLE),$(ROLES)) | $(IMAGE_ENV) xargs -P 3 -n 1 tests/molecule/try.sh
 
 .PHONY: molecule-nvidia

@@ -1,7 +1,8 @@
-"""Build the Debian 12 root that boots systemd in a container, once, and import it into podman.
+"""Build the Debian roots that boot systemd in a container, once, and import them into podman.
 
-``python tests/image/rootfs.py`` prints the name of the image. The root is cached by a hash of its
-package list and suite, because building it takes half a minute and importing it ten seconds.
+``python tests/image/rootfs.py`` prints the name of Debian 12's image, ``… bookworm bullseye`` one name a line. A
+root is cached by a hash of its suite, package list and options, because building it takes half a minute and importing
+it ten seconds; several are built at the same time.
 """
 
 from __future__ import annotations
@@ -10,11 +11,17 @@ import hashlib
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 CACHE = Path(os.environ.get("F1TENTH_IMAGE_CACHE", REPOSITORY / ".cache" / "image"))
+# Where /bin is a link to /usr/bin, as on Ubuntu: Debian 11's minimal base has two directories, and the units' programs
+# in the other one. Links made before the first package do it; mmdebstrap's own hook fails there (usr-is-merged).
+MERGED_USR = 'for d in bin sbin lib lib32 lib64 libx32; do mkdir -p "$1/usr/$d"; ln -s "usr/$d" "$1/$d"; done'
+# The suites and their options: systemd 252 and 247, which bracket the 249 of Ubuntu 22.04.
+SUITES = {"bookworm": (), "bullseye": (f"--setup-hook={MERGED_USR}",)}
 SUITE = "bookworm"
 PACKAGES = HERE / "rootfs-packages.txt"
 BAKED_IMAGE = os.environ.get("F1TENTH_BAKED_IMAGE", "localhost/f1tenth-baked:latest")
@@ -25,23 +32,28 @@ BAKED_FROM = ("ansible", "packer", "requirements.txt", "tests/image/rootfs-packa
 
 
 def main() -> None:
-    """Print the name of an image that boots systemd, building it when it is missing."""
-    # A registry's image, say of Ubuntu 22.04 with systemd, may stand in for the one built here.
+    """Print the names of images that boot systemd, building those that are missing."""
+    with ThreadPoolExecutor() as builders:
+        print(*builders.map(image_of, sys.argv[1:] or [SUITE]), sep="\n")
+
+
+def image_of(suite: str) -> str:
+    """Return the name of a suite's image; a registry's, say of Ubuntu with systemd, may stand in for Debian 12's."""
     named = os.environ.get("F1TENTH_TEST_IMAGE")
-    print(named or ensure_image())
+    return named if named and suite == SUITE else ensure_image(suite)
 
 
-def ensure_image() -> str:
+def ensure_image(suite: str = SUITE) -> str:
     """Return the name of the podman image, building and importing the root first if need be."""
-    image = f"localhost/f1tenth-{SUITE}:{root_hash()}"
+    image = f"localhost/f1tenth-{suite}:{root_hash(suite)}"
     if podman("image", "exists", image, check=False).returncode != 0:
-        podman("import", "--change", 'CMD ["/sbin/init"]', str(ensure_root()), image)
+        podman("import", "--change", 'CMD ["/sbin/init"]', str(ensure_root(suite)), image)
     return image
 
 
-def ensure_root() -> Path:
+def ensure_root(suite: str) -> Path:
     """Return the tar file of the root, bootstrapping it when no root of this package list is cached."""
-    root = CACHE / f"{SUITE}-{root_hash()}.tar"
+    root = CACHE / f"{suite}-{root_hash(suite)}.tar"
     if root.exists():
         return root
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -52,8 +64,9 @@ def ensure_root() -> Path:
         "--quiet",
         "--variant=minbase",
         '--aptopt=Acquire::Check-Valid-Until "false"',
+        *SUITES[suite],
         f"--include={','.join(package_names())}",
-        SUITE,
+        suite,
         str(partial),
     ]
     print(f"building {root.name}: about a minute", file=sys.stderr)
@@ -67,9 +80,9 @@ def package_names() -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def root_hash() -> str:
-    """Return twelve hex digits that change with the suite or the package list."""
-    return hashlib.sha256(" ".join([SUITE, *package_names()]).encode()).hexdigest()[:12]
+def root_hash(suite: str) -> str:
+    """Return twelve hex digits that change with the suite, its options or the package list."""
+    return hashlib.sha256(" ".join([suite, *SUITES[suite], *package_names()]).encode()).hexdigest()[:12]
 
 
 def tree_hash() -> str:

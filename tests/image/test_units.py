@@ -51,8 +51,8 @@ CHANGED = {
 }
 # Of these, what the units use all the same.
 ACCEPTED = {
-    "LoadCredential": "one absolute path, and only the main process reads it",
-    "SetCredential": "only the main process reads it",
+    "LoadCredential": "one absolute path, and ExecStartPre= needs no credential",
+    "SetCredential": "as LoadCredential=",
     "SystemCallFilter": "@system-service had arch_prctl; glibc 2.35 calls none of what came later (fchmodat2 ...)",
     "OnFailure": "the finish and the power-off unit read no MONITOR_ variable",
     "OnSuccess": "the finish unit reads no MONITOR_ variable",

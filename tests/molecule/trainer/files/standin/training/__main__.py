@@ -1,6 +1,7 @@
 """Stand in for `python -m training`: say READY, then do what STANDIN names.
 
-STANDIN=run trains until SIGTERM; exit:N ends with status N; silent never feeds the watchdog.
+STANDIN=run trains until SIGTERM; exit:N ends with status N; silent never feeds the watchdog; probe:FILE leaves
+there what the sandbox allows, then trains.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+from training import probe
+
 STARTS = Path(os.environ["STATE_DIRECTORY"]) / "starts"
 OUTCOME = Path(os.environ["F1TENTH_OUTCOME"])
 SAVE_S = 2
@@ -23,10 +26,12 @@ def main() -> None:
     signal.signal(signal.SIGTERM, save_and_stop)
     with STARTS.open("a", encoding="utf-8") as starts:
         starts.write(" ".join(sys.argv[1:]) + "\n")
-    notify("READY=1")
     behaviour, _, status = os.environ["STANDIN"].partition(":")
+    notify("READY=1")
     if behaviour == "exit":
         end(int(status))
+    if behaviour == "probe":
+        Path(status).write_text(json.dumps(probe.everything()), encoding="utf-8")
     while True:
         time.sleep(0.5)
         if behaviour != "silent":
