@@ -108,7 +108,7 @@ def doctor(
         bool, typer.Option("--policy", help="Print the policies for your IAM user and end.")
     ] = False,
     probe: Annotated[
-        bool, typer.Option("--probe", help="Ask EC2 by dry runs what you may do, and end. Free of charge.")
+        bool, typer.Option("--probe", help="Ask EC2 by dry runs what you may do. Free.")
     ] = False,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="With --policy: write files.")] = None,
     config: ConfigFile = None,
@@ -228,8 +228,7 @@ def train(
         str, typer.Option(metavar="TIME", help="Keep a failed machine up for this long: 30m, 2h.")
     ] = "0m",
     trial: Annotated[
-        bool,
-        typer.Option("--trial", help="Try the whole way on the smallest machine: 20 minutes, $0.05 at most."),
+        bool, typer.Option("--trial", help="The whole way once: 20 minutes, at most $0.05.")
     ] = False,
     up_first: Annotated[bool, typer.Option("--up", help="Set up first, as `up` does.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Do not follow the start.")] = False,

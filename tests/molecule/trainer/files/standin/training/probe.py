@@ -39,7 +39,7 @@ def everything() -> dict[str, str]:
         "write to /tmp": lambda: Path(tempfile.gettempdir(), "probe").touch(),
         "write its code": lambda: Path("/opt/f1tenth/app/probe").touch(),
         "look into /root": lambda: list(Path("/root").iterdir()),
-        "write to /home": lambda: Path("/home/probe").touch(),
+        "write to /home": lambda: Path("/home", "probe").touch(),
         "set the clock": lambda: time.clock_settime(time.CLOCK_REALTIME, time.time()),
         "set the name of the host": lambda: socket.sethostname("probe"),
         "make a user namespace": lambda: of_libc("unshare", CLONE_NEWUSER),
