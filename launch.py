@@ -217,9 +217,7 @@ def train(
         bool, typer.Option("--from-partial", help="With --resume: the partial save after its checkpoint.")
     ] = False,
     market: Annotated[Literal["spot", "on-demand"], typer.Option(help="Which capacity; same cap.")] = "spot",
-    no_relaunch: Annotated[
-        bool, typer.Option("--no-relaunch", help="Do not replace a lost machine.")
-    ] = False,
+    no_relaunch: Annotated[bool, typer.Option("--no-relaunch", help="Replace no lost machine.")] = False,
     max_hours: Annotated[float | None, typer.Option(metavar="H", help="The fleet ends after this.")] = None,
     max_cost_usd: Annotated[
         float | None, typer.Option(metavar="USD", help="Or before it can cost more.")
@@ -251,12 +249,10 @@ def train(
     if resume is not None and name is not None:
         raise UsageError("--resume RUN has a name already: leave --name out")
     if trial:
-        if resume is not None or name is not None or max_hours is not None or max_cost_usd is not None:
-            raise UsageError("--trial names its run and its limits itself", next_step="Leave the rest out.")
         from training.cloud import proof
-        from training.cloud.launch.trial import SETTINGS
 
-        site = site_of(config, sets, SETTINGS)
+        proof.check_words(resume, name, max_hours, max_cost_usd)
+        site = site_of(config, sets, proof.TRIAL_SETTINGS)
         raise typer.Exit(proof.try_out(site, ROOT, Manner(json=json, yes=yes, dry_run=dry_run)))
     limits = {"max_hours": max_hours, "max_cost_usd": max_cost_usd}
     given = tuple(f"aws.{key}={value}" for key, value in limits.items() if value is not None)
@@ -319,9 +315,7 @@ def logs(
 def stop(
     run: Run,
     *,
-    now: Annotated[
-        bool, typer.Option("--now", help="End the fleet at once, without a last checkpoint.")
-    ] = False,
+    now: Annotated[bool, typer.Option("--now", help="End the fleet at once, without a checkpoint.")] = False,
     after_checkpoint: Annotated[
         bool, typer.Option("--after-checkpoint", help="Let it train on to the checkpoint that is due next.")
     ] = False,

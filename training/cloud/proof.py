@@ -8,6 +8,15 @@ from training.cloud.aws.probe import ask_all
 from training.cloud.launch import trial
 from training.cloud.manner import Manner, answer, ask, say, show, table
 from training.cloud.site import Site
+from training.errors import UsageError
+
+TRIAL_SETTINGS = trial.SETTINGS
+
+
+def check_words(*others: object) -> None:
+    """Raise UsageError where the command line names what a trial chooses itself: its run or its limits."""
+    if any(other is not None for other in others):
+        raise UsageError("--trial names its run and its limits itself", next_step="Leave the rest out.")
 
 
 def probe(site: Site, manner: Manner) -> int:
