@@ -36,7 +36,7 @@ _OWN_KEY = re.compile(
     r"scripts/[0-9a-f]{64}\.tar\.gz"
     r"|runs/[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?/"
     r"(?:(?:config|status|control|attempts|fleet)\.json"
-    r"|(?:checkpoints|logs|metrics|models|policies|replay|report)/.+)",
+    r"|(?:checkpoints|logs|metrics|models|policies|replay|report|sources)/.+)",
     re.DOTALL,
 )
 _MEMBER = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")

@@ -240,8 +240,15 @@ def leave_machine(account: Account, region: str, run: str) -> str:
     tags = account.scope.run_tags(run, "kim", account.cloud.clock.now())
     ec2 = boto3.client("ec2", endpoint_url=account.endpoint, region_name=region)
     specification = [{"ResourceType": "instance", "Tags": tags}]
+    # A network of its own: a test before this one may have removed the region's default one.
+    vpc = ec2.create_vpc(CidrBlock="10.99.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.99.0.0/24")["Subnet"]["SubnetId"]
     reply = ec2.run_instances(
-        ImageId="ami-0123456789abcdef0", MinCount=1, MaxCount=1, TagSpecifications=specification
+        ImageId="ami-0123456789abcdef0",
+        MinCount=1,
+        MaxCount=1,
+        SubnetId=subnet,
+        TagSpecifications=specification,
     )
     return str(reply["Instances"][0]["InstanceId"])
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from training.cloud import launching
+from training.cloud.launch import settings_checks
 from training.errors import DataError
 from training.sim import Track, TrackError, catalog
 from training.sim.track_names import CIRCUITS
@@ -110,7 +110,7 @@ def test_an_image_says_where_its_circuits_are() -> None:
     environment = (ansible / "roles/python_env/templates/etc/f1tenth/python.env.j2").read_text(
         encoding="utf-8"
     )
-    assert f"{catalog.DIRECTORY_VARIABLE}={launching.MAPS.rstrip('/')}\n" in environment
+    assert f"{catalog.DIRECTORY_VARIABLE}={settings_checks.MAPS.rstrip('/')}\n" in environment
     assert f"python_env_maps_version: {COMMIT}\n" in (ansible / "group_vars/all.yml").read_text(
         encoding="utf-8"
     )
