@@ -16,7 +16,7 @@ unclean() {
         grep -E "f1tenth-$role[-0-9]* +: ok=.* changed=[1-9]"
 }
 if molecule --base-config molecule/base.yml test -s "$role" >"$log" 2>&1 && ! unclean; then
-    behaviour=$(grep -oE '[0-9]+ passed in' "$log" | cut -d' ' -f1 | paste -sd+)
+    behaviour=$(grep -oE '[0-9]+ passed(, [0-9]+ skipped)? in' "$log" | cut -d' ' -f1 | paste -sd+)
     echo "molecule $role: passed in $((SECONDS - begun)) s${behaviour:+; behaviour: $behaviour tests}"
 else
     tail -n 80 "$log"

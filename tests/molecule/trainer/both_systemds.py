@@ -26,10 +26,10 @@ FOREIGN = {
 }
 # What a run leaves behind, not what the unit file says.
 STATE = re.compile(
-    r".*(Timestamp|TimestampMonotonic|PID|USecRealtime|USecMonotonic)|Exec(Main|Reload|Status).*|InvocationID"
-    r"|(Active|Sub|Unit)?State|(Condition|Assert)Result|Result|StatusText|StateChange.*|NRestarts|Job|Control(Group|PID)"
-    r"|(CPUUsage|TasksCurrent|Memory(Current|Available)|IP.*|IO(Read|Write)(Bytes|Operations)).*|Effective.*"
-    r"|UnitFilePreset|CanClean|NeedDaemonReload|UID|GID|FileDescriptorStore.*|.*(Nanos|NSec)"
+    r".*Timestamp(Monotonic)?|(Main|Control)PID|ExecMain.*|InvocationID|(Active|Sub|UnitFile)State|UnitFilePreset"
+    r"|(Condition|Assert)?Result|Status(Text|Errno)|NRestarts|Job|ControlGroup(Id)?|NeedDaemonReload|CanClean|[UG]ID"
+    r"|CPUUsageNSec|TasksCurrent|Memory(Current|Available)|IP(In|E)gress.*|IO(Read|Write)(Bytes|Operations)"
+    r"|Effective.*|NFileDescriptorStore|(Last|Next)(Elapse|Trigger)?USec(Realtime|Monotonic)"
 )
 # Differences between 247 and 252 that are none for this image.
 ACCEPTED = {
@@ -80,10 +80,10 @@ def properties(host: Host, unit: str) -> dict[str, str]:
     }
 
 
-def differences(machines: dict[int, Host], unit: str) -> list[str]:
+def differences(machines: dict[int, Host], defaults: dict[int, dict[str, str]], unit: str) -> list[str]:
     """Return the properties that the two systemds see otherwise; of those that one has alone, what is no default."""
     (old, older), (new, newer) = sorted((v, properties(host, unit)) for v, host in machines.items())
-    bare = {v: properties(host, "bare.service") for v, host in machines.items()}
+    assert (older["LoadState"], newer["LoadState"]) == ("loaded", "loaded"), unit
     shared = [
         f"{unit}: {name} is {older[name]!r} on {old}, {newer[name]!r} on {new}"
         for name in sorted(older.keys() & newer.keys())
@@ -93,27 +93,26 @@ def differences(machines: dict[int, Host], unit: str) -> list[str]:
         f"{unit}: {name} is {seen[name]!r}, and only {version} has it"
         for version, seen, other in ((old, older, newer), (new, newer, older))
         for name in sorted(seen.keys() - other.keys())
-        if seen[name] != bare[version].get(name, seen[name]) and name not in ACCEPTED
+        if seen[name] != defaults[version].get(name, seen[name]) and name not in ACCEPTED
     ]
     return shared + alone
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _bare(machines: dict[int, Host]) -> None:
-    """A unit that says nothing, which shows the defaults."""
+@pytest.fixture(scope="module")
+def defaults(machines: dict[int, Host]) -> dict[int, dict[str, str]]:
+    """What each makes of a unit that says nothing."""
+    unit = "printf '[Service]\nExecStart=/bin/true\n' >/run/systemd/system/bare.service"
     for host in machines.values():
-        host.check_output(
-            "mkdir -p /run/systemd/system; printf '[Service]\nExecStart=/bin/true\n' > /run/systemd/system/bare.service"
-        )
-        host.check_output("systemctl daemon-reload")
+        host.check_output(f"mkdir -p /run/systemd/system && {unit} && systemctl daemon-reload")
+    return {version: properties(host, "bare.service") for version, host in machines.items()}
 
 
 @pytest.mark.parametrize("unit", [*units(), *(name for name in changed_units() if name not in FOREIGN)])
-def test_both_make_the_same_of(unit: str, machines: dict[int, Host]) -> None:
+def test_both_make_the_same_of(
+    unit: str, machines: dict[int, Host], defaults: dict[int, dict[str, str]]
+) -> None:
     """Every property that both have, and the defaults of those that one has alone."""
-    for host in machines.values():
-        assert host.check_output(f"systemctl show --value --property=LoadState {unit}") == "loaded"
-    assert differences(machines, unit) == []
+    assert differences(machines, defaults, unit) == []
 
 
 @pytest.mark.parametrize("unit", FOREIGN)
