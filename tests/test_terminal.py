@@ -45,6 +45,14 @@ def test_no_sign_of_the_project_is_an_error_or_lost(monkeypatch: pytest.MonkeyPa
     assert "?" not in screen.text
 
 
+def test_standard_input_that_a_caller_has_read_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = io.TextIOWrapper(io.BytesIO(b"one\ntwo\n"), encoding="utf-8")
+    assert read.readline() == "one\n"
+    monkeypatch.setattr("sys.stdin", read)
+    terminal.adapt_output()
+    assert read.readline() == "two\n"
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [("stop → done … 2 × 3", "stop -> done ... 2 x 3"), ("Müller ß", "Muller ss"), ("名 \udc80", "? ?")],

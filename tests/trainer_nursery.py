@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 
 
 def child(order: dict[str, object]) -> None:
@@ -34,7 +35,10 @@ def main() -> None:
         if pid == 0:
             try:
                 child(json.loads(line))
+            except BaseException:  # noqa: BLE001 - the test shows the trainers' log, not this process's output
+                traceback.print_exc()
             finally:
+                sys.stderr.flush()
                 os._exit(70)
         answers.write(f"{pid}\n")
         _, status = os.waitpid(pid, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 import shutil
 import sys
@@ -26,7 +27,10 @@ def adapt_output() -> None:
         (sys.stdin, "replace"),
     ):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=errors)
+            with contextlib.suppress(
+                io.UnsupportedOperation
+            ):  # a caller of ours has read standard input already
+                stream.reconfigure(errors=errors)
 
 
 def is_terminal(stream: TextIO | None) -> bool:

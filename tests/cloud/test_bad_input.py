@@ -161,9 +161,10 @@ def test_a_type_that_cannot_run_the_image_is_refused(bench: Bench) -> None:
 
 def test_a_key_pair_that_does_not_exist_is_refused(bench: Bench) -> None:
     bench.account.bake()
-    words = ("train", "--up", "--yes", "--set", "aws.key_pair_name=laptop")
-    bench.refused(USER, "us-east-1 has no key pair 'laptop'", "aws ec2 describe-key-pairs", *words)
-    bench.client("ec2").create_key_pair(KeyName="laptop")
+    name = f"{bench.account.project}-laptop"  # key pairs have names of the region, which other tests share
+    words = ("train", "--up", "--yes", "--set", f"aws.key_pair_name={name}")
+    bench.refused(USER, f"us-east-1 has no key pair '{name}'", "aws ec2 describe-key-pairs", *words)
+    bench.client("ec2").create_key_pair(KeyName=name)
     assert bench.account.launch(*words, "--dry-run").returncode == 0
 
 

@@ -130,9 +130,10 @@ def test_a_volume_that_is_attached_to_nothing_goes_with_gc(account: Account) -> 
 def test_a_machine_is_given_the_key_of_its_user(account: Account) -> None:
     up(account)
     account.bake()
-    account.cloud.client("ec2").create_key_pair(KeyName="laptop")
-    train(account, key_pair_name="laptop")
-    assert launched(account)["KeyName"] == "laptop"
+    name = f"{account.project}-laptop"  # key pairs have names of the region, which other tests share
+    account.cloud.client("ec2").create_key_pair(KeyName=name)
+    train(account, key_pair_name=name)
+    assert launched(account)["KeyName"] == name
 
 
 def test_the_key_of_an_organisation_encrypts_the_disk(account: Account) -> None:
