@@ -161,19 +161,19 @@ def up(
 @app.command()
 def down(
     *,
-    data: Annotated[
-        bool, typer.Option("--data", help="Delete the bucket too, with every run in it.")
-    ] = False,
+    data: Annotated[bool, typer.Option("--data", help="Delete the bucket too, with all runs.")] = False,
+    images: Annotated[bool, typer.Option("--images", help="Remove the images of `make ami` too.")] = False,
     config: ConfigFile = None,
     sets: Sets = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would go and do nothing.")] = False,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Remove all that `up` and `train` made. Images stay: `make ami` made them."""
-    from training.cloud import commands
+    """Remove all that `up` and `train` made, and say what stays and costs money."""
+    from training.cloud.cleanup import down
 
-    commands.down(searched_site(config, sets), Manner(json=json, yes=yes, dry_run=dry_run), data=data)
+    manner = Manner(json=json, yes=yes, dry_run=dry_run)
+    down.down(searched_site(config, sets), manner, data=data, images=images)
 
 
 @app.command()

@@ -14,10 +14,10 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -30,8 +30,11 @@ from training.aws_access.session import client, exported, session
 from training.cloud import look
 from training.cloud.api import Cloud, check_region
 from training.cloud.aws.network import choose_subnets
+from training.cloud.cleanup import images
+from training.cloud.cleanup.images import SNAPSHOT_USD_PER_GB_MONTH, Stored
 from training.cloud.next_commands import complete, remember
 from training.cloud.problems import from_reply
+from training.cloud.scope import make_scope
 from training.cloud.site import read_settings
 from training.config import AwsSettings
 from training.errors import ConfigurationError, TrainingError, UsageError
@@ -39,13 +42,11 @@ from training.terminal import adapt_output
 
 # Receives NAME.json and NAME.manifest.json of every image.
 OUTPUT = REPOSITORY / ".cache" / "ami"
-# us-east-1, 2026-11: on-demand price of the builder and of a GB-month of snapshot, in dollars.
+# us-east-1, 2026-11: on-demand price of the builder, in dollars.
 FALLBACK_PRICE_USD_PER_H = {"c6i.xlarge": 0.17}
-SNAPSHOT_USD_PER_GB_MONTH = 0.05
 SNAPSHOT_GB = 17
 BAKE_H = 0.5
 FIRST_RUN = "The cause is above; docs/first-run.md says what it can be"
-IN_USE_STATES = ("pending", "running", "stopping", "stopped")
 
 
 class AmiError(Exception):
@@ -248,7 +249,7 @@ def builder_price(settings: Settings) -> tuple[float, str]:
     fallback = FALLBACK_PRICE_USD_PER_H.get(settings.instance_type, 0.2)
     if settings.on_demand:
         return fallback, "on-demand, us-east-1, November 2026"
-    ec2 = ec2_client(settings)
+    ec2 = client("ec2", settings.region, settings.aws.endpoints.ec2)
     history = ec2.describe_spot_price_history(
         InstanceTypes=[settings.instance_type], ProductDescriptions=["Linux/UNIX"], MaxResults=20
     )["SpotPriceHistory"]
@@ -257,41 +258,19 @@ def builder_price(settings: Settings) -> tuple[float, str]:
     return max(float(row["SpotPrice"]) for row in history), "dearest zone's spot price now"
 
 
-def ec2_client(settings: Settings) -> Any:  # noqa: ANN401 - boto3's own type
-    """Return the client of the settings' region."""
-    return client("ec2", settings.region, settings.aws.endpoints.ec2)
-
-
 def prune(settings: Settings) -> None:
-    """Deregister the project's images but the newest and those in use, with their snapshots."""
-    ec2 = ec2_client(settings)
-    mine = [{"Name": "tag:Project", "Values": [settings.project]}]
-    # An image of ours says which requirements it was baked with; `Project` alone may be anybody's tag.
-    baked = [*mine, {"Name": "tag-key", "Values": ["RequirementsSha256"]}]
-    images = ec2.describe_images(Owners=["self"], Filters=baked)["Images"]
-    for image in superfluous(images, images_in_use(ec2, mine), settings.keep):
-        print(f"removing {image['ImageId']} ({image['Name']})")
-        ec2.deregister_image(ImageId=image["ImageId"])
-        for mapping in image["BlockDeviceMappings"]:
-            if "SnapshotId" in mapping.get("Ebs", {}):
-                ec2.delete_snapshot(SnapshotId=mapping["Ebs"]["SnapshotId"])
+    """Remove the project's images but the newest and those in use, with their snapshots."""
+    cloud = Cloud(settings.aws)
+    scope = make_scope(settings.aws, account="")
+    old = superfluous(images.find(cloud, scope), settings.keep)
+    used = images.users(cloud, scope, old, our_runs_too=True)
+    images.remove(cloud, old, used, print)
 
 
-def superfluous(images: Iterable[dict[str, Any]], in_use: set[str], keep: int) -> list[dict[str, Any]]:
-    """Return the images to remove: all but the newest `keep` and those in use."""
-    newest_first = sorted(images, key=lambda image: str(image["CreationDate"]), reverse=True)
-    return [image for image in newest_first[keep:] if image["ImageId"] not in in_use]
-
-
-def images_in_use(ec2: Any, mine: list[dict[str, Any]]) -> set[str]:  # noqa: ANN401 - boto3's own type
-    """Return the ids of images that an instance or a launch template of the project refers to."""
-    states = {"Name": "instance-state-name", "Values": list(IN_USE_STATES)}
-    pages = ec2.get_paginator("describe_instances").paginate(Filters=[*mine, states])
-    used = {i["ImageId"] for page in pages for r in page["Reservations"] for i in r["Instances"]}
-    for template in ec2.describe_launch_templates(Filters=mine)["LaunchTemplates"]:
-        versions = ec2.describe_launch_template_versions(LaunchTemplateId=template["LaunchTemplateId"])
-        used |= {v["LaunchTemplateData"].get("ImageId", "") for v in versions["LaunchTemplateVersions"]}
-    return used
+def superfluous(stored: Sequence[Stored], keep: int) -> list[Stored]:
+    """Return what may go of what `images.find` found: images but the newest `keep`, and snapshots without one."""
+    newest_first = [one for one in stored if one.kind == "image"]
+    return [*newest_first[keep:], *(one for one in stored if one.kind == "snapshot")]
 
 
 if __name__ == "__main__":

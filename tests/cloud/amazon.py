@@ -126,14 +126,16 @@ class Account(NamedTuple):
         return json.loads(done.stdout)
 
     def bake(self, requirements: bytes | None = None, cloud: Cloud | None = None) -> str:
-        """Do what `make ami` does as far as the launcher can see: an image with its tags."""
+        """Do what `make ami` does as far as the launcher can see: an image and its snapshot, with their tags."""
         content = (ROOT / "requirements.txt").read_bytes() if requirements is None else requirements
         cloud = cloud or self.cloud
         tags = read_scope(cloud).tags({"RequirementsSha256": hashlib.sha256(content).hexdigest()})
         image = cloud.call("ec2", "register_image", Name=f"{self.project}-{len(tags)}-{content[:4].hex()}")[
             "ImageId"
         ]
-        cloud.call("ec2", "create_tags", Resources=[image], Tags=tags)
+        made = cloud.call("ec2", "describe_images", ImageIds=[image])["Images"][0]["BlockDeviceMappings"]
+        disks = [disk["Ebs"]["SnapshotId"] for disk in made if "Ebs" in disk]
+        cloud.call("ec2", "create_tags", Resources=[image, *disks], Tags=tags)
         return str(image)
 
 

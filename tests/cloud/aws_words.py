@@ -30,6 +30,7 @@ ERROR_CODES: dict[str, str] = {
             "InvalidParameterCombination",
             "InvalidParameterValue",
             "InvalidPermission.Duplicate",
+            "InvalidSnapshot.InUse",
             "InvalidSubnetID.NotFound",
             "MaxSpotInstanceCountExceeded",
             "OptInRequired",
@@ -167,6 +168,9 @@ VALUES: dict[tuple[str, str], str] = {
         "ProductDescriptions",
         "Linux/UNIX",
     ): "enumerated as RIProductDescription for answers, not for this request",
+    ("OwnerIds", "self"): "in the documentation of the member alone: an account, self, amazon",
+    ("Versions", "$Latest"): "in the documentation of the member alone: $Latest, $Default, a number",
+    ("Versions", "$Default"): "in the documentation of the member alone: $Latest, $Default, a number",
     ("Owners", "self"): "in the documentation of the member alone: an account, self, amazon, aws-marketplace",
     (
         "ServiceCode",
@@ -204,7 +208,6 @@ FILTER_VALUES: dict[tuple[str, str], str] = {
     ("Code", "NoSuchKey"): S3_ERRORS,
     ("Ebs", "SnapshotId"): "a member, not a value",
     ("is-default", "true"): "a truth value as text",
-    ("tag-key", "RequirementsSha256"): OURS_TO_NAME,
 }
 # The enumeration that the values of a filter are of.
 FILTER_MEMBERS = {"instance-state-name": "Name", "status": "State", "state": "State"}

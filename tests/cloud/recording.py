@@ -108,12 +108,21 @@ def record(files: list[str]) -> int:
             rows = json.loads(path.read_text(encoding="utf-8"))
             seen[rows["test"]] = {Call(*call) for call in rows["calls"]}
     known = call_shapes.load()
-    all_have_passed = not files and done.returncode == 0  # then a test that made no appearance is gone
-    calls = call_shapes.merged({} if all_have_passed else known, seen)
+    kept = {}
+    if files or done.returncode != 0:  # else a test that made no appearance is gone
+        kept = {call: test for call, test in known.items() if not (test not in seen and _is_gone(test))}
+    calls = call_shapes.merged(kept, seen)
     call_shapes.save(calls)
     new, gone = len(calls.keys() - known.keys()), len(known.keys() - calls.keys())
     print(f"{len(calls)} calls of {len(seen)} tests; {new} new, {gone} gone")
     return done.returncode
+
+
+def _is_gone(test: str) -> bool:
+    """Tell whether the file of a test has no such test any more."""
+    file, _, name = test.partition("::")
+    path = ROOT / file
+    return not path.exists() or f"def {name.partition('[')[0]}(" not in path.read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,6 @@ LEFT_OUT = {
     "DetachVolume": "amazon-chroot",
     "CreateVolume": "amazon-chroot",
     "CreateSnapshot": "amazon-chroot and amazon-ebssurrogate",
-    "DescribeSnapshots": "amazon-chroot and amazon-ebssurrogate",
     "RegisterImage": "amazon-chroot, amazon-ebssurrogate and amazon-instance",
     "CopyImage": "ami_regions and encrypt_boot",
     "DescribeImageAttribute": "called nowhere in 1.8.2",

@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    NoRegionError,
+    ReadTimeoutError,
+)
 
 from tests.cloud.amazon import ROOT, Account
 from tests.cloud.golden import LAUNCH, SCOPE
@@ -109,13 +116,15 @@ def test_the_history_of_a_fleet_that_does_not_know_it_is_explained(stage: Stage)
 class Ssm:
     """A client that refuses a number of times."""
 
-    def __init__(self, refusals: int, code: str = "AccessDeniedException") -> None:
-        self.left, self.code = refusals, code
+    def __init__(self, refusals: int, answer: str | BotoCoreError = "AccessDeniedException") -> None:
+        self.left, self.answer = refusals, answer
 
     def get_parameter(self, **_: Any) -> dict[str, Any]:
         if self.left:
             self.left -= 1
-            raise ClientError({"Error": {"Code": self.code, "Message": "no"}}, "GetParameter")
+            if isinstance(self.answer, BotoCoreError):
+                raise self.answer
+            raise ClientError({"Error": {"Code": self.answer, "Message": "no"}}, "GetParameter")
         return {"Parameter": {"Value": "not-a-real-key"}}
 
 
@@ -126,8 +135,24 @@ class Ssm:
         (Ssm(5), "not-a-real-key"),
         (Ssm(50), None),
         (Ssm(1, "ParameterNotFound"), None),
+        (
+            Ssm(5, EndpointConnectionError(endpoint_url="https://ssm.us-east-1.amazonaws.com")),
+            "not-a-real-key",
+        ),
+        (Ssm(3, ReadTimeoutError(endpoint_url="https://ssm.us-east-1.amazonaws.com")), "not-a-real-key"),
+        (Ssm(50, NoCredentialsError()), None),
+        (Ssm(1, NoRegionError()), None),
     ],
-    ids=["at once", "after some seconds", "never", "no such parameter"],
+    ids=[
+        "at once",
+        "after some seconds",
+        "never",
+        "no such parameter",
+        "no network yet",
+        "a busy network",
+        "never credentials",
+        "no region",
+    ],
 )
 def test_a_parameter_is_asked_for_again_while_the_role_is_new(
     monkeypatch: pytest.MonkeyPatch, ssm: Ssm, value: str | None
@@ -139,9 +164,9 @@ def test_a_parameter_is_asked_for_again_while_the_role_is_new(
     monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(module.time, "sleep", lambda s: clock.__setitem__(0, clock[0] + s))
     if value is None:
-        with pytest.raises(ClientError):
+        with pytest.raises((ClientError, BotoCoreError)):
             module.value_of("/f1tenth/wandb-api-key")
-        assert clock[0] <= module.NEW_ROLE_S + module.RETRY_DELAY_S
+        assert clock[0] <= module.PATIENCE_S + module.RETRY_DELAY_S
     else:
         assert module.value_of("/f1tenth/wandb-api-key") == value
 

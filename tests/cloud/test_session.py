@@ -69,7 +69,7 @@ def test_a_session_in_order_from_nothing_to_nothing(account: Account) -> None:
     stopped = account.launch("stop", "race", "--now")
     assert "run race is stopped" in stopped.stdout
     assert look.machines(account.cloud, account.scope) == []
-    assert account.launch("gc").stdout == "0 found\n"
+    assert account.launch("gc").stdout.startswith("0 found\n")
 
     planned = account.launch_json("down", "--dry-run", "--data")
     assert planned["deleted_bucket"] == account.scope.bucket
@@ -80,10 +80,9 @@ def test_a_session_in_order_from_nothing_to_nothing(account: Account) -> None:
     assert gone.stderr.count("  remove  ") == gone.stderr.count("  gone    ") - 1 == 3, "and the bucket"
     assert not look.bucket_exists(account.cloud, account.scope)
     again = account.launch("down", "--data")
-    where = (
-        f"project {account.project} in account {account.scope.account}, us-east-1 (settings: config.yaml)\n"
-    )
-    assert (again.returncode, again.stderr) == (0, where), "nothing is there, nothing to ask"
+    assert again.returncode == 0, "nothing is there that would go, nothing to ask"
+    _, *lines = again.stderr.splitlines()
+    assert [line.split()[:2] for line in lines] == [["stays", "image"]]
     assert account.launch_json("gc") == []
 
 
@@ -253,7 +252,7 @@ def test_ctrl_c_in_a_launch_names_gc_which_finds_what_is_there(account: Account)
     found = {leak["kind"] for leak in account.launch_json("gc")}
     assert found == {"half-made run", "launch template", "role", "instance profile"}
     assert account.launch("gc", "--delete", "--yes").returncode == 0
-    assert account.launch("gc").stdout == "0 found\n"
+    assert account.launch("gc").stdout.startswith("0 found\n")
 
 
 # --- bad input; more of it in test_bad_input.py ---

@@ -18,9 +18,15 @@ from moto import mock_aws
 from tests.aws_access.home import Home
 from tests.cloud.amazon import Account
 from tests.cloud.front import Answer, Front
+from training.cloud.api import Cloud
+from training.cloud.cleanup import images
+from training.cloud.cleanup.images import Stored
+from training.cloud.scope import make_scope
 from training.cloud.site import read_settings
+from training.config import AwsSettings
 
 KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}  # pragma: allowlist secret
+BAKED = {"Key": "RequirementsSha256", "Value": "ab" * 32}
 SOURCE = Path(__file__).parents[2] / "packer" / "ami.py"
 
 
@@ -282,12 +288,10 @@ def test_a_packer_that_cannot_install_the_plugins_is_refused_by_name(
         ami.validate(settings, {})
 
 
-def test_the_newest_and_the_used_images_stay(ami: ModuleType) -> None:
-    images = [
-        {"ImageId": f"ami-{day}", "CreationDate": f"2026-11-0{day}T00:00:00Z"} for day in (1, 2, 3, 4, 5)
-    ]
-    gone = ami.superfluous(images, {"ami-2"}, keep=2)
-    assert [image["ImageId"] for image in gone] == ["ami-3", "ami-1"]
+def test_the_newest_images_stay_and_snapshots_without_an_image_go(ami: ModuleType) -> None:
+    stored = [Stored("image", f"ami-{day}", "", f"2026-11-0{day}", (), 1.0) for day in (5, 4, 3)]
+    alone = Stored("snapshot", "snap-1", "", "2026-11-06", ("snap-1",), 1.0)
+    assert ami.superfluous([*stored, alone], keep=2) == [stored[2], alone]
 
 
 @mock_aws
@@ -311,18 +315,35 @@ def test_prune_removes_the_snapshot_with_the_image(ami: ModuleType, monkeypatch:
 
 
 @mock_aws
-def test_an_image_that_a_template_names_stays_and_the_price_is_that_of_the_market(
-    ami: ModuleType, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("user", ["template", "machine", "nobody"])
+def test_prune_leaves_an_image_that_a_run_uses(
+    ami: ModuleType, monkeypatch: pytest.MonkeyPatch, user: str
 ) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    ec2 = boto3.client("ec2", region_name="us-east-1")
-    project = [{"Key": "Project", "Value": "f1tenth"}]
-    ec2.create_launch_template(
-        LaunchTemplateName="a",
-        LaunchTemplateData={"ImageId": "ami-12c6146b"},
-        TagSpecifications=[{"ResourceType": "launch-template", "Tags": project}],
-    )
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    ec2 = boto3.client("ec2", region_name="us-east-2")
+    made = [ec2.register_image(Name=name)["ImageId"] for name in ("old", "new")]
+    ec2.create_tags(Resources=made, Tags=[{"Key": "Project", "Value": "f1tenth"}, BAKED])
+    old = images.find(Cloud(AwsSettings()), make_scope(AwsSettings(), ""))[-1].id
+    ours = [{"Key": key, "Value": "f1tenth"} for key in ("Project", "Run", "Owner", "ExpiresAt")]
+    if user == "template":
+        ec2.create_launch_template(
+            LaunchTemplateName="f1tenth.us-east-2.race",
+            LaunchTemplateData={"ImageId": old},
+            TagSpecifications=[{"ResourceType": "launch-template", "Tags": ours}],
+        )
+    elif user == "machine":
+        given = [{"ResourceType": "instance", "Tags": ours}]
+        ec2.run_instances(ImageId=old, MinCount=1, MaxCount=1, TagSpecifications=given)
+    assert ami.main(["prune", "--keep", "1"]) == 0
+    left = {image["ImageId"] for image in ec2.describe_images(Owners=["self"], ImageIds=made)["Images"]}
+    assert (old in left) is (user != "nobody")
+    assert len(left) == (1 if user == "nobody" else 2)
+
+
+@mock_aws
+def test_the_price_of_a_bake_is_that_of_the_market(ami: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
     _, settings = ami.parse(["plan"])
-    assert ami.images_in_use(ec2, [{"Name": "tag:Project", "Values": [settings.project]}]) == {"ami-12c6146b"}
     assert "dearest zone's spot price now" in ami.cost_line(settings)

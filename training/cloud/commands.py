@@ -20,12 +20,10 @@ from training.cloud import (
     setup,
     stopping,
     system_log,
-    teardown,
     watching,
 )
 from training.cloud.api import Cloud
 from training.cloud.aws import people_policies
-from training.cloud.cleanup import bucket_removal
 from training.cloud.intent import check_place, is_here
 from training.cloud.launch.basis import read_basis
 from training.cloud.launch.settings_checks import check_new
@@ -110,37 +108,6 @@ def _apply(steps: list[Step], manner: Manner) -> None:
     if changes:
         ask("Do this? It costs nothing while it is empty.", manner)
     setup.apply(steps, say)
-
-
-def down(site: Site, manner: Manner, *, data: bool) -> None:
-    """Remove everything, after showing it and asking; data only if told to."""
-    cloud, scope = site.cloud, site.scope
-    removal = bucket_removal.plan(cloud, scope, data=data) if look.bucket_exists(cloud, scope) else None
-    if removal and removal.deletes_objects:
-        teardown.check_data_unused(cloud, scope, site.storage)
-    going = teardown.what_goes(cloud, scope)
-    left = teardown.what_is_not_ours(cloud, scope)
-    lines = [
-        *(f"  remove  {what}" for what in going),
-        *(f"  left    {what}: it is not tagged as the project's" for what in left),
-    ]
-    if removal:
-        lines += bucket_removal.describe(cloud, scope, removal)
-    fate: dict[str, object] = {"project": scope.project, "account": scope.account, "region": scope.region}
-    fate |= removal.to_json_dict(scope) if removal else {"deleted_bucket": None, "kept_bucket": None}
-    if manner.dry_run:
-        show({**fate, "remove": going, "left": left})
-        return
-    for line in lines:
-        say(line)
-    if going or (removal and removal.deletes_objects):
-        ask(f"Remove project {scope.project} from {scope.region}?", manner)
-        teardown.down(cloud, scope, site.storage if removal else None, removal, say)
-    if manner.json:
-        show(fate)
-        return
-    ours = removal is not None and removal.use == "created" and not removal.deletes_bucket
-    answer(f"down: nothing of the project is left{f' but its bucket {scope.bucket}' if ours else ''}")
 
 
 # --- runs ---

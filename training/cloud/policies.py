@@ -114,6 +114,7 @@ def setup_policy(scope: Scope) -> Document:
     """Return what `up` and `down` need beside `daily_policy`."""
     arn = f"arn:{scope.partition}"
     group = scope.ec2("security-group")
+    ec2 = f"{arn}:ec2:{scope.region}:"  # images and snapshots belong to no account in an ARN
     return policy(
         [
             *iam_bucket.manage(scope),
@@ -137,7 +138,13 @@ def setup_policy(scope: Scope) -> Document:
                 group,
                 {"StringEquals": {"ec2:CreateAction": "CreateSecurityGroup"}},
             ),
-            allow("ListLogGroups", ["logs:DescribeLogGroups"], "*"),
+            allow("RemoveImages", ["ec2:DeregisterImage"], f"{ec2}:image/*", owned(scope)),
+            allow("RemoveSnapshots", ["ec2:DeleteSnapshot"], f"{ec2}:snapshot/*", owned(scope)),
+            allow(
+                "DescribeLogsAndTemplates",
+                ["logs:DescribeLogGroups", "ec2:DescribeLaunchTemplateVersions"],
+                "*",
+            ),
             allow(
                 "ManageLogGroup",
                 [

@@ -32,7 +32,7 @@ ON_MACHINE = {"finish.py", "boot.py", "identity.py", "imds.py", "log_chunks.py",
 # What `up` and `down` consist of; `train` asks whether all that `up` makes is there.
 SETUP = {"teardown.py", "bucket.py", "bucket_setup.py", "bucket_removal.py", "group_setup.py"}
 ASKED_BY_TRAIN = {"missing", "read_tags", "_read", "not_as_asked", "allowed_address"}
-UP_AND_DOWN = {("commands.py", "up"), ("commands.py", "down"), ("setup.py", "plan"), ("setup.py", "apply")}
+UP_AND_DOWN = {("commands.py", "up"), ("down.py", "down"), ("setup.py", "plan"), ("setup.py", "apply")}
 # `doctor --probe` asks EC2 whether it would allow what the others do: to be denied is an answer too.
 PROBE = "training/cloud/aws/probe.py"
 # Bodies and scripts: long, and nothing that IAM looks at.

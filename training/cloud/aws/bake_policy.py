@@ -15,11 +15,11 @@ from training.cloud.scope import Scope
 _DESCRIBE = (
     "Images",
     "Instances",
-    "LaunchTemplates",
     "LaunchTemplateVersions",
     "Regions",
     "RouteTables",
     "SecurityGroups",
+    "Snapshots",
     "SpotPriceHistory",
     "Subnets",
     "Volumes",

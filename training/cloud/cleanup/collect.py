@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from training.cloud import ending, look
 from training.cloud.api import Cloud
+from training.cloud.cleanup import down, images
+from training.cloud.cleanup.images import Stored
 from training.cloud.ending import Leak
 from training.cloud.manner import Manner, answer, ask, say, show
 from training.cloud.patience import store_policy
@@ -28,6 +30,7 @@ class Looked(NamedTuple):
 
     region: str
     leaks: list[Leak]
+    stored: list[Stored]
     problem: str = ""
 
 
@@ -36,6 +39,7 @@ def gc(site: Site, manner: Manner, *, delete: bool) -> None:
     """Print what is left over in the region of the settings, and end it where `delete` says so."""
     storage = _storage(site.cloud, site.scope)
     leaks = ending.find_leaks(site.cloud, site.scope, storage)
+    stored = images.find(site.cloud, site.scope)
     if manner.json:
         show([_to_json_dict(leak, site.scope.region) for leak in leaks])
     else:
@@ -44,6 +48,7 @@ def gc(site: Site, manner: Manner, *, delete: bool) -> None:
         answer(
             f"{len(leaks)} found" + (". End them: ./launch.py gc --delete" if leaks and not delete else "")
         )
+        _tell_stored(stored)
     if not delete or not leaks:
         return
     if storage is None and any(leak.costs for leak in leaks):
@@ -59,6 +64,15 @@ def gc(site: Site, manner: Manner, *, delete: bool) -> None:
     for leak in leaks:
         ending.end_leak(site.cloud, site.scope, leak, end_run)
         say(f"  gone    {leak.kind} {leak.id}")
+
+
+def _tell_stored(stored: list[Stored], region: str = "") -> None:
+    """Print what `make ami` left, which is no leak and costs money all the same."""
+    where, there = (f"{region}: ", f" --set aws.region={region}") if region else ("", "")
+    for one in stored:
+        answer(f"{where}{one.line} (kept)")
+    if stored:
+        answer(f"{where}{images.summary(stored)}. With all of the project: {down.COMMAND}{there}")
 
 
 # --- every region ---
@@ -79,6 +93,8 @@ def gc_everywhere(site: Site, manner: Manner) -> int:
         for region, leak in found:
             answer(f"{region}: {leak.line}")
         answer(f"{len(found)} found in {len(regions)} regions")
+        for one in looked:
+            _tell_stored(one.stored, one.region)
         for region in dict.fromkeys(region for region, _ in found):
             answer(f"End those in {region}: ./launch.py gc --delete --set aws.region={region}")
     return 1 if any(one.problem for one in looked) else 0
@@ -96,22 +112,27 @@ def look_everywhere(site: Site, regions: list[str]) -> Iterator[Looked]:
 
     def look_at(region: str) -> Looked:
         try:
-            return Looked(region, _leaks_in(site, region, home))
+            return _look_in(site, region, home)
         except TrainingError as error:
-            return Looked(region, [], error.message)
+            return Looked(region, [], [], error.message)
 
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="region") as pool:
         yield from pool.map(lambda region: copy_context().run(look_at, region), regions)
 
 
-def _leaks_in(site: Site, region: str, home: Storage | None) -> list[Leak]:
-    """Return the leaks in a region; home: the one bucket of the settings, where they name one."""
+def _look_in(site: Site, region: str, home: Storage | None) -> Looked:
+    """Look at a region; home: the one bucket of the settings, where they name one."""
     aws = site.config.aws.model_copy(update={"region": region})
     cloud = Cloud(aws, site.cloud.say, site.cloud.clock)
     scope = make_scope(aws, site.scope.account, site.scope.caller)
-    if aws.s3_bucket_name is not None:
+    leaks = _leaks_in(cloud, scope, home, half_made=region == site.scope.region)
+    return Looked(region, leaks, images.find(cloud, scope))
+
+
+def _leaks_in(cloud: Cloud, scope: Scope, home: Storage | None, *, half_made: bool) -> list[Leak]:
+    if cloud.aws.s3_bucket_name is not None:
         # A run whose launch never became a fleet is asked for once, where the bucket is.
-        return ending.find_leaks(cloud, scope, home, half_made=region == site.scope.region)
+        return ending.find_leaks(cloud, scope, home, half_made=half_made)
     try:
         storage = _storage(cloud, scope)
     except UsageError:

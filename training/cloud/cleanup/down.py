@@ -1,0 +1,116 @@
+"""The command `down`: show what goes and what stays, ask, remove. What stays and costs money has its price."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from training.cloud import look, teardown
+from training.cloud.cleanup import bucket_removal, images
+from training.cloud.cleanup.bucket_removal import Removal
+from training.cloud.cleanup.images import Stored
+from training.cloud.manner import Manner, answer, ask, say, show
+from training.cloud.site import Site
+
+COMMAND = "./launch.py down --images"
+
+
+class Plan(NamedTuple):
+    """What `down` finds."""
+
+    going: list[str]
+    left: list[str]  # of the project's names, but not its tags
+    stored: list[Stored]
+    used: dict[str, list[str]]  # image → what uses it
+    removal: Removal | None  # None where there is no bucket
+    images: bool  # whether the user has asked for the images to go
+
+    @property
+    def unused(self) -> list[Stored]:
+        """Return what nothing uses."""
+        return [one for one in self.stored if one.id not in self.used]
+
+    @property
+    def does_something(self) -> bool:
+        """Tell whether anything would go."""
+        objects = self.removal is not None and self.removal.deletes_objects
+        return bool(self.going or objects or (self.images and self.unused))
+
+
+def down(site: Site, manner: Manner, *, data: bool, images: bool) -> None:
+    """Remove everything, after showing it and asking; data and images only if told to."""
+    scope = site.scope
+    plan = _plan(site, data=data, images_too=images)
+    fate: dict[str, object] = {"project": scope.project, "account": scope.account, "region": scope.region}
+    fate |= (
+        plan.removal.to_json_dict(scope) if plan.removal else {"deleted_bucket": None, "kept_bucket": None}
+    )
+    if manner.dry_run:
+        stays = [one for one in plan.stored if not images or one.id in plan.used]
+        lists = {"remove": plan.going, "left": plan.left, "images": _rows(plan.unused if images else [])}
+        show({**fate, **lists, "kept_images": _rows(stays)})
+        return
+    for line in _lines(site, plan):
+        say(line)
+    stays = plan.stored
+    if plan.does_something:
+        ask(f"Remove project {scope.project} from {scope.region}?", manner)
+        stays = _carry_out(site, plan)
+    if manner.json:
+        show({**fate, "kept_images": _rows(stays)})
+        return
+    answer(f"down: nothing of the project is left{_but(site, plan.removal, stays)}")
+
+
+def _plan(site: Site, *, data: bool, images_too: bool) -> Plan:
+    cloud, scope = site.cloud, site.scope
+    removal = bucket_removal.plan(cloud, scope, data=data) if look.bucket_exists(cloud, scope) else None
+    if removal and removal.deletes_objects:
+        teardown.check_data_unused(cloud, scope, site.storage)
+    stored = images.find(cloud, scope)
+    return Plan(
+        teardown.what_goes(cloud, scope),
+        teardown.what_is_not_ours(cloud, scope),
+        stored,
+        images.users(cloud, scope, stored, our_runs_too=False) if images_too else {},
+        removal,
+        images_too,
+    )
+
+
+def _lines(site: Site, plan: Plan) -> list[str]:
+    """Return the plan for people."""
+    lines = [
+        *(f"  remove  {what}" for what in plan.going),
+        *(f"  left    {what}: it is not tagged as the project's" for what in plan.left),
+    ]
+    for one in plan.stored:
+        if one.id in plan.used:
+            lines.append(f"  stays   {one.line}; {', '.join(plan.used[one.id])} of your account uses it")
+        else:
+            lines.append(f"  {'remove' if plan.images else 'stays':7} {one.line}")
+    return lines + (bucket_removal.describe(site.cloud, site.scope, plan.removal) if plan.removal else [])
+
+
+def _carry_out(site: Site, plan: Plan) -> list[Stored]:
+    """Remove what the plan says; return the images and snapshots that stay."""
+    cloud, scope = site.cloud, site.scope
+    teardown.down(cloud, scope, site.storage if plan.removal else None, plan.removal, say)
+    if not plan.images:
+        return plan.stored
+    used = images.users(
+        cloud, scope, plan.stored, our_runs_too=False
+    )  # minutes may have passed since the plan
+    return images.remove(cloud, plan.stored, used, say)
+
+
+def _but(site: Site, removal: Removal | None, stays: list[Stored]) -> str:
+    """Return what stays: the bucket, the images."""
+    ours = removal is not None and removal.use == "created" and not removal.deletes_bucket
+    kept = [f"its bucket {site.scope.bucket}"] if ours else []
+    if stays:
+        kept.append(f"{images.summary(stays)}: {COMMAND}")
+    return f" but {' and '.join(kept)}" if kept else ""
+
+
+def _rows(stored: list[Stored]) -> list[dict[str, object]]:
+    return [one.to_json_dict() for one in stored]
