@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cloud.amazon import ROOT, Account
+from tests.cloud.amazon import ROOT, Account, boot
 from training import layout
 from training.cloud import facts
 from training.cloud.launch import basis
@@ -130,10 +130,59 @@ def test_the_plan_says_time_and_price_and_warns_where_the_cap_comes_first(accoun
     price = float(re.findall(r"price +about \$([0-9.]+)/h", "\n".join(plan))[0])
     assert costs == f"costs      about ${price * 5.5 / 60:.2f} at that time and price"
     assert not [line for line in plan if line.startswith("too short")]
+    (million,) = [line for line in plan if "per million timesteps" in line]
+    assert float(re.findall(r"\$(\S+) per million", million)[0]) > 0
+    assert million.endswith("(an estimate, by two cores of an AMD EPYC (Zen 3), 2026-11-26)")
     long = (*words, "--set", "training.preset=cloud", "--set", "training.total_timesteps=100000000")
     plan = json.loads(account.launch_here(*long).stdout)["plan"]
     (short,) = [line for line in plan if line.startswith("too short")]
     assert "and ends after 2.0 h with its last checkpoint: raise aws.max_hours and aws.max_cost_usd" in short
+
+
+def test_a_core_less_is_twice_as_slow_and_more_than_were_measured_do_not_count() -> None:
+    config = load_config(None)
+    assert timestep_s(config, 1) == 2 * timestep_s(config, 2) == 2 * timestep_s(config, 64)
+    speed = expected_time(config, cores=1).speed
+    assert speed.timestep_s == timestep_s(config, 1)
+    assert speed.describe_price(0.36).startswith(
+        f"${100 * speed.timestep_s:.2g} per million timesteps (an estimate"
+    )
+    own = expected_time(config, Progress(100_000, 60.0)).speed
+    assert own.describe_price(0.36) == "$0.06 per million timesteps (this run's own speed)"
+
+
+def test_prices_say_what_a_million_timesteps_cost_by_estimate_and_by_a_run_of_ones_own(
+    account: Account,
+) -> None:
+    assert account.launch_here("up", "--yes").returncode == 0
+    account.write_config(instance_types=["g4dn.xlarge", "c7a.large"])
+    estimated = {row["type"]: row for row in json.loads(account.launch_here("prices", "--json").stdout)}
+    step_s = timestep_s(load_config(None))
+    for row in estimated.values():
+        assert row["usd_per_million_timesteps"] == pytest.approx(1e6 * step_s * row["spot"] / 3600, abs=1e-4)
+        assert row["speed"].startswith("an estimate")
+
+    for run, wide in (("mine", False), ("wide", True)):
+        config = load_config(None, ["sac.net_arch=[512, 512]"] if wide else [])
+        account.storage.put(layout.config_key(run), json.dumps(config.to_json_dict()).encode())
+        boot(account, run, steps=100_000)
+        lineage = claim(account.storage, run, "sac", 1, owner=Owner())
+        lineage.commit(100_000, Contents({"learner": b"x"}, (), {"elapsed_s": 250.0}))
+    told = json.loads(account.launch_here("prices", "--json").stdout)
+    for row in told:
+        if (
+            row["type"] == "g4dn.xlarge"
+        ):  # that `boot` is of; the other run's networks are not those of the settings
+            assert row["speed"] == "run mine"
+            usd = 1e6 * 0.0025 * row["spot"] / 3600
+            assert row["usd_per_million_timesteps"] == pytest.approx(usd, abs=1e-4)
+        else:
+            assert row == estimated[row["type"]] | {"zone": row["zone"], "spot": row["spot"]} | {
+                name: row[name] for name in ("saved", "source", "usd_per_million_timesteps")
+            }
+    shown = account.launch_here("prices").stdout
+    assert "$/M timesteps on spot, while it trains: g4dn.xlarge by run mine" in shown
+    assert "c7a.large by two cores of an AMD EPYC (Zen 3), 2026-11-26" in shown
 
 
 def test_readme_and_settings_agree_with_the_presets() -> None:

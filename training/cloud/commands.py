@@ -25,6 +25,7 @@ from training.cloud import (
 from training.cloud.api import Cloud
 from training.cloud.aws import people_policies
 from training.cloud.intent import check_place, is_here
+from training.cloud.launch import training_price
 from training.cloud.launch.basis import read_basis
 from training.cloud.launch.settings_checks import check_new
 from training.cloud.launch.steps import Step, check
@@ -334,12 +335,18 @@ def _reach(way: dict[str, object], command: list[str], manner: Manner) -> int:
 
 # --- money ---
 def compare_prices(site: Site, manner: Manner) -> None:
-    """Print prices by type and zone."""
-    rows = prices.compare(prices.read_prices(site.cloud, site.config.aws.instance_types))
+    """Print prices by type and zone, of an hour and of a million timesteps."""
+    kinds = site.config.aws.instance_types
+    rows = prices.compare(prices.read_prices(site.cloud, kinds))
+    speeds = training_price.speeds(site, kinds)
+    for row in rows:
+        speed = speeds[row["type"]]
+        row["usd_per_million_timesteps"] = round(speed.usd_per_million(row["spot"]), 4)
+        row["speed"] = speed.source
     if manner.json:
         show(rows)
         return
-    heads = ["type", "zone", "spot $/h", "on demand $/h", "saved", "source"]
+    heads = ["type", "zone", "spot $/h", "on demand $/h", "saved", "$/M timesteps", "source"]
     cells = [
         [
             row["type"],
@@ -347,11 +354,17 @@ def compare_prices(site: Site, manner: Manner) -> None:
             f"{row['spot']:.3f}",
             f"{row['on_demand']:.3f}",
             f"{row['saved']:.0%}",
+            f"{row['usd_per_million_timesteps']:.2g}",
             row["source"],
         ]
         for row in rows
     ]
     table(f"{site.scope.region}, cheapest first", heads, cells)
+    for source in dict.fromkeys(speeds[row["type"]].source for row in rows):
+        types = ", ".join(kind for kind, speed in speeds.items() if speed.source == source)
+        answer(
+            f"$/M timesteps on spot, while it trains: {types} by {source.removeprefix('an estimate, by ')}"
+        )
 
 
 def cost(site: Site, run: str, manner: Manner) -> None:

@@ -148,7 +148,8 @@ def make_plan(site: Site, storage: Storage, options: Options, basis: Basis) -> P
     note = "" if file is None else SettingsFile.read(file).left_aside(config, run_config)
     failure = earlier_failure(storage, options.run, fingerprint_of(launch, run_config))
     sources = _sources(storage, options.run, run_config)
-    time = expected_time(run_config, progress_of(storage, options.run, options.at_step))
+    done = progress_of(storage, options.run, options.at_step)
+    time = expected_time(run_config, done, basis.cores)
     return Plan(launch, run_config, basis, expected, time, aws, note, failure, sources)
 
 
@@ -164,6 +165,7 @@ def describe(plan: Plan) -> list[str]:
         f"price      about {plan.expected}",
         f"takes      {plan.time.describe()}",
         f"costs      about ${plan.expected_usd:.2f} at that time and price",
+        f"           {plan.time.speed.describe_price(plan.expected.usd_per_hour)}",
         f"ends       by {launch.valid_until:%Y-%m-%d %H:%M} UTC ({launch.hours:.2f} h), whatever happens",
         f"cannot cost more than ${plan.cap_usd:.2f}, plus storage ({_disk_cost(plan)})",
         f"quota      {', '.join(map(str, plan.basis.quotas)) or 'could not be read'}",

@@ -31,6 +31,7 @@ class Basis(NamedTuple):
     pools: list[tuple[str, str]]  # (type, subnet)
     quotas: list[Quota]
     notes: list[str]  # what was left out, and what could not be seen
+    cores: int  # of the type that has the fewest
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -56,6 +57,7 @@ def read_basis(site: Site, market: Market, root: Path) -> Basis:
     image = look.image_for(cloud, scope, bundle.requirements_sha256)
     instance_types.check_types({kind: types[kind] for kind in kinds}, image, market)
     check_volume(aws, image)
+    least_cores = min(instance_types.cores({kind: types[kind] for kind in kinds}).values())
     notes = [
         *(f"{kind} is left out: {why}" for kind, why in left_out.items()),
         *(f"left out: {line}" for line in network.by_reason(subnets.left_out)),
@@ -63,7 +65,7 @@ def read_basis(site: Site, market: Market, root: Path) -> Basis:
         *([f"{image['ImageId']} is deprecated"] if look.is_deprecated(cloud, image) else []),
         *filter(None, [disk_key.check_disk_key(cloud, scope, image, market)]),
     ]
-    return Basis(prices, hours, bundle, image, vpc, subnets.zones, pools, allowed, notes)
+    return Basis(prices, hours, bundle, image, vpc, subnets.zones, pools, allowed, notes, least_cores)
 
 
 def _within_quotas(

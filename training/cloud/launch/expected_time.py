@@ -1,8 +1,9 @@
-"""How long a run is likely to take on a machine: an estimate for the plan, from figures that were measured elsewhere.
+"""How long a run is likely to take on a machine, and what its timesteps cost: by figures that were measured elsewhere.
 
 The figures are of two cores of an AMD EPYC of the Zen 3 generation (docs/performance.md, 2026-11-26); a machine of the
-default types has two such cores or better. How long a machine takes to its first step on AWS has not been measured:
-it is the goal of docs/image.md. Once a run has a checkpoint, its own speed counts.
+default types has two such cores or better. More than two do not count, nor does a GPU: no machine of AWS has been
+measured. How long one takes to its first step has not been either: it is the goal of docs/image.md. Once a run has a
+checkpoint, its own speed counts.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ STEP_S = 0.25e-3  # a timestep without its share of updates
 UPDATE_S = 0.84e-3  # an update whatever its size, and
 UPDATE_S_PER_PRODUCT = 0.22e-9  # for each weight times each transition of the batch
 OBSERVATIONS = 77  # numbers that a network of the default settings sees
+MEASURED_CORES = 2
+MEASURED_ON = "two cores of an AMD EPYC (Zen 3), 2026-11-26"
 
 
 class Progress(NamedTuple):
@@ -29,12 +32,33 @@ class Progress(NamedTuple):
     steps: int = 0
     trained_s: float = 0.0
 
+    @property
+    def timestep_s(self) -> float | None:
+        """Return the seconds that a timestep took, None where nothing is known."""
+        return self.trained_s / self.steps if self.steps and self.trained_s else None
+
+
+class Speed(NamedTuple):
+    """How fast a machine trains, and how that is known."""
+
+    timestep_s: float
+    source: str
+
+    def usd_per_million(self, usd_per_hour: float) -> float:
+        """Return what a million timesteps cost while a machine trains, boots and reports left out."""
+        return 1e6 * self.timestep_s * usd_per_hour / 3600
+
+    def describe_price(self, usd_per_hour: float) -> str:
+        """Return that for people."""
+        return f"${self.usd_per_million(usd_per_hour):.2g} per million timesteps ({self.source})"
+
 
 class ExpectedTime(NamedTuple):
     """The parts of a run that a machine is paid for, s."""
 
     training_s: float
     by_limit: bool  # training.max_minutes ends it, not the last step
+    speed: Speed
     boot_s: float = BOOT_S
     end_s: float = END_S
 
@@ -52,17 +76,17 @@ class ExpectedTime(NamedTuple):
         )
 
 
-def expected_time(config: Config, done: Progress | None = None) -> ExpectedTime:
-    """Return how long a run, or the rest of one, is likely to take."""
+def expected_time(config: Config, done: Progress | None = None, cores: int = MEASURED_CORES) -> ExpectedTime:
+    """Return how long a run, or the rest of one, is likely to take on a machine with so many cores."""
     done = done or Progress()
-    measured = done.trained_s / done.steps if done.steps and done.trained_s else None
     left = max(config.training.total_timesteps - done.steps, 0)
-    training_s = left * (measured or timestep_s(config))
+    speed = Speed(done.timestep_s, "this run's own speed") if done.timestep_s else estimate(config, cores)
+    training_s = left * speed.timestep_s
     if config.training.max_minutes is None:
-        return ExpectedTime(training_s, by_limit=False)
+        return ExpectedTime(training_s, by_limit=False, speed=speed)
     limit_s = max(config.training.max_minutes * 60 - done.trained_s, 0.0)
     # What is close to the limit is told as the limit: the estimate is rougher than that.
-    return ExpectedTime(min(training_s, limit_s), by_limit=limit_s <= 1.2 * training_s)
+    return ExpectedTime(min(training_s, limit_s), by_limit=limit_s <= 1.2 * training_s, speed=speed)
 
 
 def progress_of(storage: Storage, run: str, at_step: int | None = None) -> Progress:
@@ -77,14 +101,19 @@ def progress_of(storage: Storage, run: str, at_step: int | None = None) -> Progr
     return Progress(at_step, trained_s * at_step / newest)
 
 
-def timestep_s(config: Config) -> float:
-    """Return the seconds that a timestep of each agent is likely to take, updates included."""
+def estimate(config: Config, cores: int = MEASURED_CORES) -> Speed:
+    """Return how fast a machine with so many cores is likely to train."""
+    return Speed(timestep_s(config, cores), f"an estimate, by {MEASURED_ON}")
+
+
+def timestep_s(config: Config, cores: int = MEASURED_CORES) -> float:
+    """Return the seconds that a timestep of each agent is likely to take on so many cores, updates included."""
     sac = config.sac
     sizes = [OBSERVATIONS, *sac.net_arch]
     weights = sum(rows * columns for rows, columns in pairwise(sizes))
     update_s = UPDATE_S + UPDATE_S_PER_PRODUCT * sac.batch_size * weights
     updates = config.num_agents * sac.gradient_steps / (sac.train_freq * config.env.num_envs)
-    return STEP_S * config.num_cars + updates * update_s
+    return (STEP_S * config.num_cars + updates * update_s) * MEASURED_CORES / min(cores, MEASURED_CORES)
 
 
 def _minutes(seconds: float) -> str:

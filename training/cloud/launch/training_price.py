@@ -1,0 +1,44 @@
+"""What training costs on each type of machine: by runs that trained on it with such settings, else by the estimate."""
+
+from __future__ import annotations
+
+from training.cloud import facts, look
+from training.cloud.aws import instance_types
+from training.cloud.facts import Facts
+from training.cloud.launch.expected_time import Speed, estimate, timestep_s
+from training.cloud.launching import config_of
+from training.cloud.site import Site
+from training.errors import TrainingError
+
+# Of the newest runs so many are read, for each is some requests.
+MOST_RUNS = 20
+
+
+def speeds(site: Site, kinds: tuple[str, ...]) -> dict[str, Speed]:
+    """Return how fast each type trains with the settings. UsageError for a type that does not exist."""
+    cores = instance_types.cores(instance_types.describe_types(site.cloud, kinds))
+    own = _own_speeds(site)
+    return {kind: own.get(kind) or estimate(site.config, cores[kind]) for kind in kinds}
+
+
+def _own_speeds(site: Site) -> dict[str, Speed]:
+    """Return the speed of the newest run on each type, of those that the estimate takes for equally fast."""
+    found: dict[str, Speed] = {}
+    if not look.bucket_exists(site.cloud, site.scope):
+        return found
+    names = look.run_names(site.cloud, site.scope)
+    read = [facts.read_facts(site.storage, name, site.cloud.now()) for name in names[-MOST_RUNS:]]
+    for one in sorted(read, key=lambda one: one.begun_at.timestamp() if one.begun_at else 0.0, reverse=True):
+        kinds = {attempt.instance_type for attempt in one.attempts if attempt.instance_type}
+        if one.steps_per_s and len(kinds) == 1 and _is_alike(site, one):
+            found.setdefault(kinds.pop(), Speed(1 / one.steps_per_s, f"run {one.run}"))
+    return found
+
+
+def _is_alike(site: Site, one: Facts) -> bool:
+    """Tell whether a run has networks, updates and cars as the settings have them."""
+    try:
+        theirs = config_of(site.storage, one.run)
+    except TrainingError:  # of a version that this one cannot read
+        return False
+    return abs(timestep_s(theirs) / timestep_s(site.config) - 1) < 0.01
