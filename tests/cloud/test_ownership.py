@@ -75,6 +75,23 @@ def test_a_role_a_profile_or_a_template_of_our_name_without_our_tags_is_not_used
 
 
 @pytest.mark.parametrize("tags", STRANGERS.values(), ids=STRANGERS)
+def test_a_launch_is_refused_before_anything_is_written_with_all_that_stands_in_its_way(
+    account: Account, tags: dict[str, str]
+) -> None:
+    setup.apply(setup.plan(account.cloud, account.scope), lambda _: None)
+    account.bake()
+    account.write_config()
+    before = make_strangers(account, tags)
+    done = account.launch_here("train", "--name", RUN, "--yes")
+    assert done.returncode == 2
+    for what in ("launch template", "role", "instance profile"):
+        assert f"{what} {account.project}." in done.stderr
+    assert done.stderr.count("exists and is not ours") == 3
+    assert described(account) == before
+    assert look.run_names(account.cloud, account.scope) == [], "no intent is left half-made"
+
+
+@pytest.mark.parametrize("tags", STRANGERS.values(), ids=STRANGERS)
 def test_our_role_is_not_put_into_a_profile_of_somebody_else(account: Account, tags: dict[str, str]) -> None:
     setup.apply(setup.plan(account.cloud, account.scope), lambda _: None)
     name = make_strangers(account, tags)["role"]["RoleName"]

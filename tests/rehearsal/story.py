@@ -34,6 +34,9 @@ SETTINGS: dict[str, Any] = {
     "wandb": {"mode": "offline"},
 }
 INTERRUPT_AFTER = 12_000
+# Long enough for a stop to come before the end.
+TRIAL_STEPS = 6
+TRIAL = ("--set", "training.total_timesteps=120000", "--set", "evaluation.frequency=0")
 
 
 class Stage(NamedTuple):
@@ -98,6 +101,7 @@ def play(stage: Stage) -> Figures:
     bring_home(stage)
     laps(stage)
     money(stage)
+    trial(stage)
     down(stage)
     moments = first.moments()
     return Figures(
@@ -304,9 +308,23 @@ def money(stage: Stage) -> None:
         )
 
 
+def trial(stage: Stage) -> None:
+    """What a user types before the first run on AWS, on two machines of its own."""
+    with stage.tell.phase("train --trial") as details:
+        before = len(stage.machines)
+        said = stage.launcher("train", "--trial", "--yes", *TRIAL)
+        steps = [
+            line.removeprefix("works").strip() for line in said.splitlines() if line.startswith("works ")
+        ]
+        assert len(steps) == TRIAL_STEPS, said
+        assert len(stage.machines) == before + 2, "one machine for each of its launches"
+        stage.wait.until("the trial's machines are off", lambda: not stage.cloud.ec2.living, 90)
+        details.extend(steps)
+
+
 def down(stage: Stage) -> None:
     with stage.tell.phase("down, gc") as details:
-        stage.launcher("down", "--data", "--yes")
+        stage.launcher("down", "--data", "--images", "--yes")
         assert "0 found" in stage.launcher("gc", quiet=True)
         assert not stage.cloud.ec2.living
         details.append("gc finds nothing")

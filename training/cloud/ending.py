@@ -150,8 +150,8 @@ def _identities(cloud: Cloud, scope: Scope, keep: set[str]) -> list[Leak]:
     ]
     roles = [row["RoleName"] for row in _on_our_path(cloud, scope, "list_roles", "Roles")]
     found = [
-        *(("instance profile", name, _tags_of(_profile(cloud, name))) for name in profiles),
-        *(("role", name, _tags_of(_role(cloud, name))) for name in roles),
+        *(("instance profile", name, _tags_of(look.instance_profile(cloud, name))) for name in profiles),
+        *(("role", name, _tags_of(look.role(cloud, name))) for name in roles),
     ]
     return [
         Leak(kind, name, tags.get(layout.TAG_RUN, ""), "its run has no fleet", costs=False)
@@ -164,24 +164,6 @@ def _on_our_path(cloud: Cloud, scope: Scope, operation: str, key: str) -> list[d
     """Return what IAM has on the project's path; looked at again here, for what is listed may be deleted next."""
     found = cloud.pages("iam", operation, key, PathPrefix=scope.iam_path)
     return [row for row in found if row["Path"] == scope.iam_path]
-
-
-def _profile(cloud: Cloud, name: str) -> dict[str, Any] | None:
-    """Return an instance profile with its tags, which no list tells; None where there is none."""
-    try:
-        reply = cloud.call("iam", "get_instance_profile", InstanceProfileName=name)
-    except Absent:
-        return None
-    return dict(reply["InstanceProfile"])
-
-
-def _role(cloud: Cloud, name: str) -> dict[str, Any] | None:
-    """Return a role with its tags, which no list tells; None where there is none."""
-    try:
-        reply = cloud.call("iam", "get_role", RoleName=name)
-    except Absent:
-        return None
-    return dict(reply["Role"])
 
 
 def _tags_of(item: dict[str, Any] | None) -> dict[str, str]:
@@ -247,7 +229,7 @@ def end_traces(cloud: Cloud, scope: Scope, run: str) -> None:
 
 def delete_profile(cloud: Cloud, scope: Scope, name: str, run: str | None = None) -> None:
     """Delete an instance profile, emptied first; one without our tags, and the run's where named, stays."""
-    found = _profile(cloud, name)
+    found = look.instance_profile(cloud, name)
     if found is None or _stays(cloud, scope, f"instance profile {name}", found, run):
         return
     for role in found["Roles"]:
@@ -263,7 +245,7 @@ def delete_profile(cloud: Cloud, scope: Scope, name: str, run: str | None = None
 
 def delete_role(cloud: Cloud, scope: Scope, name: str, run: str | None = None) -> None:
     """Delete a role, its policy detached first; one without our tags, and the run's where named, stays."""
-    found = _role(cloud, name)
+    found = look.role(cloud, name)
     if found is None or _stays(cloud, scope, f"role {name}", found, run):
         return
     unless_absent(cloud, "iam", "detach_role_policy", RoleName=name, PolicyArn=scope.policy_arn)

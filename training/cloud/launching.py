@@ -24,7 +24,7 @@ from training.cloud.launch.profile_wait import wait_for_profile
 from training.cloud.launch.settings_checks import check_namespace, check_sources, check_tracks
 from training.cloud.launch.young_launch import is_under_way
 from training.cloud.machine import Launch, Market
-from training.cloud.making import make_fleet, make_role, make_template
+from training.cloud.making import check_names, make_fleet, make_role, make_template
 from training.cloud.patience import heard
 from training.cloud.prices import Pool, Price
 from training.cloud.problems import CloudError
@@ -118,6 +118,7 @@ def make_plan(site: Site, storage: Storage, options: Options, basis: Basis) -> P
     number = _next_launch(cloud, scope, storage, options)
     run_config = _config_of_run(storage, config, options)
     _check_origin(storage, options, run_config)
+    check_names(cloud, scope, options.run, number)
     group = look.security_group(cloud, scope, basis.vpc_id)
     if group is not None:
         what = f"security group {layout.security_group_name(scope.project)}"

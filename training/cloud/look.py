@@ -187,6 +187,22 @@ def instance_policy(cloud: Cloud, scope: Scope) -> Found | None:
         return None
 
 
+def instance_profile(cloud: Cloud, name: str) -> Found | None:
+    """Return an instance profile with its tags, which no list tells; None where there is none."""
+    try:
+        return dict(cloud.call("iam", "get_instance_profile", InstanceProfileName=name)["InstanceProfile"])
+    except Absent:
+        return None
+
+
+def role(cloud: Cloud, name: str) -> Found | None:
+    """Return a role with its tags, which no list tells; None where there is none."""
+    try:
+        return dict(cloud.call("iam", "get_role", RoleName=name)["Role"])
+    except Absent:
+        return None
+
+
 def log_group(cloud: Cloud, scope: Scope) -> Found | None:
     """Return the log group that has the project's name, None where there is none."""
     name = layout.log_group_name(scope.project)

@@ -6,6 +6,7 @@ import functools
 import json
 from typing import Any
 
+from training import layout
 from training.cloud import documents, look, machine
 from training.cloud.api import Cloud
 from training.cloud.aws.ownership import as_mapping, require_owned
@@ -13,11 +14,33 @@ from training.cloud.launch.profile_wait import until_known
 from training.cloud.machine import Launch
 from training.cloud.problems import Absent, CloudError, Present, Unanswered
 from training.cloud.scope import Scope
+from training.errors import UsageError
 
 # EC2 shows what was just made only after some seconds.
 FLEET_SHOWS_S = 10.0
 # So often, 2 s apart, IAM is asked for what it says exists: it may show something new only after some seconds.
 IAM_SHOWS_TRIES = 6
+
+
+def check_names(cloud: Cloud, scope: Scope, run: str, launch: int) -> None:
+    """Raise UsageError where something that a launch makes exists already and is not this run's, with all of it."""
+    name = layout.run_role_name(scope.project, scope.region, run)
+    template = layout.template_name(scope.project, run, launch)
+    found: list[tuple[str, dict[str, Any] | None]] = [
+        (f"launch template {template}", one) for one in look.templates(cloud, template)
+    ]
+    if not scope.machine_role:
+        found.append((f"role {name}", look.role(cloud, name)))
+        found.append((f"instance profile {name}", look.instance_profile(cloud, name)))
+    refused = []
+    for what, there in found:
+        try:
+            if there is not None:
+                require_owned(scope, what, as_mapping(there.get("Tags")), run=run)
+        except UsageError as error:
+            refused.append(error)
+    if refused:
+        raise UsageError("; ".join(one.message for one in refused), next_step=refused[0].next_step)
 
 
 def make_role(cloud: Cloud, scope: Scope, run: str) -> bool:

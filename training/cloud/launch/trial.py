@@ -32,6 +32,7 @@ SETTINGS = (
     f"aws.max_hours={MINUTES / 60:.6f}",
     f"aws.max_cost_usd={MOST_USD}",
     "training.preset=local",
+    "training.max_minutes=2",  # whatever the user's own runs take
 )
 POLL_S = 5.0
 
