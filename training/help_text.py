@@ -27,6 +27,10 @@ class Narrow(_Formatter):  # type: ignore[misc] # typer has no public name for i
         super().write_dl(rows, col_max if self.width >= WIDE else self.width // 4, col_spacing)
 
 
+class UnexpectedEndError(Exception):
+    """A file ended where something was to follow, and nobody explained it."""
+
+
 class Commands(TyperGroup):
     """The commands; help for one does not wait for pydantic, which would read a --help that is not given."""
 
@@ -35,6 +39,16 @@ class Commands(TyperGroup):
         option: Any = super().get_help_option(ctx)
         option.default = False
         return option
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - as above
+        """Run a command; the end of a file that ends too early is a fault of the program.
+
+        typer takes every EOFError for Ctrl-D at a question, says `Aborted.` and nothing else.
+        """
+        try:
+            return super().invoke(ctx)
+        except EOFError as error:
+            raise UnexpectedEndError(f"a file ends too early: {error}") from error
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401 - as above
         """Return a command whose help is as wide as the terminal."""

@@ -2,12 +2,17 @@
 
 Numba's cache looks at the source file of a kernel, not at the files of the kernels that it calls: after a change of
 dynamics.py alone, kernels.py would go on with the old physics. A directory named by the hash of all sources cannot.
+
+A cache only saves time. What cannot be written or read, or is damaged, is compiled again: numba itself would end the
+program, or run half a function.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import pickle
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +22,7 @@ from numba.core.caching import FunctionCache
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+_DIGEST_BYTES = hashlib.sha256().digest_size
 _HERE = Path(__file__).resolve().parent
 # As the user set it, or numba found it, before we point it elsewhere.
 _BASE = Path(numba.config.CACHE_DIR or _HERE.parents[1] / ".cache" / "numba")
@@ -30,8 +36,53 @@ def directory(name: str = "sim", sources: Iterable[Path] = tuple(sorted(_HERE.gl
     return _BASE / f"{name}-{digest.hexdigest()[:12]}"
 
 
+class _Files:
+    """One file for each compiled function and signature: a digest, and what numba wants to keep.
+
+    Numba's own pair of files, an index and the code that it numbers, can be damaged, and two processes that compile at
+    once can give one number to two functions.
+    """
+
+    def __init__(self, folder: str, name: str, source_stamp: object) -> None:
+        self._folder, self._name, self._stamp = Path(folder), name, source_stamp
+
+    def save(self, key: object, data: object) -> None:
+        """Keep the code of a signature; a reader sees all of it or nothing."""
+        content = pickle.dumps((numba.__version__, self._stamp, data), protocol=pickle.HIGHEST_PROTOCOL)
+        with tempfile.NamedTemporaryFile(dir=self._folder, prefix=f"{self._name}.", delete=False) as file:
+            try:
+                file.write(hashlib.sha256(content).digest() + content)
+                file.close()
+                Path(file.name).replace(self._path(key))
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+
+    def load(self, key: object) -> Any:  # noqa: ANN401 - numba's own
+        """Return the code of a signature, None where there is none that is whole and of this version."""
+        try:
+            stored = self._path(key).read_bytes()
+        except OSError:
+            return None
+        digest, content = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
+        if hashlib.sha256(content).digest() != digest:
+            return None
+        # Written by `save`, in a directory that whoever can write to may change the program as well.
+        version, stamp, data = pickle.loads(content)  # noqa: S301
+        return data if (version, stamp) == (numba.__version__, self._stamp) else None
+
+    def _path(self, key: object) -> Path:
+        # The key holds the signature, the processor and a hash of the function's bytecode; all print what they are.
+        return self._folder / f"{self._name}.{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.nbc"
+
+
 class _Cache(FunctionCache):
     """Code that cannot be kept, on a full disk, is compiled again next time; numba would let the run end for it."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        stamp = self._impl.locator.get_source_stamp()
+        self._cache_file = _Files(self._cache_path, self._impl.filename_base, stamp)
 
     def save_overload(self, sig: object, data: object) -> None:
         with contextlib.suppress(OSError):
@@ -44,15 +95,28 @@ def declaring(name: str, sources: Iterable[Path]) -> Callable[..., Callable[[Cal
 
     def declare(**options: bool | str) -> Callable[[Callable[..., Any]], Any]:
         def decorate(function: Callable[..., Any]) -> Any:  # noqa: ANN401 - numba's dispatcher, which has no type
-            numba.config.CACHE_DIR = kept_in  # read by numba whenever a function is declared with cache=True
-            compiled = numba.njit(cache=True, **options)(function)
+            compiled = numba.njit(**options)(function)
             if not numba.config.DISABLE_JIT:
-                compiled._cache = _Cache(function)  # noqa: SLF001 - numba takes no other
+                _keep(compiled, function, kept_in)
             return compiled
 
         return decorate
 
     return declare
+
+
+def _keep(compiled: Any, function: Callable[..., Any], folder: str) -> None:  # noqa: ANN401 - numba's dispatcher
+    """Give a function its cache in a folder, and none where that cannot be made.
+
+    A place of numba's own choice would not change with the sources.
+    """
+    numba.config.CACHE_DIR = folder  # read by numba whenever it looks for the place of a cache
+    try:
+        cache = _Cache(function)
+    except RuntimeError:  # no place at all
+        return
+    if Path(cache.cache_path).is_relative_to(folder):
+        compiled._cache = cache  # noqa: SLF001 - numba takes no other
 
 
 _declare = declaring("sim", sorted(_HERE.glob("*.py")))
