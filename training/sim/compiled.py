@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import pickle
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,7 @@ class _Files:
                 file.write(hashlib.sha256(content).digest() + content)
                 file.close()
                 Path(file.name).replace(self._path(key))
+                _log(f"data saved to {self._path(key)}")
             except BaseException:
                 Path(file.name).unlink(missing_ok=True)
                 raise
@@ -69,11 +71,20 @@ class _Files:
             return None
         # Written by `save`, in a directory that whoever can write to may change the program as well.
         version, stamp, data = pickle.loads(content)  # noqa: S301
-        return data if (version, stamp) == (numba.__version__, self._stamp) else None
+        if (version, stamp) != (numba.__version__, self._stamp):
+            return None
+        _log(f"data loaded from {self._path(key)}")
+        return data
 
     def _path(self, key: object) -> Path:
         # The key holds the signature, the processor and a hash of the function's bytecode; all print what they are.
         return self._folder / f"{self._name}.{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.nbc"
+
+
+def _log(what: str) -> None:
+    """Say what numba says where NUMBA_DEBUG_CACHE asks for it; the image's own check reads it."""
+    if numba.config.DEBUG_CACHE:
+        sys.stdout.write(f"[cache] {what}\n")
 
 
 class _Cache(FunctionCache):
