@@ -25,6 +25,7 @@ from training.envs.race import Race
 from training.errors import Fenced, Interrupted
 from training.interruption import StopRequest, before_the_first_step, watch
 from training.keeper import Keeper, figures
+from training.memory import check_memory
 from training.metrics import Metrics
 from training.notify import alive, ready
 from training.report.loading import policy_of
@@ -80,6 +81,7 @@ def train(  # noqa: PLR0913 - the options of the command
             tracks[name] = Track.load(name)
             alive()
         check_grid(config.env, [tracks[name] for name in config.env.tracks], config.num_cars)
+        check_memory(config)
     file = None if settings_file is None else SettingsFile.read(settings_file)
     if file is not None and resume is None:  # of a run with the same settings that is not done yet
         overrides = [*file.limits(config), *overrides]
@@ -129,6 +131,7 @@ def prepare(run: Run, display: Display, device: Any, loaded: Mapping[str, Track]
     for name in config.env.tracks:
         tracks.append(loaded[name] if name in loaded else Track.load(name))
         alive()
+    check_memory(config)  # a run that is continued may have come from a larger computer
     warm_up(config.env, tracks[0], display.say)
     alive()
     warm_up_update(device, display.say)

@@ -168,6 +168,25 @@ def test_a_key_pair_that_does_not_exist_is_refused(bench: Bench) -> None:
     assert bench.account.launch(*words, "--dry-run").returncode == 0
 
 
+def test_a_run_that_does_not_fit_into_the_smallest_machine_is_refused(bench: Bench) -> None:
+    bench.ready()
+    words = (
+        "train",
+        "--yes",
+        "--set",
+        "training.total_timesteps=1000000000",
+        "--set",
+        "sac.buffer_size=60000000",
+    )
+    asked = (*words, "--set", "aws.instance_types=[g5.xlarge, g4dn.xlarge]")
+    bench.refused(
+        USER,
+        "free on the smallest of g5.xlarge, g4dn.xlarge, 16 GiB in all",
+        "Set sac.buffer_size to 43000000",
+        *asked,
+    )
+
+
 def test_a_disk_smaller_than_the_images_is_refused(bench: Bench) -> None:
     bench.account.bake()
     words = ("train", "--up", "--yes", "--set")

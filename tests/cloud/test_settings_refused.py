@@ -136,6 +136,7 @@ ELSEWHERE = {
     "__main__.py: ": "options of the command line, which the launcher writes itself",
     "config_text.py: read_settings_file": "the launcher reads the settings file by the same function",
     "config_change.py: changed": "the launcher changes settings of a run by the same function",
+    "memory.py: check_fits": "the launcher asks it for the smallest of the types: test_launch_checks.py",
     "runs.py: ": "the machine's run, its guard and its lock: tests/cloud/test_relaunch.py, test_finish.py",
     "aws_access/": "of credentials and addresses: the machine's role has its own; the launcher refuses the rest at once",
     "user_account.py: ": "of a computer without a home directory, not of settings",

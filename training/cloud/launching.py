@@ -21,7 +21,7 @@ from training.cloud.launch.basis import Basis
 from training.cloud.launch.earlier_failure import EarlierFailure, earlier_failure, fingerprint_of
 from training.cloud.launch.expected_time import ExpectedTime, expected_time, progress_of
 from training.cloud.launch.profile_wait import wait_for_profile
-from training.cloud.launch.settings_checks import check_namespace, check_sources, check_tracks
+from training.cloud.launch.settings_checks import check_memory, check_namespace, check_sources, check_tracks
 from training.cloud.launch.young_launch import is_under_way
 from training.cloud.machine import Launch, Market
 from training.cloud.making import check_names, make_fleet, make_role, make_template
@@ -118,6 +118,7 @@ def make_plan(site: Site, storage: Storage, options: Options, basis: Basis) -> P
     number = _next_launch(cloud, scope, storage, options)
     run_config = _config_of_run(storage, config, options)
     _check_origin(storage, options, run_config)
+    check_memory(run_config, basis.memory_mib, kinds)
     check_names(cloud, scope, options.run, number)
     group = look.security_group(cloud, scope, basis.vpc_id)
     if group is not None:

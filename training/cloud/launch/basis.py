@@ -32,6 +32,7 @@ class Basis(NamedTuple):
     quotas: list[Quota]
     notes: list[str]  # what was left out, and what could not be seen
     cores: int  # of the type that has the fewest
+    memory_mib: int  # of the type that has the least
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -57,6 +58,7 @@ def read_basis(site: Site, market: Market, root: Path) -> Basis:
     image = look.image_for(cloud, scope, bundle.requirements_sha256)
     instance_types.check_types({kind: types[kind] for kind in kinds}, image, market)
     check_volume(aws, image)
+    least_mib = min(int(types[kind]["MemoryInfo"]["SizeInMiB"]) for kind in kinds)
     least_cores = min(instance_types.cores({kind: types[kind] for kind in kinds}).values())
     notes = [
         *(f"{kind} is left out: {why}" for kind, why in left_out.items()),
@@ -65,7 +67,9 @@ def read_basis(site: Site, market: Market, root: Path) -> Basis:
         *([f"{image['ImageId']} is deprecated"] if look.is_deprecated(cloud, image) else []),
         *filter(None, [disk_key.check_disk_key(cloud, scope, image, market)]),
     ]
-    return Basis(prices, hours, bundle, image, vpc, subnets.zones, pools, allowed, notes, least_cores)
+    return Basis(
+        prices, hours, bundle, image, vpc, subnets.zones, pools, allowed, notes, least_cores, least_mib
+    )
 
 
 def _within_quotas(

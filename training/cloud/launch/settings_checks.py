@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from training import policy_sources
+from training import memory, policy_sources
 from training.config import Config
 from training.config_change import check_league
 from training.config_checks import check_backend, check_grid_length
@@ -12,6 +12,8 @@ from training.errors import ConfigurationError, UsageError
 from training.sim import track_names, track_spec
 from training.store.storage import Storage
 
+# The system, its agents, and a trainer that has loaded torch and the tracks.
+SYSTEM_BYTES = 2e9
 # Where an image keeps f1tenth_racetracks (ansible/roles/python_env); a machine has no other maps.
 MAPS = "/opt/f1tenth/maps/"
 
@@ -23,6 +25,13 @@ def check_new(config: Config) -> None:
     check_tracks(config)
     check_grid(config)
     check_namespace(config)
+
+
+def check_memory(config: Config, memory_mib: int, kinds: Sequence[str]) -> None:
+    """Refuse a run that would not fit into the smallest of its machines."""
+    free = memory_mib * 2**20 - SYSTEM_BYTES
+    where = f"free on the smallest of {', '.join(kinds)}, {memory_mib / 1024:.0f} GiB in all"
+    memory.check_fits(config, free, where)
 
 
 def check_namespace(config: Config) -> None:
