@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +63,21 @@ def test_curves_go_on_after_a_resume_and_points_of_the_lost_attempt_vanish(tmp_p
     third = Metrics(Config(), "a", tmp_path, resumed_step=35, say=never)
     third.record(45, {"reward": 3.0})
     assert curve(tmp_path, "reward") == [(10, 1.0), (20, 1.0), (35, 2.0), (45, 3.0)]
+
+
+def test_a_clock_set_back_between_two_attempts_hides_no_curve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time_ns()
+    for attempt, hours_back in enumerate((0, 2, 5)):
+        then = now - hours_back * 3600 * 10**9
+        monkeypatch.setattr("training.metrics.event_file.time.time_ns", lambda then=then: then)
+        metrics = Metrics(Config(), "a", tmp_path, resumed_step=attempt * 20, say=never)
+        for step in range(attempt * 20 + 10, attempt * 20 + 40, 10):
+            metrics.record(step, {"reward": float(attempt)})
+        metrics.close()
+    seen = [(10, 0.0), (20, 0.0), (30, 1.0), (40, 1.0), (50, 2.0), (60, 2.0), (70, 2.0)]
+    assert curve(tmp_path, "reward") == seen
 
 
 def test_a_record_torn_by_a_kill_hides_nothing_of_the_next_attempt(tmp_path: Path) -> None:

@@ -109,6 +109,29 @@ def test_what_is_newer_than_the_oldest_kept_checkpoint_is_never_removed(store: D
     assert load(store, RUN, "sac").step == 500
 
 
+def test_a_clock_that_was_set_back_removes_nothing_that_the_next_checkpoint_names(
+    store: DirectoryStorage,
+) -> None:
+    """Its segments and members are written before its manifest, here two hours before all that is kept."""
+    lineage = grown(store)
+    uploader = SegmentUploader(Target(store, RUN, lineage.epoch))
+    pending = [uploader.submit("car", (ord("e"), ord("e")), lambda: b"e" * 10)]
+    pending[0].result()
+    half_made = layout.CheckpointId(500, lineage.epoch, "0" * 32)
+    member = layout.member_key(RUN, half_made, "weights")
+    store.put(member, b"500")
+    for path in Path(store.url).rglob("*"):
+        if path.is_file() and (f"{ord('e'):012d}-" in path.name or "0" * 32 in str(path)):
+            then = path.stat().st_mtime - 6 * 3600
+            os.utime(path, (then, then))
+    sweep(store, make_plan(store, RUN, 2))
+    lineage.commit(500, Contents({"weights": b"500"}, segments=pending))
+    assert store.get(member, max_bytes=10).data == b"500"
+    newest = load(store, RUN, "sac")
+    assert newest.step == 500
+    newest.verify()
+
+
 def test_fewer_than_two_are_never_kept(store: DirectoryStorage) -> None:
     with pytest.raises(UsageError, match="at least 2"):
         make_plan(store, RUN, 1)

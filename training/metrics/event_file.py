@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import socket
 import time
 from collections.abc import Mapping
@@ -22,6 +23,16 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 FILE_VERSION = "brain.Event:2"
 
 
+MICROSECONDS = 1_000_000
+_TIME_IN_NAME = re.compile(r"events\.out\.tfevents\.(\d{1,12})\.(\d{6})\.")
+
+
+def _newest_us(directory: Path) -> int:
+    """Return the latest time in the names of a directory's event files, µs; 0 where there is none."""
+    found = filter(None, (_TIME_IN_NAME.match(path.name) for path in directory.glob("events.out.tfevents.*")))
+    return max((int(one[1]) * MICROSECONDS + int(one[2]) for one in found), default=0)
+
+
 class EventFile:
     """Append events to a new file of its own in a directory.
 
@@ -31,8 +42,9 @@ class EventFile:
     """
 
     def __init__(self, directory: Path, *, first_step: int) -> None:
-        now_s, now_us = divmod(time.time_ns() // 1000, 1_000_000)
-        # Readers take files in the order of their names, so the time comes first.
+        # Readers take files in the order of their names, so the time comes first. A clock that was set back between
+        # two attempts must not put the newer file before the older: its points would be taken for lost ones.
+        now_s, now_us = divmod(max(time.time_ns() // 1000, _newest_us(directory) + 1), MICROSECONDS)
         name = f"events.out.tfevents.{now_s:010d}.{now_us:06d}.{socket.gethostname()}.{os.getpid()}"
         self.path = directory / name
         self._file: int | None = None

@@ -2,7 +2,8 @@
 
 Run from a laptop (`python -m training prune RUN`), never by an instance: an instance may not delete.
 What a commit under way may still name is out of reach: only what is older, by the store's own clock,
-than the oldest kept checkpoint is ever removed. A checkpoint counts as kept only if it is whole: S3 vouches
+than the oldest kept checkpoint is ever removed; and, as that clock may have been set back, nothing of the present
+epoch that lies beyond the newest kept checkpoint. A checkpoint counts as kept only if it is whole: S3 vouches
 for the bytes that it took, so there the listing must show every object in its size; a directory is read.
 """
 
@@ -15,7 +16,7 @@ from typing import NamedTuple
 
 from training import layout
 from training.config import AwsSettings
-from training.errors import UsageError
+from training.errors import DataError, UsageError
 from training.store.directory import DirectoryStorage
 from training.store.fencing import read_pointer
 from training.store.manifest import CheckpointRef, Manifest, Pointer, utc_now
@@ -51,6 +52,25 @@ class Plan(NamedTuple):
             *(f"remove {entry.key} ({entry.size:,} bytes)" for entry in self.doomed),
             f"to remove: {len(self.doomed)} objects, {size:,} bytes",
         ]
+
+
+class _Growing(NamedTuple):
+    """What the run's present writer has committed: what it writes beyond, its next checkpoint may name."""
+
+    epoch: int
+    step: int
+    last_rows: dict[str, int]  # of each agent, the last transition of the newest checkpoint
+
+    def may_name(self, key: str) -> bool:
+        """Tell whether the next checkpoint may need an object."""
+        try:
+            if key.split("/")[2] == "replay":
+                segment = layout.parse_segment_key(key)
+                return segment.epoch == self.epoch and segment.last > self.last_rows.get(segment.agent, -1)
+            checkpoint = layout.parse_checkpoint(key)
+        except DataError:  # of nobody's
+            return False
+        return checkpoint.epoch == self.epoch and checkpoint.step > self.step
 
 
 def prune(  # noqa: PLR0913 - the options of the command
@@ -91,6 +111,7 @@ def make_plan(storage: Storage, run: str, keep: int, *, read_all: bool = True) -
     kept: dict[str, CheckpointRef] = {}
     needed = {layout.pointer_key(run, pointer.training_type) for pointer in pointers}
     limits: list[datetime] = []
+    growing: list[_Growing] = []
     notes: list[str] = []
     for pointer in pointers:
         damaged: list[str] = []
@@ -103,12 +124,18 @@ def make_plan(storage: Storage, run: str, keep: int, *, read_all: bool = True) -
         # One that was committed after the listing is not in it, and is younger than all that is.
         manifests = [layout.manifest_key(run, ref.id) for ref, _ in newest]
         limits += [listed[key].modified for key in manifests if key in listed]
+        growing.append(_growing(pointer, *newest[0]))
         for ref, manifest in [*newest, *_milestones(storage, pointer, notes)]:
             kept[ref.uuid] = ref
             needed |= _sizes(run, ref, manifest).keys()
     before = min(limits, default=None)
     doomed = tuple(
-        entry for entry in entries if before and entry.modified < before and entry.key not in needed
+        entry
+        for entry in entries
+        if before
+        and entry.modified < before
+        and entry.key not in needed
+        and not any(one.may_name(entry.key) for one in growing)
     )
     return Plan(run, tuple(kept.values()), before, doomed, pointers, tuple(notes))
 
@@ -138,6 +165,13 @@ def _pointers(storage: Storage, run: str, entries: list[Entry]) -> tuple[Pointer
     names = [entry.key.rpartition("/")[2] for entry in entries if entry.key.endswith(_POINTER_SUFFIX)]
     found = [read_pointer(storage, run, name[: -len(_POINTER_SUFFIX)]) for name in names]
     return tuple(seen.pointer for seen in found if seen)
+
+
+def _growing(pointer: Pointer, ref: CheckpointRef, manifest: Manifest) -> _Growing:
+    rows: dict[str, int] = {}
+    for segment in manifest.segments:
+        rows[segment.agent] = max(segment.last, rows.get(segment.agent, -1))
+    return _Growing(pointer.claim.epoch, ref.step, rows)
 
 
 def _unsettled(pointer: Pointer) -> str:
