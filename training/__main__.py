@@ -61,6 +61,14 @@ def train(
         str | None,
         typer.Option(metavar="RUN", help="Begin with this run's networks; settings may differ from its own."),
     ] = None,
+    fork: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN[@STEP]",
+            help="Begin with this run's checkpoint, replay buffer and optimizers too; --set changes how it learns.",
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="RUN", help="Name of the new run.")] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
@@ -83,6 +91,12 @@ def train(
                 next_step=f"Leave one of them out: --init-from {init_from} or --resume {resume}.",
             )
         overrides = [*(overrides or ()), f"training.init_from={init_from}"]
+    if name is not None:
+        if resume is not None:
+            raise UsageError("--resume RUN has a name already", next_step="Leave --name out.")
+        overrides = [*(overrides or ()), f"training.run_name={name}"]
+    if fork is not None:
+        raise typer.Exit(_fork(fork, config, store, preset, tuple(overrides or ()), resume or init_from))
     settings = _settings(config, overrides or (), preset)
 
     from training import runner
@@ -99,6 +113,33 @@ def train(
             settings_file=settings_file(config),
         )
     )
+
+
+def _fork(  # noqa: PLR0917 - options of `train`
+    spec: str,
+    file: Path | None,
+    store: str,
+    preset: str | None,
+    overrides: tuple[str, ...],
+    other: str | None,
+) -> int:
+    """Make a run from another's checkpoint and train it; the settings are the other run's, with `overrides`."""
+    if other is not None or preset is not None:
+        raise UsageError(
+            "--fork RUN brings its own settings, networks and steps",
+            next_step="Leave --resume, --init-from, --at, --from-partial and --preset out; --set changes settings.",
+        )
+    from training import layout, runner
+    from training.config import settings_file
+    from training.fork import make_fork, plan_fork
+    from training.store.opening import open_store
+
+    settings = _settings(file)
+    storage = open_store(store, settings.aws)
+    plan = plan_fork(storage, spec, overrides)
+    name = plan.config.training.run_name or layout.new_run_id()
+    make_fork(storage, plan, name, print)
+    return runner.train(settings, store=store, resume=name, settings_file=settings_file(file))
 
 
 @app.command()

@@ -6,7 +6,7 @@ import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from training.config import Config, TrainingSettings, load_config, validated
 from training.config_text import flatten, parse_override, read_settings_file
@@ -28,6 +28,43 @@ CHANGEABLE = (
     "cloudwatch.",
     "aws.",
 )
+
+
+# What may change besides when a new run goes on from a checkpoint of another, with its replay buffer and optimizers.
+FORKABLE = (
+    *CHANGEABLE,
+    "training.run_name",
+    "training.resume_unfinished",
+    "sac.learning_rate",
+    "sac.learning_rate_end",
+    "sac.learning_rate_from",
+    "sac.learning_rate_timesteps",
+    "sac.batch_size",
+    "sac.gamma",
+    "sac.tau",
+    "sac.learning_starts",
+    "sac.train_freq",
+    "sac.gradient_steps",
+    "sac.target_entropy",
+    "sac.average_tau",
+    "sac.torch_threads",
+    "guide.weight",
+    "guide.timesteps",
+    "guide.noise",
+    "env.reward.",
+)
+# Why the others may not, by what they begin with; the first that fits is told.
+_KEPT = {
+    "sac.net_arch": "the networks keep their shape",
+    "sac.buffer_size": "the replay buffer keeps its rows",
+    "env.num_envs": "the replay buffer keeps its rows, one for each environment",
+    "sac.ent_coef": "the weight of the entropy goes on from where it is",
+    "guide.driver": "each transition in the replay buffer holds what the guide would have done, or none does",
+    "env.": "the transitions in the replay buffer keep their meaning: observation, action, physics, tracks and races",
+    "training.seed": "the random numbers go on from where they are",
+    "training.": "the agents stay who they are",
+    "multi_agent.": "the agents and their opponents stay who they are",
+}
 
 
 # --- a run that begins ---
@@ -65,24 +102,71 @@ def changed(config: Config, overrides: Sequence[str], run: str = "RUN") -> Confi
 
     ConfigurationError for a key that would make it another run; one that is given as it is changes nothing.
     """
+    result, last = _applied(config, overrides)
+    for key in differences(config, result):
+        if key not in last or _is_one_of(key, CHANGEABLE):
+            continue
+        begin, options = _new_run(config, key, run)
+        fork = (
+            f"Or go on in a new run, with replay buffer and optimizers: python -m training train --fork {run} "
+            f"--name NEW --set {shlex.quote(last[key])}\n"
+            if _is_one_of(key, FORKABLE)
+            else ""
+        )
+        raise ConfigurationError(
+            f"--set {last[key]}: {key} cannot change while a run goes on",
+            next_step=f"{begin}: python -m training train {options}--set {shlex.quote(last[key])}\n"
+            f"{fork}Or change only: {', '.join(CHANGEABLE)}",
+        )
+    return result
+
+
+def forked(config: Config, overrides: Sequence[str], run: str) -> Config:
+    """Return the settings of a new run that goes on from a checkpoint of another; config: those of that one.
+
+    ConfigurationError, with the reason, for a key that what is taken over does not allow to change.
+    """
+    result, last = _applied(config, overrides)
+    for key in differences(config, result):
+        if key not in last or _is_one_of(key, FORKABLE):
+            continue
+        why = next(
+            (reason for begin, reason in _KEPT.items() if key.startswith(begin)), "it is the run itself"
+        )
+        begin, options = _new_run(config, key, run)
+        raise ConfigurationError(
+            f"--set {last[key]}: {key} cannot change in a fork: {why}",
+            next_step=f"{begin}: python -m training train {options}--set {shlex.quote(last[key])}\n"
+            f"Or change only: {', '.join(FORKABLE)}",
+        )
+    return result
+
+
+def differences(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
+    """Return each setting in which two runs differ, with both values."""
+    old, new = (flatten(Config, one.to_json_dict(), "") for one in (before, after))
+    return {
+        key: (old[key].value if key in old else None, value.value)
+        for key, value in new.items()
+        if key not in old or old[key] != value
+    }
+
+
+def _applied(config: Config, overrides: Sequence[str]) -> tuple[Config, dict[str, str]]:
+    """Return settings with overrides, and the override of each setting that one names."""
     given = flatten(Config, config.to_json_dict(), "config.json")
-    last: dict[str, str] = {}  # override of each setting
+    last: dict[str, str] = {}
     for override in overrides:
         key, value = parse_override(override)
         leaves = flatten(Config, {key: value}, "--set")
         given |= leaves
         last |= dict.fromkeys(leaves, override)
-    result = validated(given)
-    before, after = (flatten(Config, one.to_json_dict(), "") for one in (config, result))
-    for key, override in last.items():
-        if not key.startswith(CHANGEABLE) and after[key] != before[key]:
-            begin, options = _new_run(config, key, run)
-            raise ConfigurationError(
-                f"--set {override}: {key} cannot change while a run goes on",
-                next_step=f"{begin}: python -m training train {options}--set {shlex.quote(override)}\n"
-                f"Or change only: {', '.join(CHANGEABLE)}",
-            )
-    return result
+    return validated(given), last
+
+
+def _is_one_of(key: str, names: Sequence[str]) -> bool:
+    """Tell whether a setting is one of these, or of a group that ends with a point."""
+    return any(key == name or (name.endswith(".") and key.startswith(name)) for name in names)
 
 
 class SettingsFile(NamedTuple):
@@ -112,7 +196,7 @@ class SettingsFile(NamedTuple):
             value = _in_text(theirs[key].value)
             if key.startswith("aws.") or theirs[key].value == ours[key].value:
                 continue
-            way = f" (--set {key}={value} changes it)" if key.startswith(CHANGEABLE) else ""
+            way = f" (--set {key}={value} changes it)" if _is_one_of(key, CHANGEABLE) else ""
             other.append(f"{key} = {value}, here {_in_text(ours[key].value)}{way}")
         return (
             f"a run brings its own settings; not taken from {self.path}: {'; '.join(other)}" if other else ""

@@ -35,7 +35,7 @@ _SHA256 = re.compile(r"^[0-9a-f]{64}$")
 _OWN_KEY = re.compile(
     r"scripts/[0-9a-f]{64}\.tar\.gz"
     r"|runs/[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?/"
-    r"(?:(?:config|status|control|attempts|fleet)\.json"
+    r"(?:(?:config|status|control|attempts|fleet|parent)\.json"
     r"|(?:checkpoints|logs|metrics|models|policies|replay|report|sources)/.+)",
     re.DOTALL,
 )
@@ -243,6 +243,11 @@ def policies_prefix(run: str, agent: int = 0) -> str:
 def policy_key(run: str, agent: int, step: int) -> str:
     """Return the key of the policy that an agent had at a checkpoint; they outlive the checkpoints."""
     return f"{policies_prefix(run, agent)}/{step:012d}.policy"
+
+
+def parent_key(run: str) -> str:
+    """Return the key of where a run was forked from."""
+    return f"{run_prefix(run)}/parent.json"
 
 
 def sources_key(run: str) -> str:

@@ -136,6 +136,8 @@ ELSEWHERE = {
     "__main__.py: ": "options of the command line, which the launcher writes itself",
     "config_text.py: read_settings_file": "the launcher reads the settings file by the same function",
     "config_change.py: changed": "the launcher changes settings of a run by the same function",
+    "fork.py: ": "of `train --fork`, which the launcher does not have: tests/test_fork.py",
+    "config_change.py: forked": "of `train --fork`, which the launcher does not have: tests/test_fork.py",
     "memory.py: check_fits": "the launcher asks it for the smallest of the types: test_launch_checks.py",
     "runs.py: ": "the machine's run, its guard and its lock: tests/cloud/test_relaunch.py, test_finish.py",
     "aws_access/": "of credentials and addresses: the machine's role has its own; the launcher refuses the rest at once",
