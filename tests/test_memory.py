@@ -55,9 +55,13 @@ def test_a_buffer_that_does_not_fit_is_refused_with_the_number_that_does(agents:
         assert (memory.needs(config).total <= 16e9) is is_fine
 
 
-def test_a_buffer_that_the_run_never_fills_is_not_counted() -> None:
-    config = load_config(None, [HUGE[0], "training.total_timesteps=100000"])
+def test_a_buffer_that_the_run_never_fills_counts_only_where_no_computer_would_grant_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = load_config(None, ["sac.buffer_size=10000000", "training.total_timesteps=100000"])
     memory.check_fits(config, 1e9, "free here")
+    monkeypatch.setattr(memory, "addressable_bytes", lambda: 1e9)
+    assert "Set sac.buffer_size to" in refusal(config, 1e9)
 
 
 @pytest.mark.parametrize(

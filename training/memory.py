@@ -58,6 +58,8 @@ def needs(config: Config) -> Needs:
     sac, env = config.sac, config.env
     width = env.observation_size
     kept = min(sac.buffer_size, max(config.training.total_timesteps, env.num_envs))
+    if config.num_agents * sac.buffer_size * transition_bytes(config) > addressable_bytes():
+        kept = sac.buffer_size  # the whole buffer is asked for at the start, and would not be granted
     batch = sac.gradient_steps * sac.batch_size
     weights = sum(rows * columns for rows, columns in pairwise([width + ACTIONS, *sac.net_arch, ACTIONS]))
     return Needs(
@@ -67,6 +69,11 @@ def needs(config: Config) -> Needs:
         networks=config.num_agents * weights * FLOAT * NETWORKS * COPIES_OF_WEIGHTS,
         environments=env.num_envs * config.num_cars * (CAR_BYTES + 4 * FLOAT * width),
     )
+
+
+def addressable_bytes() -> float:
+    """Return how much Linux grants at once to who uses none of it yet: all memory with the swap space."""
+    return float(psutil.virtual_memory().total + psutil.swap_memory().total)
 
 
 def available_bytes() -> float:

@@ -313,13 +313,13 @@ def trial(stage: Stage) -> None:
     with stage.tell.phase("train --trial") as details:
         before = len(stage.machines)
         said = stage.launcher("train", "--trial", "--yes", *TRIAL)
-        steps = [
-            line.removeprefix("works").strip() for line in said.splitlines() if line.startswith("works ")
-        ]
-        assert len(steps) == TRIAL_STEPS, said
+        _, table = said.split("  after  seen", 1)
+        rows = [line for line in table.splitlines()[1:] if line.strip()]
+        assert len(rows) == TRIAL_STEPS, said
+        assert all(row.startswith("works ") for row in rows), said
         assert len(stage.machines) == before + 2, "one machine for each of its launches"
         stage.wait.until("the trial's machines are off", lambda: not stage.cloud.ec2.living, 90)
-        details.extend(steps)
+        details.extend(row.removeprefix("works").strip() for row in rows)
 
 
 def down(stage: Stage) -> None:
