@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.utils
 import importlib.machinery
 import importlib.util
 import itertools
@@ -67,8 +68,26 @@ def lives(*minutes: float, told: bool = True, pause: float = 1.0) -> list[dict[s
     return events
 
 
-def run(check: ModuleType, monkeypatch: pytest.MonkeyPatch, *pages: list[dict[str, Any]]) -> bool:
-    """Run the program against a history in pages; return whether it deleted its fleet."""
+def run(
+    check: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    *pages: list[dict[str, Any]],
+    up_min: float | None = BOOT_MIN,
+) -> bool:
+    """Run the program against a history in pages; return whether it deleted its fleet.
+
+    up_min: since this machine's launch by the date of EC2's answers; None: they have none.
+    """
+    begins = [
+        one["Timestamp"]
+        for page in pages
+        for one in page
+        if one["EventInformation"]["EventSubType"] == "launched"
+    ]
+    meta: dict[str, Any] = {}
+    if up_min is not None:
+        now = max(begins, default=BEGAN) + timedelta(minutes=up_min)
+        meta = {"ResponseMetadata": {"HTTPHeaders": {"date": email.utils.format_datetime(now, usegmt=True)}}}
     last = sum(one["EventInformation"]["EventSubType"] == "launched" for page in pages for one in page)
     check.server.paths["meta-data/instance-id"] = f"i-{last}"
     client = boto3.client("ec2", region_name="us-east-2", aws_access_key_id="x", aws_secret_access_key="x")  # noqa: S106 # pragma: allowlist secret
@@ -79,7 +98,7 @@ def run(check: ModuleType, monkeypatch: pytest.MonkeyPatch, *pages: list[dict[st
             more = {} if number == len(pages) else {"NextToken": f"page {number + 1}"}
             token = {} if number == 1 else {"NextToken": f"page {number}"}
             stubber.add_response(
-                "describe_fleet_history", {"HistoryRecords": page, **more}, {**asked, **token}
+                "describe_fleet_history", {"HistoryRecords": page, **more, **meta}, {**asked, **token}
             )
         deletion = {"FleetIds": [FLEET], "TerminateInstances": True}
         stubber.add_response("delete_fleets", {}, deletion)
@@ -118,8 +137,22 @@ def test_a_machine_that_was_up_for_long_deletes_nothing(
     check: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may have saved a checkpoint before the bucket was gone: the next machine may do so again."""
-    be_up_for(check, 31)
-    assert not run(check, monkeypatch, lives(8, 8, 8))
+    assert not run(check, monkeypatch, lives(8, 8, 8), up_min=31)
+
+
+@pytest.mark.parametrize(("up_min", "deleted"), [(BOOT_MIN, True), (31, False)])
+def test_where_an_answer_has_no_date_the_uptime_counts(
+    check: ModuleType, monkeypatch: pytest.MonkeyPatch, up_min: float, *, deleted: bool
+) -> None:
+    be_up_for(check, up_min)
+    assert run(check, monkeypatch, lives(8, 8, 8), up_min=None) is deleted
+
+
+def test_the_uptime_of_a_container_which_is_its_hosts_does_not_count(
+    check: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_up_for(check, 5000)
+    assert run(check, monkeypatch, lives(8, 8, 8))
 
 
 def test_an_hour_without_capacity_is_no_machines_life_where_its_end_is_told(
