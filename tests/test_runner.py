@@ -73,6 +73,43 @@ def test_the_model_for_people_loads_in_stable_baselines3(finished):
     )
 
 
+def test_the_model_for_people_learns_on_with_the_sizes_of_the_run(finished):
+    """A replay buffer of one transition would make nothing of the policy; the zip says what it was written with."""
+    import zipfile
+
+    import gymnasium
+    from stable_baselines3 import SAC
+
+    store, _ = finished
+    (name,) = runs_in(open_store(str(store)))
+    (zip_file,) = (store / "runs" / name / "models" / "sac").glob("*.zip")
+    with zipfile.ZipFile(zip_file) as contents:
+        told = contents.read("system_info.txt").decode()
+    assert "Numpy: 2" in told
+    assert "Stable-Baselines3: 2" in told
+    model = SAC.load(zip_file, device="cpu")
+    assert (model.buffer_size, model.batch_size, model.learning_starts, model.gradient_steps) == (
+        2000,
+        16,
+        200,
+        1,
+    )
+
+    class Still(gymnasium.Env):
+        observation_space, action_space = model.observation_space, model.action_space
+
+        def reset(self, *, seed=None, **_):
+            super().reset(seed=seed)
+            return self.observation_space.low, {}
+
+        def step(self, _action):
+            return self.observation_space.low, 0.0, False, False, {}
+
+    again = SAC.load(zip_file, env=Still(), device="cpu")
+    again.learn(250, reset_num_timesteps=False)
+    assert again.replay_buffer.size() == 250
+
+
 def test_after_a_finished_run_the_same_command_begins_another(finished):
     """Done is done: nothing is trained on by accident."""
     store, _ = finished

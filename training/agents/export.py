@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 def model_zip(agent: Agent, policy: Policy, step: int) -> bytes:
     """Return a zip for `stable_baselines3.SAC.load`: an agent's networks, the actor being the given policy.
 
+    It carries the run's sizes, so that `SAC.load(file, env).learn(…)` goes on as the run learnt, but for the replay
+    buffer, which begins empty. It needs numpy 2: pickles of its spaces name modules that numpy 1 does not have.
     `SAC.load` unpickles: load only files you trust.
     """
     model = SAC(
@@ -42,6 +44,9 @@ def model_zip(agent: Agent, policy: Policy, step: int) -> bytes:
         stack.bind(0, actor_layers(model.actor))
         stack.flat.copy_(policy.stack.flat)
     model.num_timesteps = step
+    # Set after the set-up, which would ask for the memory of a whole buffer.
+    for name in ("buffer_size", "learning_starts", "train_freq", "gradient_steps"):
+        setattr(model, name, getattr(agent, name))
     file = io.BytesIO()
     model.save(file)
     return file.getvalue()
