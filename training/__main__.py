@@ -16,6 +16,7 @@ import typer
 
 from training.errors import ConfigurationError, DataError, Interrupted, Over, TrainingError, UsageError
 from training.help_text import WIDE, Commands
+from training.output import outlast_output, write_error
 from training.terminal import adapt_output, columns
 
 if TYPE_CHECKING:
@@ -274,8 +275,10 @@ def _settings(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit code: the table of docs/architecture.md."""
+    outlast_output()
     adapt_output()
-    end = _run(list(sys.argv[1:] if arguments is None else arguments))
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    end = _with_output(given, _run(given))
     if "F1TENTH_OUTCOME" in os.environ:  # on an instance the finish unit waits for it
         from training.cloud.outcome import Outcome, leave
 
@@ -313,6 +316,20 @@ def _run(given: list[str]) -> End:
         cause = explained.cause if isinstance(explained, Interrupted) else ""
         return End(explained.exit_code, cause, str(explained)[:4000], _repeats(explained))
     return End(0)
+
+
+def _with_output(given: list[str], end: End) -> End:
+    """Return how a command ended, once all is printed: but for a run, which has a store, the output is the result.
+
+    A reader that has gone (`tracks list | head`) had what it wanted.
+    """
+    error = write_error()
+    command = next((argument for argument in given if argument != "--debug"), "")
+    if end.exit_code or error is None or command == "train" or isinstance(error, BrokenPipeError):
+        return end
+    told = f"error: the output could not be written: {error.strerror}"
+    print(told, file=sys.stderr)
+    return End(1, message=told)
 
 
 def _repeats(error: TrainingError) -> bool:
