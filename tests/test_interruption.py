@@ -1,4 +1,4 @@
-"""A Ctrl-C before the first step, whatever the code that it hits makes of it."""
+"""A signal before the first step, whatever the code that it hits makes of it."""
 
 from __future__ import annotations
 
@@ -45,6 +45,30 @@ def test_ctrl_c_ends_as_an_interruption_that_says_how_to_go_on(reaction) -> None
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_end_a_start_as_ctrl_c_does(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    told = rf"stopped by {number.name}.* before the first step; nothing is lost\nmake train"
+    with pytest.raises(Interrupted, match=told), before_the_first_step("make train"):
+        signal.raise_signal(number)
+    assert signal.getsignal(number) is before
+
+
+def test_a_hangup_that_is_ignored_stays_ignored_at_the_start_and_later() -> None:
+    """As nohup leaves it."""
+    before, stop = signal.signal(signal.SIGHUP, signal.SIG_IGN), StopRequest()
+    others = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with before_the_first_step("make train"):
+            signal.raise_signal(signal.SIGHUP)
+            stop.listen()
+        signal.raise_signal(signal.SIGHUP)
+        assert stop.reason is None
+    finally:
+        for number, handler in {signal.SIGHUP: before, **others}.items():
+            signal.signal(number, handler)
+
+
 PROGRAM = """
 import sys
 from training.errors import Interrupted
@@ -74,7 +98,8 @@ def test_a_handler_left_inside_stays_so_that_no_ctrl_c_falls_in_between() -> Non
         assert stop.reason == "Ctrl-C"
     finally:
         signal.signal(signal.SIGINT, before)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("error", [DataError("broken map"), RuntimeError("a bug")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import signal
 import socket
@@ -27,8 +28,8 @@ pytestmark = pytest.mark.slow  # each test trains, in a process of its own
 REBALANCE = "meta-data/events/recommendations/rebalance"
 
 
-@pytest.mark.parametrize(("number", "cause"), [(signal.SIGINT, "terminated"), (signal.SIGTERM, "terminated")])
-def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, number, cause):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, number):
     """Exit 75 with a message that names the command; the next run starts at the very step."""
     process = begin_and_wait(tmp_path, steps=400_000)
     process.send_signal(number)
@@ -39,10 +40,27 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, number, cause):
     (name,) = runs_in(storage)
     saved = load(storage, name, "sac").step
     (attempt,) = documents.read_attempts(storage, name)
-    assert (attempt.cause, attempt.last_step) == (cause, saved)
+    assert (attempt.cause, attempt.last_step) == ("terminated", saved)
     again = run(tmp_path, "--resume", name, steps=saved)
     assert f"goes on from step {saved:,}" in again.stdout
     assert again.returncode == 0
+
+
+def test_a_terminal_that_is_closed_saves_the_run(tmp_path):
+    """As the window, or the ssh session, that a run was started in: SIGHUP, and from then on no output."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        ["setsid", "--ctty", *command(tmp_path, steps=10**9)], stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    storage = open_store(str(tmp_path))
+    wait_for_checkpoints(storage, process, 2)
+    os.close(ours)
+    assert process.wait(timeout=120) == 75
+    (name,) = runs_in(storage)
+    (attempt,) = documents.read_attempts(storage, name)
+    assert (attempt.cause, attempt.exit_code) == ("terminated", 75)
+    assert load(storage, name, "sac").step == attempt.last_step
 
 
 def test_ctrl_c_before_the_first_step_is_no_fault_and_the_same_command_goes_on(tmp_path):

@@ -1,4 +1,4 @@
-"""Why a run stops before its end: Ctrl-C, SIGTERM, a spot notice, a laptop's word; and how long is left to save."""
+"""Why a run stops before its end: a signal, a spot notice, a laptop's word; and how long is left to save."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ CONTROL_POLL_S = 5.0
 MARGIN_S = 15.0
 # AWS gives notice two minutes before an interruption, never earlier.
 NOTICE_S = 120.0
+# Signals that ask a run to save and stop, as people know them.
+SIGNALS = {
+    signal.SIGINT: "Ctrl-C",
+    signal.SIGTERM: "SIGTERM",
+    signal.SIGHUP: "SIGHUP (its terminal or its ssh session ended)",
+}
 
 
 class StopRequest:
@@ -46,9 +52,9 @@ class StopRequest:
             self.deadline = deadline if self.deadline is None else min(deadline, self.deadline)
 
     def listen(self) -> None:
-        """Take SIGINT and SIGTERM as requests; a second SIGINT interrupts at once."""
-        signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGINT, self._on_signal)
+        """Take signals as requests, but for one that is ignored; a second SIGINT interrupts at once."""
+        for number in heard():
+            signal.signal(number, self._on_signal)
 
     def on_notice(self, notice: Notice, now: datetime | None = None) -> None:
         """Stop before an interruption; save at a rebalance recommendation and at a maintenance (SIGTERM follows).
@@ -70,41 +76,51 @@ class StopRequest:
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        self.ask("Ctrl-C" if number == signal.SIGINT else "SIGTERM", "terminated")
+        self.ask(SIGNALS[signal.Signals(number)], "terminated")
+
+
+def heard() -> list[signal.Signals]:
+    """Return the signals that ask for a stop: all, but SIGHUP where whoever started us ignores it, as nohup does."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [number for number in SIGNALS if not (ignored and number == signal.SIGHUP)]
 
 
 @contextlib.contextmanager
 def before_the_first_step(how_to_continue: str) -> Iterator[None]:
-    """Let Ctrl-C end what is inside, while there is nothing to save yet.
+    """Let a signal end what is inside, while there is nothing to save yet.
 
     Raises Interrupted whatever the code that it hit made of it: numba's compiler swallows KeyboardInterrupt in its
     callbacks and fails later, by an error of its own. What is inside may leave another handler to whoever comes next:
-    it stays, so that no Ctrl-C falls between the two.
+    it stays, so that no signal falls between the two.
     """
-    pressed = threading.Event()
+    came: list[signal.Signals] = []
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        pressed.set()
+        came.append(signal.Signals(number))
         signal.default_int_handler(number, frame)
 
-    early = Interrupted("stopped by Ctrl-C before the first step; nothing is lost", next_step=how_to_continue)
-    before = signal.signal(signal.SIGINT, on_signal)
+    def early() -> Interrupted:
+        message = f"stopped by {SIGNALS[came[0]]} before the first step; nothing is lost"
+        return Interrupted(message, next_step=how_to_continue)
+
+    before = {number: signal.signal(number, on_signal) for number in heard()}
     try:
         yield
     except TrainingError:
         raise
     except BaseException as error:
-        if pressed.is_set():
+        if came:
             # Where Ctrl-C ended an exec of source text (numba and dataclasses have them), Python notes it for its own
             # end, and ends by SIGINT whatever exit code it is told. The next exec takes the note back.
             exec("")  # noqa: S102 - a constant
-            raise early from error
+            raise early() from error
         raise
     finally:
-        if signal.getsignal(signal.SIGINT) is on_signal:
-            signal.signal(signal.SIGINT, before)
-    if pressed.is_set():
-        raise early
+        for number, handler in before.items():
+            if signal.getsignal(number) is on_signal:
+                signal.signal(number, handler)
+    if came:
+        raise early()
 
 
 class ControlPoller(threading.Thread):
