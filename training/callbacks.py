@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from training import layout, notify
+from training.agents import soundness
 from training.display import AgentProgress, Progress
 
 if TYPE_CHECKING:
@@ -180,6 +181,7 @@ class Boundary:
     def _log(self, now: float) -> None:
         self._logged_at = now
         learner, _, _, metrics, *_ = self._parts
+        soundness.check(learner)
         own = [
             {
                 **episodes.figures(),

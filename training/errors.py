@@ -5,6 +5,7 @@
     ├── Fenced                 3   another attempt owns the run
     ├── UsageError            64   the command line asks for something impossible
     ├── DataError             65   a file, a map or a checkpoint is broken
+    │   └── Diverged          65   what was learnt is no longer finite
     ├── Interrupted           75   saved and stopped before the end; the run can be continued
     ├── NoProgress            78   too many starts in a row saved nothing new; a new launch begins a new count
     └── ConfigurationError    78   the settings or the machine do not fit (EX_CONFIG)
@@ -48,6 +49,10 @@ class DataError(TrainingError):
     """A file, a map or a checkpoint is broken or is not what it says."""
 
     exit_code = 65
+
+
+class Diverged(DataError):
+    """What a run has learnt is no longer made of finite numbers; the same settings lead there again."""
 
 
 class Interrupted(TrainingError):

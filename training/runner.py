@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import time
 import traceback
 from enum import Enum
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from training import champions, heritage, layout, rng
+from training import champions, divergence, heritage, layout, rng
 from training.agents.export import model_zip
 from training.agents.multi_agent import MultiAgentSAC
 from training.agents.update import compile_update
@@ -112,7 +113,8 @@ def carry_on(run: Run, device: Any, tracks: Mapping[str, Track]) -> int:  # noqa
                 run.end_by(early)
                 raise
             try:
-                learn(setup)
+                with divergence.explained(setup.parts.learner, run):
+                    learn(setup)
                 return close(setup)
             finally:
                 setup.parts.metrics.flush()
@@ -149,7 +151,8 @@ def prepare(run: Run, display: Display, device: Any, loaded: Mapping[str, Track]
         heritage.take_over(learner, config, run.storage, run.name, display.say)
         meta = {}
     else:
-        meta = saver.restore(run.checkpoint, run.partial)
+        with divergence.explained(learner, run):
+            meta = saver.restore(run.checkpoint, run.partial)
     run.fetch_curves(run.local / "metrics", display.say)
     metrics = Metrics(
         config, run.name, run.local / "metrics", resumed_step=learner.num_timesteps,
@@ -328,7 +331,7 @@ def show_laps(setup: Setup) -> None:
             page = closing.report(loaded, run.storage, run.local / "report", driven, say)
             if page is not None:
                 run.publish(page, layout.report_prefix(run.name))
-                curves = f".venv/bin/tensorboard --logdir {run.local}"
+                curves = f".venv/bin/tensorboard --logdir {shlex.quote(str(run.local))}"
                 say(f"The report is in {run.place}/report/{page.name}; watch the curves with: {curves}")
     except Exception as error:  # noqa: BLE001 - the run itself is trained and saved
         traceback.print_exc()

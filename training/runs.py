@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import platform
+import shlex
 import tempfile
 import time
 import uuid
@@ -97,9 +98,14 @@ class Run(NamedTuple):
     @property
     def how_to_continue(self) -> str:
         """Return the sentence that names the command which continues the run."""
-        store = "" if self.store == "." else f" --store {self.store}"
-        again = "the same `make train` again, or " if not store else ""
-        return f"Continue with: {again}.venv/bin/python -m training train --resume {self.name}{store}"
+        again = "the same `make train` again, or " if self.store == "." else ""
+        return f"Continue with: {again}{self.command}"
+
+    @property
+    def command(self) -> str:
+        """Return the command that goes on with the run, as a shell takes it."""
+        store = "" if self.store == "." else f" --store {shlex.quote(self.store)}"
+        return f".venv/bin/python -m training train --resume {shlex.quote(self.name)}{store}"
 
     def publish(self, file: Path, prefix: str) -> None:
         """Copy a file into the store, where that is another place than this computer's run folder."""

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from training import layout
-from training.agents import state
+from training.agents import soundness, state
 from training.agents.codec import decode, encode
 from training.errors import DataError
 from training.notify import alive
@@ -117,7 +117,10 @@ class Saver:
             log.forget_old()
 
     def start(self, meta: Mapping[str, Any]) -> bool:
-        """Copy the state and commit it in the background; False if that cannot begin yet."""
+        """Copy the state and commit it in the background; False if that cannot begin yet.
+
+        Raises Diverged, here as in `finish`, where the state is not finite.
+        """
         self.poll()
         if self._running is not None:
             return False
@@ -174,7 +177,7 @@ class Saver:
         """Put a checkpoint's state into the run's objects; return the meta it was saved with.
 
         partial: a later save without replay, which continues the checkpoint: all but the replay comes from there.
-        Raises DataError where something does not fit the objects.
+        Raises DataError where something does not fit the objects, Diverged where a state was saved that is not finite.
         """
         learner, keepers = self._parts
         newest = partial or checkpoint
@@ -194,6 +197,7 @@ class Saver:
         except (KeyError, TypeError, ValueError) as error:
             msg = f"checkpoint {newest.ref.id} does not hold what this run needs: {error!r}"
             raise DataError(msg, next_step="Resume an older step with --at STEP.") from error
+        soundness.check(learner)
         self._last_step, self._last_at = checkpoint.step, time.monotonic()
         self.durable = Durable(checkpoint.step, self._last_at)
         if partial is not None:
@@ -230,6 +234,7 @@ class Saver:
 
     def _state(self, meta: Mapping[str, Any]) -> Snapshot:
         learner, keepers = self._parts
+        soundness.check(learner)  # a state that is not finite is never committed
         world = state.capture_world(learner)
         members: dict[str, Callable[[], bytes]] = {layout.WORLD_MEMBER: lambda: encode(world.arrays)}
         agents = []

@@ -19,6 +19,7 @@ import torch
 from training.agents.league import League
 from training.agents.replay import Row
 from training.agents.sac import Agent, Spaces
+from training.agents.soundness import check_losses
 from training.agents.team import Team
 from training.envs.opponents import make_driver
 from training.notify import alive
@@ -103,7 +104,10 @@ class MultiAgentSAC:
         return {} if self.league is None else self.league.figures(agent)
 
     def learn(self, total_timesteps: int) -> None:
-        """Go on until each agent has made so many decisions, or the boundary says that it is time to stop."""
+        """Go on until each agent has made so many decisions, or the boundary says that it is time to stop.
+
+        Raises Diverged where losses are no longer finite.
+        """
         if self.observations is None:
             self.observations = self.env.reset()
             if self.league is not None:
@@ -116,6 +120,7 @@ class MultiAgentSAC:
                 rounds, rows = self._settings.gradient_steps, self._settings.batch_size
                 self.team.update.set_learning_rate(self.learning_rate())
                 self.team.train(rounds, rows, self.guide_weight())
+                check_losses(self)
 
     def _step(self) -> None:
         seen = self._by_agent(self.observations)

@@ -52,9 +52,9 @@ def capture_agent(learner: MultiAgentSAC, number: int) -> Captured:
     """Copy the state of one agent; the replay buffer's rows go by themselves."""
     agent, team = learner.agents[number], learner.team
     arrays = {
-        name: place.stack.part(place.first, place.count, place.flat) for name, place in _places(team, number)
+        name: place.stack.part(place.first, place.count, place.flat) for name, place in places(team, number)
     }
-    arrays |= dict(_numbers(team, number))
+    arrays |= dict(numbers(team, number))
     found = {name: tensor.detach().cpu().numpy().copy() for name, tensor in arrays.items()}
     found["random.noise"] = agent.noise.get_state().numpy().copy()
     meta = {
@@ -133,7 +133,7 @@ def _seen(learner: MultiAgentSAC) -> NDArray[np.float32]:
     return np.zeros((env.num_envs, env.num_cars, *env.observation_space.shape), dtype=np.float32)
 
 
-def _places(team: Team, number: int) -> Iterator[tuple[str, _Place]]:
+def places(team: Team, number: int) -> Iterator[tuple[str, _Place]]:
     """Name everything of an agent that has the shape of a network: weights, and Adam's two moments of them."""
     update, agents = team.update, len(team.agents)
     stacks = {"actor": update.actor, "critic": update.critic, "target": update.target}
@@ -147,7 +147,7 @@ def _places(team: Team, number: int) -> Iterator[tuple[str, _Place]]:
             yield f"adam.{name}.{part}", _Place(stack, moments[part], number * count, count)
 
 
-def _numbers(team: Team, number: int) -> Iterator[tuple[str, torch.Tensor]]:
+def numbers(team: Team, number: int) -> Iterator[tuple[str, torch.Tensor]]:
     """Name the single numbers of an agent; the optimizers' counters of steps are one for all agents."""
     update = team.update
     yield "log_alpha", update.log_alpha[number : number + 1]
@@ -161,11 +161,11 @@ def _numbers(team: Team, number: int) -> Iterator[tuple[str, torch.Tensor]]:
 
 def _copy(team: Team, number: int, arrays: Mapping[str, NDArray[Any]], wanted: Callable[[str], bool]) -> None:
     with torch.no_grad():
-        for name, place in _places(team, number):
+        for name, place in places(team, number):
             if wanted(name):
                 like = place.stack.part(place.first, place.count, place.flat)
                 place.stack.set_part(place.first, place.count, _read(arrays, name, like), place.flat)
-        for name, tensor in _numbers(team, number):
+        for name, tensor in numbers(team, number):
             if wanted(name):
                 tensor.copy_(_read(arrays, name, tensor))
 
