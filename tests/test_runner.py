@@ -14,6 +14,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tests.sim.cluttered import pinched
 from tests.trainer_process import QUICK, begin_and_wait, run
 from training import layout, rng
 from training.errors import ConfigurationError
@@ -123,6 +124,18 @@ def test_a_track_that_is_not_there_is_told_before_anything_is_made(tmp_path, whe
     assert refused.returncode == 65
     assert "there is no track called 'Nowhere'; bundled: " in refused.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_track_whose_line_touches_a_wall_is_told_before_anything_is_made(tmp_path):
+    """It raised ValueError at the first start that met the place, and again at every resume."""
+    path = pinched().save(tmp_path / "map")
+    refused = run(tmp_path / "store", "--set", f"env.tracks=['{path}']")
+    assert refused.returncode == 65
+    assert (
+        "track pinched: a car's body (0.58 m x 0.31 m) touches a wall on the centreline at ("
+        in refused.stderr
+    )
+    assert not (tmp_path / "store").exists()
 
 
 def test_more_agents_than_the_grid_holds_are_told_before_anything_is_made(tmp_path):

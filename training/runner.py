@@ -34,6 +34,7 @@ from training.runs import NEWEST, Origin, Run, open_run
 from training.saver import Parts as SavedParts
 from training.saver import Saver
 from training.sim import Track, World
+from training.sim.clearance import check_body_fits
 from training.sim.world import PARALLEL_FROM
 from training.store.storage import StoreError
 
@@ -77,9 +78,12 @@ def train(  # noqa: PLR0913 - the options of the command
     rng.set_threads(config.sac.torch_threads)
     device = rng.choose_device(config.training.device)
     tracks: dict[str, Track] = {}
-    if resume is None:  # one that is missing, broken or too short is told before a run's folder is made
+    if (
+        resume is None
+    ):  # one that is missing, broken, too narrow or too short is told before a run's folder is made
         for name in (*config.env.tracks, *config.evaluation.tracks):
             tracks[name] = Track.load(name)
+            check_body_fits(tracks[name])
             alive()
         check_grid(config.env, [tracks[name] for name in config.env.tracks], config.num_cars)
         check_memory(config)

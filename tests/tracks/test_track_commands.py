@@ -1,6 +1,7 @@
 """`python -m training tracks` lists, makes, draws and checks tracks."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from tests.sim.cluttered import pinched
 from training.errors import DataError
 from training.sim import Track, catalog
 from training.sim.track_names import BUNDLED
@@ -94,6 +96,17 @@ def test_check_says_which_map_is_broken_and_fails(tmp_path: Path) -> None:
 def test_check_of_a_map_without_a_centreline_warns(tmp_path: Path) -> None:
     path = Track.from_occupancy(np.ones((9, 9)), 0.1, (0, 0, 0), name="hall").save(tmp_path)
     assert check(path) == [Finding("warning", "hall has no centreline: cars can drive on it but not learn")]
+
+
+def test_check_names_the_places_where_a_cars_body_touches_a_wall_on_the_centreline(tmp_path: Path) -> None:
+    """0.05 m of free way beside the line is a line through free cells, and no place for a car."""
+    findings = check(pinched().save(tmp_path))
+    assert findings[0].level == "error"
+    assert re.search(
+        r"pinched: a car's body .* touches a wall on the centreline at \(6.00, 0.00\) m, 0.0 to 0.\d m from the start, "
+        r"and at 1 more place; move the centreline there",
+        findings[0].message,
+    )
 
 
 def warnings(track: Track, tmp_path: Path) -> str:

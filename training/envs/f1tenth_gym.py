@@ -158,6 +158,11 @@ class F1TenthGymWorld:
             self._copy_out(e)
             self._follow_line(e, np.ones(self.num_cars, dtype=np.bool_))
 
+    @staticmethod
+    def blocked(environments: NDArray[np.int64], poses: NDArray[np.float64]) -> NDArray[np.bool_]:  # noqa: ARG004
+        """Tell, (k,), where a start is refused, as `World.blocked` does: nowhere, the package starts anywhere."""
+        return np.zeros(len(poses), dtype=np.bool_)
+
     def step(self, actions: ArrayLike, repeat: int = 1) -> None:
         """Advance every environment by `repeat` physics steps; actions (E, N, 2) steering rad, speed m/s.
 

@@ -27,7 +27,8 @@ START_HEADING_RAD = 0.3
 RESTART_GAP_M = 4.0
 _RESTART_CANDIDATES = 16
 _DRAWS = 8
-_BODY_M = float(np.hypot(Vehicle().length, Vehicle().width))
+# Two cars whose middles are this far apart are clear of each other, however they are turned.
+BODY_M = float(np.hypot(Vehicle().length, Vehicle().width))
 # Side by side: from middle to middle, a car's width between them, as RoboRacer's head-to-head rounds start
 # (https://github.com/jara001/f1tenth-rules, 2.5.1); the room that each needs from the line to its wall; and how much
 # farther out random starts put them, at most. Turned by START_HEADING_RAD two of a row are still clear of each other.
@@ -145,4 +146,4 @@ def _apart(poses: Array, row: NDArray[np.int64]) -> bool:
     """Tell whether no two cars of different rows (N,) can touch; those of one row stand clear of each other."""
     across = poses[:, None, :2] - poses[None, :, :2]
     distance = np.hypot(across[..., 0], across[..., 1])
-    return bool(((distance > _BODY_M) | (row[:, None] == row[None, :])).all())
+    return bool(((distance > BODY_M) | (row[:, None] == row[None, :])).all())

@@ -12,6 +12,7 @@ import numpy as np
 from training.envs import reward, standings
 from training.envs.grid import check_grid, restart_pose, start_grid
 from training.envs.observation import ScanStack
+from training.envs.starts import clear_starts
 from training.sim import Randomisation, Vehicle, World
 from training.sim.params import PROFILES
 
@@ -252,7 +253,8 @@ class Race:
         poses = np.zeros((self.num_envs, self.num_cars, 3))
         for e in np.flatnonzero(where):
             poses[e] = start_grid(self.settings, self.world.tracks[e], self.num_cars, self._rng[e])
-        return poses
+        starting = np.repeat(where[:, None], self.num_cars, axis=1)
+        return clear_starts(self.world, self.settings, poses, starting, self._rng)
 
     def _restart_poses(self, where: NDArray[np.bool_]) -> Array:
         """Return new places (E, N, 3) of the chosen cars, clear of the racing ones and of each other."""
@@ -263,7 +265,7 @@ class Race:
                 track, arc_m = self.world.tracks[e], float(self.world.arc_m[e, n])
                 poses[e, n] = restart_pose(self.settings, track, arc_m, np.array(taken_m), self._rng[e])
                 taken_m.append(track.project(poses[e, n, :2])[0])
-        return poses
+        return clear_starts(self.world, self.settings, poses, where, self._rng, self.active)
 
 
 def commands_of(settings: EnvSettings, actions: Array) -> Array:

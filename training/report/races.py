@@ -16,6 +16,7 @@ from training.config_checks import PHYSICS
 from training.envs.grid import grid_places
 from training.envs.observation import ScanStack
 from training.envs.race import Race, commands_of
+from training.envs.starts import clear_starts
 from training.errors import UsageError
 from training.notify import alive
 from training.report.evaluation import SLOWEST_MEAN_MPS, undisturbed
@@ -123,6 +124,7 @@ def race_all(  # noqa: PLR0913 - the conditions of a race
     field = _Field(contestants, seats, tracks, settings, laps)
     race = Race(settings, tracks, len(seats), seats.shape[1], seed=RACE_SEED + seed)
     places, poses = _grids(settings, tracks, seats, seed, demanded=grid == "side_by_side")
+    poses = clear_starts(race.world, settings, poses, np.ones_like(seats, dtype=np.bool_))
     field.begin(race, places, poses)
     while field.racing.any():
         field.step(race)

@@ -392,14 +392,13 @@ def place(cars: Cars, atlas: Atlas, rules: Rules, poses: np.ndarray, where: np.n
 
 
 @kernel
-def first_blocked(atlas: Atlas, car: Vehicle, poses: np.ndarray, where: np.ndarray) -> int:
-    """Return e * N + n of the first chosen pose, where (E, N), whose body touches a wall or leaves the map, or -1."""
-    num_cars = poses.shape[1]
+def blocked(simulation: Simulation, environments: np.ndarray, poses: np.ndarray) -> np.ndarray:
+    """Return (k,) bool: whether the body at each pose (k, 3) touches a wall of its environment (k,), or leaves it."""
+    atlas, car = simulation.atlas, simulation.rules.vehicle
+    result = np.empty(poses.shape[0], np.bool_)
     corners = np.empty((4, 2))
-    for e in range(poses.shape[0]):
-        for n in range(num_cars):
-            x, y, yaw = poses[e, n, 0], poses[e, n, 1], poses[e, n, 2]
-            fill_corners(x, y, yaw, car.length, car.width, corners)
-            if where[e, n] and footprint_contact(x, y, corners, atlas.field, _view(atlas, e)):
-                return e * num_cars + n
-    return -1
+    for k in range(poses.shape[0]):
+        x, y, yaw = poses[k, 0], poses[k, 1], poses[k, 2]
+        fill_corners(x, y, yaw, car.length, car.width, corners)
+        result[k] = footprint_contact(x, y, corners, atlas.field, _view(atlas, environments[k]))
+    return result

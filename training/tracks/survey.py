@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from training.sim import Track, TrackError, catalog, map_files, occupancy
 from training.sim import centerline as geometry
+from training.sim.clearance import in_words, tight_places
 from training.sim.track_names import BUNDLED
 
 # An F1TENTH car: wheelbase 0.33 m at 0.4189 rad of steering; 0.31 m wide.
@@ -82,6 +83,8 @@ def check(path: str | Path, *, rule: str = "ros") -> list[Finding]:
         return [Finding("error", str(error))]
     if track.centerline is None:
         return [Finding("warning", f"{track.name} has no centreline: cars can drive on it but not learn")]
+    tight = tight_places(track)
+    errors = [Finding("error", f"{track.name}: {in_words(tight)}")] if tight else []
     messages = [
         _crossing(track),
         _opening(track),
@@ -89,7 +92,7 @@ def check(path: str | Path, *, rule: str = "ros") -> list[Finding]:
         _narrows(track),
         _file_widths(path, track, rule),
     ]
-    return [Finding("warning", f"{track.name}: {message}") for message in messages if message]
+    return errors + [Finding("warning", f"{track.name}: {message}") for message in messages if message]
 
 
 def _at(track: Track, index: int) -> str:
