@@ -66,6 +66,13 @@ def test_a_run_from_before_grids_could_be_chosen_goes_on_in_single_file():
     assert Config.from_json_dict(data).env.race.grid == "single_file"
 
 
+def test_a_run_from_before_thin_walls_held_goes_on_with_the_beams_it_learnt_with():
+    data = Config().to_json_dict()
+    assert Config.from_json_dict(data).env.solid_thin_walls
+    del data["env"]["solid_thin_walls"]
+    assert not Config.from_json_dict(data).env.solid_thin_walls
+
+
 def test_the_file_wins_over_the_preset_and_set_wins_over_the_file(tmp_path: Path) -> None:
     path = settings_file(tmp_path, "training:\n  total_timesteps: 7\n  seed: 3\n")
     config = load_config(path, ["training.seed=4"], "local")

@@ -204,7 +204,10 @@ class Config(Section):
 # Settings that runs of before have in their config.json, and that nothing reads any more: such a run goes on.
 RETIRED = ("evaluation.interval_s",)
 # What runs of before did that their config.json does not name, where the default of today is another: they go on so.
-ALWAYS_BEFORE: Mapping[str, object] = {"env.race.grid": "single_file"}
+ALWAYS_BEFORE: Mapping[str, object] = {
+    "env.race.grid": "single_file",
+    "env.solid_thin_walls": False,
+}
 
 DEFAULT_FILE = Path("config.yaml")
 

@@ -115,6 +115,9 @@ class EnvSettings(Section):
     random_starts: bool = setting(
         True, "start anywhere on the track, a little off the line; else at its start"
     )
+    solid_thin_walls: bool = setting(
+        True, "beams end at walls one cell thick (profile training); else some pass, as in runs of before"
+    )
     friction_circle: bool = setting(False, "cap the tyres' combined force (profile training)")
     race: RaceSettings = RaceSettings()
     reward: RewardSettings = RewardSettings()

@@ -284,6 +284,8 @@ def make_world(settings: EnvSettings, tracks: Sequence[Track], num_cars: int, se
 
         return F1TenthGymWorld(settings, tracks, num_cars, seed)
     switches = PROFILES[settings.profile]
+    if not settings.solid_thin_walls:
+        switches = switches._replace(solid_thin_walls=False)
     if settings.friction_circle:
         switches = switches._replace(tyre_saturation=True)
     draws = settings.randomisation

@@ -12,6 +12,7 @@ from training.sim.compiled import kernel
 from training.sim.edt import distance_transform_cells
 from training.sim.lidar import Beams, Rays, make_rays
 from training.sim.params import MAX_STEERING_DELAY, NUM_STATES, Switches, Vehicle
+from training.sim.thin_walls import lidar_field_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,6 +88,7 @@ class Atlas(NamedTuple):
     sine: np.ndarray
     resolution_m: np.ndarray
     closed: np.ndarray  # (T,) bool
+    thin: np.ndarray  # (T,) bool, its field is shortened around thin walls
     line: np.ndarray  # (P, 2) all centrelines
     tangent: np.ndarray  # (P, 2)
     arc_m: np.ndarray  # (P,)
@@ -96,12 +98,12 @@ class Atlas(NamedTuple):
     track_of: np.ndarray  # (E,)
 
 
-def make_atlas(tracks: tuple[Track, ...], closed_border: bool, kind: type) -> Atlas:
+def make_atlas(tracks: tuple[Track, ...], switches: Switches, kind: type) -> Atlas:
     """Return the maps of all distinct tracks; tracks: of each environment; kind: of the distance field."""
     distinct = list({id(t): t for t in tracks}.values())
     index = {id(t): i for i, t in enumerate(distinct)}
-    border = _BORDER_CELLS if closed_border else 0
-    fields = [_field_cells(t, border) for t in distinct]
+    border = _BORDER_CELLS if switches.closed_border else 0
+    fields, thin = zip(*(_field_cells(t, border, switches.solid_thin_walls) for t in distinct), strict=True)
     # Where rounding puts a beam's end on a closed map's very edge, it reads the wall that follows in memory.
     flat = [np.concatenate([f.ravel(), np.zeros(f.shape[1] + 1)]).astype(kind) for f in fields]
     yaws = [t.origin[2] for t in distinct]
@@ -124,6 +126,7 @@ def make_atlas(tracks: tuple[Track, ...], closed_border: bool, kind: type) -> At
         sine=np.sin(yaws),
         resolution_m=np.array([t.resolution_m for t in distinct]),
         closed=np.array([_is_closed(f) for f in fields]),
+        thin=np.array(thin),
         line=np.concatenate([np.empty((0, 2)), *[t.centerline for t in lined]]),
         tangent=np.concatenate([np.empty((0, 2)), *[t.tangent for t in lined]]),
         arc_m=np.concatenate([np.empty(0), *[t.arc_length_m for t in lined]]),
@@ -144,11 +147,11 @@ def _is_closed(field: NDArray[np.float64]) -> bool:
     return not any(edge.any() for edge in edges)
 
 
-def _field_cells(track: Track, border: int) -> NDArray[np.float64]:
-    """Return the distance field in cells, with a ring of occupied cells around it where asked."""
-    if not border:
-        return distance_transform_cells(track.free)
-    return distance_transform_cells(np.pad(track.free, border, constant_values=False))
+def _field_cells(track: Track, border: int, solid_thin_walls: bool) -> tuple[NDArray[np.float64], bool]:
+    """Return the distance field in cells, and whether it is shortened; with a border of occupied cells where asked."""
+    free = np.pad(track.free, border, constant_values=False) if border else track.free
+    field = distance_transform_cells(free)
+    return lidar_field_cells(free, field) if solid_thin_walls else (field, False)
 
 
 class Rules(NamedTuple):

@@ -71,7 +71,9 @@ def in_words(places: list[TightPlace], car: Vehicle | None = None) -> str:
 def _view(track: Track) -> View:
     height, width = track.free.shape
     x, y, yaw = track.origin
-    return View(0, width, height, float(x), float(y), math.cos(yaw), math.sin(yaw), track.resolution_m, False)
+    return View(
+        0, width, height, float(x), float(y), math.cos(yaw), math.sin(yaw), track.resolution_m, False, False
+    )
 
 
 @kernel

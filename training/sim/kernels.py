@@ -67,6 +67,7 @@ def _view(atlas: Atlas, e: int) -> View:
         atlas.sine[t],
         atlas.resolution_m[t],
         atlas.closed[t],
+        atlas.thin[t],
     )
 
 

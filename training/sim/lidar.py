@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from training.sim.compiled import inner, inner_ieee, kernel
-from training.sim.march import LANES, march_checked, march_inside
+from training.sim.march import HIT_CELLS, LANES, march_checked, march_inside
 from training.sim.params import Lidar
 
 TABLE_SIZE = 2000
@@ -55,6 +55,7 @@ class View(NamedTuple):
     sine: float
     resolution_m: float
     closed: bool  # its outermost cells are all occupied: no beam can leave it
+    thin: bool  # its field is shortened around thin walls, and holds NEAR beside them
 
 
 def make_beams(lidar: Lidar, body_width_m: float, wheelbase_m: float) -> Beams:
@@ -130,6 +131,67 @@ def make_rays(beams: int, field: np.ndarray) -> Rays:
     return Rays(np.empty(total, field.dtype), np.empty(total, field.dtype), np.empty(total, field.dtype))
 
 
+@inner
+def _walk_on(
+    start: tuple[float, float],
+    group: tuple[int, int],
+    rays: Rays,
+    limit: float,
+    field: np.ndarray,
+    view: View,
+) -> None:
+    """Lead those of a group's beams to their end that have come beside a thin wall.
+
+    group: the first beam, and a bit for each that has, as the march returns it.
+    """
+    first, beside = group
+    for i in range(LANES):
+        if beside >> i & 1:
+            k = first + i
+            rays.way[k] = _walked(start, (rays.du[k], rays.dv[k]), rays.way[k], limit, field, view)
+
+
+@inner
+def _walked(
+    start: tuple[float, float],
+    direction: tuple[float, float],
+    way: float,
+    limit: float,
+    field: np.ndarray,
+    view: View,
+) -> float:
+    """Return the way, cells, to the wall of a beam that has marched as far as `way`.
+
+    Beside thin walls it goes from cell to cell (Amanatides and Woo, "A fast voxel traversal algorithm for ray tracing",
+    1987), through the edges, so that no wall is stepped over, and ends where it enters an occupied one.
+    """
+    su, sv = np.float64(start[0]), np.float64(start[1])
+    du, dv = np.float64(direction[0]), np.float64(direction[1])
+    # A beam along an axis never crosses the edges beside it.
+    per_col, per_row = 1.0 / du if du != 0.0 else 0.0, 1.0 / dv if dv != 0.0 else 0.0
+    gone = np.float64(way)
+    col, row = math.floor(su + gone * du), math.floor(sv + gone * dv)
+    while gone <= limit:
+        if not (0 <= col < view.width and 0 <= row < view.height):
+            return limit
+        clear = field[view.first + row * view.width + col]
+        if clear <= 0.0:
+            return gone
+        if clear > HIT_CELLS:
+            gone += clear
+            col, row = math.floor(su + gone * du), math.floor(sv + gone * dv)
+            continue
+        to_side = (col + (du > 0.0) - su) * per_col if du != 0.0 else np.inf
+        to_end = (row + (dv > 0.0) - sv) * per_row if dv != 0.0 else np.inf
+        if to_side < to_end:
+            gone = max(gone, to_side)
+            col += 1 if du > 0.0 else -1
+        else:
+            gone = max(gone, to_end)
+            row += 1 if dv > 0.0 else -1
+    return gone
+
+
 @inner_ieee
 def cast(
     start: tuple[float, float],
@@ -142,8 +204,8 @@ def cast(
     """Write the range, m, of every beam from a start, cells, along its direction; return the shortest.
 
     rays: filled with the beams' directions.
-    field: distance in cells to the nearest occupied cell, all maps one after the other. A point off the map reads the
-    map's last cell, as f1tenth_gym does; with a closed border that cell is a wall.
+    field: distance in cells to the nearest occupied cell, or less (training.sim.thin_walls), all maps one after the
+    other. A point off the map reads the map's last cell, as f1tenth_gym does; with a closed border that cell is a wall.
     """
     du, dv, way = rays.du, rays.dv, rays.way
     n, total = ranges.size, du.size
@@ -158,10 +220,14 @@ def cast(
     grid, limit = (np.int64(view.first), width, height), kind(max_range_m / view.resolution_m)
     if view.closed and here:
         for k in range(0, total, LANES):
-            march_inside(k, origin, du, dv, field, grid, limit, way)
+            beside = march_inside(k, origin, du, dv, field, grid, limit, way)
+            if view.thin and beside:
+                _walk_on(start, (k, beside), rays, limit, field, view)
     else:
         for k in range(0, total, LANES):
-            march_checked(k, origin, du, dv, field, grid, limit, way)
+            beside = march_checked(k, origin, du, dv, field, grid, limit, way)
+            if view.thin and beside:
+                _walk_on(start, (k, beside), rays, limit, field, view)
     shortest = np.inf
     for k in range(n):
         ranges[k] = min(way[k], limit) * view.resolution_m

@@ -33,11 +33,13 @@ def _plain_march(
     grid: tuple[int, int, int],
     limit: float,
     way: np.ndarray,
-) -> None:
+) -> int:
     """Write the way, cells, of beams k to k + LANES - 1; without numba's compiler, and the meaning of the compiled one.
 
-    start: column, row, and the field's value there. grid: index of the map's cell (0, 0), width, height.
+    start: column, row, and the field's value there. grid: index of the map's cell (0, 0), width, height. Returns a bit
+    for each, the first lowest: whether it has ended in a free cell, beside a thin wall (training.sim.thin_walls).
     """
+    beside = 0
     first, width, height = int(grid[0]), int(grid[1]), int(grid[2])
     for i in range(k, k + LANES):
         u, v, total = start[0] + start[2] * du[i], start[1] + start[2] * dv[i], du.dtype.type(start[2])
@@ -48,6 +50,8 @@ def _plain_march(
             d = du.dtype.type(field[first + cell])
             u, v, total = u + d * du[i], v + d * dv[i], total + d
         way[i] = total
+        beside |= int(0.0 < d <= HIT_CELLS) << (i - k)
+    return beside
 
 
 class _Writer:
@@ -89,7 +93,7 @@ def _make_march(checked: bool) -> Any:  # noqa: ANN401 - an intrinsic
 
     @intrinsic
     def march(_context, k, start, du, dv, field, grid, limit, way):  # noqa: ANN001, ANN202 - numba's types
-        signature = types.void(k, start, du, dv, field, grid, limit, way)
+        signature = types.int64(k, start, du, dv, field, grid, limit, way)
 
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ANN401
             kind = context.get_value_type(signature.args[2].dtype)
@@ -139,7 +143,9 @@ def _make_march(checked: bool) -> Any:  # noqa: ANN401 - an intrinsic
             builder.position_at_end(after)
             store = builder.store(total1, w.at(data[3], index))
             store.align = w.bits // 8
-            return context.get_dummy_value()
+            none = ir.Constant(w.floats, [0.0] * LANES)
+            beside = builder.and_(builder.fcmp_ordered(">", d, none), builder.fcmp_ordered("<=", d, hit))
+            return builder.zext(builder.bitcast(beside, ir.IntType(LANES)), _I64)
 
         return signature, generate
 

@@ -60,6 +60,7 @@ class Switches(NamedTuple):
     keep_yaw_on_contact: bool = False  # a car that hits a wall keeps its yaw; else yaw becomes 0
     independent_noise: bool = False  # fresh per car and episode; else the same for all
     tyre_saturation: bool = False  # lateral tyre forces stay inside the friction circle
+    solid_thin_walls: bool = False  # a beam ends at a wall one cell thick; else it may step over it
 
 
 PROFILES = {
@@ -71,6 +72,7 @@ PROFILES = {
         footprint_contact=True,
         keep_yaw_on_contact=True,
         independent_noise=True,
+        solid_thin_walls=True,
         # Off: linear tyres are what every published F1TENTH result was driven with.
         tyre_saturation=False,
     ),

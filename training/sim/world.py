@@ -97,7 +97,7 @@ class World:
             float(timestep_s),
             _seeds(seed, num_envs),
         )
-        self._atlas = make_atlas(self.tracks, chosen.closed_border, kind)
+        self._atlas = make_atlas(self.tracks, chosen, kind)
         self._cars = make_cars(num_envs, num_cars, beams, kind)
         self._simulation = hold(self._cars, self._atlas, self._rules)
         self._everywhere = np.ones(num_envs, dtype=np.bool_)
