@@ -70,8 +70,21 @@ SMALLER: dict[str, dict[str, Any]] = {
     "sac.train_freq": {"env.num_envs": 1, "env.action_repeat": 1},
     "training.num_agents": {"env.race.grid_spacing_m": 1.0, "env.tracks": "[generated-1-l300]"},
     "env.speed_cap_mps": {"env.min_speed_mps": -5},
-    "training.total_timesteps": {},
+    "sac.gradient_steps": {"training.total_timesteps": 44},  # one round
 }
+# Together with all other settings the highest of these would take minutes or much memory; alone they are tried.
+TOGETHER: dict[str, tuple[Any, ...]] = {
+    "env.num_envs": (1, 256),
+    "env.scans_stacked": (1, 3),
+    "env.max_episode_s": (1, 60),
+    "sac.batch_size": (1, 500),
+    "sac.buffer_size": (1000, 1_000_000),
+    "sac.gradient_steps": (1, 20),
+    "sac.train_freq": (1, 3),
+    "sac.net_arch": ("[1]", "[1, 1, 1, 1, 1, 1, 1, 1]", "[64]"),
+    "training.num_agents": (1, 3),
+}
+LEAST_BEAMS = 20  # of follow-the-gap
 SIZES = ("[1]", "[1, 1, 1, 1, 1, 1, 1, 1]", "[1024]")
 
 
@@ -145,23 +158,50 @@ def single_cases() -> Iterator[Case]:
 
 def pairwise_cases(seed: int) -> Iterator[Case]:
     """Yield cases in which every two ends of two settings meet at least once; each case gives all settings a value."""
-    known = ends()
+    known = {key: TOGETHER.get(key, values) for key, values in ends().items()}
     keys = sorted(known)
+    choices = {key: [(key, value) for value in values] for key, values in known.items()}
     left = {
         pair
         for first, second in itertools.combinations(keys, 2)
-        for pair in itertools.product(*(((key, value) for value in known[key]) for key in (first, second)))
+        for pair in itertools.product(choices[first], choices[second])
     }
     generator = random.Random(seed)
     while left:
-        best, most = (), -1
-        for _ in range(20):  # of some drawn ones that which meets most pairs that have not met
-            drawn = tuple((key, generator.choice(known[key])) for key in keys)
-            met = sum(pair in left for pair in itertools.combinations(drawn, 2))
-            if met > most:
-                best, most = drawn, met
-        left.difference_update(itertools.combinations(best, 2))
-        yield Case(best)
+        chosen = dict(generator.choice(sorted(left, key=str)))
+        for key in generator.sample(keys, len(keys)):
+            if key not in chosen:
+                chosen[key] = max(known[key], key=lambda value, key=key: _new_pairs(left, chosen, key, value))
+        case = tuple((key, chosen[key]) for key in keys)
+        left.difference_update(itertools.combinations(case, 2))
+        yield Case(tuple(_made_to_fit(chosen).items()))
+
+
+def _new_pairs(left: set[Any], chosen: dict[str, Any], key: str, value: Any) -> int:
+    mine = (key, value)
+    return sum(((one, mine) if one[0] < key else (mine, one)) in left for one in chosen.items())
+
+
+def _made_to_fit(chosen: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings with the few changed that would refuse the others at once, so that those are tried."""
+    fitted = {**chosen, "training.total_timesteps": 4 * chosen["env.num_envs"]}
+    if fitted["env.min_speed_mps"] >= fitted["env.speed_cap_mps"]:
+        fitted["env.min_speed_mps"] = -5
+    fitted["sac.buffer_size"] = max(fitted["sac.buffer_size"], 10_000)
+    fitted["sac.learning_starts"] = min(fitted["sac.learning_starts"], 2 * chosen["env.num_envs"])
+    shares = [f"multi_agent.league.{who}" for who in ("live", "pool", "pure_pursuit", "follow_the_gap")]
+    if not any(fitted[share] for share in shares):
+        fitted[shares[0]] = 1
+    if fitted["env.beams"] < LEAST_BEAMS:
+        fitted["multi_agent.league.follow_the_gap"] = 0
+        fitted["multi_agent.league.live"] = 1
+    if fitted["training.training_type"] == "sac":
+        fitted["multi_agent.mode"] = "independent"
+    if fitted["multi_agent.mode"] != "league":
+        fitted |= {"multi_agent.league.champions": "false", "multi_agent.league.one_agent": "false"}
+    if fitted["env.race.contact_ends"] == "false":
+        fitted["env.race.victims_race_on"] = "true"
+    return fitted
 
 
 def try_out(case: Case) -> str:

@@ -107,7 +107,7 @@ class EnvSettings(Section):
     action_repeat: int = setting(
         10, "simulator steps of 10 ms per decision: 10 is 10 Hz, 4 is 25 Hz", ge=1, le=100
     )
-    speed_cap_mps: float = setting(8.0, "fastest speed that the policy can ask for", gt=0, le=20)
+    speed_cap_mps: float = setting(8.0, "fastest speed that the policy can ask for", ge=0.1, le=20)
     min_speed_mps: float = setting(1.0, "slowest speed that the policy can ask for", ge=-5, le=20)
     max_episode_s: float = setting(
         60.0, "simulated seconds after which an episode is truncated", ge=1, le=3600

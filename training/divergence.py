@@ -104,12 +104,15 @@ def _is_sound(checkpoint: Checkpoint, agents: int) -> bool:
 
 def _way_back(run: Run) -> str:
     step = last_sound(run)
-    again = (
-        "With the same settings it would end so again: begin a new run with another value of that setting."
-    )
+    again = "With the same settings it would end so again"
     if step is None:
-        return f"There is no sound checkpoint to go back to. {again}"
-    return f"The last sound checkpoint is that of step {step:,}. Go back to it: {run.command} --at {step}\n{again}"
+        return f"There is no sound checkpoint to go back to. {again}: begin a new run with other ones."
+    fork = run.command.replace(f"--resume {run.name}", f"--fork {run.name}@{step} --name NEW")
+    rate = min(run.config.sac.learning_rate / 3, 3e-4)
+    return (
+        f"The last sound checkpoint is that of step {step:,}. Go back to it: {run.command} --at {step}\n"
+        f"{again}. Go on from there under others: {fork} --set sac.learning_rate={rate:.1g}"
+    )
 
 
 def _value(config: Config, key: str) -> float | None:
