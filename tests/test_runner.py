@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from tests.trainer_process import QUICK, begin_and_wait, run
 from training import layout, rng
 from training.errors import ConfigurationError
 from training.report.loading import policy_of, runs_in
+from training.sim import Track
 from training.store import documents
 from training.store.checkpoint import Contents, claim, load
 from training.store.opening import open_store
@@ -151,6 +153,29 @@ def test_more_agents_than_the_grid_holds_are_told_before_anything_is_made(tmp_pa
         in refused.stderr
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_map_that_has_changed_is_told_at_a_resume_and_the_run_goes_on_where_it_is_put_back(tmp_path):
+    """A wall drawn between two attempts made another task of the run without a word."""
+    track = Track.generate(2, 40.0, name="hall")
+    path = track.save(tmp_path / "map")
+    where = ("--set", f"env.tracks=['{path}']")
+    assert run(tmp_path, *where, steps=1000).returncode == 0
+    (name,) = runs_in(open_store(str(tmp_path)))
+    assert load(open_store(str(tmp_path)), name, "sac").meta["maps"] == {str(path): track.digest}
+    whole = path.with_suffix(".png").read_bytes()
+    cells = track.free.copy()
+    cells[:3] = cells[:, :3] = True
+    replace(track, free=cells).save(tmp_path / "map")
+    refused = run(tmp_path, "--resume", name, steps=2000)
+    assert refused.returncode == 65
+    assert (
+        f"run {name} has learnt on maps that have changed since its checkpoint: {path} (digest"
+        in refused.stderr
+    )
+    assert f"--init-from {name}" in refused.stderr
+    path.with_suffix(".png").write_bytes(whole)
+    assert run(tmp_path, "--resume", name, steps=2000).returncode == 0
 
 
 def test_what_makes_a_run_cannot_change_while_it_goes_on(finished):

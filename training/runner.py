@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from training import champions, divergence, heritage, layout, rng
+from training import champions, divergence, heritage, layout, rng, run_maps
 from training.agents.export import model_zip
 from training.agents.multi_agent import MultiAgentSAC
 from training.agents.update import compile_update
@@ -20,7 +20,6 @@ from training.cloud.log_chunks import logged
 from training.config_change import SettingsFile
 from training.display import Display
 from training.envs.batch import RaceBatch
-from training.envs.grid import check_grid
 from training.envs.opponents import make_driver
 from training.envs.race import Race
 from training.errors import Fenced, Interrupted
@@ -34,7 +33,6 @@ from training.runs import NEWEST, Origin, Run, open_run
 from training.saver import Parts as SavedParts
 from training.saver import Saver
 from training.sim import Track, World
-from training.sim.clearance import check_body_fits
 from training.sim.world import PARALLEL_FROM
 from training.store.storage import StoreError
 
@@ -56,6 +54,7 @@ class Setup(NamedTuple):
     run: Run
     parts: Parts
     boundary: Boundary
+    maps: Mapping[str, str]  # digests, by name
 
 
 def train(  # noqa: PLR0913 - the options of the command
@@ -77,15 +76,9 @@ def train(  # noqa: PLR0913 - the options of the command
     """
     rng.set_threads(config.sac.torch_threads)
     device = rng.choose_device(config.training.device)
-    tracks: dict[str, Track] = {}
-    if (
-        resume is None
-    ):  # one that is missing, broken, too narrow or too short is told before a run's folder is made
-        for name in (*config.env.tracks, *config.evaluation.tracks):
-            tracks[name] = Track.load(name)
-            check_body_fits(tracks[name])
-            alive()
-        check_grid(config.env, [tracks[name] for name in config.env.tracks], config.num_cars)
+    # One that is missing, broken, too narrow or too short is told before a run's folder is made.
+    tracks = run_maps.load_for_new_run(config) if resume is None else {}
+    if resume is None:
         check_memory(config)
     file = None if settings_file is None else SettingsFile.read(settings_file)
     if file is not None and resume is None:  # of a run with the same settings that is not done yet
@@ -133,10 +126,14 @@ def prepare(run: Run, display: Display, device: Any, loaded: Mapping[str, Track]
     """Build environment, learner and what watches them; restore the checkpoint, if there is one to go on from."""
     config = run.config
     rng.seed_everything(config.training.seed)
-    tracks = []
-    for name in config.env.tracks:
-        tracks.append(loaded[name] if name in loaded else Track.load(name))
-        alive()
+    named = run_maps.load(config.env.tracks, loaded)
+    maps = run_maps.digests(config, {**loaded, **named})
+    if run.checkpoint is not None:
+        saved: Any = (run.partial or run.checkpoint).meta.get(run_maps.META) or {}
+        told = run_maps.check_unchanged(run.name, config, maps, saved)
+        if told:
+            display.say(told)
+    tracks = [named[name] for name in config.env.tracks]
     check_memory(config)  # a run that is continued may have come from a larger computer
     warm_up(config.env, tracks[0], display.say)
     alive()
@@ -178,9 +175,9 @@ def prepare(run: Run, display: Display, device: Any, loaded: Mapping[str, Track]
         )
     parts = Parts(learner, keepers, saver, metrics, display, episodes, stop)
     boundary = Boundary(
-        parts, config, elapsed_s=meta.get("elapsed_s", 0.0), meta=lambda: _meta(parts, boundary)
+        parts, config, elapsed_s=meta.get("elapsed_s", 0.0), meta=lambda: _meta(parts, boundary, maps)
     )
-    return Setup(run, parts, boundary)
+    return Setup(run, parts, boundary, maps)
 
 
 def warm_up(settings: EnvSettings, track: Track, say: Callable[[str], None]) -> None:
@@ -228,7 +225,7 @@ def learn(setup: Setup) -> None:
 
     Raises Interrupted after an early stop: saved, to be continued.
     """
-    run, parts, boundary = setup
+    run, parts, boundary, _ = setup
     config, learner, began = run.config, parts.learner, parts.learner.num_timesteps
     watch(run.storage, run.name, parts.stop, parts.display.say, run.attempt.launch)
     learner.at_boundary = boundary
@@ -263,7 +260,7 @@ def save_at_end(setup: Setup) -> Saved:
     """Save what can be saved until the machine goes; raises a StoreError where there is time, but no room."""
     parts = setup.parts
     try:
-        whole = parts.saver.finish(_meta(parts, setup.boundary), not_after=parts.stop.deadline)
+        whole = parts.saver.finish(_meta(parts, setup.boundary, setup.maps), not_after=parts.stop.deadline)
     except StoreError as error:
         if parts.stop.deadline is None:
             told = Saved.NOTHING.value.format(step=parts.saver.durable_step)
@@ -275,7 +272,7 @@ def save_at_end(setup: Setup) -> Saved:
 
 def interrupted(setup: Setup, saved: Saved) -> Interrupted:
     """Write down that the attempt was stopped, and return the error that says so."""
-    run, parts, _ = setup
+    run, parts = setup.run, setup.parts
     durable, stop = parts.saver.durable_step, parts.stop
     # Where a notice came first, this is still the checkpoint that was to be the last.
     cause = "stopped" if stop.stop_after_save and saved is Saved.ALL else stop.cause
@@ -293,7 +290,7 @@ def close(setup: Setup) -> int:
 
     Killed in between, the run is not done yet, and the next attempt does what is missing.
     """
-    run, parts, _ = setup
+    run, parts = setup.run, setup.parts
     kept = [keeper.best for keeper in parts.keepers if keeper.best is not None]
     if len(kept) < len(parts.keepers):
         parts.display.say("no policy was kept: the run ended before its first evaluation")
@@ -318,7 +315,7 @@ def put_models(run: Run, parts: Parts, kept: Sequence[Kept]) -> None:
 
 def show_laps(setup: Setup) -> None:
     """Drive the kept policy's laps, print them, write the report; a fault there must not undo a finished run."""
-    run, parts, _ = setup
+    run, parts = setup.run, setup.parts
     say = parts.display.say
     try:
         from training.report import closing  # noqa: PLC0415 - a second of matplotlib, after training
@@ -353,7 +350,7 @@ def draw_networks(parts: Parts) -> None:
         parts.display.say(f"the networks' graph was not drawn ({error!r}); the run is saved")
 
 
-def _meta(parts: Parts, boundary: Boundary) -> dict[str, Any]:
+def _meta(parts: Parts, boundary: Boundary, maps: Mapping[str, str]) -> dict[str, Any]:
     """Return what a checkpoint says of the run beside the learner's own state."""
     return {
         "elapsed_s": boundary.elapsed_s,
@@ -364,6 +361,7 @@ def _meta(parts: Parts, boundary: Boundary) -> dict[str, Any]:
         "host": platform.node(),
         "kept": [None if keeper.best is None else _described(keeper.best) for keeper in parts.keepers],
         "best_agent": parts.best_agent,
+        run_maps.META: dict(maps),
     }
 
 

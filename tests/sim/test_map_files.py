@@ -305,6 +305,31 @@ def test_a_directory_with_one_map_is_that_map(tmp_path: Path) -> None:
         Track.load(tmp_path)
 
 
+def test_a_digest_tells_maps_apart_and_names_not(tmp_path: Path) -> None:
+    """One cell, one point of the line, a width, the place of the map: each is another map; a copy is the same."""
+    track = Track.load(saved_oval(tmp_path)[0])
+    assert track.digest == Track.load(saved_oval(tmp_path)[0], name="other").digest
+    cells = track.free.copy()
+    cells[0, 0] = True
+    line = track.centerline.copy()
+    line[3] += 1e-3
+    widths = np.stack([track.width_right_m, track.width_left_m], axis=1)
+    narrower = widths.copy()
+    narrower[3, 0] -= 1e-3
+    changed = [
+        (cells, track.origin, track.centerline, widths),
+        (track.free, (0.0, *track.origin[1:]), track.centerline - (track.origin[0], 0.0), widths),
+        (track.free, track.origin, line, widths),
+        (track.free, track.origin, track.centerline, narrower),
+        (track.free, track.origin, None, None),
+    ]
+    digests = {
+        Track.from_occupancy(free, track.resolution_m, origin, points, widths_m=given).digest
+        for free, origin, points, given in changed
+    }
+    assert len(digests | {track.digest}) == 6
+
+
 def test_a_name_can_be_given_at_loading(tmp_path: Path) -> None:
     assert Track.load(saved_oval(tmp_path)[0], name="mine").name == "mine"
     assert Track.load("kart", name="mine").name == "mine"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -211,6 +212,19 @@ class Track:
     def curvature_1pm(self) -> Array:
         """Give the centreline's curvature at each point: (n,) 1/m, positive in left turns."""
         return _frozen(geometry.curvature(self._line, self._chords_m))
+
+    @cached_property
+    def digest(self) -> str:
+        """Give the SHA-256 of what makes the map: its cells, their place, the centreline and widths; not its name.
+
+        Lengths count to a micrometre, far above what one machine's arithmetic differs from another's.
+        """
+        found = hashlib.sha256(repr((self.free.shape, self.resolution_m, self.origin)).encode())
+        found.update(np.packbits(self.free).tobytes())
+        for lengths in (self.centerline, self.width_right_m, self.width_left_m):
+            if lengths is not None:
+                found.update(np.round(lengths * 1e6).astype("<i8").tobytes())
+        return found.hexdigest()
 
     @cached_property
     def _chords_m(self) -> Array:
