@@ -154,6 +154,8 @@ ELSEWHERE = {
     "sim/track.py: ": MAPS,
     "sim/track_checks.py: ": MAPS,
     "sim/map_files.py: ": MAPS,
+    "sim/map_text.py: ": MAPS,
+    "sim/centerline_files.py: ": MAPS,
     "sim/clearance.py: ": MAPS,
     "envs/starts.py: ": MAPS,
     "run_maps.py: check_unchanged": MAPS,

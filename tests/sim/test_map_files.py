@@ -133,6 +133,7 @@ GREYS = row(0, 89, 128, 129, 200, 205, 206, 254, 255)
         ({"negate": "1"}, {}, "100000000"),
         ({"negate": "true"}, {}, "100000000"),
         ({"mode": "scale"}, {}, "000000111"),
+        ({"mode": "Trinary"}, {}, "000000111"),
         ({}, {"unknown_is_free": True}, "001111111"),
         ({"occupied_thresh": "0.45"}, {"unknown_is_free": True}, "000011111"),
         ({"negate": "1"}, {"unknown_is_free": True}, "111100000"),
@@ -236,9 +237,16 @@ def saved_oval(directory: Path) -> tuple[Path, list[str]]:
         lambda lines: lines[1:],
         lambda lines: ["x_m,y_m,w_tr_right_m,w_tr_left_m", *(line.replace(" ", "") for line in lines[1:])],
         lambda lines: ["# a comment", "", *lines, ""],
+        lambda lines: ["# drawn by hand, in our hall", "# Hall, second floor", *lines],
         lambda lines: ["\ufeff" + lines[0], *lines[1:], lines[1]],
     ],
-    ids=["no header", "header without #", "comments and blank lines", "byte order mark, closed"],
+    ids=[
+        "no header",
+        "header without #",
+        "comments and blank lines",
+        "comments with commas",
+        "byte order mark, closed",
+    ],
 )
 def test_centrelines_in_other_hands_are_read_the_same(
     tmp_path: Path, rewrite: Callable[[list[str]], list[str]]
@@ -258,7 +266,8 @@ def test_centrelines_in_other_hands_are_read_the_same(
             r"line 1 names the columns s_m, x_m, y_m, psi_rad, not x_m, y_m, w_tr_",
         ),
         (7, "1.0, 2.0", r"line 8 has 2 columns, not the four x_m, y_m, w_tr_right_m, w_tr_left_m"),
-        (7, "1.0; 2.0; 1.1; 1.1", r"line 8 has 1 columns"),
+        (7, "1.0; 2.0; 1.1; 1.1", r"line 8 has 1 column, .*; it separates them by semicolons: put commas"),
+        (0, "# x_m; y_m; w_tr_right_m; w_tr_left_m", r"line 1 separates the columns by semicolons"),
         (7, "1.0, nan, 1.1, 1.1", r"line 8: y_m is 'nan', not a number"),
         (7, "1.0, 2.0, wide, 1.1", r"line 8: w_tr_right_m is 'wide', not a number"),
         (7, "1.0, 2.0, 1.1, 0", r"line 8: w_tr_left_m is 0: a width is more than 0"),

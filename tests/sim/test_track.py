@@ -298,3 +298,21 @@ def test_only_the_first_crossing_of_a_curve_with_itself_is_found() -> None:
     eight = np.stack([np.sin(2 * angle), np.sin(angle + 0.01)], axis=1)
     assert geometry.first_crossing(eight) == (49, 99)
     assert geometry.first_crossing(circle(100)) == (-1, -1)
+
+
+def twice_round(offset_m: float) -> np.ndarray:
+    """Return the points of two laps of a round track, the second so far outside the first."""
+    angle = 4 * np.pi * np.arange(240) / 240
+    radius = 5.0 + offset_m * 0.5 * (1.0 - np.cos(angle / 2.0))
+    return radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+@pytest.mark.parametrize("offset_m", [0.0, 0.2])
+def test_a_centreline_that_goes_round_twice_is_refused(offset_m: float) -> None:
+    """Recorded over two laps: every lap would count half. One that winds round itself on its own ground is a track."""
+    hall = np.ones((300, 300))
+    with pytest.raises(
+        TrackError, match=r"the centreline goes round 2 times: .* keep the points of one, about 120 of 240"
+    ):
+        Track.from_occupancy(hall, 0.05, (-7.5, -7.5, 0.0), twice_round(offset_m))
+    assert Track.from_occupancy(hall, 0.05, (-7.5, -7.5, 0.0), twice_round(1.5)).length_m > 60.0

@@ -128,6 +128,37 @@ def test_check_finds_a_hole_in_the_wall(tmp_path: Path) -> None:
     )
 
 
+def test_check_of_an_open_track_names_the_threshold_that_makes_unknown_ground_free(tmp_path: Path) -> None:
+    """map_saver's grey, 205, has a darkness of 0.1961: below a free_thresh of 0.25 it is free ground."""
+    path = Track.generate(1, 40.0, name="oval").save(tmp_path)
+    with Image.open(path.with_suffix(".png")) as opened:
+        pixels = np.asarray(opened).copy()
+    grown = grow(pixels == 254)
+    Image.fromarray(np.where(pixels == 254, 254, np.where(grown, 0, 205)).astype(np.uint8)).save(
+        path.with_suffix(".png")
+    )
+    assert check(path) == []
+    path.write_text(path.read_text().replace("free_thresh: 0.196", "free_thresh: 0.25"))
+    shown = np.asarray(Image.open(path.with_suffix(".png"))).copy()
+    shown[:, shown.shape[1] // 2 :] = np.where(shown == 0, 205, shown)[:, shown.shape[1] // 2 :]
+    Image.fromarray(shown).save(path.with_suffix(".png"))
+    (finding,) = [one for one in check(path) if "is open" in one.message]
+    assert finding.message.endswith(
+        "; free_thresh 0.25 takes the grey of unknown ground (205) for free; with 0.196 it is none"
+    )
+
+
+def grow(cells: np.ndarray) -> np.ndarray:
+    """Return the cells and those two around them."""
+    grown = cells.copy()
+    for _ in range(2):
+        grown[1:] |= grown[:-1]
+        grown[:-1] |= grown[1:]
+        grown[:, 1:] |= grown[:, :-1]
+        grown[:, :-1] |= grown[:, 1:]
+    return grown
+
+
 def test_check_finds_a_centreline_that_crosses_itself(tmp_path: Path) -> None:
     angle = 2 * np.pi * np.arange(200) / 200
     eight = np.stack([6 * np.sin(2 * angle), 6 * np.sin(angle + 0.01)], axis=1)

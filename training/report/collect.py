@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -92,8 +94,31 @@ class Driven:
 
 def courses_of(config: Config, names: Sequence[str] = ()) -> list[Course]:
     """Load the named tracks, or else those a run learns on and is tested on. TrackError names a broken one."""
-    known = config.env.tracks
-    return [Course(Track.load(name), name in known) for name in names or _all_names(config)]
+    known, given = config.env.tracks, list(names or _all_names(config))
+    tracks = told_apart([Track.load(name) for name in given], given)
+    return [Course(track, name in known) for track, name in zip(tracks, given, strict=True)]
+
+
+def told_apart(tracks: Sequence[Track], given: Sequence[str]) -> list[Track]:
+    """Return the tracks so that no two have one name: those of equal name get as much of their path as it takes.
+
+    given: by what each was loaded, a path or a name.
+    """
+    names = [track.name for track in tracks]
+    same = {name for name in names if names.count(name) > 1}
+    deep = [Path(text).absolute().parent.parts for text in given]
+    told = list(names)
+    for depth in range(1, max(map(len, deep), default=0)):
+        told = [
+            "-".join((*parts[-depth:], name)) if name in same else name
+            for parts, name in zip(deep, names, strict=True)
+        ]
+        if len(set(told)) == len(set(given)):
+            break
+    return [
+        track if track.name == name else replace(track, name=name)
+        for track, name in zip(tracks, told, strict=True)
+    ]
 
 
 def loadable_courses(config: Config) -> tuple[list[Course], list[str]]:
@@ -101,14 +126,17 @@ def loadable_courses(config: Config) -> tuple[list[Course], list[str]]:
 
     Also returns what is wrong with those that do not, in words.
     """
-    courses, problems = [], []
+    tracks, problems = {}, []
     for name in dict.fromkeys((*config.env.tracks[:SHOWN_TRAINING_TRACKS], *config.evaluation.tracks)):
         try:
-            courses += courses_of(config, [name])
+            tracks[name] = Track.load(name)
             alive()
         except TrackError as error:
             problems.append(f"Track {name} is missing from this report: {error}")
-    return courses, problems
+    told = told_apart(list(tracks.values()), list(tracks))
+    return [
+        Course(track, name in config.env.tracks) for name, track in zip(tracks, told, strict=True)
+    ], problems
 
 
 def _all_names(config: Config) -> list[str]:

@@ -8,24 +8,22 @@ f1tenth_gym reads the same files by a rule of its own: whatever is brighter than
 
 from __future__ import annotations
 
-import contextlib
-import math
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from training.sim.centerline_files import CENTERLINE_COLUMNS, read_centerline
+from training.sim.map_text import naming, number
 from training.sim.track_spec import TrackError
 
 Array = NDArray[np.float64]
 
 RULES = ("ros", "f1tenth_gym")
-CENTERLINE_COLUMNS = ("x_m", "y_m", "w_tr_right_m", "w_tr_left_m")
 MAP_SUFFIXES = (".yaml", ".yml")
-_FREE_PIXEL, _WALL_PIXEL = 254, 0  # what ROS map_saver writes
+_FREE_PIXEL, _UNKNOWN_PIXEL, _WALL_PIXEL = 254, 205, 0  # what ROS map_saver writes
 _GYM_THRESHOLD = 128
 _THRESHOLDS = {"negate": "0", "occupied_thresh": "0.65", "free_thresh": "0.196"}
 
@@ -39,15 +37,7 @@ class MapFiles(NamedTuple):
     origin: tuple[float, ...]
     centerline: Array | None  # (n, 2) m
     widths_m: Array | None  # (n, 2) m, right and left
-
-
-@contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Put the file's name before what a TrackError says."""
-    try:
-        yield
-    except TrackError as error:
-        raise TrackError(f"{path}: {error}") from error
+    hints: tuple[str, ...] = ()  # what in the files may be the cause where the map is not what its owner sees
 
 
 def read(path: Path, *, rule: str = "ros", unknown_is_free: bool = False) -> MapFiles:
@@ -60,26 +50,23 @@ def read(path: Path, *, rule: str = "ros", unknown_is_free: bool = False) -> Map
         raise TrackError(f"rule is {rule!r}: it is one of {', '.join(RULES)}")
     with naming(path):
         settings = _read_yaml(path, rule)
-        resolution = _number(settings, "resolution")
+        resolution = number(settings, "resolution")
         origin = settings["origin"]
         if not isinstance(origin, list):
             raise TrackError(f"origin is {origin!r}: it is a list, [x m, y m, yaw rad]")
-        corner = tuple(_number({"origin": value}, "origin") for value in origin)
+        corner = tuple(number({"origin": value}, "origin") for value in origin)
         image = path.parent / str(settings["image"])
     with naming(image):
-        value, opaque = _read_pixels(image, path)
+        pixels = _read_pixels(image, path)
     with naming(path):
-        free = (
-            value > _GYM_THRESHOLD
-            if rule == "f1tenth_gym"
-            else _free(value, opaque, settings, unknown_is_free=unknown_is_free)
-        )
+        free = _free(pixels, settings, rule, unknown_is_free=unknown_is_free)
+        hints = _hints(pixels, free, settings, rule)
     name = path.stem.removesuffix("_map")
     table = next(
         filter(Path.is_file, (path.parent / f"{stem}_centerline.csv" for stem in (path.stem, name))), None
     )
     points, widths = (None, None) if table is None else read_centerline(table)
-    return MapFiles(name, np.ascontiguousarray(free[::-1]), resolution, corner, points, widths)
+    return MapFiles(name, free[::-1], resolution, corner, points, widths, hints)
 
 
 def _read_yaml(path: Path, rule: str) -> dict[str, Any]:
@@ -102,19 +89,16 @@ def _read_yaml(path: Path, rule: str) -> dict[str, Any]:
     return settings
 
 
-def _number(settings: dict[str, Any], key: str) -> float:
-    """Return a finite number; yaml takes 1e-05 for text, so text that is a number will do."""
-    try:
-        number = float(settings[key])
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise TrackError(f"{key} is {settings[key]!r}, not a number")
-    return number
+class _Pixels(NamedTuple):
+    """An image's pixels as few bytes as they take: a step of brightness each, and what the steps mean."""
+
+    step: NDArray[np.uint8] | NDArray[np.uint16]  # (H, W)
+    brightness: Array  # (steps,) from 0 to 255
+    opaque: NDArray[np.bool_] | None  # (H, W), None where all of them are
 
 
-def _read_pixels(image: Path, named_in: Path) -> tuple[Array, NDArray[np.bool_]]:
-    """Return (H, W) the mean of each pixel's colours, 0 to 255, and whether it is opaque."""
+def _read_pixels(image: Path, named_in: Path) -> _Pixels:
+    """Return the brightness of each pixel, the mean of its colours, and whether it is opaque."""
     from PIL import Image  # noqa: PLC0415 - the simulator starts without it
 
     if not image.is_file():
@@ -122,72 +106,71 @@ def _read_pixels(image: Path, named_in: Path) -> tuple[Array, NDArray[np.bool_]]
     try:
         with Image.open(image) as opened:
             if opened.mode in {"I", "I;16", "I;16B", "F"}:  # 16 bit grey
-                value = np.asarray(opened, np.float64) / 257.0
-                return value, np.ones(value.shape, np.bool_)
-            pixels = np.asarray(opened.convert("RGBA"), np.float64)
+                step = np.clip(np.asarray(opened), 0, 65535).astype(np.uint16)
+                return _Pixels(step, np.arange(65536) / 257.0, None)
+            if opened.mode in {"1", "L"} and "transparency" not in opened.info:
+                return _Pixels(np.asarray(opened.convert("L")), np.arange(256.0), None)
+            colours = np.asarray(opened.convert("RGBA"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise TrackError(f"cannot be read as an image: {error}") from error
-    return pixels[:, :, :3].mean(axis=2), pixels[:, :, 3] > 0.0
+    step = colours[:, :, 0].astype(np.uint16)
+    step += colours[:, :, 1]
+    step += colours[:, :, 2]
+    opaque = colours[:, :, 3] > 0
+    return _Pixels(step, np.arange(766) / 3.0, None if opaque.all() else opaque)
 
 
 def _free(
-    value: Array, opaque: NDArray[np.bool_], settings: dict[str, Any], *, unknown_is_free: bool
+    pixels: _Pixels, settings: dict[str, Any], rule: str, *, unknown_is_free: bool
 ) -> NDArray[np.bool_]:
-    """Apply ROS's rule to the pixels' values."""
-    mode = settings.get("mode", "trinary")
-    if mode not in {"trinary", "scale"}:
+    """Apply the rule to the pixels' brightness."""
+    if rule == "f1tenth_gym":
+        return (pixels.brightness > _GYM_THRESHOLD)[pixels.step]
+    mode = str(settings.get("mode", "trinary"))
+    if mode.lower() not in {"trinary", "scale"}:
         raise TrackError(f"mode is {mode!r}: only trinary and scale have thresholds for what is free")
     if settings["negate"] not in (0, 1):
         raise TrackError(f"negate is {settings['negate']!r}: it is 0 or 1")
-    free_thresh, occupied_thresh = _number(settings, "free_thresh"), _number(settings, "occupied_thresh")
+    free_thresh, occupied_thresh = number(settings, "free_thresh"), number(settings, "occupied_thresh")
     if not 0.0 <= free_thresh <= occupied_thresh <= 1.0:
         seen = f"free_thresh {free_thresh:g}, occupied_thresh {occupied_thresh:g}"
         raise TrackError(f"{seen}: both are from 0 to 1, and free_thresh is not the larger")
-    darkness = (value if settings["negate"] else 255.0 - value) / 255.0
+    darkness = _darkness(pixels.brightness, settings)
+    # A transparent pixel is unknown, whatever its colour.
     if unknown_is_free:
-        return ~((darkness > occupied_thresh) & opaque)
-    return (darkness < free_thresh) & opaque
+        wall = (darkness > occupied_thresh)[pixels.step]
+        return ~(wall if pixels.opaque is None else wall & pixels.opaque)
+    free = (darkness < free_thresh)[pixels.step]
+    if pixels.opaque is not None:
+        free &= pixels.opaque
+        if not free.any() and (darkness < free_thresh)[pixels.step].any():
+            raise TrackError(
+                "all free pixels of its image are transparent, which means unknown: save it without transparency"
+            )
+    return free
 
 
-def read_centerline(path: Path) -> tuple[Array, Array]:
-    """Return a centreline csv's points (n, 2) m and widths (n, 2) m to the right and left.
-
-    Columns x_m, y_m, w_tr_right_m, w_tr_left_m, separated by commas; lines from # on are comments.
-    """
-    rows: list[list[float]] = []
-    with naming(path):
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise TrackError(f"cannot be read: {error}") from error
-        for number, line in enumerate(lines, start=1):
-            cells = [cell.strip() for cell in line.lstrip("\ufeff# ").split(",")]
-            is_header = not rows and len(cells) > 1 and re.match(r"[A-Za-z_]", cells[0]) and cells[0] != "nan"
-            if is_header and tuple(cells) != CENTERLINE_COLUMNS:
-                raise TrackError(
-                    f"line {number} names the columns {', '.join(cells)}, not {', '.join(CENTERLINE_COLUMNS)}"
-                )
-            if not (is_header or not line.strip() or line.lstrip().startswith("#")):
-                rows.append(_read_row(cells, number))
-        if not rows:
-            raise TrackError("has no points")
-    table = np.array(rows)
-    return table[:, :2], table[:, 2:]
+def _darkness(brightness: Array, settings: dict[str, Any]) -> Array:
+    return (brightness if settings["negate"] else 255.0 - brightness) / 255.0
 
 
-def _read_row(cells: list[str], number: int) -> list[float]:
-    """Return the four numbers of a csv line."""
-    if len(cells) != len(CENTERLINE_COLUMNS):
-        raise TrackError(
-            f"line {number} has {len(cells)} columns, not the four {', '.join(CENTERLINE_COLUMNS)}"
-        )
-    values = []
-    for column, cell in zip(CENTERLINE_COLUMNS, cells, strict=True):
-        with naming(Path(f"line {number}")):
-            values.append(_number({column: cell}, column))
-        if column.startswith("w_") and values[-1] <= 0.0:
-            raise TrackError(f"line {number}: {column} is {cell}: a width is more than 0")
-    return values
+def _hints(pixels: _Pixels, free: NDArray[np.bool_], settings: dict[str, Any], rule: str) -> tuple[str, ...]:
+    """Return what is legal in the files, and often not what was meant."""
+    if rule == "f1tenth_gym":
+        return ()
+    hints = []
+    grey = _darkness(np.array([float(_UNKNOWN_PIXEL)]), settings)[0]
+    if 0.196 < grey < number(settings, "free_thresh"):
+        unknown = np.abs(pixels.brightness - _UNKNOWN_PIXEL) < 0.5
+        if (unknown[pixels.step] & free).any():
+            hints.append(
+                f"free_thresh {number(settings, 'free_thresh'):g} takes the grey of unknown ground ({_UNKNOWN_PIXEL}) "
+                "for free; with 0.196 it is none"
+            )
+    if pixels.opaque is not None:
+        share = 100.0 * (1.0 - pixels.opaque.mean())
+        hints.append(f"{share:.0f} % of the image's pixels are transparent, which means unknown")
+    return tuple(hints)
 
 
 def write(directory: Path, files: MapFiles, image_format: str = "png") -> Path:

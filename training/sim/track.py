@@ -18,6 +18,7 @@ from training.sim import centerline as geometry
 from training.sim import generate as generator
 from training.sim import track_checks as checks
 from training.sim.edt import distance_transform_cells
+from training.sim.map_text import naming
 from training.sim.track_checks import FEWEST_POINTS, TrackError
 from training.sim.track_spec import (
     DEFAULT_HALF_WIDTH_M,
@@ -82,6 +83,7 @@ class Track:
         points = checks.checked_centerline(centerline)
         frame = occupancy.frame_of(resolution, corner)
         checks.check_way_is_free(cells, frame, points)
+        checks.check_once_round(points)
         given = None if widths_m is None else checks.checked_widths(widths_m, len(points))
         even, given = _evenly_spaced(points, given)
         tangent = geometry.tangents(even, geometry.chord_lengths(even))
@@ -118,7 +120,7 @@ class Track:
             where = catalog.fetched(str(path))
         where = map_files.find(where)
         files = map_files.read(where, rule=rule, unknown_is_free=unknown_is_free)
-        with map_files.naming(where):
+        with naming(where, files.hints):
             return cls.from_occupancy(
                 files.free,
                 files.resolution_m,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from training.sim import centerline as geometry
 from training.sim import occupancy
 from training.sim.track_spec import TrackError
 
@@ -16,6 +17,8 @@ Array = NDArray[np.float64]
 FEWEST_POINTS = 8
 # A cell larger than this cannot show a track for a car of 0.31 m x 0.58 m.
 COARSEST_RESOLUTION_M = 0.5
+# Legs of a lap that lie this near to each other are one leg, driven twice: a car's width is between them at most.
+SAME_LAP_M = 0.31
 
 
 def checked_cells(free: ArrayLike) -> NDArray[np.bool_]:
@@ -91,6 +94,35 @@ def check_way_is_free(cells: NDArray[np.bool_], frame: occupancy.Frame, points: 
         f"between its points {index} and {(index + 1) % len(points)}; "
         f"check the map there, its resolution ({frame.resolution_m:g} m) and its origin"
     )
+
+
+def check_once_round(points: Array) -> None:
+    """Refuse a centreline that goes round the same lap more than once, as one recorded over several laps does."""
+    chords = geometry.chord_lengths(points)
+    kept = np.ascontiguousarray(points[chords > 1e-9])  # a nanometre
+    if len(kept) < 2 * FEWEST_POINTS:
+        return
+    chords = geometry.chord_lengths(kept)
+    turns = abs(float((geometry.curvature(kept, chords) * 0.5 * (chords + np.roll(chords, 1))).sum()))
+    rounds = round(turns / (2.0 * math.pi))
+    if rounds < 2:  # an eight has none, a lap of bends one
+        return
+    arc, length = geometry.cumulative(chords), float(chords.sum())
+    places = np.linspace(0.0, length, 200, endpoint=False)
+    curve = geometry.Curve(kept, geometry.tangents(kept, chords), arc, length)
+    lap_m = length / rounds
+    here = geometry.pose_many(curve, places, np.zeros(200))[:, :2]
+    # Laps driven by hand are not equally long: the nearest place of the next lap, give or take a tenth of one.
+    shifts = np.linspace(0.9, 1.1, 41) * lap_m
+    apart = np.full(200, np.inf)
+    for shift in shifts:
+        there = geometry.pose_many(curve, places + shift, np.zeros(200))[:, :2]
+        apart = np.minimum(apart, np.hypot(*(here - there).T))
+    if np.median(apart) < SAME_LAP_M:
+        raise TrackError(
+            f"the centreline goes round {rounds} times: its laps are {np.median(apart):.2f} m apart; "
+            f"keep the points of one, about {len(points) // rounds} of {len(points)}"
+        )
 
 
 def check_scale(resolution: float, given: Array, measured: Array) -> None:

@@ -87,7 +87,7 @@ def check(path: str | Path, *, rule: str = "ros") -> list[Finding]:
     errors = [Finding("error", f"{track.name}: {in_words(tight)}")] if tight else []
     messages = [
         _crossing(track),
-        _opening(track),
+        _opening(track, path, rule),
         _turns(track),
         _narrows(track),
         _file_widths(path, track, rule),
@@ -114,7 +114,7 @@ def drivable(track: Track) -> NDArray[np.bool_]:
     return occupancy.reachable(track.free, row, col)
 
 
-def _opening(track: Track) -> str | None:
+def _opening(track: Track, path: str | Path, rule: str) -> str | None:
     cells = drivable(track)
     edge = np.zeros_like(cells)
     edge[[0, -1]] = edge[:, [0, -1]] = True
@@ -122,7 +122,9 @@ def _opening(track: Track) -> str | None:
     if not len(exits):
         return None
     row, col = exits[0]
-    return f"the track is open: free cells lead to the map's edge at row {row} from the bottom, column {col}"
+    hints = map_files.read(map_files.find(Path(path)), rule=rule).hints if Path(path).exists() else ()
+    where = f"row {row} from the bottom, column {col}"
+    return "; ".join([f"the track is open: free cells lead to the map's edge at {where}", *hints])
 
 
 def _turns(track: Track) -> str | None:
