@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from training import interruption, keeper, notify, runner
+from training import after_training, interruption, keeper, notify
 from training.__main__ import main
 from training.agents import replay_segments, team
 from training.envs.race import Race
@@ -72,7 +72,7 @@ counted(plots, "track_picture", "picture")
 counted(plots, "_curve_figure", "chart")
 counted(replay_segments, "paste", "segment pasted")
 counted(team.SacUpdate, "step", "update")
-counted(runner, "model_zip", "model")
+counted(after_training, "model_zip", "model")
 counted(ControlPoller, "look", "look for requests")
 counted(Lineage, "load", "checkpoint read")
 for name in ("get", "put", "get_to_file"):

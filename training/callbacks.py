@@ -1,7 +1,7 @@
-"""What happens between two steps of training, in order, and what is said about it.
+"""What happens between two rounds of training, in order, and what is said about it.
 
-`Boundary` is called at the one place where nothing is half done. It never changes what is learnt: a run with and
-without saves, evaluations and displays makes the same steps.
+`Boundary` is called where nothing is half done: before each round, and within one that takes long (`pause`). It never
+changes what is learnt: a run with and without saves, evaluations and displays makes the same steps.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import numpy as np
 from training import layout, notify
 from training.agents import soundness
 from training.display import AgentProgress, Progress
+from training.keeper import all_or_nothing
+from training.notify import Left
+from training.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from training.saver import Saver
 
 RECENT_EPISODES = 100
+# Within a round this much time passes between two looks; most rounds are over long before.
+PAUSE_S = 1.0
 
 
 class Episodes:
@@ -120,39 +125,67 @@ class Parts(NamedTuple):
 
 
 class Boundary:
-    """Decide between two steps: log, evaluate, save, or stop. Returns whether to go on."""
+    """Decide between two rounds: log, evaluate, save, or stop. Returns whether to go on."""
 
     def __init__(
         self, parts: Parts, config: Config, *, elapsed_s: float, meta: Callable[[], dict[str, Any]]
     ) -> None:
         self._parts, self._config, self._meta = parts, config, meta
-        self._before_s, self._began = elapsed_s, time.monotonic()
-        self._logged_at = self._rated_at = self._began
+        self._before_s, self.stopwatch = elapsed_s, Stopwatch()
+        self._looked_at = self._logged_at = self._rated_at = time.monotonic()
         self._rated_step = parts.learner.num_timesteps
         self._rate = self._notified_at = 0.0
 
     @property
     def elapsed_s(self) -> float:
         """Time of training so far, all attempts together, s."""
-        return self._before_s + time.monotonic() - self._began
+        return self._before_s + self.stopwatch.read()
 
     @property
     def finished(self) -> bool:
         """Tell whether the run has reached its end, by steps or by time."""
+        return self._late or self._parts.learner.num_timesteps >= self._config.training.total_timesteps
+
+    @property
+    def _late(self) -> bool:
         limit = self._config.training.max_minutes
-        late = limit is not None and self.elapsed_s >= limit * 60.0
-        return late or self._parts.learner.num_timesteps >= self._config.training.total_timesteps
+        return limit is not None and self.elapsed_s >= limit * 60.0
 
     def __call__(self) -> bool:
-        """Do what is due; return False to end training."""
-        learner, keepers, saver, *_ = self._parts
+        """Do what is due before a round; return False to end training."""
+        if self._parts.stop.reason is None:
+            self._evaluate()
+        self._look()
+        return self._parts.stop.reason is None and not self.finished
+
+    def pause_due(self) -> bool:
+        """Tell whether it is time for `pause`; asked after each step and each update."""
+        return self._parts.stop.reason is not None or time.monotonic() - self._looked_at >= PAUSE_S
+
+    def pause(self) -> bool:
+        """Do what is due within a round, evaluations aside, which belong between two; return False to end training."""
+        self._look()
+        return self._parts.stop.reason is None and not self._late
+
+    def _evaluate(self) -> None:
+        learner, keepers, *_ = self._parts
+        stop = self._parts.stop
+        if not keepers[0].due(learner.num_timesteps):
+            return
+        # What is due now and left undone, a resume does first: a notice leaves no time for it.
+        try:
+            with all_or_nothing(keepers, lambda: stop.reason is not None):
+                judged = [keeper.judge(learner) for keeper in keepers]
+        except Left:
+            return
+        self._parts.metrics.record(learner.num_timesteps, of_all(judged))
+
+    def _look(self) -> None:
+        """Save and log what is due, and show how it goes."""
+        saver, stop = self._parts.saver, self._parts.stop
+        self._looked_at = time.monotonic()
         saver.collect()
         saver.poll()
-        stop = self._parts.stop
-        # What is due now and left undone, a resume does first: a notice leaves no time for it.
-        if stop.reason is None and keepers[0].due(learner.num_timesteps):
-            judged = [keeper.judge(learner) for keeper in keepers]
-            self._parts.metrics.record(learner.num_timesteps, of_all(judged))
         due = saver.due() or stop.save_now.is_set()
         if due and stop.stop_after_save:
             stop.ask("a request to stop after a checkpoint", "stopped")
@@ -164,7 +197,6 @@ class Boundary:
         if now - self._logged_at >= self._config.tensorboard.interval_s:
             self._log(now)
         self.show()
-        return stop.reason is None and not self.finished
 
     def show(self) -> None:
         """Bring the display up to date, and tell systemd that we live."""

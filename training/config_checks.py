@@ -45,6 +45,21 @@ def check_backend(settings: EnvSettings) -> None:
         )
 
 
+def learns_nothing(config: Config) -> str:
+    """Say that a run will end before its first update, "" if it will not; max_minutes may end it earlier still."""
+    sac, total = config.sac, config.training.total_timesteps
+    step = config.env.num_envs * config.num_cars // config.num_agents
+    rounds = sac.train_freq * step
+    first = (sac.learning_starts // rounds + 1) * rounds
+    if first <= -(-total // step) * step:
+        return ""
+    return (
+        f"nothing will be learnt: the first update comes after {first:,} timesteps (sac.learning_starts = "
+        f"{sac.learning_starts:,}, sac.train_freq = {sac.train_freq:,} times {step:,} in each step), "
+        f"training.total_timesteps = {total:,}"
+    )
+
+
 def grid_capacity(length_m: float, spacing_m: float) -> int:
     """Return how many cars a lap of a track holds, one behind the other at a spacing, m.
 

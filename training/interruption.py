@@ -43,6 +43,7 @@ class StopRequest:
         self.deadline: float | None = None  # monotonic clock, s: when everything must be saved
         self.save_now = threading.Event()
         self.stop_after_save = False
+        self.is_by_signal = False  # somebody at this computer waits for the end
 
     def ask(self, reason: str, cause: Cause, deadline: float | None = None) -> None:
         """Ask for a stop; the first reason stays, the earliest deadline counts."""
@@ -76,6 +77,7 @@ class StopRequest:
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.is_by_signal = True
         self.ask(SIGNALS[signal.Signals(number)], "terminated")
 
 

@@ -10,16 +10,18 @@ one that follows another car into its rear, or off the track, loses. Where a lea
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from training.agents.policy import Kept, Policy
+from training.notify import Left, leaving
 from training.report.evaluation import Drive, evaluate
 from training.report.races import Contestant, pairings, race_all
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from training.agents.league import Frozen
     from training.agents.multi_agent import MultiAgentSAC
@@ -43,6 +45,22 @@ FINAL_SEED = 7_000_000
 DISTURBANCE = 0.08
 
 
+@contextlib.contextmanager
+def all_or_nothing(keepers: Sequence[Keeper], asked: Callable[[], bool]) -> Iterator[None]:
+    """Let keepers judge or choose until a stop is asked for; then raise Left, and nothing is judged or chosen.
+
+    What was due is still due: a resumed run does it, to the same end.
+    """
+    before = [keeper.memory for keeper in keepers]
+    try:
+        with leaving(asked):
+            yield
+    except Left:
+        for keeper, memory in zip(keepers, before, strict=True):
+            keeper.memory = memory
+        raise
+
+
 class Keeper:
     """Judge the policies of one agent and keep the best few; each agent of a run has a keeper of its own."""
 
@@ -56,6 +74,15 @@ class Keeper:
     def best(self) -> Kept | None:
         """Return the best policy so far."""
         return self.candidates[0] if self.candidates else None
+
+    @property
+    def memory(self) -> tuple[list[Kept], bool, int | None]:
+        """Return all that judging and choosing change; set it to take them back."""
+        return self.candidates, self.chosen, self.next_step
+
+    @memory.setter
+    def memory(self, before: tuple[list[Kept], bool, int | None]) -> None:
+        self.candidates, self.chosen, self.next_step = before
 
     def due(self, step: int) -> bool:
         """Tell whether it is time for an evaluation."""

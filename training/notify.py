@@ -1,24 +1,34 @@
 """Tell systemd that the service is ready, alive and what it does (sd_notify(3)); elsewhere nothing happens.
 
 `alive` stands inside each loop that may take long, behind a piece of work that is done: a step of a race, a picture, a
-file in the store. No thread and no timer calls it, so a trainer that hangs is still found and killed.
+file in the store. No thread and no timer calls it, so a trainer that hangs is still found and killed. Where a stretch
+of work may be left (`leaving`), it is there that a stop is heard.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import threading
 import time
+from collections.abc import Callable, Iterator
 
 # Between two signs of life; systemd waits for minutes.
 INTERVAL_S = 1.0
 
 
+class Left(BaseException):
+    """A stretch of work was left before its end, for a stop was asked for; no error, so nothing takes it for one."""
+
+
 class _Pulse:
-    """When systemd last heard that work was done, and whether it still waits for READY=1."""
+    """When systemd last heard that work was done, whether it waits for READY=1, and what may be left meanwhile."""
 
     def __init__(self) -> None:
         self.at, self.is_starting = -INTERVAL_S, True
+        self.asked: Callable[[], bool] | None = None
+        self.thread = 0  # the one whose work may be left
 
 
 _pulse = _Pulse()
@@ -30,12 +40,33 @@ def ready() -> None:
     _pulse.is_starting = False
 
 
+@contextlib.contextmanager
+def leaving(asked: Callable[[], bool]) -> Iterator[None]:
+    """Let what is inside end by Left, raised by `alive` between two pieces of its work, once a stop is asked for.
+
+    For work that leaves nothing half done behind: laps, races, pictures. Other threads go on.
+    """
+    before = _pulse.asked, _pulse.thread
+    _pulse.thread, _pulse.asked = threading.get_ident(), asked
+    try:
+        yield
+    finally:
+        _pulse.asked, _pulse.thread = before
+
+
+def last_alive() -> float:
+    """Return when a piece of work was last seen to be done, to a second (monotonic clock, s)."""
+    return _pulse.at
+
+
 def alive(*assignments: str) -> None:
     """Say that a piece of work is done, at most once a second; cheap enough for inner loops.
 
     assignments: what else to say, such as "STATUS=…". During the start systemd counts no watchdog; there each piece of
-    work extends the limit of the start by as long as the watchdog would wait.
+    work extends the limit of the start by as long as the watchdog would wait. Raises Left inside of `leaving`.
     """
+    if _pulse.asked is not None and _pulse.thread == threading.get_ident() and _pulse.asked():
+        raise Left
     now = time.monotonic()
     if now - _pulse.at < INTERVAL_S:
         return

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
-import shlex
 import time
-import traceback
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from training import champions, divergence, heritage, layout, rng, run_maps
-from training.agents.export import model_zip
+from training.after_training import make_results
 from training.agents.multi_agent import MultiAgentSAC
 from training.agents.update import compile_update
 from training.callbacks import Boundary, Episodes, Parts
 from training.cloud.log_chunks import logged
 from training.config_change import SettingsFile
+from training.config_checks import learns_nothing
 from training.display import Display
 from training.envs.batch import RaceBatch
 from training.envs.opponents import make_driver
 from training.envs.race import Race
 from training.errors import Fenced, Interrupted
 from training.interruption import StopRequest, before_the_first_step, watch
-from training.keeper import Keeper, figures
+from training.keeper import Keeper, all_or_nothing
 from training.memory import check_memory
 from training.metrics import Metrics
-from training.notify import alive, ready
-from training.report.loading import policy_of
+from training.notify import Left, alive, leaving, ready
 from training.runs import NEWEST, Origin, Run, open_run
 from training.saver import Parts as SavedParts
 from training.saver import Saver
@@ -76,14 +75,17 @@ def train(  # noqa: PLR0913 - the options of the command
     """
     rng.set_threads(config.sac.torch_threads)
     device = rng.choose_device(config.training.device)
-    # One that is missing, broken, too narrow or too short is told before a run's folder is made.
-    tracks = run_maps.load_for_new_run(config) if resume is None else {}
-    if resume is None:
-        check_memory(config)
     file = None if settings_file is None else SettingsFile.read(settings_file)
-    if file is not None and resume is None:  # of a run with the same settings that is not done yet
-        overrides = [*file.limits(config), *overrides]
-    run = open_run(config, store, resume=resume, origin=origin, overrides=overrides)
+    with before_the_first_step("Continue with the same command."):
+        tracks: Mapping[str, Track] = {}
+        if (
+            resume is None
+        ):  # a map that is missing, broken, too narrow or too short is told before a folder is made
+            tracks = run_maps.load_for_new_run(config)
+            check_memory(config)
+        if file is not None and resume is None:  # of a run with the same settings that is not done yet
+            overrides = [*file.limits(config), *overrides]
+        run = open_run(config, store, resume=resume, origin=origin, overrides=overrides)
     if file is not None and resume is not None:
         run = run._replace(note=file.left_aside(config, run.config))
     if run.lock is not None:
@@ -102,10 +104,11 @@ def carry_on(run: Run, device: Any, tracks: Mapping[str, Track]) -> int:  # noqa
         try:
             try:
                 with before_the_first_step(run.how_to_continue):
-                    display.say(run.greeting)
+                    display.say("\n".join(filter(None, (run.greeting, learns_nothing(run.config)))))
                     setup = prepare(run, display, device, tracks)
                     ready()
                     setup.parts.stop.listen()
+                    setup.boundary.stopwatch.listen()
             except Interrupted as early:
                 run.end_by(early)
                 raise
@@ -113,6 +116,10 @@ def carry_on(run: Run, device: Any, tracks: Mapping[str, Track]) -> int:  # noqa
                 with divergence.explained(setup.parts.learner, run):
                     learn(setup)
                 return close(setup)
+            except KeyboardInterrupt as second:
+                at_once = interrupted_twice(setup)
+                run.end_by(at_once)
+                raise at_once from second
             finally:
                 setup.parts.metrics.flush()
         except (Interrupted, Fenced):
@@ -226,32 +233,42 @@ def learn(setup: Setup) -> None:
     Raises Interrupted after an early stop: saved, to be continued.
     """
     run, parts, boundary, _ = setup
-    config, learner, began = run.config, parts.learner, parts.learner.num_timesteps
+    config, learner, began = run.config, parts.learner, parts.learner.place
     watch(run.storage, run.name, parts.stop, parts.display.say, run.attempt.launch)
-    learner.at_boundary = boundary
+    learner.at_boundary, learner.pause_due, learner.at_pause = boundary, boundary.pause_due, boundary.pause
     learner.learn(config.training.total_timesteps)
-    ended = parts.stop.reason is None
     # An attempt that was killed after its last save, while it drove laps, left nothing to choose or save.
-    if ended and all(keeper.chosen for keeper in parts.keepers) and learner.num_timesteps == began:
-        saved = Saved.ALL
-    else:
-        if ended:
-            for keeper in parts.keepers:
-                keeper.judge(learner)
-                keeper.choose()
-        saved = save_at_end(setup)
+    is_all_done = all(keeper.chosen for keeper in parts.keepers) and learner.place == began
+    if parts.stop.reason is None and not is_all_done:
+        choose(parts)
+    ended = parts.stop.reason is None
+    if not ended:
+        parts.display.say(f"{parts.stop.reason}: saving; another Ctrl-C ends at once, without")
+    saved = Saved.ALL if ended and is_all_done else save_at_end(setup)
     parts.saver.close()
     boundary.show()
     parts.display.settle()
     if not ended or saved is not Saved.ALL:
         parts.metrics.close()
         raise interrupted(setup, saved)
+    if not any(agent.has_learnt for agent in learner.agents):
+        parts.display.say("nothing was learnt: the run ended before its first update")
+
+
+def choose(parts: Parts) -> None:
+    """Choose which policies to keep; where a stop is asked for meanwhile, the next attempt does it."""
+    parts.display.say("training is over; choosing the policy to keep")
+    with contextlib.suppress(Left), all_or_nothing(parts.keepers, lambda: parts.stop.reason is not None):
+        for keeper in parts.keepers:
+            keeper.judge(parts.learner)
+            keeper.choose()
 
 
 class Saved(Enum):
     """What was saved at the end."""
 
     ALL = "everything is saved"
+    WITHOUT_RESULTS = "everything is saved, but laps and report are not made yet"
     PARTIAL = "weights and optimizers are saved, the newest whole checkpoint is that of step {step}"
     NOTHING = "nothing more could be saved, the newest checkpoint is that of step {step}"
 
@@ -285,69 +302,30 @@ def interrupted(setup: Setup, saved: Saved) -> Interrupted:
     return Interrupted(message, next_step=next_step, cause=cause)
 
 
-def close(setup: Setup) -> int:
-    """Export the model, drive its laps, write the report, and last mark the run done; return the exit code.
+def interrupted_twice(setup: Setup) -> Interrupted:
+    """Return the error that says what a second Ctrl-C left."""
+    durable = setup.parts.saver.durable_step
+    message = f"stopped at once by a second Ctrl-C; the newest checkpoint is that of step {durable:,}"
+    return Interrupted(message, next_step=setup.run.how_to_continue)
 
-    Killed in between, the run is not done yet, and the next attempt does what is missing.
+
+def close(setup: Setup) -> int:
+    """Make what follows the last step, and last mark the run done; return the exit code.
+
+    Killed or stopped in between, the run is not done yet, and the next attempt does what is missing. Raises Interrupted
+    after a signal; a notice leaves two minutes, which suffice for most of it.
     """
     run, parts = setup.run, setup.parts
-    kept = [keeper.best for keeper in parts.keepers if keeper.best is not None]
-    if len(kept) < len(parts.keepers):
-        parts.display.say("no policy was kept: the run ended before its first evaluation")
-    else:
-        put_models(run, parts, kept)
-        show_laps(setup)
-    draw_networks(parts)
+    try:
+        with leaving(lambda: parts.stop.is_by_signal):
+            make_results(run, parts)
+    except Left:
+        parts.metrics.close()
+        raise interrupted(setup, Saved.WITHOUT_RESULTS) from None
     parts.metrics.close()
     run.publish(parts.metrics.event_file, layout.metrics_prefix(run.name))
     run.end_attempt("done", 0, parts.learner.num_timesteps)
     return 0
-
-
-def put_models(run: Run, parts: Parts, kept: Sequence[Kept]) -> None:
-    """Put each agent's kept policy into the store as a model for people."""
-    for number, (agent, best) in enumerate(zip(parts.learner.agents, kept, strict=True)):
-        folder = number if len(kept) > 1 else None
-        key = layout.model_key(run.name, run.config.training.training_type, best.step, folder)
-        run.storage.put(key, model_zip(agent, best.policy, best.step))
-        alive()
-
-
-def show_laps(setup: Setup) -> None:
-    """Drive the kept policy's laps, print them, write the report; a fault there must not undo a finished run."""
-    run, parts = setup.run, setup.parts
-    say = parts.display.say
-    try:
-        from training.report import closing  # noqa: PLC0415 - a second of matplotlib, after training
-
-        loaded = policy_of(run.storage, run.name)
-        driven = closing.drive_laps(loaded, run.storage, say)
-        parts.metrics.record_hyperparameters(
-            run.config.to_json_dict(), figures(closing.policy_drives(loaded, driven))
-        )
-        parts.metrics.flush()
-        run.publish(parts.metrics.event_file, layout.metrics_prefix(run.name))
-        closing.show(loaded, driven)
-        if run.config.training.report:
-            page = closing.report(loaded, run.storage, run.local / "report", driven, say)
-            if page is not None:
-                run.publish(page, layout.report_prefix(run.name))
-                curves = f".venv/bin/tensorboard --logdir {shlex.quote(str(run.local))}"
-                say(f"The report is in {run.place}/report/{page.name}; watch the curves with: {curves}")
-    except Exception as error:  # noqa: BLE001 - the run itself is trained and saved
-        traceback.print_exc()
-        say(f"laps and report failed ({error!r}); the run is saved. Try: make report RUN={run.name}")
-
-
-def draw_networks(parts: Parts) -> None:
-    """Record the networks' graph; at the end, as torch takes 2 s for it, which nobody should wait for a first step."""
-    first = parts.learner.agents[0]
-    try:
-        (width,) = first.observation_space.shape or ()
-        parts.metrics.record_graph(first.actor, first.critic, width)
-    except Exception as error:  # noqa: BLE001 - a picture; the run itself is trained and saved
-        traceback.print_exc()
-        parts.display.say(f"the networks' graph was not drawn ({error!r}); the run is saved")
 
 
 def _meta(parts: Parts, boundary: Boundary, maps: Mapping[str, str]) -> dict[str, Any]:

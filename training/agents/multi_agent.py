@@ -20,7 +20,7 @@ from training.agents.league import League
 from training.agents.replay import Row
 from training.agents.sac import Agent, Spaces
 from training.agents.soundness import check_losses
-from training.agents.team import Team
+from training.agents.team import Pause, Team
 from training.envs.opponents import make_driver
 from training.notify import alive
 
@@ -47,8 +47,10 @@ class MultiAgentSAC:
     """Let A agents learn in E environments of N cars.
 
     A timestep is one decision of one agent; all agents make as many: E in each step of the environments, E × N where
-    one agent drives all cars. `at_boundary` is called at the one point where nothing is half done, before a round of
-    steps: there a checkpoint is exact, and returning False ends `learn`. `on_step` sees every step.
+    one agent drives all cars. A round is `train_freq` steps and `gradient_steps` updates. `at_boundary` is called
+    before each round, where a run evaluates and saves; returning False ends `learn`. A round may last for hours:
+    within it `at_pause` is called between two steps or two updates once `pause_due` says so, and ends `learn` in the
+    same way. In both places a checkpoint is exact.
     """
 
     def __init__(
@@ -81,6 +83,9 @@ class MultiAgentSAC:
         self.league = League(config, env, self.team.average.sizes, contest) if config.has_league else None
         self._learnt_before = config.training.init_from is not None
         self.at_boundary: Callable[[], bool] = lambda: True
+        self.pause_due: Callable[[], bool] = lambda: False
+        self.at_pause: Callable[[], bool] = lambda: True
+        self.steps_in_round = self.updates_in_round = 0  # of the round that is under way
         self.on_episode: Callable[[int, dict[str, Any]], None] = lambda _agent, _figures: None
         self.num_timesteps = 0  # decisions of each agent
         self.observations: NDArray[np.float32] | None = None  # (E, N, D); None before the first step
@@ -89,6 +94,11 @@ class MultiAgentSAC:
     def sizes(self) -> tuple[int, ...]:
         """Return the widths of the policies' layers."""
         return self.team.average.sizes
+
+    @property
+    def place(self) -> tuple[int, int, int]:
+        """Return how far training has come: timesteps, and steps and updates of the round under way."""
+        return self.num_timesteps, self.steps_in_round, self.updates_in_round
 
     def average_policy(self, agent: int = 0) -> Policy:
         """Return a copy of an agent's averaged policy."""
@@ -112,15 +122,45 @@ class MultiAgentSAC:
             self.observations = self.env.reset()
             if self.league is not None:
                 self.league.redraw(np.ones(self.env.num_envs, dtype=np.bool_))
-        while self.num_timesteps < total_timesteps and self.at_boundary():
-            for _ in range(self._settings.train_freq):
-                self._step()
-                alive()
-            if self.num_timesteps > self._settings.learning_starts and self._all_can_learn():
-                rounds, rows = self._settings.gradient_steps, self._settings.batch_size
-                self.team.update.set_learning_rate(self.learning_rate())
-                self.team.train(rounds, rows, self.guide_weight())
-                check_losses(self)
+        while self._is_short_of(total_timesteps):
+            goes_on = self.at_pause() if self.steps_in_round else self.at_boundary()
+            if not goes_on or not self._round(total_timesteps):
+                return
+
+    def _is_short_of(self, total_timesteps: int) -> bool:
+        """Tell whether steps are missing, or the updates that follow the last of them."""
+        return self.num_timesteps < total_timesteps or self.steps_in_round >= self._settings.train_freq
+
+    def _round(self, total_timesteps: int) -> bool:
+        """Make what is missing of a round; return False where that ended in its middle, to be gone on with there."""
+        sac = self._settings
+        while self.steps_in_round < sac.train_freq:
+            if self.num_timesteps >= total_timesteps:
+                return False
+            self._step()
+            self.steps_in_round += 1
+            alive()
+            if self.pause_due() and not self.at_pause():
+                return False
+        if self.num_timesteps > sac.learning_starts and self._all_can_learn() and not self._update():
+            return False
+        self.steps_in_round = self.updates_in_round = 0
+        return True
+
+    def _update(self) -> bool:
+        sac, first = self._settings, self.updates_in_round
+        self.team.update.set_learning_rate(self.learning_rate())
+        pause = Pause(self.pause_due, self._pause_after)
+        done = self.team.train(
+            sac.gradient_steps, sac.batch_size, self.guide_weight(), first=first, pause=pause
+        )
+        self.updates_in_round = done
+        check_losses(self)
+        return done >= sac.gradient_steps
+
+    def _pause_after(self, updates: int) -> bool:
+        self.updates_in_round = updates
+        return self.at_pause()
 
     def _step(self) -> None:
         seen = self._by_agent(self.observations)

@@ -86,3 +86,8 @@ class Agent(SAC):
         self.rng = np.random.default_rng([own_seed, 1])
         self.noise = torch.Generator(device=self.device).manual_seed(own_seed)
         self.losses: dict[str, float] = {}
+
+    @property
+    def has_learnt(self) -> bool:
+        """Tell whether an update was made."""
+        return self._n_updates > 0

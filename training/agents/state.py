@@ -1,6 +1,6 @@
 """Everything that the next step of a run depends on, taken apart into arrays and JSON, and put back in place.
 
-Taken between two rounds of steps (`MultiAgentSAC.at_boundary`), so no transition and no update is half done. Each
+Taken between two steps or two updates (`MultiAgentSAC.at_boundary`, `at_pause`), so none of them is half done. Each
 agent's state is by itself, in the same form whether it learnt alone or among others; the environments, with
 everything that is common to all agents, are another part. docs/durability.md lists what stable-baselines3's own save,
 load, learn forgets; tests/agents/test_left_out.py leaves each item out in turn and sees the resumed run differ.
@@ -99,6 +99,7 @@ def capture_world(learner: MultiAgentSAC) -> Captured:
     meta: dict[str, Any] = {
         "num_timesteps": learner.num_timesteps,
         "began": learner.observations is not None,
+        "round": [learner.steps_in_round, learner.updates_in_round],
         "generators": {
             "starts": env["generators"],
             "python": _python_state(),
@@ -118,6 +119,8 @@ def restore_world(learner: MultiAgentSAC, captured: Captured) -> None:
         _restore_environments(learner, arrays, meta["generators"]["starts"])
         _restore_libraries(arrays, meta["generators"], learner.team.device)
         learner.num_timesteps = int(meta["num_timesteps"])
+        # Not in checkpoints from before rounds were saved in their middle.
+        learner.steps_in_round, learner.updates_in_round = map(int, meta.get("round", (0, 0)))
         seen = _seen(learner)
         copy_into(seen, arrays, "last_observations", what="checkpoint")
         learner.observations = seen if meta["began"] else None

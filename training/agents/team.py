@@ -9,7 +9,7 @@ predicts and saves by itself; tests/agents/test_update.py holds every agent equa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -19,13 +19,25 @@ from training.agents.update import LOG_STD_MAX, LOG_STD_MIN, Batch, Losses, SacU
 from training.notify import alive
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
     from stable_baselines3.sac.policies import Actor
 
     from training.agents.sac import Agent
+
+
+class Pause(NamedTuple):
+    """Looks that others take between two updates of a round."""
+
+    due: Callable[[], bool]  # whether it is time for one; asked after each update
+    look: Callable[
+        [int], bool
+    ]  # with the number of updates done, at a state to be saved; return whether to go on
+
+
+NO_PAUSE = Pause(lambda: False, lambda _done: True)
 
 
 class Team:
@@ -45,9 +57,16 @@ class Team:
         self.average.flat.copy_(self.update.actor.flat)
         self.average_tau = average_tau
 
-    def train(self, rounds: int, rows: int, guide_weight: float = 0.0) -> None:
-        """Update every agent `rounds` times, by `rows` transitions of its own; all batches are gathered at once."""
+    def train(
+        self, rounds: int, rows: int, guide_weight: float = 0.0, *, first: int = 0, pause: Pause = NO_PAUSE
+    ) -> int:
+        """Update every agent `rounds` times, by `rows` transitions of its own; all batches are gathered at once.
+
+        Returns how many updates are done: all, or fewer after a pause that ended them. Then the generators stand where
+        they stood before the first one, and the same call with `first` at that number goes on to the same bits.
+        """
         self.update.guide_weight = guide_weight
+        before = self._generators()
         picked = [agent.replay_buffer.pick(agent.rng, rounds * rows) for agent in self.agents]
         batches = [self._batches(parts, rounds, rows) for parts in zip(*picked, strict=True)]
         actions = picked[0].actions.shape[1]
@@ -58,13 +77,20 @@ class Team:
             ],
             dim=2,
         )
-        for i in range(rounds):
-            losses = self.update.step(Batch(*(part[i] for part in batches)), noise[i, 0], noise[i, 1])
+        done = first
+        while done < rounds:
+            batch = Batch(*(part[done] for part in batches))
+            losses = self.update.step(batch, noise[done, 0], noise[done, 1])
             self.average.flat.lerp_(self.update.actor.flat, self.average_tau)
+            done += 1
+            for agent in self.agents:
+                agent._n_updates += 1  # noqa: SLF001 - stable-baselines3's counter, saved with its model
             alive()
-        for agent in self.agents:
-            agent._n_updates += rounds  # noqa: SLF001 - stable-baselines3's counter, saved with its model
-        self._record(losses)
+            if done < rounds and pause.due() and not self._look(pause, done, before, losses):
+                break
+        if first < rounds:
+            self._record(losses)
+        return done
 
     @torch.no_grad()
     def explore(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -89,6 +115,24 @@ class Team:
         shape, locked = (rounds, len(own), *own[0].shape[1:]), self.device.type == "cuda"
         host = torch.stack(own, dim=1, out=torch.empty(shape, pin_memory=locked))
         return host.to(self.device, non_blocking=True)
+
+    def _look(self, pause: Pause, done: int, before: list[Any], losses: Losses) -> bool:
+        """Let others look, and save, between two updates: generators as before the first, losses of the last."""
+        after = self._generators()
+        self._set_generators(before)
+        self._record(losses)
+        goes_on = pause.look(done)
+        if goes_on:
+            self._set_generators(after)
+        return goes_on
+
+    def _generators(self) -> list[Any]:
+        return [(agent.rng.bit_generator.state, agent.noise.get_state()) for agent in self.agents]
+
+    def _set_generators(self, states: list[Any]) -> None:
+        for agent, (rng, noise) in zip(self.agents, states, strict=True):
+            agent.rng.bit_generator.state = rng
+            agent.noise.set_state(noise)
 
     def _record(self, losses: Losses) -> None:
         """Keep the last update's losses; one transfer from the device a round."""

@@ -1,0 +1,98 @@
+"""Work that is left for a stop: it ends between two pieces, in its own thread alone, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.agents.test_resume import Session, begin, several
+from training.keeper import all_or_nothing
+from training.notify import Left, alive, leaving
+
+
+def after(calls: int) -> Callable[[], bool]:
+    """Return what asks for a stop from so many pieces of work on."""
+    left = iter(range(calls))
+    return lambda: next(left, None) is None
+
+
+def test_work_ends_at_its_first_piece_after_the_stop_was_asked_for() -> None:
+    done = []
+
+    def work() -> None:
+        for piece in range(10):
+            done.append(piece)
+            alive()
+
+    with pytest.raises(Left), leaving(after(3)):
+        work()
+    assert done == [0, 1, 2, 3]
+    alive()  # outside nothing is left
+
+
+def test_no_error_is_made_of_it_on_the_way() -> None:
+    """A report's faults stop no run, and are caught; a stop is none."""
+
+    def work() -> None:
+        try:
+            alive()
+        except Exception:  # noqa: BLE001 - as where a fault must not undo a finished run
+            pytest.fail("taken for a fault")
+
+    with pytest.raises(Left), leaving(lambda: True):
+        work()
+
+
+def test_other_threads_go_on() -> None:
+    """A checkpoint that is being committed, for one."""
+    ended = []
+
+    def commit() -> None:
+        alive()
+        ended.append("whole")
+
+    with leaving(lambda: True):
+        thread = threading.Thread(target=commit)
+        thread.start()
+        thread.join()
+    assert ended == ["whole"]
+
+
+def judged(session: Session) -> str:
+    return json.dumps([keeper.state()[1] for keeper in session.parts.keepers])
+
+
+def judge(session: Session) -> None:
+    for keeper in session.parts.keepers:
+        keeper.judge(session.parts.learner)
+        keeper.choose()
+
+
+def test_an_evaluation_that_is_left_is_due_as_before_and_ends_as_if_it_never_had_been(tmp_path: Path) -> None:
+    """Left while the second of two agents drives: the first is judged again too."""
+    config = several(2, "independent", **{"evaluation.frequency": 200})
+    whole, left = (begin(config, tmp_path / name) for name in ("whole", "left"))
+    pieces = 0
+
+    def count() -> bool:
+        nonlocal pieces
+        pieces += 1
+        return False
+
+    for session in (whole, left):
+        session.train_to(192)
+    before = judged(left)
+    with leaving(count):
+        judge(whole)
+    with pytest.raises(Left), all_or_nothing(left.parts.keepers, after(pieces * 3 // 4)):
+        judge(left)
+    assert judged(left) == before
+    assert all(keeper.due(200) for keeper in left.parts.keepers)
+    judge(left)
+    assert judged(left) == judged(whole)
+    for session in (whole, left):
+        session.saver.close()
