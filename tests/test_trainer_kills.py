@@ -151,11 +151,28 @@ class Nursery:
 
     def live(self, arguments: list[str], env: Mapping[str, str], *, cpu_s: float | None) -> int:
         """Run a forked trainer, SIGKILL it after so much processor time of its own; return its wait status."""
+        kill_after(self.begin(arguments, env), cpu_s)
+        return self.ended()
+
+    def begin(
+        self,
+        arguments: list[str],
+        env: Mapping[str, str],
+        *,
+        log: str = "",
+        session: bool = False,
+        ignore_hangup: bool = False,
+    ) -> int:
+        """Fork a trainer and return its process id; see tests/trainer_nursery.py."""
+        order = {"arguments": arguments, "env": dict(env), "log": log or str(self.log)}
+        order |= {"session": session, "ignore_hangup": ignore_hangup}
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        order = {"arguments": arguments, "env": dict(env), "log": str(self.log)}
         self._process.stdin.write(json.dumps(order) + "\n")
-        kill_after(int(self._process.stdout.readline()), cpu_s)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Return the next number that the nursery tells: after a trainer's process id its wait status."""
+        assert self._process.stdout is not None
         return int(self._process.stdout.readline())
 
     def live_alone(self, arguments: list[str], env: Mapping[str, str], *, cpu_s: float | None) -> int:

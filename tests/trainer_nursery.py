@@ -1,19 +1,25 @@
 """Trainers to be killed: a process that has imported everything forks one for each line of JSON that comes in.
 
-A line holds the arguments of `python -m training`, environment variables, and a file for the output. What the child
-runs is the command line's own `main`; only the seconds of importing torch are not spent again for every kill.
+A line holds the arguments of `python -m training`, environment variables, a file for the output, and whether that is
+the terminal of a session that the child leads, and whether it ignores SIGHUP. What the child runs is the command line's
+own `main`; only the seconds of importing torch are not spent again for every kill.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import traceback
 
 
 def child(order: dict[str, object]) -> None:
     """Become a trainer; never return."""
+    if order["ignore_hangup"]:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if order["session"]:
+        os.setsid()  # the terminal that it opens first is its own
     log = os.open(str(order["log"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for number in (1, 2):
         os.dup2(log, number)
