@@ -95,7 +95,12 @@ def test_check_says_which_map_is_broken_and_fails(tmp_path: Path) -> None:
 
 def test_check_of_a_map_without_a_centreline_warns(tmp_path: Path) -> None:
     path = Track.from_occupancy(np.ones((9, 9)), 0.1, (0, 0, 0), name="hall").save(tmp_path)
-    assert check(path) == [Finding("warning", "hall has no centreline: cars can drive on it but not learn")]
+    (finding,) = check(path)
+    assert finding == Finding(
+        "warning",
+        "hall has no centreline: cars can drive on it but not learn. "
+        f"Make one: python -m training tracks centreline {path}",
+    )
 
 
 def test_check_names_the_places_where_a_cars_body_touches_a_wall_on_the_centreline(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Read the csv of a centreline: four columns, x_m, y_m, w_tr_right_m, w_tr_left_m."""
+"""Read and write the csv of a centreline: four columns, x_m, y_m, w_tr_right_m, w_tr_left_m."""
 
 from __future__ import annotations
 
@@ -38,6 +38,13 @@ def read_centerline(path: Path) -> tuple[Array, Array]:
             raise TrackError("has no points")
     table = np.array(rows)
     return table[:, :2], table[:, 2:]
+
+
+def write_centerline(path: Path, points: Array, widths: Array) -> None:
+    """Write points (n, 2) m and widths (n, 2) m so that `read_centerline` gives back the very same numbers."""
+    rows = np.hstack([points, widths]).tolist()
+    lines = ["# " + ", ".join(CENTERLINE_COLUMNS), *(", ".join(map(repr, row)) for row in rows)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _is_header(text: str, count: int) -> bool:

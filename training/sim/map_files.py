@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from training.sim.centerline_files import CENTERLINE_COLUMNS, read_centerline
+from training.sim.centerline_files import read_centerline, write_centerline
 from training.sim.map_text import naming, number
 from training.sim.track_spec import TrackError
 
@@ -195,9 +195,7 @@ def write(directory: Path, files: MapFiles, image_format: str = "png") -> Path:
     table = directory / f"{files.name}_centerline.csv"
     table.unlink(missing_ok=True)
     if files.centerline is not None and files.widths_m is not None:
-        rows = np.hstack([files.centerline, files.widths_m]).tolist()
-        lines = ["# " + ", ".join(CENTERLINE_COLUMNS), *(", ".join(map(repr, row)) for row in rows)]
-        table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write_centerline(table, files.centerline, files.widths_m)
     settings = {"image": image.name, "resolution": repr(files.resolution_m), "origin": list(files.origin)}
     text = "".join(
         f"{key}: {value}\n" for key, value in (settings | _THRESHOLDS | {"mode": "trinary"}).items()

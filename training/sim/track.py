@@ -236,7 +236,8 @@ class Track:
     def _line(self) -> Array:
         if self.centerline is None:
             raise TrackError(
-                f"track {self.name!r} has no centreline: put a {self.name}_centerline.csv beside its map"
+                f"track {self.name!r} has no centreline: put a {self.name}_centerline.csv beside its map, or "
+                "make one: python -m training tracks centreline MAP"
             )
         return self.centerline
 

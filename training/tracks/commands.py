@@ -12,14 +12,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from training.errors import DataError
+from training.errors import DataError, UsageError
 from training.sim import Track, TrackError, catalog
 from training.tracks import survey
+from training.tracks.centreline import Wish, make_centreline
 from training.tracks.fetch import GITHUB
 from training.tracks.fetch import fetch as fetch_tracks
 
 app = typer.Typer(
-    help="List, make, draw, check and fetch race tracks.", no_args_is_help=True, add_completion=False
+    help="List, make, draw, check and fetch race tracks; make centrelines.",
+    no_args_is_help=True,
+    add_completion=False,
 )
 
 _TRACK_HELP = "A map's yaml, its directory, or a name: a bundled or fetched track, generated-SEED."
@@ -113,6 +116,52 @@ def check(
         broken += [track for finding in findings if finding.level == "error"]
     if broken:
         raise DataError(f"{len(broken)} of {len(tracks)} maps cannot be used: {', '.join(broken)}")
+
+
+@app.command()
+def centreline(
+    map_: Annotated[Path, typer.Argument(metavar="MAP", help="A map's yaml, or its directory.")],
+    *,
+    start: Annotated[
+        str | None,
+        typer.Option(metavar="X,Y", help="Where the lap begins, m; needed where there are several loops."),
+    ] = None,
+    clockwise: Annotated[
+        bool | None,
+        typer.Option(
+            "--clockwise/--anticlockwise", help="Which way round; else anticlockwise, or as FILE has it."
+        ),
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="FILE", help="Take this line: TUM's and f1tenth_gym's csv, ForzaETH's json."
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a centreline that is there.")] = False,
+) -> None:
+    """Make the centreline csv of a map that has none, check it, and draw it beside the map."""
+    from training.tracks.draw import draw as draw_tracks  # noqa: PLC0415 - matplotlib takes a second
+
+    with _explained():
+        made = make_centreline(map_, Wish(_place(start), clockwise), source=source, replace=force)
+        typer.echo("\n".join([f"{made.table}: lap {made.track.length_m:.1f} m", *made.notes]))
+        for finding in survey.check(made.map_yaml):
+            typer.echo(f"{finding.level}: {finding.message}")
+        picture = made.table.with_suffix(".png")
+        typer.echo(f"Look at it, and at its direction: {draw_tracks([made.track], picture)}")
+
+
+def _place(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        x, y = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(
+            f"--start {text}: it is two numbers, x and y in metres", next_step="Such as --start 1.5,-0.2"
+        ) from None
+    return x, y
 
 
 @app.command()

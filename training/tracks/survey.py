@@ -82,7 +82,12 @@ def check(path: str | Path, *, rule: str = "ros") -> list[Finding]:
     except TrackError as error:
         return [Finding("error", str(error))]
     if track.centerline is None:
-        return [Finding("warning", f"{track.name} has no centreline: cars can drive on it but not learn")]
+        return [
+            Finding(
+                "warning",
+                f"{track.name} has no centreline: cars can drive on it but not learn. {_make_one(path)}",
+            )
+        ]
     tight = tight_places(track)
     errors = [Finding("error", f"{track.name}: {in_words(tight)}")] if tight else []
     messages = [
@@ -93,6 +98,10 @@ def check(path: str | Path, *, rule: str = "ros") -> list[Finding]:
         _file_widths(path, track, rule),
     ]
     return errors + [Finding("warning", f"{track.name}: {message}") for message in messages if message]
+
+
+def _make_one(path: str | Path) -> str:
+    return f"Make one: python -m training tracks centreline {path}"
 
 
 def _at(track: Track, index: int) -> str:
