@@ -123,7 +123,24 @@ def test_a_checkpoint_that_an_earlier_version_saved_with_infinite_moments_is_ref
     ],
 )
 def test_the_likely_cause_is_the_setting_farthest_from_what_is_usual(changes: list[str], cause: str) -> None:
-    assert cause in likely_cause(load_config(None, changes))
+    assert cause in likely_cause(load_config(None, changes)).told
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "remedy"),
+    [
+        (["sac.learning_rate=1"], "sac.learning_rate", 3e-4),
+        ([], "sac.learning_rate", 3e-4),
+        (["sac.learning_rate_end=1"], "sac.learning_rate_end", 3e-4),
+        (["sac.gamma=1"], "sac.gamma", 0.98),
+        (["sac.target_entropy=-100"], "sac.target_entropy", -4.0),
+    ],
+)
+def test_what_to_go_on_with_is_another_value_of_that_setting(
+    changes: list[str], key: str, remedy: float
+) -> None:
+    cause = likely_cause(load_config(None, changes))
+    assert (cause.key, cause.remedy) == (key, pytest.approx(remedy))
 
 
 # --- by the command line ---
@@ -171,7 +188,7 @@ def test_a_learning_rate_of_1_ends_with_its_name_and_a_sound_checkpoint_each_tim
     assert again.returncode == 65
     assert is_finite(tmp_path, name)
     (fork,) = [part.partition("under others: ")[2] for part in first.stderr.splitlines() if "--fork" in part]
-    assert f"--fork {name}@{newest} --name NEW --store" in fork
+    assert f"--fork {name}@{newest} --store" in fork
     words = [*shlex.split(fork)[1:], "--set", f"training.total_timesteps={newest + 500}"]
     forked = subprocess.run(
         [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False

@@ -82,6 +82,44 @@ def test_ctrl_c_before_the_first_step_is_no_fault_and_the_same_command_goes_on(t
     assert runs_in(storage) == [name]
 
 
+def test_a_second_ctrl_c_ends_at_once_and_says_which_checkpoint_is_the_newest(tmp_path):
+    """While the end of the first one's save waits for a file that never comes: a pipe stands in its place."""
+    process = begin_and_wait(tmp_path, steps=10**9)
+    storage = open_store(str(tmp_path))
+    (name,) = runs_in(storage)
+    attempts, whole = tmp_path / "runs" / name / "attempts.json", tmp_path / "whole"
+    process.send_signal(signal.SIGSTOP)
+    attempts.rename(whole)
+    os.mkfifo(attempts)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
+    writer = once_somebody_reads(attempts)
+    whole.rename(attempts)
+    process.send_signal(signal.SIGINT)
+    os.close(writer)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 75, output
+    step = load(storage, name, "sac").step
+    assert (
+        f"stopped at once by a second Ctrl-C; the newest checkpoint is that of step {step:,}\nContinue"
+        in output
+    )
+    assert "Traceback" not in output
+    (attempt,) = documents.read_attempts(storage, name)
+    assert (attempt.cause, attempt.exit_code) == ("terminated", 75)
+
+
+def once_somebody_reads(pipe: Path) -> int:
+    """Return a writer of a named pipe, as soon as it has a reader."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # nobody reads yet
+            time.sleep(0.05)  # polling a process, bounded by the deadline above
+    pytest.fail("nobody reads")
+
+
 def test_a_laptop_can_ask_for_a_stop(tmp_path):
     """control.json ends the run after a save; status.json says stopped."""
     process = begin_and_wait(tmp_path, steps=400_000)

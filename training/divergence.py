@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from training import layout
 from training.agents import soundness
 from training.agents.codec import decode
+from training.config import Config
+from training.config_change import FORKABLE
 from training.errors import DataError, Diverged, TrainingError
 from training.store.restore import Checkpoint, history
 from training.store.retry import until
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from training.agents.multi_agent import MultiAgentSAC
-    from training.config import Config
     from training.runs import Run
 
 # Reading old checkpoints, to find a sound one, must not keep a machine that has nothing more to learn.
@@ -66,22 +67,33 @@ def explained(learner: MultiAgentSAC, run: Run) -> Iterator[None]:
         found = "" if other else soundness.fault(learner)
         if not found:
             raise
-        message = (
-            f"diverged at step {learner.num_timesteps:,}: {found}\nLikely cause: {likely_cause(run.config)}"
-        )
-        raise Diverged(message, next_step=_way_back(run)) from error
+        cause = likely_cause(run.config)
+        message = f"diverged at step {learner.num_timesteps:,}: {found}\nLikely cause: {cause.told}"
+        raise Diverged(message, next_step=_way_back(run, cause)) from error
 
 
-def likely_cause(config: Config) -> str:
-    """Name the setting that is farthest beyond its usual range."""
+class Cause(NamedTuple):
+    """The setting that most likely made a run diverge, in words, and what to set it to."""
+
+    key: str
+    told: str
+    remedy: float
+
+
+def likely_cause(config: Config) -> Cause:
+    """Name the setting that is farthest beyond its usual range; the step size where none is."""
     found = [
         (one.excess(value), one, value) for one in USUAL if (value := _value(config, one.key)) is not None
     ]
     excess, worst, value = max(found, key=lambda each: each[0])
-    if excess > 1.0:
-        return f"{worst.key} = {value:g}; usual is {worst.low:g} to {worst.high:g}."
     rate = config.sac.learning_rate
-    return f"no setting is far from its usual values; try a smaller sac.learning_rate than {rate:g} first."
+    lower = min(rate / 3, 3e-4)
+    if excess > 1.0:
+        told = f"{worst.key} = {value:g}; usual is {worst.low:g} to {worst.high:g}."
+        usual = _value(Config(), worst.key)
+        return Cause(worst.key, told, lower if usual is None or worst.key == "sac.learning_rate" else usual)
+    told = f"no setting is far from its usual values; try a smaller sac.learning_rate than {rate:g} first."
+    return Cause("sac.learning_rate", told, lower)
 
 
 def last_sound(run: Run) -> int | None:
@@ -102,17 +114,16 @@ def _is_sound(checkpoint: Checkpoint, agents: int) -> bool:
     return all(soundness.is_sound(decode(checkpoint.read(name), what=name)) for name in members)
 
 
-def _way_back(run: Run) -> str:
+def _way_back(run: Run, cause: Cause) -> str:
     step = last_sound(run)
     again = "With the same settings it would end so again"
     if step is None:
         return f"There is no sound checkpoint to go back to. {again}: begin a new run with other ones."
-    fork = run.command.replace(f"--resume {run.name}", f"--fork {run.name}@{step} --name NEW")
-    rate = min(run.config.sac.learning_rate / 3, 3e-4)
-    return (
-        f"The last sound checkpoint is that of step {step:,}. Go back to it: {run.command} --at {step}\n"
-        f"{again}. Go on from there under others: {fork} --set sac.learning_rate={rate:.1g}"
-    )
+    back = f"The last sound checkpoint is that of step {step:,}. Go back to it: {run.command} --at {step}\n{again}"
+    if cause.key not in FORKABLE:
+        return f"{back}: begin a new run with another {cause.key}."
+    fork = run.command.replace(f"--resume {run.name}", f"--fork {run.name}@{step}")
+    return f"{back}. Go on from there under others: {fork} --set {cause.key}={cause.remedy:.3g}"
 
 
 def _value(config: Config, key: str) -> float | None:
