@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.report.runs import QUICK, driver_by_hand, make_run, save_policies, straight_on
+from tests.sim.cluttered import cluttered
 from training import layout
 from training.__main__ import main
 from training.config import EnvSettings, RaceSettings, load_config
@@ -258,3 +259,12 @@ def test_tables_count_what_happened(track) -> None:
     assert rows[0].wins + rows[1].wins == sum(any(e.won for e in race.entries) for race in results)
     assert beaten(2, results).sum() == 4.0
     assert rows[0].overtakes == sum(race.entries[0].overtakes for race in results)
+
+
+def test_a_race_starts_clear_of_what_stands_beside_the_line() -> None:
+    """Side by side a pole or a gate is in the way of every third grid, where `World.reset` raised ValueError."""
+    seeing = EnvSettings(beams=20)
+    pair = [Contestant(str(speed), seeing, make_driver("pure_pursuit", speed)) for speed in (1.5, 2.0)]
+    results = race_all(pair, [(0, 1)] * 40, cluttered(1), laps=1, grid="side_by_side")
+    assert len(results) == 40
+    assert all(entry.position in {1, 2} for one in results for entry in one.entries)
