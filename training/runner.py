@@ -180,6 +180,7 @@ def prepare(run: Run, display: Display, device: Any, loaded: Mapping[str, Track]
         learner.league.on_champion = lambda champion, verdict: display.say(
             champions.in_words(champion, verdict)
         )
+        learner.league.asked = lambda: stop.reason is not None
     parts = Parts(learner, keepers, saver, metrics, display, episodes, stop)
     boundary = Boundary(
         parts, config, elapsed_s=meta.get("elapsed_s", 0.0), meta=lambda: _meta(parts, boundary, maps)

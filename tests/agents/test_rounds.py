@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.agents.test_resume import Session, assert_same, begin, settings, several
+from tests.agents.test_resume import Session, assert_same, begin, every_second, settings, several
 from tests.devices import DEVICES
 from training.agents import state
+from training.agents.league import Verdict
+from training.agents.policy import Policy
 from training.config import Config
+from training.notify import alive
 
 STEPS, UPDATES = 3, 4
 LENGTH = {"sac.train_freq": STEPS, "sac.gradient_steps": UPDATES, "evaluation.frequency": 200}
@@ -112,3 +115,33 @@ def test_a_checkpoint_of_before_rounds_were_saved_in_their_middle_stands_between
     state.restore_world(learner, saved)
     assert learner.place == (60, 0, 0)
     session.saver.close()
+
+
+@pytest.mark.parametrize("raced", [1, 3])
+def test_a_challenge_that_is_left_for_a_stop_is_made_by_the_resume(tmp_path: Path, raced: int) -> None:
+    """Left while the first or the second of two agents races; the champions, and all else, end as without."""
+    config = several(2, "league", **LENGTH, **{"multi_agent.league.champions": "true"})
+    whole = begin(config, tmp_path / "whole")
+    whole.train_to(TOTAL)
+    cut = begin(config, tmp_path / "cut")
+    learner = cut.parts.learner
+    pieces = 0
+
+    def contest(challenger: Policy, champions: Sequence[Policy], step: int) -> Verdict:
+        nonlocal pieces
+        for _ in range(2):  # races
+            pieces += 1
+            alive()
+        return every_second(challenger, champions, step)
+
+    learner.league._contest = contest
+    learner.league.asked = lambda: pieces == raced
+    cut.train_to(TOTAL)
+    assert learner.unended is not None
+    assert 200 <= learner.num_timesteps < TOTAL
+    assert not any(learner.league.champions)
+    cut.save()
+    again = begin(config, tmp_path / "cut", resume=True)
+    again.train_to(TOTAL)
+    assert_same(whole.everything(), again.everything())
+    assert all(again.parts.learner.league.champions)

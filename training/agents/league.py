@@ -19,6 +19,7 @@ from training.agents.codec import copy_into
 from training.agents.policy import Policy
 from training.envs.opponents import make_driver
 from training.errors import DataError
+from training.notify import leaving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -88,6 +89,7 @@ class League:
             raise ValueError("multi_agent.league.champions needs a contest")
         self._contest = contest or _nobody
         self._won_shares = [math.nan] * config.num_agents  # in the last challenge, for people
+        self.asked: Callable[[], bool] = lambda: False  # whether a stop is, which a challenge need not delay
         self.on_champion: Callable[[Frozen, Verdict], None] = lambda _champion, _verdict: None
         self.interval = self._settings.interval
         first = self._settings.champions_from if self._settings.champions else 0
@@ -127,7 +129,10 @@ class League:
         return actions
 
     def after_step(self, restarted: NDArray[np.bool_], step: int, team: Team) -> None:
-        """Draw the drivers of races that have begun, and take in a generation when it is time."""
+        """Draw the drivers of races that have begun, and take in a generation when it is time.
+
+        Raises Left where a challenge was left: call it again, with the same, before the next step.
+        """
         if step >= self.next_step:
             if self._settings.champions:
                 self._challenge(step, team)
@@ -216,10 +221,17 @@ class League:
         return self.rng.choice(count, size=cars, p=np.concatenate(chances) / len(lines))
 
     def _challenge(self, step: int, team: Team) -> None:
-        """Let every agent's averaged policy race for its place at the end of its line."""
-        for a, line in enumerate(self.champions):
-            challenger = team.average_policy(a)
-            verdict = self._contest(challenger, [one.policy for one in line], step)
+        """Let every agent's averaged policy race for its place at the end of its line.
+
+        Raises Left where a stop is asked for before all have raced: then nobody has.
+        """
+        challengers = [team.average_policy(a) for a in range(len(self.champions))]
+        with leaving(self.asked):
+            verdicts = [
+                self._contest(challenger, [one.policy for one in line], step)
+                for challenger, line in zip(challengers, self.champions, strict=True)
+            ]
+        for a, (challenger, verdict) in enumerate(zip(challengers, verdicts, strict=True)):
             self._won_shares[a] = verdict.won_share
             if verdict.crowned:
                 champion = Frozen(f"agent{a} of step {step:,}", challenger, step)

@@ -22,7 +22,7 @@ from training.agents.sac import Agent, Spaces
 from training.agents.soundness import check_losses
 from training.agents.team import Pause, Team
 from training.envs.opponents import make_driver
-from training.notify import alive
+from training.notify import Left, alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,6 +86,8 @@ class MultiAgentSAC:
         self.pause_due: Callable[[], bool] = lambda: False
         self.at_pause: Callable[[], bool] = lambda: True
         self.steps_in_round = self.updates_in_round = 0  # of the round that is under way
+        # The environments (E,) that began anew in the last step, where that step's challenge of a league was left.
+        self.unended: NDArray[np.bool_] | None = None
         self.on_episode: Callable[[int, dict[str, Any]], None] = lambda _agent, _figures: None
         self.num_timesteps = 0  # decisions of each agent
         self.observations: NDArray[np.float32] | None = None  # (E, N, D); None before the first step
@@ -122,6 +124,8 @@ class MultiAgentSAC:
             self.observations = self.env.reset()
             if self.league is not None:
                 self.league.redraw(np.ones(self.env.num_envs, dtype=np.bool_))
+        if self.unended is not None and not self._end_step(self.unended):
+            return
         while self._is_short_of(total_timesteps):
             goes_on = self.at_pause() if self.steps_in_round else self.at_boundary()
             if not goes_on or not self._round(total_timesteps):
@@ -137,10 +141,10 @@ class MultiAgentSAC:
         while self.steps_in_round < sac.train_freq:
             if self.num_timesteps >= total_timesteps:
                 return False
-            self._step()
+            is_ended = self._step()
             self.steps_in_round += 1
             alive()
-            if self.pause_due() and not self.at_pause():
+            if (self.pause_due() and not self.at_pause()) or not is_ended:
                 return False
         if self.num_timesteps > sac.learning_starts and self._all_can_learn() and not self._update():
             return False
@@ -162,7 +166,8 @@ class MultiAgentSAC:
         self.updates_in_round = updates
         return self.at_pause()
 
-    def _step(self) -> None:
+    def _step(self) -> bool:
+        """Make a step; return whether it came to its end."""
         seen = self._by_agent(self.observations)
         reference = self._reference()
         chosen = self._explore(seen, reference)
@@ -174,8 +179,17 @@ class MultiAgentSAC:
         self._store(Seen(seen, chosen, reference), step)
         self.observations = step.observations
         self._tell(step)
+        return self._end_step(step.restarted)
+
+    def _end_step(self, restarted: NDArray[np.bool_]) -> bool:
+        """Let the league do its part; return False where that was left for a stop, to be done before the next step."""
+        self.unended = None
         if self.league is not None:
-            self.league.after_step(step.restarted, self.num_timesteps, self.team)
+            try:
+                self.league.after_step(restarted, self.num_timesteps, self.team)
+            except Left:
+                self.unended = restarted
+        return self.unended is None
 
     def learning_rate(self) -> float:
         """Return the present step size of Adam; with an end, it decays over `sac.learning_rate_timesteps`."""

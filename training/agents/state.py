@@ -109,6 +109,8 @@ def capture_world(learner: MultiAgentSAC) -> Captured:
     if learner.league is not None:
         league, meta["league"] = learner.league.state()
         arrays |= league
+    if learner.unended is not None:
+        arrays["unended"] = learner.unended
     return Captured({name: np.array(array, order="C") for name, array in arrays.items()}, meta)
 
 
@@ -121,6 +123,7 @@ def restore_world(learner: MultiAgentSAC, captured: Captured) -> None:
         learner.num_timesteps = int(meta["num_timesteps"])
         # Not in checkpoints from before rounds were saved in their middle.
         learner.steps_in_round, learner.updates_in_round = map(int, meta.get("round", (0, 0)))
+        learner.unended = arrays["unended"].astype(np.bool_) if "unended" in arrays else None
         seen = _seen(learner)
         copy_into(seen, arrays, "last_observations", what="checkpoint")
         learner.observations = seen if meta["began"] else None
