@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.agents.test_resume import Session, begin, several
+from training import notify
 from training.keeper import all_or_nothing
 from training.notify import Left, alive, leaving
 
@@ -96,3 +97,41 @@ def test_an_evaluation_that_is_left_is_due_as_before_and_ends_as_if_it_never_had
     assert judged(left) == judged(whole)
     for session in (whole, left):
         session.saver.close()
+
+
+# --- silence ---
+class Clock:
+    now_s = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+@pytest.mark.parametrize("works_first", [False, True])
+def test_a_silence_is_told_once_whoever_notices_first_that_the_process_goes_on(
+    monkeypatch: pytest.MonkeyPatch, *, works_first: bool
+) -> None:
+    """A signal may reach another thread after the one that works has worked again."""
+    clock = Clock()
+    monkeypatch.setattr(notify, "time", clock)
+    monkeypatch.setattr(notify, "_pulse", notify._Pulse())
+    for _ in range(30):
+        alive()
+        clock.now_s += 0.1
+    clock.now_s += 60.0  # stopped
+    if works_first:
+        alive()
+        clock.now_s += 0.1
+    assert notify.silence() == pytest.approx(60.0, abs=1.0)
+    alive()
+    assert notify.silence() == 0.0
+
+
+def test_a_process_that_works_is_not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(notify, "time", clock)
+    monkeypatch.setattr(notify, "_pulse", notify._Pulse())
+    for _ in range(30):
+        alive()
+        clock.now_s += 0.1
+    assert notify.silence() == pytest.approx(0.0, abs=0.2)

@@ -137,12 +137,12 @@ def test_a_process_that_is_stopped_uses_up_none_of_its_time(tmp_path: Path) -> N
     process.send_signal(signal.SIGSTOP)
     (name,) = runs_in(storage)
     before = load(storage, name, "sac").step
-    time.sleep(8)  # longer than the run may take
+    time.sleep(12)  # longer than the run may take
     process.send_signal(signal.SIGCONT)
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
     ended = load(storage, name, "sac")
-    assert ended.meta["elapsed_s"] == pytest.approx(6.0, abs=2.0)
+    assert ended.meta["elapsed_s"] == pytest.approx(6.0, abs=4.0)
     assert ended.step > before + 1000
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 
 # Between two signs of life; systemd waits for minutes.
 INTERVAL_S = 1.0
+MOMENT_S = 2.0
 
 
 class Left(BaseException):
@@ -26,7 +27,8 @@ class _Pulse:
     """When systemd last heard that work was done, whether it waits for READY=1, and what may be left meanwhile."""
 
     def __init__(self) -> None:
-        self.at, self.is_starting = -INTERVAL_S, True
+        self.at, self.is_starting = time.monotonic() - INTERVAL_S, True
+        self.silent_s = 0.0  # before that
         self.asked: Callable[[], bool] | None = None
         self.thread = 0  # the one whose work may be left
 
@@ -54,9 +56,16 @@ def leaving(asked: Callable[[], bool]) -> Iterator[None]:
         _pulse.asked, _pulse.thread = before
 
 
-def last_alive() -> float:
-    """Return when a piece of work was last seen to be done, to a second (monotonic clock, s)."""
-    return _pulse.at
+def silence() -> float:
+    """Return for how long nothing was done until now, or until a moment ago, s; each silence is told once.
+
+    Work is seen to be done once a second, so a second less. Asked when the process goes on after it was stopped, and
+    that is heard by one thread while another one may work again already: hence the moment.
+    """
+    now = time.monotonic()
+    longest = max(now - _pulse.at, _pulse.silent_s if now - _pulse.at < MOMENT_S else 0.0)
+    _pulse.at, _pulse.silent_s = now, 0.0
+    return max(0.0, longest - INTERVAL_S)
 
 
 def alive(*assignments: str) -> None:
@@ -70,7 +79,7 @@ def alive(*assignments: str) -> None:
     now = time.monotonic()
     if now - _pulse.at < INTERVAL_S:
         return
-    _pulse.at = now
+    _pulse.silent_s, _pulse.at = now - _pulse.at, now
     if not _pulse.is_starting:
         notify("WATCHDOG=1", *assignments, wait=False)
     elif limit_us := os.environ.get("WATCHDOG_USEC"):

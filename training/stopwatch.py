@@ -13,22 +13,19 @@ if TYPE_CHECKING:
 
 
 class Stopwatch:
-    """Count seconds of this process, those aside in which it was stopped."""
+    """Count seconds of this process, those aside in which it was stopped; to a second for each stop."""
 
     def __init__(self) -> None:
-        self._began = self._seen = time.monotonic()
+        self._began = time.monotonic()
         self._stopped_s = 0.0
 
     def read(self) -> float:
         """Return the time since the beginning, s."""
-        self._seen = time.monotonic()
-        return self._seen - self._began - self._stopped_s
+        return time.monotonic() - self._began - self._stopped_s
 
     def listen(self) -> None:
         """Notice each time that the process goes on (SIGCONT); how it was stopped, nobody can notice."""
         signal.signal(signal.SIGCONT, self._on_continue)
 
     def _on_continue(self, _number: int, _frame: FrameType | None) -> None:
-        now, seen = time.monotonic(), max(self._seen, notify.last_alive())
-        self._stopped_s += now - seen
-        self._seen = now
+        self._stopped_s += notify.silence()
