@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from training.errors import DataError, UsageError
 from training.sim import Track, TrackError
 from training.sim.clearance import tight_places
-from training.tracks import app, check
+from training.tracks import app, check, loop
 from training.tracks.centreline import Wish, find_centreline
 from training.tracks.line_files import CENTRELINE, RACING_LINE, read_line
 from training.tracks.survey import CAR_TURNING_RADIUS_M
@@ -139,6 +139,10 @@ def test_a_map_of_several_loops_asks_for_a_start_and_takes_the_loop_through_it()
         find_centreline(bare, Wish())
     for text in str(told.value).split("--start ")[1:]:
         x, y = (float(part) for part in text.split()[0].split(","))
+        ground = loop.grounds_of(bare, (x, y))[0]
+        assert ground.clear_m[loop._cell_of(bare, ground.step, (x, y))] > loop.CLEARANCE_M + 0.1, (
+            "rounded or not"
+        )
         assert find_centreline(bare, Wish(start=(x, y))).length_m > 15.0
     left = find_centreline(bare, Wish(start=(-0.2, 4.5)))  # in the corridor on the left
     right = find_centreline(bare, Wish(start=(11.2, 4.5)))

@@ -47,7 +47,7 @@ def find_centreline(track: Track, wish: Wish) -> Track:
     grounds = grounds_of(track, wish.start)
     beside = [place for ground in grounds for place in islands(ground, track)]
     if wish.start is None and len(beside) > 1:
-        told = " or ".join(f"--start {x:.1f},{y:.1f}" for x, y in beside)
+        told = " or ".join(f"--start {x:.2f},{y:.2f}" for x, y in beside)
         raise TrackError(
             f"the map has {len(beside)} pieces of wall to drive round, so more than one loop; name a place that the "
             f"lap leads through, such as {told}"

@@ -31,6 +31,8 @@ ISLAND_M = 1.5
 _LEAST_GROUND_M2, _MOST_PIECES = 3.0, 8
 # The grid on which the way is looked for is no finer than this.
 _STEP_M = 0.1
+# From the places that are proposed for a start, to the nearest wall; less where the whole way is narrower.
+_ROOM_M = 0.5
 _NOWHERE = -1
 
 
@@ -106,10 +108,11 @@ def _reaches_edge(track: Track, ground: Ground) -> bool:
 
 
 def islands(ground: Ground, track: Track) -> list[tuple[float, float]]:
-    """Return a place, x m and y m, beside each piece of wall that can be driven round."""
+    """Return a place, x m and y m, beside each piece of wall that can be driven round, with room on both sides."""
     places = []
+    roomy = ground.open & (ground.clear_m >= min(_ROOM_M, float(np.median(ground.clear_m[ground.open]))))
     for one in range(2, int(ground.walls.max()) + 1):
-        beside = np.where(ground.open, distance_transform_cells(ground.walls != one), np.inf)
+        beside = np.where(roomy, distance_transform_cells(ground.walls != one), np.inf)
         row, col = np.unravel_index(int(beside.argmin()), beside.shape)
         places.append(_to_world(track, ground, np.array([[row, col]]))[0])
     return [(float(x), float(y)) for x, y in places]
