@@ -176,7 +176,7 @@ def _tags(tags: Iterable[dict[str, str]] | dict[str, str]) -> dict[str, str]:
 
 def _project(text: str) -> str:
     """Return the project's name for that of a test's account, and any other text as it is."""
-    return PROJECT if re.fullmatch(r"p[0-9a-f]{8}|p-container|f1tenth", text) else text
+    return PROJECT if re.fullmatch(r"p[0-9a-f]{8}|p-container|p-surroundings|f1tenth", text) else text
 
 
 def _where(key: str) -> str:
