@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 from moto.core.responses import ActionResult
-from moto.ec2.responses.fleets import Fleets
+from moto.ec2.responses import EC2Response
 
 
 class Event(NamedTuple):
@@ -34,13 +34,14 @@ class FleetHistory:
         self.answers = 0
         history = self
 
-        def describe_fleet_history(self: Fleets) -> ActionResult:
+        def describe_fleet_history(self: EC2Response) -> ActionResult:
             fleet = self._get_param("FleetId")
             history.answers += 1
             records = [event.record for event in history.events if event.fleet == fleet]
             return ActionResult({"FleetId": fleet, "HistoryRecords": records})
 
-        Fleets.describe_fleet_history = describe_fleet_history  # type: ignore[attr-defined]
+        # On the class that answers: tests.emulator has put its own there, which knows of no machine.
+        EC2Response.describe_fleet_history = describe_fleet_history  # type: ignore[attr-defined]
 
     def add(self, fleet: str, instance: str, kind: str) -> None:
         """Note an event, once."""
