@@ -107,9 +107,10 @@ class Play:
             assert self.committed == 16_000, f"done at step {self.committed}"
 
     def nothing_runs(self, within_s: float = 120.0) -> None:
-        self.until("no machine is left", lambda: self.machines and not self.living, within_s)
+        # The fleet first: between two of its machines none is left either.
         fleets = self.cloud.ec2.fleet_states
-        self.until("the fleet is deleted", lambda: "active" not in fleets().values(), 60)
+        self.until("the fleet is deleted", lambda: "active" not in fleets().values(), within_s)
+        self.until("no machine is left", lambda: self.machines and not self.living, 60)
 
 
 Case = Callable[[Play], None]
