@@ -117,6 +117,8 @@ def test_the_name_is_made_from_the_time_where_none_is_given_and_wandb_begins_ane
     forked_from = load(storage, "nameless", "sac")
     assert forked_from.step == middle(store)
     assert "wandb_id" not in forked_from.meta
+    parents = load(storage, PARENT, "sac", at_step=middle(store)).meta["maps"]
+    assert forked_from.meta["maps"] == parents, "on other maps its transitions would mean something else"
     assert (
         forked_from.meta["elapsed_s"] == load(storage, PARENT, "sac", at_step=middle(store)).meta["elapsed_s"]
     )

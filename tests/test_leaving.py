@@ -107,17 +107,23 @@ class Clock:
         return self.now_s
 
 
-@pytest.mark.parametrize("works_first", [False, True])
-def test_a_silence_is_told_once_whoever_notices_first_that_the_process_goes_on(
-    monkeypatch: pytest.MonkeyPatch, *, works_first: bool
-) -> None:
-    """A signal may reach another thread after the one that works has worked again."""
+def after_three_seconds_of_work(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Give the clock of a process that has worked without a pause."""
     clock = Clock()
     monkeypatch.setattr(notify, "time", clock)
     monkeypatch.setattr(notify, "_pulse", notify._Pulse())
     for _ in range(30):
         alive()
         clock.now_s += 0.1
+    return clock
+
+
+@pytest.mark.parametrize("works_first", [False, True])
+def test_a_silence_is_told_once_whoever_notices_first_that_the_process_goes_on(
+    monkeypatch: pytest.MonkeyPatch, *, works_first: bool
+) -> None:
+    """A signal may reach another thread after the one that works has worked again."""
+    clock = after_three_seconds_of_work(monkeypatch)
     clock.now_s += 60.0  # stopped
     if works_first:
         alive()
@@ -128,10 +134,5 @@ def test_a_silence_is_told_once_whoever_notices_first_that_the_process_goes_on(
 
 
 def test_a_process_that_works_is_not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    monkeypatch.setattr(notify, "time", clock)
-    monkeypatch.setattr(notify, "_pulse", notify._Pulse())
-    for _ in range(30):
-        alive()
-        clock.now_s += 0.1
+    after_three_seconds_of_work(monkeypatch)
     assert notify.silence() == pytest.approx(0.0, abs=0.2)

@@ -125,7 +125,7 @@ class Parts(NamedTuple):
 
 
 class Boundary:
-    """Decide between two rounds: log, evaluate, save, or stop. Returns whether to go on."""
+    """Decide between two rounds: log, evaluate, save, or stop. Returns whether to continue."""
 
     def __init__(
         self, parts: Parts, config: Config, *, elapsed_s: float, meta: Callable[[], dict[str, Any]]

@@ -1,4 +1,4 @@
-"""A new run that goes on from another's checkpoint, with its replay buffer and optimizers, under other settings.
+"""A new run that continues from another's checkpoint, with its replay buffer and optimizers, under other settings.
 
 All that the checkpoint consists of is copied, so the new run lives by itself: its parent may be pruned, and a machine
 that reaches its own run alone can train it. Its settings are written last: only then there is a run of that name.

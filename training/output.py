@@ -1,4 +1,4 @@
-"""Output that ends no run: what standard output and error do not take waits in memory, and training goes on.
+"""Output that ends no run: what standard output and error do not take waits in memory, and training continues.
 
 A pipe whose reader has gone, a full disk, a terminal that was closed: each makes every write fail. What writes is
 everywhere (print, rich, warnings, logging, tracebacks, the flush at the interpreter's end), but all of it goes through

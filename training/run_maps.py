@@ -1,7 +1,7 @@
 """The maps of a run: loaded, fit for its cars, and still those that it began with.
 
 A map is named by a path, and what lies there may change between two attempts: redrawn walls would make another task of
-the run without a word. So each checkpoint holds a digest of every map, and whoever goes on compares.
+the run without a word. So each checkpoint holds a digest of every map, which a resume compares.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def digests(config: Config, loaded: Mapping[str, Track]) -> dict[str, str]:
         try:
             found |= {name: track.digest for name, track in load([name], loaded).items()}
         except TrackError:
-            continue  # the report will say so; learning goes on without it
+            continue  # the report will say so; learning does without it
     return found
 
 

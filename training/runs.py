@@ -103,7 +103,7 @@ class Run(NamedTuple):
 
     @property
     def command(self) -> str:
-        """Return the command that goes on with the run, as a shell takes it."""
+        """Return the command that continues the run, quoted for a shell."""
         store = "" if self.store == "." else f" --store {shlex.quote(self.store)}"
         return f".venv/bin/python -m training train --resume {shlex.quote(self.name)}{store}"
 

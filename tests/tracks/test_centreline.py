@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
+from tests.tracks.command_line import run
 from training.errors import DataError, UsageError
 from training.sim import Track, TrackError
 from training.sim.clearance import tight_places
-from training.tracks import app, check, loop
+from training.tracks import check, loop
 from training.tracks.centreline import Wish, find_centreline
 from training.tracks.line_files import CENTRELINE, RACING_LINE, read_line
 from training.tracks.survey import CAR_TURNING_RADIUS_M
@@ -97,14 +97,6 @@ def save(pixels: np.ndarray, directory: Path) -> Path:
         "negate: 0\noccupied_thresh: 0.65\nfree_thresh: 0.196\n"
     )
     return path
-
-
-def run(*arguments: object) -> str:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 # Round the block in the middle of a corridor of 1.6 m, its corners a little cut.

@@ -7,27 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 from tests.sim.cluttered import pinched
+from tests.tracks.command_line import run
 from training.errors import DataError
 from training.sim import Track, catalog
 from training.sim.track_names import BUNDLED
-from training.tracks import Finding, app, check, known_tracks, summary
+from training.tracks import Finding, check, known_tracks, summary
 
 
 @pytest.fixture(autouse=True)
 def no_fetched_tracks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(catalog.DIRECTORY_VARIABLE, str(tmp_path / "fetched"))
-
-
-def run(*arguments: object) -> str:
-    """Run a command; return what it printed, raise what it raised."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 def test_list_shows_bundled_and_fetched_tracks_with_their_figures(tmp_path: Path) -> None:
