@@ -70,6 +70,7 @@ def test_a_run_name_that_could_leave_its_folder_or_break_a_tag_is_refused(name: 
         ),
         (layout.segment_key(RUN, SEGMENT), f"replay/e3/agent0/000000000000-000000000999-{SHA}"),
         (layout.model_key(RUN, "sac", 50_000), "models/sac/000000050000.zip"),
+        (layout.map_file_key(RUN, "0123456789abcdef", "hall.png"), "maps/0123456789abcdef/hall.png"),
         (layout.metrics_prefix(RUN), "metrics"),
         (layout.report_prefix(RUN), "report"),
     ],
@@ -172,6 +173,8 @@ SAMPLES: dict[str, object] = {
     "name": "agent0.learner",
     "step": 1_000,
     "agent": 1,
+    "digest": "0123456789abcdef",
+    "file": "hall.yaml",
 }
 
 

@@ -95,7 +95,7 @@ class EnvSettings(Section):
     num_envs: int = setting(64, "environments that step together", ge=1, le=65_536)
     tracks: Texts = setting(
         LEARNING_TRACKS,
-        "tracks to learn on",
+        "tracks to learn on; in the cloud a map of this computer is uploaded with the run",
         legal=f"{TRACKS}, not empty",
         min_length=1,
     )

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from training import layout
+from training import layout, stored_maps
 from training.config import Config
 from training.config_change import LIMITS, differences, forked
 from training.errors import ConfigurationError, UsageError
@@ -102,6 +102,7 @@ def make_fork(storage: Storage, plan: Plan, name: str, say: Callable[[str], None
         lineage.commit(checkpoint.step, Contents(members, segments, meta), milestone=True)
     finally:
         uploader.close()
+    stored_maps.copy(storage, plan.parent, name)
     parent = Parent(
         run=plan.parent,
         step=checkpoint.step,

@@ -36,9 +36,10 @@ _OWN_KEY = re.compile(
     r"scripts/[0-9a-f]{64}\.tar\.gz"
     r"|runs/[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?/"
     r"(?:(?:config|status|control|attempts|fleet|parent)\.json"
-    r"|(?:checkpoints|logs|metrics|models|policies|replay|report|sources)/.+)",
+    r"|(?:checkpoints|logs|maps|metrics|models|policies|replay|report|sources)/.+)",
     re.DOTALL,
 )
+_MAP_DIGEST = re.compile(r"^[0-9a-f]{16}$")
 _MEMBER = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
 
 # --- tags ---
@@ -263,6 +264,17 @@ def source_networks_key(run: str, agent: int) -> str:
 def source_policy_key(run: str, number: int) -> str:
     """Return the key of a copied policy of the pool, by its number in the setting."""
     return f"{run_prefix(run)}/sources/{number:04d}.policy"
+
+
+def maps_prefix(run: str) -> str:
+    """Return the prefix of the maps of one's own that a run carries."""
+    return f"{run_prefix(run)}/maps"
+
+
+def map_file_key(run: str, digest: str, file: str) -> str:
+    """Return the key of one file of a map; digest: the first 16 digits of the map's, file: its name."""
+    folder = _matching(_MAP_DIGEST, digest, "digest of a map")
+    return f"{maps_prefix(run)}/{folder}/{_matching(_MEMBER, file, 'file name of a map')}"
 
 
 def metrics_prefix(run: str) -> str:

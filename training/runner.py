@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from training import champions, divergence, heritage, layout, rng, run_maps
+from training import champions, divergence, heritage, layout, rng, run_maps, stored_maps
 from training.after_training import make_results
 from training.agents.multi_agent import MultiAgentSAC
 from training.agents.update import compile_update
@@ -133,6 +133,7 @@ def prepare(run: Run, display: Display, device: Any, loaded: Mapping[str, Track]
     """Build environment, learner and what watches them; restore the checkpoint, if there is one to go on from."""
     config = run.config
     rng.seed_everything(config.training.seed)
+    stored_maps.bring(run.storage, run.name, config, needed=config.env.tracks)
     named = run_maps.load(config.env.tracks, loaded)
     maps = run_maps.digests(config, {**loaded, **named})
     if run.checkpoint is not None:

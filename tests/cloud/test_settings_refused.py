@@ -120,7 +120,7 @@ READING = (
 )
 LATER = "not at the start: of commands after training"
 IMPOSSIBLE = "a fault of the program, not a setting"
-MAPS = "of map files: a machine has the image's alone, whose sums are pinned"
+MAPS = "of map files: those of the image are pinned, others are checked before a launch: test_own_maps.py"
 ELSEWHERE = {
     "agents/codec.py: decode": READING,
     "agents/codec.py: copy_into": READING,
@@ -159,6 +159,8 @@ ELSEWHERE = {
     "sim/clearance.py: ": MAPS,
     "envs/starts.py: ": MAPS,
     "run_maps.py: check_unchanged": MAPS,
+    "stored_maps.py: ": "of maps that a run carries; the launcher has put them there: tests/test_stored_maps.py",
+    "sim/catalog.py: packed": "of maps that a run carries: cloud/launch/own_maps.py asks the bucket for them",
 }
 
 

@@ -82,6 +82,7 @@ def tell_story(root: baked.Baked, folder: Path, tell: Teller) -> int:
     try:
         with small_cloud.small_cloud(root.image, folder, tell.hear) as cloud:
             cloud.configure(story.SETTINGS)
+            story.draw_map(cloud.account.folder)
             launcher = Launcher(cloud, tell.hear)
             stage = story.Stage(cloud, root, launcher, tell, Waiting(cloud.ec2), reference)
             try:

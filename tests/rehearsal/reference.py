@@ -15,6 +15,7 @@ from tests.rehearsal.machine import podman
 from tests.rehearsal.network import PREFIX
 from training import layout
 from training.cloud.bundle import make_bundle
+from training.sim.track_names import packed_parts
 from training.store.checkpoint import load
 from training.store.opening import open_store
 from training.store.storage import Storage
@@ -36,6 +37,7 @@ class Reference:
         settings["training"] |= {"report": False, "run_name": run}
         settings["wandb"]["mode"] = "disabled"
         settings.pop("aws")
+        settings["env"]["tracks"] = [self._map(storage, name) for name in settings["env"]["tracks"]]
         app = self._folder / "app"
         with tarfile.open(fileobj=io.BytesIO(make_bundle(ROOT).data)) as archive:
             archive.extractall(app)  # noqa: S202 - packed in the line above
@@ -50,6 +52,18 @@ class Reference:
             "--env=PYTHONDONTWRITEBYTECODE=1", self._image,
             "/bin/sh", "-c", f"{command} --config /reference/config.json --store /reference/store",
         )  # fmt: skip
+
+    def _map(self, storage: Storage, name: str) -> str:
+        """Return what a track is called here: of a map that the run carries the path of its yaml."""
+        parts = packed_parts(name)
+        if parts is None:
+            return name
+        stem, digest = parts
+        folder = self._folder / "maps" / digest
+        folder.mkdir(parents=True, exist_ok=True)
+        for entry in storage.list(f"{layout.maps_prefix(self._run)}/{digest}/"):
+            storage.get_to_file(entry.key, folder / Path(entry.key).name, max_bytes=1 << 20)
+        return f"/reference/maps/{digest}/{stem}.yaml"
 
     def digests(self) -> dict[str, str]:
         """Wait for its end and return part → sha256 of its final checkpoint."""

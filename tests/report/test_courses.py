@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from training.config import load_config
-from training.report.collect import courses_of, loadable_courses
+from training.report.collect import courses_of, loadable_courses, told_apart
 from training.sim import Track
 
 
@@ -25,6 +25,13 @@ def test_maps_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> Non
     config = load_config(None, [f"env.tracks={[*paths, 'kart']}".replace("'", '"'), "evaluation.tracks=[]"])
     assert [course.track.name for course in courses_of(config)] == ["hall-map", "garage-map", "kart"]
     assert [course.track.name for course in courses_of(config, paths[:1])] == ["map"]
+
+
+def test_two_maps_of_one_name_that_a_run_carries_are_told_apart_by_their_content(tmp_path: Path) -> None:
+    names = ["map@0123456789abcdef", "map@fedcba9876543210"]
+    tracks = [Track.load(path) for path in maps(tmp_path, "hall", "garage")]
+    told = [track.name for track in told_apart([*tracks, Track.load("kart")], [*names, "kart"])]
+    assert told == [f"{names[0]}-map", f"{names[1]}-map", "kart"]
 
 
 def test_maps_in_folders_of_one_name_get_as_much_of_their_path_as_it_takes(tmp_path: Path) -> None:

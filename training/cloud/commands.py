@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from training.cloud import (
 from training.cloud.api import Cloud
 from training.cloud.aws import people_policies
 from training.cloud.intent import check_place, is_here
-from training.cloud.launch import training_price
+from training.cloud.launch import own_maps, training_price
 from training.cloud.launch.basis import read_basis
 from training.cloud.launch.settings_checks import check_new
 from training.cloud.launch.steps import Step, check
@@ -116,8 +117,25 @@ def train(  # noqa: PLR0913 - the options of the command
     site: Site, options: launching.Options, root: Path, manner: Manner, *, up_first: bool, detach: bool
 ) -> int:
     """Plan, ask, start, follow; what cannot work is refused before `up_first` makes anything."""
+    with tempfile.TemporaryDirectory(prefix="f1tenth-maps-") as folder:
+        own = own_maps.pack_for_launch(
+            site.config, options.overrides, resume=options.resume, root=root, folder=Path(folder), say=say
+        )
+        return _train(
+            site._replace(config=own.config),
+            options._replace(overrides=own.overrides, maps=own.maps),
+            root,
+            manner,
+            up_first=up_first,
+            detach=detach,
+        )
+
+
+def _train(  # noqa: PLR0913 - the options of the command
+    site: Site, options: launching.Options, root: Path, manner: Manner, *, up_first: bool, detach: bool
+) -> int:
     if not options.resume:  # a run that is continued brings its own settings
-        check_new(site.config)
+        check_new(site.config, {one.name: one.length_m for one in options.maps.values()})
     if not up_first:
         site.storage  # noqa: B018 - "set up first" comes before "bake an image"
     if up_first:

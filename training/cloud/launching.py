@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from training.cloud.intent import ENDS, LAUNCHING, Intent, check_place, name_fle
 from training.cloud.launch.basis import Basis
 from training.cloud.launch.earlier_failure import EarlierFailure, earlier_failure, fingerprint_of
 from training.cloud.launch.expected_time import ExpectedTime, expected_time, progress_of
+from training.cloud.launch.own_maps import OwnMap, check_carried, taken_by, upload
 from training.cloud.launch.profile_wait import wait_for_profile
 from training.cloud.launch.settings_checks import check_memory, check_namespace, check_sources, check_tracks
 from training.cloud.launch.young_launch import is_under_way
@@ -58,6 +59,7 @@ class Options(NamedTuple):
     keep_on_failure_s: int = 0
     overrides: tuple[str, ...] = ()  # --set
     settings_file: Path | None = None
+    maps: Mapping[str, OwnMap] = {}  # of this computer, which the run takes along
 
 
 class Plan(NamedTuple):
@@ -72,6 +74,7 @@ class Plan(NamedTuple):
     note: str = ""  # what of the user's settings file does not hold
     failure: EarlierFailure | None = None  # of the run's last launch
     sources: str = ""  # what it takes over from other runs, to be copied into it
+    maps: Mapping[str, OwnMap] = {}  # of this computer, to be uploaded with it
 
     @property
     def cap_usd(self) -> float:
@@ -98,6 +101,7 @@ def check_run(site: Site, options: Options) -> None:
         _next_launch(cloud, scope, storage, options)
         run_config = _config_of_run(storage, config, options)
         _check_origin(storage, options, run_config)
+        check_carried(storage, options.run, run_config, options.maps)
         _sources(storage, options.run, run_config)
     elif options.resume:
         raise _no_run(scope, options.run)
@@ -118,7 +122,9 @@ def make_plan(site: Site, storage: Storage, options: Options, basis: Basis) -> P
     number = _next_launch(cloud, scope, storage, options)
     run_config = _config_of_run(storage, config, options)
     _check_origin(storage, options, run_config)
-    check_memory(run_config, basis.memory_mib, kinds)
+    check_carried(storage, options.run, run_config, options.maps)
+    maps = taken_by(run_config, options.maps)
+    check_memory(run_config, basis.memory_mib, kinds, sum(one.cells for one in maps.values()))
     check_names(cloud, scope, options.run, number)
     group = look.security_group(cloud, scope, basis.vpc_id)
     if group is not None:
@@ -152,7 +158,7 @@ def make_plan(site: Site, storage: Storage, options: Options, basis: Basis) -> P
     sources = _sources(storage, options.run, run_config)
     done = progress_of(storage, options.run, options.at_step)
     time = expected_time(run_config, done, basis.cores)
-    return Plan(launch, run_config, basis, expected, time, aws, note, failure, sources)
+    return Plan(launch, run_config, basis, expected, time, aws, note, failure, sources, maps)
 
 
 def describe(plan: Plan) -> list[str]:
@@ -172,6 +178,10 @@ def describe(plan: Plan) -> list[str]:
         f"cannot cost more than ${plan.cap_usd:.2f}, plus storage ({_disk_cost(plan)})",
         f"quota      {', '.join(map(str, plan.basis.quotas)) or 'could not be read'}",
         *([f"takes over {plan.sources}"] if plan.sources else []),
+        *(
+            f"map        {given}: uploaded as {one.name}, lap {one.length_m:.1f} m"
+            for given, one in plan.maps.items()
+        ),
         *(f"note       {note}" for note in plan.basis.notes),
         *_too_short(plan),
         *([plan.failure.line] if plan.failure else []),
@@ -225,6 +235,10 @@ def start(site: Site, storage: Storage, plan: Plan, say: Callable[[str], None]) 
     with heard(say, f"  still uploading the code, {size}"):
         upload_bundle(storage, plan.basis.bundle)
     say(f"  done    code uploaded, {size}")
+    if plan.maps:
+        with heard(say, "  still uploading the maps"):
+            upload(storage, launch.run, plan.maps)
+        say(f"  done    maps uploaded: {', '.join(one.name for one in plan.maps.values())}")
     _write_run(storage, plan.config, launch)
     if plan.sources:
         with heard(say, "  still copying what the run takes over from others"):

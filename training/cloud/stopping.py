@@ -101,17 +101,17 @@ def _wait_for_end(cloud: Cloud, scope: Scope, storage: Storage, run: str) -> str
 
 
 def fetch(storage: Storage, run: str, out: Path, say: Callable[[str], None], *, latest: bool) -> list[Path]:
-    """Copy the best model of a run, or the `latest`, and its report to this computer; return the files."""
+    """Copy the best model of a run, or the `latest`, its report and its maps to this computer; return the files."""
     models = [one for one in storage.list(f"{layout.run_prefix(run)}/models/") if one.key.endswith(".zip")]
     models.sort(key=lambda one: one.key.rpartition("/")[2])
     chosen = _newest(models) if latest else _best(storage, run, models)
-    wanted = [*chosen, *storage.list(f"{layout.report_prefix(run)}/")]
-    if not wanted:
+    made = [*chosen, *storage.list(f"{layout.report_prefix(run)}/")]
+    if not made:
         raise CloudError(
             f"run {run} has no model and no report yet", next_step=f"How far it is: ./launch.py status {run}"
         )
     files = []
-    for entry in wanted:
+    for entry in (*made, *storage.list(f"{layout.maps_prefix(run)}/")):
         path = out / entry.key
         path.parent.mkdir(parents=True, exist_ok=True)
         with heard(say, f"  still fetching {entry.key}, {entry.size / 1e6:.1f} MB"):

@@ -14,6 +14,7 @@ from training.notify import alive
 from training.report.evaluation import evaluate
 from training.report.record import Tape, best_lap
 from training.sim import Track, TrackError
+from training.sim.track_names import packed_parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,11 +103,13 @@ def courses_of(config: Config, names: Sequence[str] = ()) -> list[Course]:
 def told_apart(tracks: Sequence[Track], given: Sequence[str]) -> list[Track]:
     """Return the tracks so that no two have one name: those of equal name get as much of their path as it takes.
 
-    given: by what each was loaded, a path or a name.
+    given: by what each was loaded, a path or a name; that of a packed map tells it apart by itself.
     """
     names = [track.name for track in tracks]
     same = {name for name in names if names.count(name) > 1}
-    deep = [Path(text).absolute().parent.parts for text in given]
+    deep = [
+        ("", text) if packed_parts(text) is not None else Path(text).absolute().parent.parts for text in given
+    ]
     told = list(names)
     for depth in range(1, max(map(len, deep), default=0)):
         told = [

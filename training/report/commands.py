@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from training import layout
+from training import layout, stored_maps
 from training.config import Config
 from training.display import RaceRow, laps_table, races_table
 from training.envs.opponents import DRIVERS
@@ -114,6 +114,8 @@ def race(  # noqa: PLR0913 - the command line's options
 def _unseen_track(storage: Storage, specs: tuple[str, ...]) -> str:
     runs = [spec for spec in specs if spec not in DRIVERS]
     config = config_of(storage, parse(runs[0]).run) if runs else Config()
+    if runs:
+        stored_maps.bring(storage, parse(runs[0]).run, config)
     others = (
         *config.evaluation.tracks,
         *(f"generated-{seed}" for seed in range(1001, 1002 + len(config.env.tracks))),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from training import stored_maps
 from training.agents.policy import Policy
 from training.config import Config
 from training.errors import UsageError
@@ -58,12 +59,13 @@ def newest_run(storage: Storage) -> str:
 
 
 def policy_of(storage: Storage, run: str, agent: int | None = None) -> LoadedRun:
-    """Load the policy that evaluation kept, from the newest sound checkpoint of a run.
+    """Load the policy that evaluation kept, from the newest sound checkpoint of a run, and bring the run's maps here.
 
     agent: the number of one of several; None: the one that laps best. Raises UsageError for an unknown run or agent,
     or where no policy has been kept yet, DataError for a broken one.
     """
     config = config_of(storage, run)
+    stored_maps.bring(storage, run, config)
     checkpoint, number, data = kept_policy(storage, run, config, agent)
     policy = Policy.decode(data, config.actor_sizes, f"the kept policy of checkpoint {checkpoint.ref.id}")
     return LoadedRun(

@@ -1,4 +1,4 @@
-"""Tracks that were fetched into the cache, and what is said of a name that nothing goes by."""
+"""Tracks that were fetched into the cache, maps that runs carry, and what is said of a name that nothing goes by."""
 
 from __future__ import annotations
 
@@ -16,11 +16,31 @@ def directory() -> Path:
     """Return where fetched tracks lie: $F1TENTH_TRACKS_DIR, else the user's cache, else the temporary files."""
     if os.environ.get(DIRECTORY_VARIABLE):
         return Path(os.environ[DIRECTORY_VARIABLE])
+    return _cache() / "tracks"
+
+
+def _cache() -> Path:
     try:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError:  # a user without a home: no HOME, and a number without a name
         cache = Path(tempfile.gettempdir())
-    return cache / "f1tenth-training" / "tracks"
+    return cache / "f1tenth-training"
+
+
+def packed_directories() -> tuple[Path, Path]:
+    """Return where maps that runs carry are kept here: in the user's cache, or where that cannot be written."""
+    return _cache() / "maps", Path(tempfile.gettempdir()) / f"f1tenth-training-{os.getuid()}" / "maps"
+
+
+def packed(name: str) -> Path:
+    """Return the directory of a packed map; raise TrackError if it is not on this computer."""
+    for directory in packed_directories():
+        if (directory / name).is_dir():
+            return directory / name
+    raise TrackError(
+        f"the map {name} is not on this computer: it is kept with its run, and `python -m training evaluate RUN` "
+        "brings it; or name the map's own yaml file"
+    )
 
 
 def fetched_names() -> list[str]:

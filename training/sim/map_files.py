@@ -48,25 +48,41 @@ def read(path: Path, *, rule: str = "ros", unknown_is_free: bool = False) -> Map
     """
     if rule not in RULES:
         raise TrackError(f"rule is {rule!r}: it is one of {', '.join(RULES)}")
+    settings, image, table = sources(path, rule)
     with naming(path):
-        settings = _read_yaml(path, rule)
         resolution = number(settings, "resolution")
         origin = settings["origin"]
         if not isinstance(origin, list):
             raise TrackError(f"origin is {origin!r}: it is a list, [x m, y m, yaw rad]")
         corner = tuple(number({"origin": value}, "origin") for value in origin)
-        image = path.parent / str(settings["image"])
     with naming(image):
         pixels = _read_pixels(image, path)
     with naming(path):
         free = _free(pixels, settings, rule, unknown_is_free=unknown_is_free)
         hints = _hints(pixels, free, settings, rule)
-    name = path.stem.removesuffix("_map")
-    table = next(
-        filter(Path.is_file, (path.parent / f"{stem}_centerline.csv" for stem in (path.stem, name))), None
-    )
     points, widths = (None, None) if table is None else read_centerline(table)
-    return MapFiles(name, free[::-1], resolution, corner, points, widths, hints)
+    return MapFiles(name_of(path), free[::-1], resolution, corner, points, widths, hints)
+
+
+def name_of(path: Path) -> str:
+    """Return what a map is called by its yaml: `oval.yaml` and `oval_map.yaml` are both oval."""
+    return path.stem.removesuffix("_map")
+
+
+class Sources(NamedTuple):
+    """What belongs to a map beside its yaml."""
+
+    settings: dict[str, Any]  # of the yaml
+    image: Path
+    table: Path | None  # the centreline csv, if there is one
+
+
+def sources(path: Path, rule: str = "ros") -> Sources:
+    """Read a map's yaml, and return it with the files that belong to it. TrackError for a broken yaml."""
+    with naming(path):
+        settings = _read_yaml(path, rule)
+    tables = (path.parent / f"{stem}_centerline.csv" for stem in (path.stem, name_of(path)))
+    return Sources(settings, path.parent / str(settings["image"]), next(filter(Path.is_file, tables), None))
 
 
 def _read_yaml(path: Path, rule: str) -> dict[str, Any]:

@@ -107,10 +107,11 @@ class Track:
     ) -> Track:
         """Read a ROS map: its yaml, image, and the centreline csv beside it if there is one.
 
-        path: the yaml, a directory that holds one, or a name: of a bundled track, of a fetched one, or
-        of a generated one (`generated-7`). rule: "ros" takes the yaml's thresholds, f1tenth_gym what is
-        brighter than 128. unknown_is_free: whether cars may enter what the map leaves grey. Raises
-        TrackError, with the file and the place in it, for whatever is broken.
+        path: the yaml, a directory that holds one, or a name: of a bundled track, of a fetched one, of a
+        generated one (`generated-7`), or of a map that a run carries (`hall@` and 16 digits). rule: "ros"
+        takes the yaml's thresholds, f1tenth_gym what is brighter than 128. unknown_is_free: whether cars may
+        enter what the map leaves grey. Raises TrackError, with the file and the place in it, for whatever is
+        broken.
         """
         where = Path(path)
         if track_names.is_name(path) and not where.exists():
@@ -118,6 +119,8 @@ class Track:
             if recipe is not None:
                 return cls.generate(recipe.seed, name=name or str(path), **recipe.options)
             where = catalog.fetched(str(path))
+        elif track_names.packed_parts(path) is not None and not where.exists():
+            where = catalog.packed(str(path))
         where = map_files.find(where)
         files = map_files.read(where, rule=rule, unknown_is_free=unknown_is_free)
         with naming(where, files.hints):

@@ -71,6 +71,26 @@ def is_name(path: str | Path) -> bool:
     return isinstance(path, str) and re.fullmatch(r"[A-Za-z][\w-]*(\.\d[\w-]*)*", path) is not None
 
 
+# A map of one's own that a run carries: its name, and the first digits of the SHA-256 of its files.
+_PACKED = re.compile(r"(?P<stem>[A-Za-z0-9][\w-]{0,39})@(?P<digest>[0-9a-f]{16})", re.ASCII)
+
+
+def plain_stem(name: str) -> str:
+    """Return a map's name in the characters that files, keys of a store and settings allow."""
+    return re.sub(r"[^\w-]+", "-", name, flags=re.ASCII).strip("-_")[:40] or "map"
+
+
+def packed_name(stem: str, digest: str) -> str:
+    """Return the name of a packed map; stem: a plain one; digest: hexadecimal, of its files."""
+    return f"{stem}@{digest[:16]}"
+
+
+def packed_parts(name: str | Path) -> tuple[str, str] | None:
+    """Return the stem and the digest's first digits of a packed map's name; None for any other name."""
+    match = _PACKED.fullmatch(name) if isinstance(name, str) else None
+    return None if match is None else (match["stem"], match["digest"])
+
+
 def generated_name(seed: int, options: Mapping[str, float]) -> str:
     """Return the name from which `recipe` finds the same seed and options again."""
     changed = [

@@ -18,6 +18,7 @@ from training.tracks import survey
 from training.tracks.centreline import Wish, make_centreline
 from training.tracks.fetch import GITHUB
 from training.tracks.fetch import fetch as fetch_tracks
+from training.tracks.pack import pack as pack_map
 
 app = typer.Typer(
     help="List, make, draw, check and fetch race tracks; make centrelines.",
@@ -150,6 +151,41 @@ def centreline(
             typer.echo(f"{finding.level}: {finding.message}")
         picture = made.table.with_suffix(".png")
         typer.echo(f"Look at it, and at its direction: {draw_tracks([made.track], picture)}")
+
+
+@app.command()
+def pack(
+    maps: Annotated[
+        list[str], typer.Argument(metavar="MAP...", help="Map yaml files, or their directories.")
+    ],
+    *,
+    out: Annotated[Path, typer.Option(help="Directory to write the folders into.")] = Path("packed"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check maps and write each as a run on AWS carries it: one folder, named by the content.
+
+    The launcher does this with the maps that a run's settings name.
+    """
+    rows, broken = [], []
+    for map_ in maps:
+        try:
+            packed = pack_map(map_, out)
+        except TrackError as error:
+            broken.append(map_)
+            rows.append({"map": map_, "error": str(error)})
+        else:
+            rows.append({"map": map_, **packed._asdict(), "folder": str(packed.folder)})
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        for row in rows:
+            typer.echo(
+                f"error: {row['error']}"
+                if "error" in row
+                else f"{row['folder']}: lap {row['length_m']:.1f} m"
+            )
+    if broken:
+        raise DataError(f"{len(broken)} of {len(maps)} maps cannot be packed: {', '.join(broken)}")
 
 
 def _place(text: str | None) -> tuple[float, float] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from training import memory, policy_sources
 from training.config import Config
@@ -14,22 +14,24 @@ from training.store.storage import Storage
 
 # The system, its agents, and a trainer that has loaded torch and the tracks.
 SYSTEM_BYTES = 2e9
+# A map's free cells and distances, beside what reading it takes for a moment (docs/simulator.md).
+BYTES_PER_MAP_CELL = 30
 # Where an image keeps f1tenth_racetracks (ansible/roles/python_env); a machine has no other maps.
 MAPS = "/opt/f1tenth/maps/"
 
 
-def check_new(config: Config) -> None:
-    """Refuse a new run's settings that the trainer refuses."""
+def check_new(config: Config, lengths_m: Mapping[str, float] | None = None) -> None:
+    """Refuse a new run's settings that the trainer refuses; lengths_m: of the maps that it carries, by name."""
     check_league(config)
     check_backend(config.env)
     check_tracks(config)
-    check_grid(config)
+    check_grid(config, lengths_m or {})
     check_namespace(config)
 
 
-def check_memory(config: Config, memory_mib: int, kinds: Sequence[str]) -> None:
-    """Refuse a run that would not fit into the smallest of its machines."""
-    free = memory_mib * 2**20 - SYSTEM_BYTES
+def check_memory(config: Config, memory_mib: int, kinds: Sequence[str], map_cells: int = 0) -> None:
+    """Refuse a run that would not fit into the smallest of its machines; map_cells: of the maps that it carries."""
+    free = memory_mib * 2**20 - SYSTEM_BYTES - map_cells * BYTES_PER_MAP_CELL
     where = f"free on the smallest of {', '.join(kinds)}, {memory_mib / 1024:.0f} GiB in all"
     memory.check_fits(config, free, where)
 
@@ -54,11 +56,12 @@ def check_tracks(config: Config) -> None:
                     track_spec.spec_of(recipe)
                 except track_spec.TrackError as error:
                     raise UsageError(f"{key}.tracks: {name}: {error}") from error
-            elif circuit_of(name) is None:
+            elif circuit_of(name) is None and track_names.packed_parts(name) is None:
+                # Of a run that began on this computer: the maps of a launch's own settings are packed before.
                 raise UsageError(
-                    f"{key}.tracks: a machine has no track {name!r}; maps of this computer stay here",
-                    next_step=f"Use one of {', '.join(track_names.BUNDLED)}, generated-SEED, "
-                    f"or a circuit of the image: {', '.join(track_names.CIRCUITS)}.",
+                    f"{key}.tracks: a machine has no track {name!r}, and the run does not carry it",
+                    next_step="A run that began here with a map of its own goes on here. In the cloud, begin a new one "
+                    f"with its networks: --set training.init_from=RUN --set '{key}.tracks=[{name}]'",
                 )
 
 
@@ -74,15 +77,18 @@ def circuit_of(name: str) -> str | None:
     return circuit if known else None
 
 
-def check_grid(config: Config) -> None:
+def check_grid(config: Config, lengths_m: Mapping[str, float]) -> None:
     """Refuse more cars than the shortest track to learn on is sure to hold; its true length only the trainer knows."""
-    name, length_m = min(_lengths(config), key=lambda pair: pair[1])
-    check_grid_length(config.env.race, config.num_cars, name, length_m)
+    for name, length_m in sorted(_lengths(config, lengths_m), key=lambda pair: pair[1])[:1]:
+        check_grid_length(config.env.race, config.num_cars, name, length_m)
 
 
-def _lengths(config: Config) -> Iterator[tuple[str, float]]:
-    """Yield each track to learn on with the least length, m, that it can have."""
+def _lengths(config: Config, lengths_m: Mapping[str, float]) -> Iterator[tuple[str, float]]:
+    """Yield each track to learn on with the least length, m, that it can have; of a carried map it is known."""
     for name in config.env.tracks:
+        if name in lengths_m:
+            yield name, lengths_m[name]
+            continue
         recipe = track_names.recipe(name)
         if recipe is not None:
             yield name, track_spec.spec_of(recipe).length_m * (1 - track_spec.LENGTH_TOLERANCE)

@@ -1,0 +1,191 @@
+"""Maps of this computer that a run's settings name: checked here, uploaded with the run, named by their content.
+
+The simulator checks them, in a process of its own: the launcher itself starts without it.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from training import stored_maps
+from training.cloud.launch.settings_checks import circuit_of
+from training.cloud.patience import heard
+from training.config import Config
+from training.errors import ConfigurationError, TrainingError, UsageError
+from training.sim import track_names
+from training.store.storage import Storage
+
+GROUPS = ("env", "evaluation")
+_TRACKS = {f"{group}.tracks" for group in GROUPS}
+# A broken map is an answer, with the exit code of `tracks pack` for it.
+ANSWERS = {0, 65}
+
+
+class OwnMap(NamedTuple):
+    """A map of this computer, packed for a run."""
+
+    name: str  # by which the run's settings call it
+    files: tuple[Path, ...]
+    length_m: float
+    cells: int
+
+
+class Luggage(NamedTuple):
+    """Settings and overrides of a launch that name maps as the run will, and those maps by what they were named."""
+
+    config: Config
+    overrides: tuple[str, ...]  # a.b=value
+    maps: Mapping[str, OwnMap]
+
+
+def pack_for_launch(  # noqa: PLR0913 - a launch and where to work
+    config: Config,
+    overrides: Sequence[str],
+    *,
+    resume: bool,
+    root: Path,
+    folder: Path,
+    say: Callable[[str], None],
+) -> Luggage:
+    """Pack the maps that a launch takes along.
+
+    config: the settings, in which the overrides hold already. A run that goes on (resume) has its maps: of it only the
+    overrides count, and a map of the settings file may be on another computer. root: the folder of the code.
+    """
+    try:
+        maps = pack(config, root, folder, say)
+    except ConfigurationError:
+        if not resume or any(_key(text) in _TRACKS for text in overrides):
+            raise
+        maps = {}
+    own = renamed(config, maps)
+    return Luggage(own, renamed_overrides(overrides, own, maps), maps)
+
+
+def on_this_computer(config: Config) -> list[str]:
+    """Return the tracks that no machine has: neither made up, nor a circuit of the image, nor carried by the run."""
+    names = dict.fromkeys((*config.env.tracks, *config.evaluation.tracks))
+    return [
+        name
+        for name in names
+        if track_names.recipe(name) is None
+        and track_names.packed_parts(name) is None
+        and circuit_of(name) is None
+    ]
+
+
+def pack(config: Config, root: Path, folder: Path, say: Callable[[str], None]) -> dict[str, OwnMap]:
+    """Check and pack the maps of this computer that settings name; return them by those names.
+
+    root: the folder of the code. Raises ConfigurationError for one that cannot be trained on, in the simulator's words.
+    """
+    names = on_this_computer(config)
+    if not names:
+        return {}
+    with heard(say, f"  still checking the maps {', '.join(names)}"):
+        rows = _packed(names, root, folder)
+    broken = [row["error"] for row in rows if "error" in row]  # which names the map
+    if broken:
+        settings = " and ".join(
+            f"{group}.tracks" for group in GROUPS if set(names) & set(getattr(config, group).tracks)
+        )
+        raise ConfigurationError(
+            f"{settings}: {'; '.join(broken)}",
+            next_step="A machine has generated-SEED, "
+            f"{', '.join(track_names.BUNDLED)} and the circuits {', '.join(track_names.CIRCUITS)}; "
+            "docs/your_own_map.md says how a map of your own becomes a track.",
+        )
+    return {
+        row["map"]: OwnMap(
+            row["name"],
+            tuple(Path(row["folder"]) / file for file in row["files"]),
+            row["length_m"],
+            row["cells"],
+        )
+        for row in rows
+    }
+
+
+def renamed(config: Config, maps: Mapping[str, OwnMap]) -> Config:
+    """Return the settings as the run will have them: its maps by their content, not by where they are here."""
+    groups: dict[str, Any] = {}
+    for group in GROUPS:
+        own = getattr(config, group)
+        tracks = tuple(maps[name].name if name in maps else name for name in own.tracks)
+        groups[group] = own.model_copy(update={"tracks": tracks})
+    return config.model_copy(update=groups)
+
+
+def renamed_overrides(
+    overrides: Sequence[str], config: Config, maps: Mapping[str, OwnMap]
+) -> tuple[str, ...]:
+    """Return `a.b=value` for a run that goes on, with the maps as the run will call them.
+
+    config: the renamed settings, in which the overrides hold already.
+    """
+    if not maps:
+        return tuple(overrides)
+    tracks = {f"{group}.tracks": list(getattr(config, group).tracks) for group in GROUPS}
+    return tuple(
+        f"{key}={json.dumps(tracks[key])}" if (key := _key(text)) in tracks else text for text in overrides
+    )
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].strip()
+
+
+def taken_by(config: Config, maps: Mapping[str, OwnMap]) -> dict[str, OwnMap]:
+    """Return those of the packed maps that a run's settings name: one that goes on need not take all of them."""
+    names = stored_maps.packed_names(config)
+    return {given: one for given, one in maps.items() if one.name in names}
+
+
+def upload(storage: Storage, run: str, maps: Mapping[str, OwnMap]) -> None:
+    """Put the maps into the run; may be repeated after an interruption."""
+    for one in maps.values():
+        stored_maps.put(storage, run, one.name, one.files)
+
+
+def check_carried(storage: Storage, run: str, config: Config, maps: Mapping[str, OwnMap]) -> None:
+    """Raise UsageError for a map that a run should carry, and does not, and that is not about to be uploaded."""
+    new = {one.name for one in maps.values()}
+    names = [name for name in stored_maps.packed_names(config) if name not in new]
+    lacking = stored_maps.missing(storage, run, names)
+    if lacking:
+        raise UsageError(
+            f"run {run} does not carry the map {', '.join(lacking)}",
+            next_step="Name the map's yaml file on this computer instead; it is uploaded with the run.",
+        )
+
+
+def _packed(names: Sequence[str], root: Path, folder: Path) -> list[dict[str, Any]]:
+    # From the folder of the code, where no other package called training can take its place.
+    places = [
+        name if track_names.is_name(name) and not Path(name).exists() else str(Path(name).absolute())
+        for name in names
+    ]
+    options = ["--json", "--out", str(folder), "--", *places]
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-m", "training", "tracks", "pack", *options],
+        cwd=root,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        rows: list[dict[str, Any]] = json.loads(done.stdout if done.returncode in ANSWERS else "")
+    except ValueError:
+        last = done.stderr.strip().splitlines()[-3:] or ["it said nothing"]
+        raise TrainingError(
+            f"the maps {', '.join(names)} could not be checked, exit code {done.returncode}: {' '.join(last)}",
+            next_step=f"By hand: .venv/bin/python -m training tracks check {shlex.join(names)}",
+        ) from None
+    return [{**row, "map": name} for row, name in zip(rows, names, strict=True)]
