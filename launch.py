@@ -58,15 +58,15 @@ except ModuleNotFoundError as error:
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from training.cloud.manner import Manner, say
-from training.cloud.next_commands import remember
-from training.cloud.option_types import ConfigFile, Delete, DryRun, Json, Print, Run, Sets, Way, Yes
+from training.cloud.console.next_commands import remember
+from training.cloud.console.option_types import ConfigFile, Delete, DryRun, Json, Print, Run, Sets, Way, Yes
+from training.cloud.console.output import Manner, say
 from training.errors import ConfigurationError, TrainingError, UsageError
-from training.help_text import Commands
-from training.terminal import adapt_output
+from training.process.help import Commands
+from training.process.terminal import adapt_output
 
 if TYPE_CHECKING:
-    from training.cloud.site import Site
+    from training.cloud.context import Site
 
 
 app = typer.Typer(
@@ -85,7 +85,7 @@ INTERRUPTED = 130
 
 def site_of(config: Path | None, sets: list[str] | None, limits: tuple[str, ...] = ()) -> "Site":
     """Read the settings and find out who we are; `limits` are further overrides, which no next command repeats."""
-    from training.cloud.site import open_site
+    from training.cloud.context import open_site
 
     remember(config, tuple(sets or ()), ROOT)
     return open_site(config, [*(sets or ()), *limits], say)
@@ -93,7 +93,7 @@ def site_of(config: Path | None, sets: list[str] | None, limits: tuple[str, ...]
 
 def searched_site(config: Path | None, sets: list[str] | None) -> "Site":
     """Do what `site_of` does, and say where is looked: nothing found there may be somewhere else."""
-    from training.cloud.site import settings_path, where
+    from training.cloud.context import settings_path, where
 
     site = site_of(config, sets)
     say(where(site.config.aws, settings_path(config), site.scope.account))
@@ -117,8 +117,8 @@ def doctor(
 ) -> None:
     """Tell what is ready. Each line says ok or the next command."""
     from training.cloud import commands
-    from training.cloud.api import Cloud
-    from training.cloud.site import read_settings, settings_path, where
+    from training.cloud.aws.client import Cloud
+    from training.cloud.context import read_settings, settings_path, where
 
     if out is not None and not policy:
         raise UsageError("--out needs --policy")
@@ -126,9 +126,9 @@ def doctor(
         commands.show_policies(site_of(config, sets), out, Manner(json=json))
         return
     if probe:
-        from training.cloud import proof
+        from training.cloud import doctor
 
-        raise typer.Exit(proof.probe(site_of(config, sets), Manner(json=json)))
+        raise typer.Exit(doctor.probe(site_of(config, sets), Manner(json=json)))
     remember(config, tuple(sets or ()), ROOT)
     cloud = Cloud(read_settings(config, sets or ()).aws, say)
     say(where(cloud.aws, settings_path(config)))
@@ -238,9 +238,9 @@ def train(
 ) -> None:
     """Launch a run. Shows price and hard cap, asks, starts, follows it to its first steps."""
     from training.cloud import commands
+    from training.cloud.context import settings_path
     from training.cloud.launch import arguments
-    from training.cloud.launching import Options
-    from training.cloud.site import settings_path
+    from training.cloud.launch.launch import Options
 
     if at is not None and resume is None:
         raise UsageError("--at needs --resume RUN")
@@ -249,11 +249,11 @@ def train(
     if resume is not None and name is not None:
         raise UsageError("--resume RUN has a name already: leave --name out")
     if trial:
-        from training.cloud import proof
+        from training.cloud.launch import trial as trials
 
-        proof.check_words(resume, name, max_hours, max_cost_usd)
-        site = site_of(config, sets, proof.TRIAL_SETTINGS)
-        raise typer.Exit(proof.try_out(site, ROOT, Manner(json=json, yes=yes, dry_run=dry_run)))
+        trials.check_words(resume, name, max_hours, max_cost_usd)
+        site = site_of(config, sets, trials.SETTINGS)
+        raise typer.Exit(trials.try_out(site, ROOT, Manner(json=json, yes=yes, dry_run=dry_run)))
     limits = {"max_hours": max_hours, "max_cost_usd": max_cost_usd}
     given = tuple(f"aws.{key}={value}" for key, value in limits.items() if value is not None)
     keep_s = arguments.seconds(keep_on_failure)

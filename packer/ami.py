@@ -24,21 +24,22 @@ from botocore.exceptions import BotoCoreError, ClientError
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
+from training import layout
 from training.aws_access.address import own_address
 from training.aws_access.advice import CERTIFICATES, advice, is_bad_certificate
 from training.aws_access.session import client, exported, session
-from training.cloud import look
-from training.cloud.api import Cloud, check_region
+from training.cloud.aws import inventory
+from training.cloud.aws.client import Cloud, check_region
+from training.cloud.aws.errors import from_reply
 from training.cloud.aws.network import choose_subnets
+from training.cloud.aws.project import make_scope
 from training.cloud.cleanup import images
 from training.cloud.cleanup.images import SNAPSHOT_USD_PER_GB_MONTH, Stored
-from training.cloud.next_commands import complete, remember
-from training.cloud.problems import from_reply
-from training.cloud.scope import make_scope
-from training.cloud.site import read_settings
+from training.cloud.console.next_commands import complete, remember
+from training.cloud.context import read_settings
 from training.config import AwsSettings
 from training.errors import ConfigurationError, TrainingError, UsageError
-from training.terminal import adapt_output
+from training.process.terminal import adapt_output
 
 # Receives NAME.json and NAME.manifest.json of every image.
 OUTPUT = REPOSITORY / ".cache" / "ami"
@@ -136,6 +137,7 @@ def bake_variables(settings: Settings) -> dict[str, str]:
         "build_capacity": "on-demand" if settings.on_demand else "spot",
         "git_sha": git_sha(),
         "requirements_sha256": hashlib.sha256(requirements).hexdigest(),
+        "image_interface": str(layout.IMAGE_INTERFACE),
         "torch_version": found(r"^torch==([^\s;]+)", requirements.decode(), "torch in requirements.txt"),
         "driver_branch": driver_branch(),
         "builder_cidr": f"{own_address()}/32",
@@ -149,8 +151,8 @@ def builder_network(aws: AwsSettings) -> dict[str, str]:
     if not aws.vpc_id and not aws.subnet_ids:
         return {}
     cloud = Cloud(aws)
-    vpc = look.vpc_id(cloud)
-    used = choose_subnets(cloud, vpc, look.subnets(cloud, vpc)).used
+    vpc = inventory.vpc_id(cloud)
+    used = choose_subnets(cloud, vpc, inventory.subnets(cloud, vpc)).used
     public = [one["SubnetId"] for one in used if one.get("MapPublicIpOnLaunch")]
     if not public:
         names = ", ".join(one["SubnetId"] for one in used)

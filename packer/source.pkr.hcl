@@ -10,6 +10,7 @@ locals {
     Name               = local.image_name
     GitSha             = var.git_sha
     RequirementsSha256 = var.requirements_sha256
+    ImageInterface     = var.image_interface
     TorchVersion       = var.torch_version
     DriverBranch       = var.driver_branch
   }

@@ -18,6 +18,15 @@ variable "requirements_sha256" {
   }
 }
 
+variable "image_interface" {
+  description = "Which code the image's units can start; the launcher refuses another number."
+  type        = string
+  validation {
+    condition     = length(var.image_interface) > 0 && regex_replace(var.image_interface, "^[0-9]+$", "") == ""
+    error_message = "The image_interface must be a number: run the bake with `make ami`."
+  }
+}
+
 variable "torch_version" {
   description = "Version of torch in requirements.txt, for the image's tags."
   type        = string

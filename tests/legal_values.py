@@ -15,15 +15,15 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
 
-from training import champions
 from training.agents.multi_agent import MultiAgentSAC
 from training.config import Config, load_config
-from training.config_change import check_league
-from training.config_checks import check_backend
-from training.config_text import walk
+from training.config.checks import check_backend
+from training.config.memory import check_memory
+from training.config.resume import check_league
+from training.config.text import walk
 from training.envs.batch import RaceBatch
 from training.envs.grid import check_grid
-from training.memory import check_memory
+from training.evaluation import promotion
 from training.sim import Track
 
 # What acts on driving and learning; the other groups are about where and how often things are shown and kept.
@@ -220,7 +220,7 @@ def try_out(case: Case) -> str:
         check_grid(config.env, tracks, config.num_cars)
         check_memory(config)
         batch = RaceBatch(config.env, tracks, config.num_cars, config.training.seed)
-        contest = champions.Races(config, tracks)
+        contest = promotion.Races(config, tracks)
         learner = MultiAgentSAC(batch, config, device="cpu", contest=contest)
         learner.learn(config.training.total_timesteps)
     except (TrainingError, TrackError) as error:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from training.agents.policy import Kept, Policy
-from training.callbacks import Parts, of_all
+from training.run.step_hooks import Parts, of_all
 
 
 def test_every_agents_figures_stand_under_its_name_and_their_mean_under_the_plain_one() -> None:

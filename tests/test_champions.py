@@ -13,16 +13,17 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.report.runs import driver_by_hand, straight_on
 from tests.trainer_process import QUICK
-from training import champions as crowning
-from training import layout, runner
+from training import layout
 from training.agents.league import Frozen, Verdict
 from training.agents.policy import Policy
-from training.champions import EARLIER, Races, Tally, in_words
 from training.config import load_config
-from training.report.loading import policy_of, runs_in
-from training.report.races import Entry
+from training.evaluation import promotion
+from training.evaluation.load_run import policy_of, runs_in
+from training.evaluation.promotion import EARLIER, Races, Tally, in_words
+from training.evaluation.races import Entry
+from training.run import runner
 from training.sim import Track
-from training.store.opening import open_store
+from training.store.open import open_store
 
 CONFIG = load_config(
     None,
@@ -44,7 +45,7 @@ def contest(monkeypatch: pytest.MonkeyPatch) -> Races:
         "FULL": (2, 4),
         "AGAINST_EARLIER": (1, 4),
     }.items():
-        monkeypatch.setattr(crowning, name, crowning.Bouts(tracks, races))
+        monkeypatch.setattr(promotion, name, promotion.Bouts(tracks, races))
     return Races(CONFIG, TRACKS)
 
 
@@ -158,12 +159,12 @@ def test_a_contest_ends_alike_for_the_same_step_and_is_spread_over_the_tracks(
     seen: list[tuple[dict[str, int], int]] = []  # races by track, and their seed
 
     def raced(_pair: Any, fixtures: Any, tracks: list[Track], *, laps: int, seed: int) -> list[Any]:
-        assert laps == crowning.LAPS
+        assert laps == promotion.LAPS
         assert fixtures == [(0, 1)] * len(tracks)
         seen.append((dict(Counter(track.name for track in tracks)), seed))
         return []
 
-    monkeypatch.setattr(crowning, "race_all", raced)
+    monkeypatch.setattr(promotion, "race_all", raced)
     for step in (1000, 1000, 2000):
         assert not contest(FAST, [SLOW], step).crowned
     first, again, later = seen
@@ -180,10 +181,10 @@ def test_a_run_says_and_logs_who_became_champion_and_keeps_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Trained by the runner, with a contest that asks for no laps: whoever challenges first, then nobody wins."""
-    monkeypatch.setattr(crowning, "FIRST_COMPLETES", 0.0)
-    monkeypatch.setattr(crowning, "FAULTS", 1.0)
-    monkeypatch.setattr(crowning, "QUICK", crowning.Bouts(1, 4))
-    monkeypatch.setattr(crowning, "FULL", crowning.Bouts(1, 4))
+    monkeypatch.setattr(promotion, "FIRST_COMPLETES", 0.0)
+    monkeypatch.setattr(promotion, "FAULTS", 1.0)
+    monkeypatch.setattr(promotion, "QUICK", promotion.Bouts(1, 4))
+    monkeypatch.setattr(promotion, "FULL", promotion.Bouts(1, 4))
     settings = (
         *QUICK,
         "training.training_type=sac_multiagent",

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from training.__main__ import main
-from training.cloud import outcome
 from training.errors import (
     ConfigurationError,
     DataError,
@@ -19,6 +18,7 @@ from training.errors import (
     TrainingError,
     UsageError,
 )
+from training.instance import exit_record
 from training.sim import compiled
 from training.store.storage import Corrupt, Refused
 
@@ -174,10 +174,10 @@ def test_the_outcome_says_whether_the_same_launch_would_end_so_again(
     error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, repeats: bool
 ) -> None:
     """Settings, code and image decide it; what a store refuses may be mended there, what no start saved by another."""
-    monkeypatch.setenv(outcome.VARIABLE, str(tmp_path / "outcome.json"))
+    monkeypatch.setenv(exit_record.VARIABLE, str(tmp_path / "outcome.json"))
     failing_with(error("it broke"), monkeypatch)
     main(["train"])
-    left = outcome.find()
+    left = exit_record.find()
     assert left is not None
     assert left.repeats == repeats
 

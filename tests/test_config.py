@@ -10,9 +10,9 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from training.config import PRESETS, Config, load_config
-from training.config_change import check_league
-from training.config_example import example_yaml
-from training.config_text import legal_values, walk
+from training.config.example import example_yaml
+from training.config.resume import check_league
+from training.config.text import legal_values, walk
 from training.errors import ConfigurationError, UsageError
 
 ROOT = Path(__file__).parent.parent
@@ -292,7 +292,7 @@ def test_the_settings_for_self_play_are_legal_and_of_one_length() -> None:
 # --- the example file ---
 def test_the_example_file_is_what_the_settings_write() -> None:
     assert EXAMPLE.read_text(encoding="utf-8") == example_yaml(), (
-        "run: python -m training.config_example > config.example.yaml"
+        "run: python -m training.config.example > config.example.yaml"
     )
 
 

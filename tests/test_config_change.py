@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from training.config import Config, Preset, load_config
-from training.config_change import SettingsFile, changed, check_league
+from training.config.resume import SettingsFile, changed, check_league
 from training.errors import ConfigurationError
-from training.report.contestants import sizes_of
+from training.evaluation.entrants import sizes_of
 
 
 def several(*overrides: str) -> Config:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from training.display import AgentProgress, Display, LapRow, Progress, duration, laps_table
+from training.report.tables import LapRow, duration, laps_table
+from training.run.progress_display import AgentProgress, Display, Progress
 
 NAN = float("nan")
 HALF = Progress(
@@ -30,7 +31,8 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {tests!r})
 from test_display import BEGIN, HALF
-from training.display import Display, laps_table
+from training.report.tables import laps_table
+from training.run.progress_display import Display
 with Display() as display:
     display.say("the run begins")
     display.update(BEGIN)

@@ -20,12 +20,12 @@ from training.agents import soundness
 from training.agents.codec import decode, encode
 from training.agents.fused.step import adam_state
 from training.config import load_config
-from training.divergence import likely_cause
 from training.errors import DataError, Diverged
-from training.report.loading import runs_in
+from training.evaluation.load_run import runs_in
+from training.run.divergence import likely_cause
 from training.store import documents
 from training.store.checkpoint import Contents, claim, load
-from training.store.opening import open_store
+from training.store.open import open_store
 from training.store.restore import NoCheckpoint
 
 ROOT = Path(__file__).parents[1]

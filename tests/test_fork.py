@@ -17,14 +17,14 @@ from tests import trainer_process
 from training import layout
 from training.agents.codec import decode
 from training.config import load_config
-from training.config_change import FORKABLE, changed, forked
+from training.config.resume import FORKABLE, changed, forked
 from training.errors import ConfigurationError, UsageError
-from training.fork import make_fork, plan_fork, read_parent
 from training.store import documents
 from training.store.checkpoint import Checkpoint, load
 from training.store.directory import DirectoryStorage
 from training.store.fencing import read_pointer
 from training.store.storage import Unavailable
+from training.stored_runs.fork import make_fork, plan_fork, read_parent
 
 PARENT, STEPS = "parent", 3000
 

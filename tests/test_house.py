@@ -116,8 +116,8 @@ def test_the_simulator_imports_numpy_and_numba_and_only_its_map_files_more(
     }
     extra = {(module, name) for module, name in outside if name not in {"numpy", "numba"}}
     assert extra <= {
-        ("training.sim.map_files", "yaml"),
-        ("training.sim.map_files", "PIL"),
+        ("training.sim.track.map_files", "yaml"),
+        ("training.sim.track.map_files", "PIL"),
         ("training.sim.march", "llvmlite"),  # numba's own compiler: its vector instructions
     }
 
@@ -142,7 +142,7 @@ def test_the_import_contracts_hold() -> None:
         ("agents/stray.py", "import training.report", "Imports point downwards"),
         ("envs/reward.py", "import stable_baselines3", "torch and stable-baselines3 only in"),
         ("envs/reward.py", "import botocore", "botocore only in store, cloud and aws_access"),
-        ("cloud/look.py", "import boto3", "Nothing makes clients past aws_access"),
+        ("cloud/aws/inventory.py", "import boto3", "Nothing makes clients past aws_access"),
         ("store/stray.py", "import torch", "The launcher's path"),
         ("layout.py", "import numba", "The launcher's path"),
         ("agents/stray.py", "import training.store", "Learning and driving know no store"),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from training.errors import DataError, Interrupted
-from training.interruption import ControlPoller, StopRequest, before_the_first_step
+from training.run.stop_request import ControlPoller, StopRequest, before_the_first_step
 from training.store import documents
 from training.store.directory import DirectoryStorage
 
@@ -72,7 +72,7 @@ def test_a_hangup_that_is_ignored_stays_ignored_at_the_start_and_later() -> None
 PROGRAM = """
 import sys
 from training.errors import Interrupted
-from training.interruption import before_the_first_step
+from training.run.stop_request import before_the_first_step
 
 try:
     with before_the_first_step("make train"):

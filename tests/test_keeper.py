@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from training import keeper as keeping
 from training.agents.league import Frozen
 from training.agents.policy import Kept, Policy
 from training.config import load_config
-from training.keeper import DISTURBANCE, Keeper, disturb
-from training.report.contestants import driver, sizes_of
-from training.report.evaluation import Drive
+from training.evaluation import policy_selection
+from training.evaluation.entrants import driver, sizes_of
+from training.evaluation.lap_evaluation import Drive
+from training.evaluation.policy_selection import DISTURBANCE, Keeper, disturb
 from training.sim import Track
 
 POLICY = Policy([4, 8, 4])
@@ -68,7 +68,7 @@ def test_the_final_choice_finds_a_failure_that_few_starts_miss(monkeypatch: pyte
         fails = controller is rarely_fails
         return [drive(completed=not (fails and i == 20)) for i in range(starts)]
 
-    monkeypatch.setattr(keeping, "evaluate", drives)
+    monkeypatch.setattr(policy_selection, "evaluate", drives)
     keeper = Keeper(load_config(None, ["evaluation.starts=10"]), [])
     keeper.candidates = [Kept(rarely_fails, 1, 48, 48, 8.0, 1.0), Kept(never_fails, 2, 48, 48, 7.0, 0.9)]
     best = keeper.choose()
@@ -85,7 +85,9 @@ def test_cars_that_learn_together_race_for_the_final_choice(
     cars: int, first: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Alone both lap, and the steadier is better; in races it leaves the track, and pure pursuit wins in front."""
-    monkeypatch.setattr(keeping, "evaluate", lambda *_, starts, **__: [drive() for _ in range(starts)])
+    monkeypatch.setattr(
+        policy_selection, "evaluate", lambda *_, starts, **__: [drive() for _ in range(starts)]
+    )
     kind = "sac_multiagent" if cars > 1 else "sac"
     config = load_config(None, [f"training.training_type={kind}", f"training.num_agents={max(cars, 2)}"])
     straight_on = Policy(sizes_of(config))
@@ -119,7 +121,7 @@ def test_an_agent_s_newest_champion_is_kept_and_driven_once(monkeypatch: pytest.
             assert agent == 1
             return POLICY
 
-    monkeypatch.setattr(keeping, "evaluate", drives)
+    monkeypatch.setattr(policy_selection, "evaluate", drives)
     learner: Any = Learner()
     keeper = Keeper(load_config(None, ["evaluation.starts=10"]), [], agent=1)
     assert keeper.judge(learner)["evaluation/completed"] == 1.0

@@ -11,16 +11,17 @@ import torch
 
 from tests import trainer_process
 from tests.report.runs import make_run, straight_on
-from training import heritage, layout
+from training import layout
 from training.__main__ import main
 from training.agents.codec import decode
 from training.agents.league import POOL
 from training.agents.policy import Policy
 from training.config import Config, load_config
 from training.errors import ConfigurationError
-from training.report.loading import runs_in
+from training.evaluation.load_run import runs_in
+from training.run import warm_start
 from training.store.checkpoint import Checkpoint, load
-from training.store.opening import open_store
+from training.store.open import open_store
 from training.store.storage import Storage
 
 RUN = "other"
@@ -75,20 +76,20 @@ def test_a_policy_that_would_see_or_act_otherwise_is_refused(
     """Nothing translates for it as a race does: the error names the setting, both values, and what to set."""
     make_run(storage, RUN, f"{key}={theirs}")
     with pytest.raises(ConfigurationError) as refused:
-        heritage.check(league(f"{key}={ours}"), storage)
+        warm_start.check(league(f"{key}={ours}"), storage)
     told = refused.value.message.lower()
     assert told.startswith(
         f"multi_agent.league.checkpoints: {RUN}: it learnt with {key} = {theirs}, not {ours} "
     )
     assert f"--set {key}={theirs}" in refused.value.next_step
-    heritage.check(league(f"{key}={theirs}"), storage)
+    warm_start.check(league(f"{key}={theirs}"), storage)
 
 
 def test_of_equal_width_is_not_of_equal_meaning(storage: Storage) -> None:
     """Two scans of 36 beams and one of 72 are as many numbers."""
     make_run(storage, RUN, "env.beams=72", "env.scans_stacked=1")
     with pytest.raises(ConfigurationError, match=r"env\.beams = 72, not 36, env\.scans_stacked = 1, not 2 "):
-        heritage.check(league(), storage)
+        warm_start.check(league(), storage)
 
 
 def test_what_changes_neither_sight_nor_commands_may_differ(storage: Storage) -> None:
@@ -96,7 +97,7 @@ def test_what_changes_neither_sight_nor_commands_may_differ(storage: Storage) ->
     make_run(
         storage, RUN, "env.scan_noise_m=0.02", "env.num_envs=8", "sac.gamma=0.9", "env.reward.collision=-9"
     )
-    heritage.check(league(), storage)
+    warm_start.check(league(), storage)
 
 
 @pytest.mark.slow

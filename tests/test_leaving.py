@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.agents.test_resume import Session, begin, several
-from training import notify
-from training.keeper import all_or_nothing
-from training.notify import Left, alive, leaving
+from training.evaluation.policy_selection import all_or_nothing
+from training.process import systemd_notify
+from training.process.systemd_notify import Left, alive, leaving
 
 
 def after(calls: int) -> Callable[[], bool]:
@@ -110,8 +110,8 @@ class Clock:
 def after_three_seconds_of_work(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Give the clock of a process that has worked without a pause."""
     clock = Clock()
-    monkeypatch.setattr(notify, "time", clock)
-    monkeypatch.setattr(notify, "_pulse", notify._Pulse())
+    monkeypatch.setattr(systemd_notify, "time", clock)
+    monkeypatch.setattr(systemd_notify, "_pulse", systemd_notify._Pulse())
     for _ in range(30):
         alive()
         clock.now_s += 0.1
@@ -128,11 +128,11 @@ def test_a_silence_is_told_once_whoever_notices_first_that_the_process_goes_on(
     if works_first:
         alive()
         clock.now_s += 0.1
-    assert notify.silence() == pytest.approx(60.0, abs=1.0)
+    assert systemd_notify.silence() == pytest.approx(60.0, abs=1.0)
     alive()
-    assert notify.silence() == 0.0
+    assert systemd_notify.silence() == 0.0
 
 
 def test_a_process_that_works_is_not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     after_three_seconds_of_work(monkeypatch)
-    assert notify.silence() == pytest.approx(0.0, abs=0.2)
+    assert systemd_notify.silence() == pytest.approx(0.0, abs=0.2)

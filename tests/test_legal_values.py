@@ -8,7 +8,7 @@ import pytest
 
 from tests.legal_values import LEFT_OUT, TOGETHER, Case, ends, pairwise_cases, single_cases, try_out
 from training.config import Config
-from training.config_text import walk
+from training.config.text import walk
 
 SEEDS = range(1, 9)  # of `make torture`
 

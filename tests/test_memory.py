@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from training import memory
-from training.config import Config, load_config
+from training.config import Config, load_config, memory
 from training.errors import ConfigurationError
 
 ROOT = Path(__file__).parent.parent

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from training.output import MAX_WAITING, LastingOutput
+from training.process.output import MAX_WAITING, LastingOutput
 
 ROOT = Path(__file__).parents[1]
 FULL = Path("/dev/full")
@@ -20,12 +20,12 @@ WRITERS = """
 import logging, sys, traceback, warnings
 sys.path.insert(0, {tests!r})
 from test_display import BEGIN
-from training.output import outlast_output
-from training.terminal import adapt_output
+from training.process.output import outlast_output
+from training.process.terminal import adapt_output
 outlast_output()
 adapt_output()
 from rich.console import Console
-from training.display import Display
+from training.run.progress_display import Display
 with Display(Console(force_terminal=True, force_interactive=True)) as display:
     display.say("said")
     display.update(BEGIN)

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from training import layout, policy_sources
+from training import layout
 from training.config import Config, load_config
 from training.errors import ConfigurationError
 from training.store.checkpoint import Contents, claim
 from training.store.directory import DirectoryStorage
 from training.store.manifest import Owner
 from training.store.storage import ALWAYS, Body, Condition, Corrupt, Entry, Refused, Stored
+from training.stored_runs import policy_sources
 
 RUN = "new"
 LEAGUE = (

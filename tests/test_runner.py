@@ -20,11 +20,11 @@ from tests.sim.cluttered import pinched
 from tests.trainer_process import QUICK, begin_and_wait, run
 from training import layout, rng
 from training.errors import ConfigurationError
-from training.report.loading import policy_of, runs_in
+from training.evaluation.load_run import policy_of, runs_in
 from training.sim import Track
 from training.store import documents
 from training.store.checkpoint import Contents, claim, load
-from training.store.opening import open_store
+from training.store.open import open_store
 
 pytestmark = pytest.mark.slow  # each test trains, in a process of its own
 

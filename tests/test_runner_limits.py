@@ -14,11 +14,11 @@ import pytest
 
 from tests.trainer_process import QUICK, command, run, wait_for_checkpoints
 from training.config import load_config
-from training.config_checks import learns_nothing
-from training.report.loading import runs_in
+from training.config.checks import learns_nothing
+from training.evaluation.load_run import runs_in
 from training.store import documents
 from training.store.checkpoint import load
-from training.store.opening import open_store
+from training.store.open import open_store
 
 ROOT = Path(__file__).parents[1]
 ANSWERS_S = 30.0

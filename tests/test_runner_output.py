@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.trainer_process import command, wait_for_checkpoints
-from training.report.loading import policy_of, runs_in
+from training.evaluation.load_run import policy_of, runs_in
 from training.store import documents
 from training.store.checkpoint import load
-from training.store.opening import open_store
+from training.store.open import open_store
 
 pytestmark = pytest.mark.slow  # each test trains, in a process of its own
 

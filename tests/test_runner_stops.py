@@ -16,12 +16,12 @@ import pytest
 
 from tests.fake_imds import FakeImds
 from tests.trainer_process import begin_and_wait, command, run, wait_for_checkpoints
-from training.cloud.imds import ENDPOINT_VARIABLE, ON_INSTANCE
-from training.interruption import CONTROL_POLL_S
-from training.report.loading import runs_in
+from training.evaluation.load_run import runs_in
+from training.instance.imds import ENDPOINT_VARIABLE, ON_INSTANCE
+from training.run.stop_request import CONTROL_POLL_S
 from training.store import documents
 from training.store.checkpoint import load
-from training.store.opening import open_store
+from training.store.open import open_store
 
 pytestmark = pytest.mark.slow  # each test trains, in a process of its own
 

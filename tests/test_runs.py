@@ -9,17 +9,17 @@ import pytest
 
 from tests.fake_imds import FakeImds
 from training import layout
-from training.cloud.identity import LAUNCH_VARIABLE
-from training.cloud.imds import ENDPOINT_VARIABLE, ON_INSTANCE
-from training.cloud.intent import Intent, write_intent
+from training.cloud.launch_record import Intent, write_intent
 from training.config import load_config
 from training.errors import ConfigurationError, NoProgress, UsageError
-from training.notify import alive
-from training.report.loading import config_of
-from training.runs import Origin, Run, open_run
+from training.evaluation.load_run import config_of
+from training.instance.identity import LAUNCH_VARIABLE
+from training.instance.imds import ENDPOINT_VARIABLE, ON_INSTANCE
+from training.process.systemd_notify import alive
+from training.run.session import Origin, Run, open_run
 from training.store import documents
 from training.store.checkpoint import Contents
-from training.store.opening import open_store
+from training.store.open import open_store
 
 RUN = "race"
 NOW = datetime.now(timezone.utc)

@@ -14,7 +14,7 @@ from training import layout
 from training.agents import replay_segments
 from training.agents.codec import decode, encode
 from training.errors import DataError
-from training.saver import Parts, Saver
+from training.run.checkpointing import Parts, Saver
 from training.store.checkpoint import Contents, claim, load, load_partial
 from training.store.directory import DirectoryStorage
 from training.store.restore import NoCheckpoint
@@ -99,7 +99,7 @@ def test_ctrl_c_on_a_full_disk_says_so_at_once(tmp_path):
 @pytest.mark.parametrize("agents", [1, 2])
 def test_weights_go_up_as_a_partial_while_a_save_hangs(tmp_path, monkeypatch, agents):
     """A notice comes while the store hangs: the last seconds go to all agents' weights and optimizers."""
-    monkeypatch.setattr("training.saver.PARTIAL_S", 20.0)
+    monkeypatch.setattr("training.run.checkpointing.PARTIAL_S", 20.0)
     run, store, said = session(tmp_path, agents=agents)
     run.train_to(240)
     run.saver.finish({})

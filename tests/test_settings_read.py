@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from training.config import Config
-from training.config_text import section_of, walk
+from training.config.text import section_of, walk
 
 ROOT = Path(__file__).parent.parent
 SOURCES = (ROOT / "launch.py", *sorted((ROOT / "training").rglob("*.py")))

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from training import terminal
-from training.cloud import manner
-from training.cloud.manner import Manner, ask
+from training.cloud.console import output
+from training.cloud.console.output import Manner, ask
 from training.errors import UsageError
+from training.process import terminal
 
 ROOT = Path(__file__).parent.parent
 SOURCES = [ROOT / "launch.py", *(ROOT / "training").rglob("*.py"), *(ROOT / "packer").glob("*.py")]
@@ -104,8 +104,8 @@ def test_no_cell_of_a_table_is_cut_on_a_terminal_of_any_width(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wide: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(wide))
-    monkeypatch.setattr(manner, "is_terminal", lambda _: True)
-    manner.table("2 runs", HEADS, ROWS)
+    monkeypatch.setattr(output, "is_terminal", lambda _: True)
+    output.table("2 runs", HEADS, ROWS)
     shown = capsys.readouterr().out
     assert all(cell in shown for row in ROWS for cell in row)
     assert all(head in shown for head in HEADS)
@@ -116,7 +116,7 @@ def test_a_program_reads_whole_lines_whatever_the_terminal_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
-    manner.table("1 run", HEADS, [["r" * 200, *ROWS[0][1:]]])
+    output.table("1 run", HEADS, [["r" * 200, *ROWS[0][1:]]])
     line = capsys.readouterr().out.splitlines()[2]
     assert line.split()[:2] == ["r" * 200, "running"]
 

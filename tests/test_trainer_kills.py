@@ -22,7 +22,7 @@ from training.agents.codec import decode
 from training.config import AwsSettings
 from training.store import documents
 from training.store.checkpoint import load
-from training.store.opening import open_store
+from training.store.open import open_store
 from training.store.storage import Storage
 
 RUN = "killed"

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from training import user_account
-from training.cloud import launching
+from training.cloud.launch import launch
 from training.errors import UsageError
-from training.sim import catalog
-from training.store.opening import open_store
+from training.process import user_account
+from training.sim.track import catalog
+from training.store.open import open_store
 
 ROOT = Path(__file__).parent.parent
 # What a tag of IAM may hold: https://docs.aws.amazon.com/IAM/latest/APIReference/API_Tag.html
@@ -37,7 +37,7 @@ def test_a_number_without_a_name_is_named_by_its_number() -> None:
     with pytest.raises((KeyError, OSError)):
         getpass.getuser()
     assert user_account.user_name() == f"uid-{os.getuid()}"
-    assert launching.owner().startswith(f"uid-{os.getuid()}@")
+    assert launch.owner().startswith(f"uid-{os.getuid()}@")
 
 
 @pytest.mark.usefixtures("nobody")
@@ -60,14 +60,14 @@ def test_the_cache_lies_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp
 @pytest.mark.parametrize("name", [r"CORP\kim", "kim;rm", "müller", "kim'", "名前", "a" * 400])
 def test_every_name_makes_a_tag_that_iam_takes(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("LOGNAME", name)
-    assert TAG.fullmatch(launching.owner())
-    assert 1 < len(launching.owner()) <= 250
+    assert TAG.fullmatch(launch.owner())
+    assert 1 < len(launch.owner()) <= 250
 
 
 def test_nothing_asks_past_this_module_who_the_user_is() -> None:
     """But the simulator, which knows the standard library alone."""
     asking = re.compile(r"Path\.home\(|\bgetpass\.getuser|expanduser\(|getpwuid")
-    allowed = {"training/user_account.py", "training/sim/catalog.py"}
+    allowed = {"training/process/user_account.py", "training/sim/track/catalog.py"}
     files = [ROOT / "launch.py", *(ROOT / "training").rglob("*.py"), *(ROOT / "packer").glob("*.py")]
     found = {str(path.relative_to(ROOT)) for path in files if asking.search(path.read_text(encoding="utf-8"))}
     assert found <= allowed

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.trainer_process import QUICK, run
-from training.report.loading import runs_in
-from training.store.opening import open_store
+from training.evaluation.load_run import runs_in
+from training.store.open import open_store
 
 pytestmark = pytest.mark.slow  # each test trains, in a process of its own
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from training.report.loading import runs_in
-from training.store.opening import open_store
+from training.evaluation.load_run import runs_in
+from training.store.open import open_store
 
 QUICK = (
     "env.tracks=[generated-1]",

@@ -14,20 +14,22 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from training import after_training, interruption, keeper, notify
 from training.__main__ import main
-from training.agents import replay_segments, team
+from training.agents import batched_agents, replay_segments
 from training.envs.race import Race
-from training.interruption import ControlPoller
+from training.evaluation import policy_selection
+from training.process import systemd_notify
 from training.report import frames, plots
+from training.run import results, stop_request
+from training.run.stop_request import ControlPoller
 from training.sim import Track, World
 from training.store.checkpoint import Lineage
 from training.store.retry import RetryingStorage
 
-notify.INTERVAL_S = 0.0
-interruption.CONTROL_POLL_S = 0.2
+systemd_notify.INTERVAL_S = 0.0
+stop_request.CONTROL_POLL_S = 0.2
 _choosing = threading.Event()
-_send = notify.notify
+_send = systemd_notify.notify
 
 
 def send_for_sure(*assignments: str, **_: object) -> bool:
@@ -35,7 +37,7 @@ def send_for_sure(*assignments: str, **_: object) -> bool:
     return _send(*assignments)
 
 
-notify.notify = send_for_sure
+systemd_notify.notify = send_for_sure
 
 
 def counted(owner: Any, name: str, work: str, before: Callable[[], None] = lambda: None) -> None:
@@ -46,7 +48,7 @@ def counted(owner: Any, name: str, work: str, before: Callable[[], None] = lambd
     def telling(*arguments: Any, **named: Any) -> Any:
         before()
         result = inner(*arguments, **named)
-        notify.notify(f"WORK={work}")
+        systemd_notify.notify(f"WORK={work}")
         return result
 
     setattr(owner, name, telling)
@@ -54,7 +56,7 @@ def counted(owner: Any, name: str, work: str, before: Callable[[], None] = lambd
 
 def hang() -> None:
     if _choosing.is_set():
-        notify.notify("HANG=1")
+        systemd_notify.notify("HANG=1")
         threading.Event().wait()
 
 
@@ -63,7 +65,7 @@ def mark_choice() -> None:
         _choosing.set()
 
 
-counted(keeper.Keeper, "choose", "choice", mark_choice)
+counted(policy_selection.Keeper, "choose", "choice", mark_choice)
 counted(Race, "step", "race step", hang)
 counted(World, "step", "physics step")
 counted(Track, "load", "track")
@@ -71,8 +73,8 @@ counted(frames.Painter, "frame", "frame")
 counted(plots, "track_picture", "picture")
 counted(plots, "_curve_figure", "chart")
 counted(replay_segments, "paste", "segment pasted")
-counted(team.SacUpdate, "step", "update")
-counted(after_training, "model_zip", "model")
+counted(batched_agents.SacUpdate, "step", "update")
+counted(results, "model_zip", "model")
 counted(ControlPoller, "look", "look for requests")
 counted(Lineage, "load", "checkpoint read")
 for name in ("get", "put", "get_to_file"):

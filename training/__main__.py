@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 import typer
 
 from training.errors import ConfigurationError, DataError, Interrupted, Over, TrainingError, UsageError
-from training.help_text import WIDE, Commands
-from training.output import outlast_output, write_error
-from training.terminal import adapt_output, columns
+from training.process.help import WIDE, Commands
+from training.process.output import outlast_output, write_error
+from training.process.terminal import adapt_output, columns
 
 if TYPE_CHECKING:
     from training.config import Config  # pydantic would triple the time of --help
@@ -100,9 +100,9 @@ def train(
         raise typer.Exit(_fork(fork, config, store, preset, tuple(overrides or ()), resume or init_from))
     settings = _settings(config, overrides or (), preset)
 
-    from training import runner
     from training.config import settings_file
-    from training.runs import Origin
+    from training.run import runner
+    from training.run.session import Origin
 
     raise typer.Exit(
         runner.train(
@@ -130,10 +130,11 @@ def _fork(  # noqa: PLR0917 - options of `train`
             "--fork RUN brings its own settings, networks and steps",
             next_step="Leave --resume, --init-from, --at, --from-partial and --preset out; --set changes settings.",
         )
-    from training import layout, runner
+    from training import layout
     from training.config import settings_file
-    from training.fork import make_fork, plan_fork
-    from training.store.opening import open_store
+    from training.run import runner
+    from training.store.open import open_store
+    from training.stored_runs.fork import make_fork, plan_fork
 
     settings = _settings(file)
     storage = open_store(store, settings.aws)
@@ -234,7 +235,7 @@ def report(
 )
 def tracks(context: typer.Context) -> None:
     """List, make, draw and check tracks; `tracks --help` tells more."""
-    from training.tracks import app as tracks_app
+    from training.track_commands import app as tracks_app
 
     tracks_app(context.args, prog_name="python -m training tracks")
 
@@ -258,9 +259,19 @@ def prune(
 
 
 @app.command()
+def instance(
+    what: Annotated[Literal["finish"], typer.Argument(help="finish: status, fleet, power-off.")],
+) -> None:
+    """Do what a unit of the image asks for; on an EC2 instance only."""
+    from training.instance import finish
+
+    raise typer.Exit({"finish": finish.main}[what]())
+
+
+@app.command()
 def warm() -> None:
     """Compile simulator and update ahead of the first run, as an image's bake does; a run does it by itself."""
-    from training.runner import compile_ahead
+    from training.run.runner import compile_ahead
 
     compile_ahead(_settings(None), print)
 
@@ -279,8 +290,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     adapt_output()
     given = list(sys.argv[1:] if arguments is None else arguments)
     end = _with_output(given, _run(given))
-    if "F1TENTH_OUTCOME" in os.environ:  # on an instance the finish unit waits for it
-        from training.cloud.outcome import Outcome, leave
+    if (
+        "F1TENTH_OUTCOME" in os.environ and _command(given) == "train"
+    ):  # on an instance the finish unit reads it
+        from training.instance.exit_record import Outcome, leave
 
         leave(Outcome(**end._asdict()))
     return end.exit_code
@@ -324,12 +337,15 @@ def _with_output(given: list[str], end: End) -> End:
     A reader that has gone (`tracks list | head`) had what it wanted.
     """
     error = write_error()
-    command = next((argument for argument in given if argument != "--debug"), "")
-    if end.exit_code or error is None or command == "train" or isinstance(error, BrokenPipeError):
+    if end.exit_code or error is None or _command(given) == "train" or isinstance(error, BrokenPipeError):
         return end
     told = f"error: the output could not be written: {error.strerror}"
     print(told, file=sys.stderr)
     return End(1, message=told)
+
+
+def _command(given: list[str]) -> str:
+    return next((argument for argument in given if argument != "--debug"), "")
 
 
 def _repeats(error: TrainingError) -> bool:

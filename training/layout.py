@@ -49,7 +49,13 @@ TAG_OWNER = "Owner"
 TAG_EXPIRES_AT = "ExpiresAt"
 TAG_BUCKET = "TrainingBucket"  # on the bucket: whose it is, and whether we made it or were let into it
 TAG_REQUIREMENTS = "RequirementsSha256"  # on the image: the launcher refuses a bundle with another one
+TAG_INTERFACE = "ImageInterface"  # on the image: which code its units can start
 TAG_FLEET_ID = "aws:ec2:fleet-id"  # AWS writes it on an instance of a fleet; served in IMDS
+
+# --- the image ---
+# What its units call (`python -m training instance …`, `train`) and hand over. A change here refuses older images:
+# ansible/roles/python_env/vars has the same number, and f1tenth-fetch reads this line from the code it unpacks.
+IMAGE_INTERFACE = 2
 
 # --- paths on the instance ---
 IMAGE_JSON = PurePosixPath("/etc/f1tenth-image.json")

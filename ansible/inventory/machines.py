@@ -25,15 +25,15 @@ if __name__ == "__main__" and _PYTHON.exists() and "F1TENTH_INVENTORY" not in os
 sys.path.insert(0, str(PROJECT))
 
 from training import layout
-from training.cloud import look
-from training.cloud.manner import say
-from training.cloud.scope import Scope, tag
-from training.cloud.site import open_site
+from training.cloud.aws import inventory as aws_inventory
+from training.cloud.aws.project import Scope, tag
+from training.cloud.console.output import say
+from training.cloud.context import open_site
 from training.errors import TrainingError
 
 
 def inventory(
-    scope: Scope, machines: list[look.Found], *, through_session_manager: bool
+    scope: Scope, machines: list[aws_inventory.Found], *, through_session_manager: bool
 ) -> dict[str, object]:
     """Return the groups of some running machines and the variables of each, as a script must print them."""
     groups: dict[str, list[str]] = {}
@@ -48,7 +48,7 @@ def inventory(
     }
 
 
-def _facts(machine: look.Found) -> dict[str, str]:
+def _facts(machine: aws_inventory.Found) -> dict[str, str]:
     return {
         "ansible_user": "ubuntu",
         "ec2_instance_id": machine["InstanceId"],
@@ -59,14 +59,14 @@ def _facts(machine: look.Found) -> dict[str, str]:
     }
 
 
-def _over_ssh(_: Scope, machine: look.Found) -> dict[str, str]:
+def _over_ssh(_: Scope, machine: aws_inventory.Found) -> dict[str, str]:
     return {
         "ansible_connection": "ansible.builtin.ssh",
         "ansible_host": str(machine.get("PublicIpAddress", machine["InstanceId"])),
     }
 
 
-def _through_session_manager(scope: Scope, machine: look.Found) -> dict[str, str]:
+def _through_session_manager(scope: Scope, machine: aws_inventory.Found) -> dict[str, str]:
     return {
         "ansible_connection": "amazon.aws.aws_ssm",
         "ansible_host": machine["InstanceId"],
@@ -80,7 +80,9 @@ def main() -> int:
     named = os.environ.get("F1TENTH_CONFIG")
     try:
         site = open_site(Path(named) if named else None, (), say)
-        machines = [one for one in look.machines(site.cloud, site.scope) if one["State"]["Name"] == "running"]
+        machines = [
+            one for one in aws_inventory.machines(site.cloud, site.scope) if one["State"]["Name"] == "running"
+        ]
     except TrainingError as error:
         say(f"{error}")
         return 1

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from training.agents.fused import products
 from training.agents.fused.tile import ROWS
-from training.agents.stack import Stack
+from training.agents.stacked_mlp import Stack
 from training.agents.update import Batch, SacUpdate
 
 # Numbers that are not to be touched.

@@ -18,13 +18,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tests.devices import DEVICES, NO_GPU
-from training.agents import state
+from training.agents import snapshot
+from training.agents.batched_agents import Team
+from training.agents.cuda_graph import GraphStep, record_graph
 from training.agents.fused.step import adam_state
-from training.agents.graph import GraphStep, record_graph
 from training.agents.replay import Row
 from training.agents.sac import Agent, Spaces
-from training.agents.stack import Stack
-from training.agents.team import Team
+from training.agents.stacked_mlp import Stack
 from training.agents.update import Batch, Losses, SacUpdate
 from training.config import SacSettings
 
@@ -284,16 +284,16 @@ def team_on(device: str, *, agents: int = 2) -> Team:
     return team
 
 
-def everything(team: Team) -> list[state.Captured]:
-    return [state.capture_agent(SimpleNamespace(agents=team.agents, team=team), a) for a in range(2)]
+def everything(team: Team) -> list[snapshot.Captured]:
+    return [snapshot.capture_agent(SimpleNamespace(agents=team.agents, team=team), a) for a in range(2)]
 
 
-def put_back(team: Team, saved: list[state.Captured]) -> None:
+def put_back(team: Team, saved: list[snapshot.Captured]) -> None:
     for number, captured in enumerate(saved):
-        state.restore_agent(SimpleNamespace(agents=team.agents, team=team), number, captured)
+        snapshot.restore_agent(SimpleNamespace(agents=team.agents, team=team), number, captured)
 
 
-def assert_same_state(one: list[state.Captured], other: list[state.Captured]) -> None:
+def assert_same_state(one: list[snapshot.Captured], other: list[snapshot.Captured]) -> None:
     for ours, expected in zip(one, other, strict=True):
         assert ours.meta == expected.meta
         assert ours.arrays.keys() == expected.arrays.keys()

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from training.agents.multi_agent import MultiAgentSAC
-from training.agents.stack import Stack
+from training.agents.stacked_mlp import Stack
 from training.agents.update import Batch, SacUpdate
 from training.config import Config, load_config
 from training.envs.batch import RaceBatch, Step
-from training.envs.opponents import make_driver
-from training.report.evaluation import evaluate
+from training.envs.drivers.registry import make_driver
+from training.evaluation.lap_evaluation import evaluate
 from training.rng import seed_everything
 from training.sim import Track
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from tests.agents.test_resume import assert_same, begin, settings, several
-from training.agents import replay_segments, state
+from training.agents import replay_segments, snapshot
 from training.agents.multi_agent import MultiAgentSAC
 from training.agents.replay import CompactReplay
 from training.config import Config
-from training.keeper import Keeper
+from training.evaluation.policy_selection import Keeper
 
 # Every part of the state whose loss must show in what is learnt afterwards.
 ITEMS = (
@@ -73,7 +73,7 @@ class Saved(NamedTuple):
     total: int
     store: Path
     whole: dict[str, Any]
-    fresh: list[state.Captured]  # of the environments, then of each agent
+    fresh: list[snapshot.Captured]  # of the environments, then of each agent
 
 
 def saved_in_the_middle(
@@ -83,8 +83,8 @@ def saved_in_the_middle(
     steps later, and the state of a run just begun."""
     begun = begin(config, store / "fresh").parts.learner
     begun.observations = begun.env.reset()
-    fresh = [state.capture_world(begun)]
-    fresh += [state.capture_agent(begun, number) for number in range(config.num_agents)]
+    fresh = [snapshot.capture_world(begun)]
+    fresh += [snapshot.capture_agent(begun, number) for number in range(config.num_agents)]
     first = begin(config, store / "cut")
     learner = first.parts.learner
     first.train_to(cut)
@@ -147,7 +147,7 @@ def test_the_unharmed_state_resumes_exactly(saved):
     assert_same(saved.whole, second.everything())
 
 
-def without(item: str, captured: state.Captured, fresh: state.Captured) -> state.Captured:
+def without(item: str, captured: snapshot.Captured, fresh: snapshot.Captured) -> snapshot.Captured:
     """Return a state with one item as in a run just begun."""
     arrays = {
         name: fresh.arrays.get(name, np.zeros_like(array)) if name.startswith(item) else array
@@ -160,17 +160,17 @@ def without(item: str, captured: state.Captured, fresh: state.Captured) -> state
         there, new = there.get(key, {}), new.get(key, {})
     if name in there:
         there[name] = new[name]
-    return state.Captured(arrays, meta)
+    return snapshot.Captured(arrays, meta)
 
 
 def resume_without(item: str, saved: Saved, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Resume with one item of the state forgotten; return where the run ends."""
-    world, agent = state.restore_world, state.restore_agent
+    world, agent = snapshot.restore_world, snapshot.restore_agent
     monkeypatch.setattr(
-        state, "restore_world", lambda learner, held: world(learner, without(item, held, saved.fresh[0]))
+        snapshot, "restore_world", lambda learner, held: world(learner, without(item, held, saved.fresh[0]))
     )
     monkeypatch.setattr(
-        state,
+        snapshot,
         "restore_agent",
         lambda learner, number, held: agent(learner, number, without(item, held, saved.fresh[1 + number])),
     )

@@ -13,21 +13,21 @@ import torch
 
 from tests.devices import DEVICES
 from training import layout
-from training.agents import replay_segments, state
+from training.agents import replay_segments, snapshot
 from training.agents.codec import decode
 from training.agents.league import POOL, Verdict
 from training.agents.multi_agent import MultiAgentSAC
 from training.agents.policy import Policy
-from training.callbacks import Episodes
 from training.config import Config, load_config
 from training.envs.batch import RaceBatch
 from training.errors import DataError
-from training.keeper import Keeper
+from training.evaluation.policy_selection import Keeper
 from training.rng import seed_everything
-from training.saver import Parts, Saver
+from training.run.checkpointing import Parts, Saver
+from training.run.step_hooks import Episodes
 from training.sim import Track
 from training.store.checkpoint import claim
-from training.store.opening import open_store
+from training.store.open import open_store
 
 RUN = "exact"
 MODES = ("independent", "shared", "league")
@@ -63,10 +63,10 @@ class Session(NamedTuple):
     def everything(self) -> dict[str, Any]:
         """Return all arrays and counters of the present state, replay included."""
         learner, keepers = self.parts
-        world = state.capture_world(learner)
+        world = snapshot.capture_world(learner)
         found: dict[str, Any] = {**world.arrays, "meta": world.meta}
         for number, (agent, keeper) in enumerate(zip(learner.agents, keepers, strict=True)):
-            captured = state.capture_agent(learner, number)
+            captured = snapshot.capture_agent(learner, number)
             kept, kept_meta = keeper.state()
             replay = agent.replay_buffer
             rows = replay_segments.cut(replay, replay.steps - replay.size(), replay.steps - 1)
@@ -284,17 +284,17 @@ def test_agents_that_were_not_saved_together_are_refused(tmp_path):
     """The optimizers' counters of steps are one for all agents; the error tells both numbers and a way out."""
     first = begin(several(2, "independent"), tmp_path / "first")
     first.train_to(200)
-    early = state.capture_agent(first.parts.learner, 0)
+    early = snapshot.capture_agent(first.parts.learner, 0)
     first.train_to(300)
-    late = state.capture_agent(first.parts.learner, 1)
+    late = snapshot.capture_agent(first.parts.learner, 1)
     made, more = (int(one.arrays["adam.actor.step"]) for one in (early, late))
     assert 0 < made < more
     learner = begin(several(2, "independent"), tmp_path / "second").parts.learner
-    state.restore_agent(learner, 0, early)
+    snapshot.restore_agent(learner, 0, early)
     with pytest.raises(
         DataError, match=f"agent 1 has made {more} updates, those before it {made}"
     ) as refused:
-        state.restore_agent(learner, 1, late)
+        snapshot.restore_agent(learner, 1, late)
     assert "--at STEP" in refused.value.next_step
 
 

@@ -9,11 +9,11 @@ import pytest
 
 from tests.agents.test_resume import Session, assert_same, begin, every_second, settings, several
 from tests.devices import DEVICES
-from training.agents import state
+from training.agents import snapshot
 from training.agents.league import Verdict
 from training.agents.policy import Policy
 from training.config import Config
-from training.notify import alive
+from training.process.systemd_notify import alive
 
 STEPS, UPDATES = 3, 4
 LENGTH = {"sac.train_freq": STEPS, "sac.gradient_steps": UPDATES, "evaluation.frequency": 200}
@@ -109,10 +109,10 @@ def test_a_checkpoint_of_before_rounds_were_saved_in_their_middle_stands_between
     session = begin(settings(4, **LENGTH), tmp_path)
     session.train_to(60)
     learner = session.parts.learner
-    saved = state.capture_world(learner)
+    saved = snapshot.capture_world(learner)
     assert saved.meta.pop("round") == [0, 0]
     learner.steps_in_round = 2
-    state.restore_world(learner, saved)
+    snapshot.restore_world(learner, saved)
     assert learner.place == (60, 0, 0)
     session.saver.close()
 

@@ -17,9 +17,9 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from training.agents.batched_agents import Team
 from training.agents.sac import Agent, Spaces
-from training.agents.stack import Stack
-from training.agents.team import Team
+from training.agents.stacked_mlp import Stack
 from training.agents.update import Batch, SacUpdate
 from training.config import SacSettings
 

@@ -22,11 +22,11 @@ from training.agents.multi_agent import MultiAgentSAC
 from training.agents.replay import Row
 from training.config import Config, load_config
 from training.envs.batch import RaceBatch
-from training.keeper import Keeper
-from training.saver import Parts, Saver
+from training.evaluation.policy_selection import Keeper
+from training.run.checkpointing import Parts, Saver
 from training.sim import Track
 from training.store.checkpoint import claim
-from training.store.opening import open_store
+from training.store.open import open_store
 
 TRANSITIONS = 1_000_000
 RUN, TYPE = "cost", "sac"

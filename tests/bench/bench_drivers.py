@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from training.config import EnvSettings
-from training.envs.opponents import DRIVERS, make_driver
-from training.report.evaluation import evaluate
+from training.envs.drivers.registry import DRIVERS, make_driver
+from training.evaluation.lap_evaluation import evaluate
 from training.sim import Track, World
 
 RECORDED = Path(__file__).parents[1] / "parity" / "recordings" / "a_track.npz"

@@ -20,18 +20,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from training import rng, runner
+from training import rng
 from training.agents.multi_agent import MultiAgentSAC
 from training.config import Config, load_config
 from training.envs.batch import RaceBatch
-from training.envs.opponents import make_driver
-from training.report.evaluation import evaluate
-from training.report.loading import policy_of, runs_in
-from training.sim import Track, catalog
-from training.store.opening import open_store
+from training.envs.drivers.registry import make_driver
+from training.evaluation.lap_evaluation import evaluate
+from training.evaluation.load_run import policy_of, runs_in
+from training.run import runner
+from training.sim import Track
+from training.sim.track import catalog
+from training.store.open import open_store
 
 if TYPE_CHECKING:
-    from training.report.evaluation import Controller, Drive
+    from training.evaluation.lap_evaluation import Controller, Drive
 
 STARTS = 10
 SEEDS = range(5)

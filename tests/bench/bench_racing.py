@@ -5,7 +5,7 @@
 Settings of `make train TYPE=sac_multiagent` (preset local), 2 cars. Alone: ten standing starts a track, one lap, on
 the training track generated-1 and two unseen ones. Races: two cars, LAPS laps from standing on an unseen track, RACES
 in single file, START_GAP_M from one to the other, each car in front in half of them, and as many side by side, each on
-either side in half. Fault is what `training.sim.fault.judge_contact` says (docs/multi_agent.md). A race is clean if no
+either side in half. `training.sim.contact_fault` judges fault (docs/multi_agent.md). A race is clean if no
 car ended it by a contact at its own fault, and the winner's mean pace, standing start included, is at least
 MINIMUM_MPS: cars that crawl past each other prove nothing.
 
@@ -32,14 +32,14 @@ import numpy as np
 import pytest
 
 from tests.bench.bench_learning import STARTS, UNSEEN, laps_of, settings, three_tracks, unseen
-from training import runner
 from training.config import load_config
-from training.report.contestants import Named, policy_at
-from training.report.loading import policy_of, runs_in
-from training.report.race_table import wilson
-from training.report.races import Contestant, race_all
+from training.evaluation.entrants import Named, policy_at
+from training.evaluation.load_run import policy_of, runs_in
+from training.evaluation.races import Contestant, race_all
+from training.evaluation.ratings import wilson
+from training.run import runner
 from training.sim import Track
-from training.store.opening import open_store
+from training.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 
     from training.agents.policy import Policy
     from training.config import Config, EnvSettings
-    from training.config_fields import Grid
-    from training.report.loading import LoadedRun
-    from training.report.races import RaceResult
+    from training.config.fields import Grid
+    from training.evaluation.load_run import LoadedRun
+    from training.evaluation.races import RaceResult
     from training.store.storage import Storage
 
 MINUTES = float(os.environ.get("BENCH_MINUTES", "15"))

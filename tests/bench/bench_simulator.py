@@ -22,7 +22,7 @@ from tests.bench.measuring import JAX_PYTHON, JaxPeer, flat, in_turns
 from tests.parity import record
 from training.config import EnvSettings, RaceSettings
 from training.envs.batch import RaceBatch
-from training.envs.opponents import make_driver
+from training.envs.drivers.registry import make_driver
 from training.sim import Track, World
 from training.sim.world import set_threads
 

@@ -23,7 +23,7 @@ from stable_baselines3.common.logger import Logger
 
 from tests.bench.measuring import JAX_PYTHON, JaxPeer, in_turns
 from training.agents.replay import CompactReplay, Row
-from training.agents.stack import Stack
+from training.agents.stacked_mlp import Stack
 from training.agents.update import Batch, SacUpdate
 from training.config import load_config
 from training.envs import observation

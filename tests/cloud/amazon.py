@@ -19,12 +19,12 @@ import yaml
 
 from tests.servers import CREDENTIALS
 from training import layout
-from training.cloud.api import Clock, Cloud
-from training.cloud.scope import Scope, read_scope
+from training.cloud.aws.client import Clock, Cloud
+from training.cloud.aws.project import Scope, read_scope
 from training.config import AwsSettings, EndpointSettings
 from training.store import documents
 from training.store.manifest import fresh_nonce
-from training.store.opening import open_store
+from training.store.open import open_store
 from training.store.retry import RetryingStorage
 
 ROOT = Path(__file__).parents[2]
@@ -129,7 +129,8 @@ class Account(NamedTuple):
         """Do what `make ami` does as far as the launcher can see: an image and its snapshot, with their tags."""
         content = (ROOT / "requirements.txt").read_bytes() if requirements is None else requirements
         cloud = cloud or self.cloud
-        tags = read_scope(cloud).tags({"RequirementsSha256": hashlib.sha256(content).hexdigest()})
+        baked = {"RequirementsSha256": hashlib.sha256(content).hexdigest()}
+        tags = read_scope(cloud).tags({**baked, "ImageInterface": str(layout.IMAGE_INTERFACE)})
         image = cloud.call("ec2", "register_image", Name=f"{self.project}-{len(tags)}-{content[:4].hex()}")[
             "ImageId"
         ]

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from tests.cloud.call_shapes import OTHER, Call
 from tests.cloud.iam_simulator import Question
-from training.cloud.scope import Scope
+from training.cloud.aws.project import Scope
 
 Tags = Mapping[str, str]
 Reference = Mapping[str, Mapping[str, Collection[str]]]

@@ -13,8 +13,8 @@ from typing import Any
 
 from tests.cloud.amazon import Account
 from training import layout
-from training.cloud.policies import instance_trust
-from training.cloud.scope import read_scope
+from training.cloud.aws.iam_policies import instance_trust
+from training.cloud.aws.project import read_scope
 
 PERMISSIONS = {
     "Version": "2012-10-17",

@@ -7,10 +7,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from training.cloud import documents, machine, policies
+from training.cloud.aws import iam_policies, launch_requests, project_resources
 from training.cloud.aws.bake_policy import bake_policy
-from training.cloud.machine import Launch
-from training.cloud.scope import Scope
+from training.cloud.aws.launch_requests import Launch
+from training.cloud.aws.project import Scope
 from training.config import AwsSettings
 
 FOLDER = Path(__file__).with_name("golden")
@@ -43,23 +43,23 @@ class Golden(NamedTuple):
 def documents_by_name() -> dict[str, Any]:
     """Return every document that the launcher sends for one project and one run."""
     return {
-        "instance_trust": policies.instance_trust(),
-        "instance_policy": policies.instance_policy(SCOPE),
-        "daily_policy": policies.daily_policy(SCOPE),
-        "setup_policy": policies.setup_policy(SCOPE),
+        "instance_trust": iam_policies.instance_trust(),
+        "instance_policy": iam_policies.instance_policy(SCOPE),
+        "daily_policy": iam_policies.daily_policy(SCOPE),
+        "setup_policy": iam_policies.setup_policy(SCOPE),
         "bake_policy": bake_policy(SCOPE),
-        "create_bucket": documents.create_bucket(SCOPE),
-        "bucket_settings": documents.bucket_settings(SCOPE, accelerate=True),
-        "bucket_settings_shared": documents.bucket_settings(SCOPE, accelerate=True, shared=True),
-        "create_policy": documents.create_policy(SCOPE),
-        "create_security_group": documents.create_security_group(SCOPE, "vpc-0123456789abcdef0"),
-        "ingress": documents.ingress("203.0.113.7"),
-        "create_log_group": documents.create_log_group(SCOPE),
-        "create_role": documents.create_role(SCOPE, LAUNCH.run),
-        "create_instance_profile": documents.create_instance_profile(SCOPE, LAUNCH.run),
-        "launch_template": machine.launch_template(SCOPE, AWS, LAUNCH),
-        "fleet_spot": machine.fleet_request(SCOPE, LAUNCH, "lt-0123456789abcdef0", 1),
-        "fleet_on_demand_once": machine.fleet_request(
+        "create_bucket": project_resources.create_bucket(SCOPE),
+        "bucket_settings": project_resources.bucket_settings(SCOPE, accelerate=True),
+        "bucket_settings_shared": project_resources.bucket_settings(SCOPE, accelerate=True, shared=True),
+        "create_policy": project_resources.create_policy(SCOPE),
+        "create_security_group": project_resources.create_security_group(SCOPE, "vpc-0123456789abcdef0"),
+        "ingress": project_resources.ingress("203.0.113.7"),
+        "create_log_group": project_resources.create_log_group(SCOPE),
+        "create_role": project_resources.create_role(SCOPE, LAUNCH.run),
+        "create_instance_profile": project_resources.create_instance_profile(SCOPE, LAUNCH.run),
+        "launch_template": launch_requests.launch_template(SCOPE, AWS, LAUNCH),
+        "fleet_spot": launch_requests.fleet_request(SCOPE, LAUNCH, "lt-0123456789abcdef0", 1),
+        "fleet_on_demand_once": launch_requests.fleet_request(
             SCOPE, LAUNCH._replace(market="on-demand", relaunch=False), "lt-0123456789abcdef0", 1
         ),
     }
@@ -71,7 +71,7 @@ def everything() -> list[Golden]:
         Golden(f"{name}.json", json.dumps(data, indent=1, default=str) + "\n")
         for name, data in documents_by_name().items()
     ]
-    return [*texts, Golden("user_data.sh", machine.user_data(SCOPE, AWS, LAUNCH))]
+    return [*texts, Golden("user_data.sh", launch_requests.user_data(SCOPE, AWS, LAUNCH))]
 
 
 if __name__ == "__main__":

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from training.cloud import policies
-from training.cloud.aws import iam_bucket
+from training.cloud.aws import iam_bucket, iam_policies
 from training.cloud.aws.bake_policy import bake_policy
-from training.cloud.scope import Scope
+from training.cloud.aws.project import Scope
 
 DOCS = Path(__file__).parents[2] / "docs"
 # Stand-ins that a reader replaces.
@@ -21,7 +20,7 @@ SCOPE = Scope("f1tenth", "111122223333", "us-east-2", "f1tenth-111122223333-us-e
 PERMISSIONS = """\
 # Permissions
 
-Written from `training/cloud/policies.py` and `training/cloud/aws/` by `python -m tests.cloud.pages`;
+Written from `training/cloud/aws/iam_policies.py` and `training/cloud/aws/` by `python -m tests.cloud.pages`;
 `./launch.py doctor --policy` prints the policies of people with your own account, region and bucket in them, and, where a
 role is logged in, with what differs for roles. Here stand account 111122223333, region us-east-2, project f1tenth, a user.
 
@@ -46,10 +45,10 @@ A Weights & Biases key that you encrypt with a KMS key of your own, instead of S
 for the machines: add it to the key's policy.
 """
 PARTS = {
-    "To train, watch, stop and fetch": policies.daily_policy,
-    "To set up and take down, beside the first": policies.setup_policy,
+    "To train, watch, stop and fetch": iam_policies.daily_policy,
+    "To set up and take down, beside the first": iam_policies.setup_policy,
     "To bake images": bake_policy,
-    "What a machine may do": policies.instance_policy,
+    "What a machine may do": iam_policies.instance_policy,
     "Who comes to the bucket without TLS is refused": iam_bucket.bucket_policy,
 }
 COMMANDS = """\

@@ -83,7 +83,7 @@ def _compare(test: str, calls: set[Call]) -> None:
     assert not told, (
         f"AWS calls that {call_shapes.RECORDED.name} does not have, or that are no longer made:\n"
         + "\n".join(told)
-        + f"\nIf the change is meant: {COMMAND} ARGS={file}, and give a new call its permission in training/cloud/policies.py"
+        + f"\nIf the change is meant: {COMMAND} ARGS={file}, and give a new call its permission in training/cloud/aws/iam_policies.py"
     )
 
 

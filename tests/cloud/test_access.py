@@ -17,10 +17,11 @@ from tests.cloud.amazon import REGION, ROOT, Account
 from tests.cloud.front import Front
 from tests.cloud.terminal import in_a_terminal, typing
 from training.aws_access import session
-from training.cloud import patience, setup
-from training.cloud.api import Cloud
+from training.cloud.aws.client import Cloud
+from training.cloud.console import wait_notices
+from training.cloud.launch import setup
 from training.config import AwsSettings
-from training.store.opening import open_store
+from training.store.open import open_store
 from training.store.storage import Refused, Unavailable
 
 
@@ -114,7 +115,7 @@ def test_who_waits_for_credentials_is_told_so(laptop: Laptop, monkeypatch: pytes
         said.append(line)
         spoken.set()
 
-    monkeypatch.setattr(patience, "heard", functools.partial(patience.heard, every_s=0.01))
+    monkeypatch.setattr(wait_notices, "heard", functools.partial(wait_notices.heard, every_s=0.01))
     monkeypatch.setattr(session, "fetch_credentials", lambda _region: spoken.wait(60))
     laptop.home.with_process(printing())
     Cloud(AwsSettings(region=REGION), say).call("sts", "get_caller_identity")

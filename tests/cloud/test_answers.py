@@ -14,10 +14,10 @@ from botocore.stub import ANY
 from tests.cloud.golden import LAUNCH, SCOPE
 from tests.cloud.service_model import TruthfulStubber
 from training import layout
-from training.cloud import look, machine, making, policies, price_table, prices, problems, watching
-from training.cloud.api import Clock, Cloud, permission
-from training.cloud.launch import basis
-from training.cloud.prices import Pool, Price, Prices
+from training.cloud.aws import errors, fallback_prices, iam_policies, inventory, launch_requests, prices
+from training.cloud.aws.client import Clock, Cloud, permission
+from training.cloud.aws.prices import Pool, Price, Prices
+from training.cloud.launch import basis, follow, provision
 from training.cloud.watch import fleet_history
 from training.config import AwsSettings
 from training.errors import UsageError
@@ -78,21 +78,21 @@ def living_fleet() -> dict[str, Any]:
 
 def test_a_name_used_before_gets_a_fleet_with_another_token(stage: Stage) -> None:
     ec2 = stage.script("ec2")
-    request = machine.fleet_request(SCOPE, LAUNCH, "lt-1", 1)
-    other = {**request, "ClientToken": machine.client_token(SCOPE, LAUNCH, f"{LAUNCH.valid_until}")}
+    request = launch_requests.fleet_request(SCOPE, LAUNCH, "lt-1", 1)
+    other = {**request, "ClientToken": launch_requests.client_token(SCOPE, LAUNCH, f"{LAUNCH.valid_until}")}
     ec2.add_client_error("create_fleet", "IdempotentParameterMismatch", expected_params=request)
     ec2.add_response("describe_fleets", {"Fleets": []}, None)
     ec2.add_response("create_fleet", {"FleetId": "fleet-2"}, other)
-    assert making.make_fleet(stage.cloud, SCOPE, LAUNCH, "lt-1", 1) == "fleet-2"
-    assert stage.watch.s >= making.FLEET_SHOWS_S
+    assert provision.make_fleet(stage.cloud, SCOPE, LAUNCH, "lt-1", 1) == "fleet-2"
+    assert stage.watch.s >= provision.FLEET_SHOWS_S
 
 
 def test_an_earlier_start_whose_fleet_shows_late_gets_no_second_one(stage: Stage) -> None:
     ec2 = stage.script("ec2")
     ec2.add_client_error("create_fleet", "IdempotentParameterMismatch")
     ec2.add_response("describe_fleets", {"Fleets": [living_fleet()]}, None)
-    with pytest.raises(problems.CloudError, match="has made fleet-1") as caught:
-        making.make_fleet(stage.cloud, SCOPE, LAUNCH, "lt-1", 1)
+    with pytest.raises(errors.CloudError, match="has made fleet-1") as caught:
+        provision.make_fleet(stage.cloud, SCOPE, LAUNCH, "lt-1", 1)
     assert "./launch.py stop lap-record --now" in caught.value.next_step
 
 
@@ -131,15 +131,15 @@ def test_a_price_that_nobody_gives_comes_from_the_table_and_says_so(stage: Stage
     stage.script("ec2").add_response("describe_spot_price_history", {"SpotPriceHistory": []}, None)
     stage.script("pricing").add_client_error("get_products", "AccessDeniedException", http_status_code=400)
     found = prices.read_prices(stage.cloud, ["g6.xlarge"])
-    assert found.on_demand["g6.xlarge"].usd_per_hour == price_table.TABLE["g6.xlarge"].on_demand
-    assert f"table of {price_table.AS_OF}" in str(found.on_demand["g6.xlarge"])
+    assert found.on_demand["g6.xlarge"].usd_per_hour == fallback_prices.TABLE["g6.xlarge"].on_demand
+    assert f"table of {fallback_prices.AS_OF}" in str(found.on_demand["g6.xlarge"])
     assert found.expected([Pool("g6.xlarge", "us-east-2a")], "spot") == found.on_demand["g6.xlarge"]
 
 
 def test_a_type_without_any_price_is_refused_because_no_budget_could_be_kept(stage: Stage) -> None:
     stage.script("ec2").add_response("describe_spot_price_history", {"SpotPriceHistory": []}, None)
     stage.script("pricing").add_response("get_products", {"PriceList": []}, None)
-    with pytest.raises(problems.CloudError, match="no budget can be kept"):
+    with pytest.raises(errors.CloudError, match="no budget can be kept"):
         prices.read_prices(stage.cloud, ["p5.48xlarge"])
 
 
@@ -196,7 +196,7 @@ def test_a_stalled_fleet_is_explained_in_aws_own_words_after_30_s(stage: Stage, 
         if "AWS says" in line:
             set_status(store, "race", "stopped")
 
-    assert watching.follow(stage.cloud, SCOPE, store, "race", say) == "stopped"
+    assert follow.follow(stage.cloud, SCOPE, store, "race", say) == "stopped"
     assert any("no Spot capacity in us-east-2a" in line and "goes on asking" in line for line in said), said
     assert stage.watch.s <= 40
 
@@ -240,7 +240,7 @@ def test_after_a_minute_of_throttling_it_gives_up(stage: Stage) -> None:
     sts = stage.script("sts")
     for _ in range(11):
         sts.add_client_error("get_caller_identity", "Throttling", http_status_code=400)
-    with pytest.raises(problems.Unanswered):
+    with pytest.raises(errors.Unanswered):
         for _ in range(40):
             stage.cloud.call("sts", "get_caller_identity")
     assert 50 < stage.watch.s <= 60
@@ -250,27 +250,27 @@ def test_after_a_minute_of_throttling_it_gives_up(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("code", "status", "kind"),
     [
-        ("UnauthorizedOperation", 403, problems.Denied),
-        ("AccessDenied", 403, problems.Denied),
-        ("ExpiredToken", 400, problems.NoAccess),
-        ("InvalidClientTokenId", 403, problems.NoAccess),
-        ("RequestLimitExceeded", 503, problems.Unanswered),
-        ("InsufficientInstanceCapacity", 500, problems.NoCapacity),
-        ("VcpuLimitExceeded", 400, problems.QuotaTooLow),
-        ("LimitExceeded", 409, problems.QuotaTooLow),
-        ("EntityAlreadyExists", 409, problems.Present),
-        ("InvalidLaunchTemplateName.NotFoundException", 400, problems.Absent),
-        ("InternalError", 500, problems.Unanswered),
-        ("RequestTimeTooSkewed", 403, problems.WrongClock),
-        ("SomethingNew", 400, problems.CloudError),
+        ("UnauthorizedOperation", 403, errors.Denied),
+        ("AccessDenied", 403, errors.Denied),
+        ("ExpiredToken", 400, errors.NoAccess),
+        ("InvalidClientTokenId", 403, errors.NoAccess),
+        ("RequestLimitExceeded", 503, errors.Unanswered),
+        ("InsufficientInstanceCapacity", 500, errors.NoCapacity),
+        ("VcpuLimitExceeded", 400, errors.QuotaTooLow),
+        ("LimitExceeded", 409, errors.QuotaTooLow),
+        ("EntityAlreadyExists", 409, errors.Present),
+        ("InvalidLaunchTemplateName.NotFoundException", 400, errors.Absent),
+        ("InternalError", 500, errors.Unanswered),
+        ("RequestTimeTooSkewed", 403, errors.WrongClock),
+        ("SomethingNew", 400, errors.CloudError),
     ],
 )
-def test_an_answer_becomes_the_named_error(code: str, status: int, kind: type[problems.CloudError]) -> None:
+def test_an_answer_becomes_the_named_error(code: str, status: int, kind: type[errors.CloudError]) -> None:
     reply: dict[str, Any] = {
         "Error": {"Code": code, "Message": "m"},
         "ResponseMetadata": {"HTTPStatusCode": status},
     }
-    error = problems.from_reply(reply, "ec2:CreateFleet")
+    error = errors.from_reply(reply, "ec2:CreateFleet")
     assert type(error) is kind
     assert code in error.message
     assert error.exit_code == 1
@@ -279,7 +279,7 @@ def test_an_answer_becomes_the_named_error(code: str, status: int, kind: type[pr
 def test_a_bucket_of_another_account_is_the_users_word(stage: Stage) -> None:
     stage.script("s3").add_client_error("head_bucket", "403", "Forbidden", http_status_code=403)
     with pytest.raises(UsageError, match="another account"):
-        look.bucket_exists(stage.cloud, SCOPE)
+        inventory.bucket_exists(stage.cloud, SCOPE)
 
 
 def test_every_call_of_the_launcher_is_in_a_persons_policy() -> None:
@@ -294,7 +294,7 @@ def test_every_call_of_the_launcher_is_in_a_persons_policy() -> None:
     used |= {permission("iam", name) for name in ("create_role", "create_instance_profile")}
     granted = {
         action
-        for policy in (policies.daily_policy(SCOPE), policies.setup_policy(SCOPE))
+        for policy in (iam_policies.daily_policy(SCOPE), iam_policies.setup_policy(SCOPE))
         for statement in policy["Statement"]
         for action in statement["Action"]
     }

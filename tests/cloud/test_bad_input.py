@@ -15,10 +15,10 @@ from tests.cloud import front
 from tests.cloud.amazon import Account
 from tests.cloud.front import Front
 from training import layout
-from training.cloud import look, setup
-from training.cloud.api import Clock, Cloud
-from training.cloud.aws import quotas
-from training.cloud.problems import Unanswered
+from training.cloud.aws import inventory, quotas
+from training.cloud.aws.client import Clock, Cloud
+from training.cloud.aws.errors import Unanswered
+from training.cloud.launch import setup
 from training.config import Config, load_config
 from training.store import documents
 from training.store.checkpoint import Contents, claim
@@ -133,7 +133,7 @@ def test_a_bucket_name_that_somebody_else_has_is_refused(bench: Bench) -> None:
 
 def test_without_an_image_nothing_is_set_up_either(bench: Bench) -> None:
     bench.refused(WORLD, "no image of project", "make ami", "train", "--up", "--yes")
-    assert not look.bucket_exists(bench.account.cloud, bench.account.scope)
+    assert not inventory.bucket_exists(bench.account.cloud, bench.account.scope)
 
 
 def test_an_image_of_other_requirements_is_refused(bench: Bench) -> None:
@@ -239,20 +239,25 @@ def test_a_broken_config_is_refused_with_its_place(bench: Bench) -> None:
 
 
 def test_a_track_that_no_machine_has_is_refused(bench: Bench) -> None:
-    """Also one that this computer has: a map of the user's, by its path or its name in the cache."""
+    """Also one of this computer that is no track, by its path or its name in the cache: nothing of it is uploaded."""
     cache = {"F1TENTH_TRACKS_DIR": str(bench.account.folder)}
     (bench.account.folder / "Garage").mkdir()
     (bench.account.folder / "Garage" / "Garage_map.yaml").write_text("")
     words = ("train", "--up", "--yes", "--set")
-    for key, name in (
-        ("env", "generatd-1"),
-        ("env", "Garage"),
-        ("evaluation", "Garage/Garage_map.yaml"),
+    for key, name, why in (
+        ("env", "generatd-1", "there is no track called 'generatd-1'"),
+        ("env", "Garage", f"{bench.account.folder}/Garage/Garage_map.yaml: holds NoneType"),
+        (
+            "evaluation",
+            "Garage/Garage_map.yaml",
+            f"{bench.account.folder}/Garage/Garage_map.yaml: holds NoneType",
+        ),
+        ("evaluation", "attic/hall.yaml", f"{bench.account.folder}/attic/hall.yaml: there is no such file"),
     ):
         setting = f"{key}.tracks=[kart, {name}]"
-        says = f"{key}.tracks: a machine has no track '{name}'"
+        says = f"{key}.tracks: {why}"
         bench.refused(USER, says, "kart, club, street, national, grand-prix", *words, setting, env=cache)
-    assert not look.bucket_exists(bench.account.cloud, bench.account.scope)
+    assert not inventory.bucket_exists(bench.account.cloud, bench.account.scope)
 
 
 def test_tracks_that_a_machine_has_are_not_refused(bench: Bench) -> None:
@@ -268,7 +273,7 @@ def test_a_run_that_goes_on_is_refused_other_tracks_that_no_machine_has(bench: B
     documents.set_status(store, "race", "stopped")
     store.put(layout.config_key("race"), json.dumps(Config().to_json_dict()).encode())
     words = ("train", "--resume", "race", "--yes", "--detach", "--set", "evaluation.tracks=[Garage]")
-    bench.refused(USER, "evaluation.tracks: a machine has no track 'Garage'", "generated-SEED", *words)
+    bench.refused(USER, "evaluation.tracks: there is no track called 'Garage'", "generated-SEED", *words)
 
 
 def test_a_run_name_that_exists_is_refused(bench: Bench) -> None:
@@ -284,7 +289,7 @@ def test_a_run_to_resume_that_does_not_exist_is_refused(bench: Bench) -> None:
     bench.account.bake()
     words = ("train", "--up", "--resume", "race", "--yes")
     bench.refused(USER, "there is no run race", "./launch.py list", *words)
-    assert not look.bucket_exists(bench.account.cloud, bench.account.scope)
+    assert not inventory.bucket_exists(bench.account.cloud, bench.account.scope)
 
 
 def test_a_checkpoint_to_resume_that_does_not_exist_is_refused(bench: Bench) -> None:
@@ -308,11 +313,11 @@ def test_a_network_that_does_not_fit_is_refused(bench: Bench) -> None:
     bench.refused(USER, "'subnet-01234567' does not exist", "aws ec2 describe-subnets", *words, unknown)
     vpc = bench.client("ec2").create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
     subnet = bench.client("ec2").create_subnet(VpcId=vpc, CidrBlock="10.9.0.0/24")["Subnet"]["SubnetId"]
-    default = look.vpc_id(bench.account.cloud)
+    default = inventory.vpc_id(bench.account.cloud)
     both = f"aws.vpc_id={default}", "--set", f"aws.subnet_ids=[{subnet}]"
     bench.refused(USER, f"{subnet} not in {default}", "leave aws.vpc_id out", *words, *both)
     aws = bench.account.aws.model_copy(update={"subnet_ids": (subnet,)})
-    assert look.vpc_id(Cloud(aws)) == vpc, "the network follows the subnets"
+    assert inventory.vpc_id(Cloud(aws)) == vpc, "the network follows the subnets"
 
 
 def test_settings_that_would_do_nothing_are_refused_before_anything_is_made(bench: Bench) -> None:
@@ -320,7 +325,7 @@ def test_settings_that_would_do_nothing_are_refused_before_anything_is_made(benc
     league = ("training.training_type=sac_multiagent", "multi_agent.league.champions=true")
     words = ("train", "--up", "--yes", *(word for one in league for word in ("--set", one)))
     bench.refused(USER, "multi_agent.league.champions = true has no effect", "mode=league", *words)
-    assert not look.bucket_exists(bench.account.cloud, bench.account.scope)
+    assert not inventory.bucket_exists(bench.account.cloud, bench.account.scope)
 
 
 def test_what_the_trainer_would_refuse_on_the_machine_is_refused_here(bench: Bench) -> None:

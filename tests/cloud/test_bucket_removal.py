@@ -11,12 +11,12 @@ import pytest
 from tests.cloud.golden import SCOPE
 from tests.servers import Bucket, fresh_bucket, raw_client
 from training import layout
-from training.cloud.api import Clock, Cloud
 from training.cloud.aws import bucket as buckets
 from training.cloud.aws import bucket_settings
+from training.cloud.aws.client import Clock, Cloud
+from training.cloud.aws.errors import CloudError
+from training.cloud.aws.project import Scope
 from training.cloud.cleanup import bucket_removal
-from training.cloud.problems import CloudError
-from training.cloud.scope import Scope
 
 OWN = [
     "runs/race/status.json",

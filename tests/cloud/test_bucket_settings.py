@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from tests.cloud.golden import SCOPE
 from tests.cloud.service_model import problems_of_request
 from training import layout
-from training.cloud import documents, policies
-from training.cloud.aws import iam_bucket, key_policy
+from training.cloud.aws import iam_bucket, iam_policies, key_policy, project_resources
 from training.cloud.aws.bucket import Found, Use, use_of
 from training.cloud.aws.bucket_notes import notes, refusal
 from training.cloud.aws.bucket_settings import Change, changes, without_ours
@@ -88,7 +87,7 @@ def sent(found: Found, made: list[Change]) -> Found:
         request = change.request
         if not request:
             continue
-        assert problems_of_request("s3", change.operation, documents.sent(request)) == []
+        assert problems_of_request("s3", change.operation, project_resources.sent(request)) == []
         if change.operation == "put_bucket_tagging":
             found = found._replace(tags={one["Key"]: one["Value"] for one in request["Tagging"]["TagSet"]})
         elif change.operation == "put_bucket_policy":
@@ -191,7 +190,7 @@ def test_in_a_bucket_that_up_made_what_was_added_later_stays_too(found: Found) -
 def test_a_bucket_of_somebody_gets_three_things_and_only_for_our_prefixes() -> None:
     made = changes(SCOPE, NOTHING, "unmarked", accelerate=False)
     assert {change.operation for change in made if change.request} == ADDED
-    rules = documents.lifecycle(SCOPE)["Rules"]
+    rules = project_resources.lifecycle(SCOPE)["Rules"]
     assert sorted(rule["Filter"]["Prefix"] for rule in rules) == ["runs/", "scripts/"]
     (ours,) = iam_bucket.bucket_policy(SCOPE, shared=True)["Statement"]
     arn = f"arn:aws:s3:::{SCOPE.bucket}"
@@ -256,12 +255,12 @@ def test_stronger_encryption_is_never_replaced(algorithm: str, use: Use) -> None
 
 def test_a_key_of_the_settings_encrypts_a_new_bucket_with_its_bucket_key_on() -> None:
     scope = SCOPE._replace(bucket_key=KEY)
-    request = documents.bucket_settings(scope, accelerate=False)["put_bucket_encryption"]
+    request = project_resources.bucket_settings(scope, accelerate=False)["put_bucket_encryption"]
     assert problems_of_request("s3", "put_bucket_encryption", request) == []
     (rule,) = request["ServerSideEncryptionConfiguration"]["Rules"]
     assert rule["ApplyServerSideEncryptionByDefault"]["KMSMasterKeyID"] == KEY
     assert rule["BucketKeyEnabled"] is True
-    for document in (policies.instance_policy, key_policy.key_policy):
+    for document in (iam_policies.instance_policy, key_policy.key_policy):
         used = [one for one in document(scope)["Statement"] if one["Sid"] == "UseBucketKey"]
         assert [one["Resource"] for one in used] == [KEY]
         arn = f"arn:aws:s3:::{SCOPE.bucket}"
@@ -269,7 +268,7 @@ def test_a_key_of_the_settings_encrypts_a_new_bucket_with_its_bucket_key_on() ->
         assert context == [arn, f"{arn}/runs/*", f"{arn}/scripts/*"], (
             "of this bucket, and in it of what is ours"
         )
-    assert "UseBucketKey" not in [one["Sid"] for one in policies.instance_policy(SCOPE)["Statement"]]
+    assert "UseBucketKey" not in [one["Sid"] for one in iam_policies.instance_policy(SCOPE)["Statement"]]
     assert not key_policy.is_needed(SCOPE)
 
 

@@ -21,11 +21,12 @@ from tests.cloud.golden import AWS, FOLDER, LAUNCH, SCOPE, documents_by_name, ev
 from tests.cloud.pages import DOCS, PAGES
 from tests.cloud.service_model import operations, problems_of_request
 from training import layout
-from training.cloud import documents, launching, machine, policies
-from training.cloud.bundle import SOURCE_EPOCH_S, make_bundle
+from training.cloud.aws import iam_policies, launch_requests, project_resources
+from training.cloud.launch import launch
+from training.cloud.launch.code_bundle import SOURCE_EPOCH_S, make_bundle
 from training.config import AwsSettings, EndpointSettings, load_config
 from training.errors import DataError, UsageError
-from training.store.opening import open_store
+from training.store.open import open_store
 
 REGENERATE = "if the change is meant: python -m tests.cloud.golden"
 
@@ -55,25 +56,29 @@ def test_a_document_is_a_request_that_the_model_of_aws_allows(name: str) -> None
     assert problems_of_request(*REQUESTS[name], documents_by_name()[name]) == []
 
 
-@pytest.mark.parametrize("operation", documents.bucket_settings(SCOPE, accelerate=True))
+@pytest.mark.parametrize("operation", project_resources.bucket_settings(SCOPE, accelerate=True))
 def test_a_setting_of_the_bucket_is_a_request_that_the_model_of_aws_allows(operation: str) -> None:
-    request = documents.bucket_settings(SCOPE, accelerate=True)[operation]
-    assert problems_of_request("s3", operation, documents.sent(request)) == []
+    request = project_resources.bucket_settings(SCOPE, accelerate=True)[operation]
+    assert problems_of_request("s3", operation, project_resources.sent(request)) == []
 
 
 @pytest.mark.parametrize("operation", ["create_policy", "create_role"])
 def test_an_identity_is_a_request_that_the_model_of_aws_allows(operation: str) -> None:
-    assert problems_of_request("iam", operation, documents.sent(documents_by_name()[operation])) == []
+    assert problems_of_request("iam", operation, project_resources.sent(documents_by_name()[operation])) == []
 
 
 # --- policies ---
-@pytest.mark.parametrize("policy", [policies.instance_policy, policies.daily_policy, policies.setup_policy])
+@pytest.mark.parametrize(
+    "policy", [iam_policies.instance_policy, iam_policies.daily_policy, iam_policies.setup_policy]
+)
 def test_a_policy_fits_into_what_iam_takes(policy) -> None:
     assert len(re.sub(r"\s", "", json.dumps(policy(SCOPE)))) <= 6_144
 
 
 def test_a_machine_may_neither_delete_data_nor_make_or_end_machines() -> None:
-    actions = {a for statement in policies.instance_policy(SCOPE)["Statement"] for a in statement["Action"]}
+    actions = {
+        a for statement in iam_policies.instance_policy(SCOPE)["Statement"] for a in statement["Action"]
+    }
     assert not [
         a
         for a in actions
@@ -82,12 +87,12 @@ def test_a_machine_may_neither_delete_data_nor_make_or_end_machines() -> None:
 
 
 def test_plain_http_leaves_the_tls_only_policy_out() -> None:
-    settings = documents.bucket_settings(SCOPE._replace(plain_http=True), accelerate=False)
+    settings = project_resources.bucket_settings(SCOPE._replace(plain_http=True), accelerate=False)
     assert "put_bucket_policy" not in settings
 
 
 def test_no_lifecycle_rule_deletes_live_data_by_age() -> None:
-    for rule in documents.lifecycle(SCOPE)["Rules"]:
+    for rule in project_resources.lifecycle(SCOPE)["Rules"]:
         assert set(rule["Expiration"]) == {"ExpiredObjectDeleteMarker"}
         assert "Transitions" not in rule
 
@@ -96,18 +101,18 @@ def test_no_lifecycle_rule_deletes_live_data_by_age() -> None:
 @pytest.mark.parametrize("address", ["0.0.0.0", "1.2.3", "300.1.1.1", "10.0.0.0/8", "::1", "my-ip"])
 def test_ports_open_to_one_address_or_not_at_all(address: str) -> None:
     with pytest.raises(UsageError, match="one IPv4 address"):
-        documents.ingress(address)
+        project_resources.ingress(address)
 
 
 def test_nothing_is_open_by_default() -> None:
-    assert documents.ingress(None) == []
+    assert project_resources.ingress(None) == []
 
 
 # --- machine ---
 def test_user_data_is_a_short_script_that_bash_reads(tmp_path: Path) -> None:
     endpoints = EndpointSettings(s3="http://10.0.0.1:1", ec2="http://10.0.0.1:2", ssm="http://10.0.0.1:3")
-    script = machine.user_data(SCOPE, AwsSettings(endpoints=endpoints), LAUNCH._replace(at_step=5))
-    assert len(script.splitlines()) <= machine.USER_DATA_LINES
+    script = launch_requests.user_data(SCOPE, AwsSettings(endpoints=endpoints), LAUNCH._replace(at_step=5))
+    assert len(script.splitlines()) <= launch_requests.USER_DATA_LINES
     (tmp_path / "user_data").write_text(script, encoding="utf-8")
     subprocess.run(["bash", "-n", str(tmp_path / "user_data")], check=True)
     assert "F1TENTH_TRAIN_ARGS=--resume lap-record --at 5" in script
@@ -116,7 +121,7 @@ def test_user_data_is_a_short_script_that_bash_reads(tmp_path: Path) -> None:
 def test_user_data_run_on_a_machine_leaves_settings_and_environment_that_read_back(tmp_path: Path) -> None:
     (tmp_path / "fetch").write_text("#!/bin/sh\necho fetched $1\n")
     (tmp_path / "fetch").chmod(0o755)
-    script = machine.user_data(SCOPE, AWS, LAUNCH)
+    script = launch_requests.user_data(SCOPE, AWS, LAUNCH)
     for place, stand_in in (
         ("/run/f1tenth", str(tmp_path)),
         ("/usr/local/bin/f1tenth-fetch", str(tmp_path / "fetch")),
@@ -131,13 +136,13 @@ def test_user_data_run_on_a_machine_leaves_settings_and_environment_that_read_ba
 
 
 def test_user_data_and_template_hold_no_secret() -> None:
-    template = json.dumps(machine.launch_template(SCOPE, AWS, LAUNCH)["LaunchTemplateData"])
+    template = json.dumps(launch_requests.launch_template(SCOPE, AWS, LAUNCH)["LaunchTemplateData"])
     assert not re.search(r"(?i)aws_secret|password|api[_-]?key\"?:|AKIA", template)
 
 
 def test_the_template_carries_the_user_data_and_the_end_date() -> None:
-    data = machine.launch_template(SCOPE, AWS, LAUNCH)["LaunchTemplateData"]
-    assert base64.b64decode(data["UserData"]).decode() == machine.user_data(SCOPE, AWS, LAUNCH)
+    data = launch_requests.launch_template(SCOPE, AWS, LAUNCH)["LaunchTemplateData"]
+    assert base64.b64decode(data["UserData"]).decode() == launch_requests.user_data(SCOPE, AWS, LAUNCH)
     tags = {tag["Key"]: tag["Value"] for tag in data["TagSpecifications"][0]["Tags"]}
     assert tags["ExpiresAt"] == "2026-12-01T18:00:00Z"
 
@@ -145,7 +150,9 @@ def test_the_template_carries_the_user_data_and_the_end_date() -> None:
 @pytest.mark.parametrize("relaunch", [True, False])
 @pytest.mark.parametrize("market", ["spot", "on-demand"])
 def test_every_fleet_carries_its_own_end_and_price_limit(market, relaunch) -> None:
-    request = machine.fleet_request(SCOPE, LAUNCH._replace(market=market, relaunch=relaunch), "lt-1", 1)
+    request = launch_requests.fleet_request(
+        SCOPE, LAUNCH._replace(market=market, relaunch=relaunch), "lt-1", 1
+    )
     assert request["ValidUntil"] == LAUNCH.valid_until
     assert request["TerminateInstancesWithExpiration"] is True
     assert request["Type"] != "instant", "an instant fleet ignores ValidUntil"
@@ -157,7 +164,9 @@ def test_every_fleet_carries_its_own_end_and_price_limit(market, relaunch) -> No
 @pytest.mark.parametrize("market", ["spot", "on-demand"])
 def test_a_fleet_asks_for_nothing_that_its_type_may_not(market, relaunch) -> None:
     """AWS's model says of a member for which types alone it is; that is read out of its documentation."""
-    request = machine.fleet_request(SCOPE, LAUNCH._replace(market=market, relaunch=relaunch), "lt-1", 1)
+    request = launch_requests.fleet_request(
+        SCOPE, LAUNCH._replace(market=market, relaunch=relaunch), "lt-1", 1
+    )
     limited = dict(limited_to_types(operations("ec2")["create_fleet"].input_shape, request))
     assert {path for path, types in limited.items() if request["Type"] not in types} == set()
     assert set(limited) == (
@@ -187,13 +196,13 @@ def test_a_member_for_one_type_of_fleet_is_found_in_the_model() -> None:
 
 def test_the_client_token_changes_with_project_run_and_launch_only() -> None:
     tokens = {
-        machine.client_token(SCOPE, LAUNCH),
-        machine.client_token(SCOPE._replace(project="other"), LAUNCH),
-        machine.client_token(SCOPE, LAUNCH._replace(number=2)),
-        machine.client_token(SCOPE, LAUNCH._replace(run="other")),
+        launch_requests.client_token(SCOPE, LAUNCH),
+        launch_requests.client_token(SCOPE._replace(project="other"), LAUNCH),
+        launch_requests.client_token(SCOPE, LAUNCH._replace(number=2)),
+        launch_requests.client_token(SCOPE, LAUNCH._replace(run="other")),
     }
     assert len(tokens) == 4
-    assert machine.client_token(SCOPE, LAUNCH._replace(owner="somebody")) in tokens
+    assert launch_requests.client_token(SCOPE, LAUNCH._replace(owner="somebody")) in tokens
     assert max(map(len, tokens)) <= 64
 
 
@@ -239,7 +248,7 @@ def test_code_that_is_not_what_its_name_says_is_uploaded_again(tmp_path: Path, t
     key = layout.script_bundle_key(bundle.sha256)
     storage.put(key, there)
     for _ in range(2):
-        launching.upload_bundle(storage, bundle)
+        launch.upload_bundle(storage, bundle)
         assert storage.get(key, max_bytes=1 << 27).data == bundle.data
 
 

@@ -9,11 +9,12 @@ import pytest
 
 from tests.cloud.amazon import Account
 from training import layout
-from training.cloud import look, setup
-from training.cloud.api import Cloud
 from training.cloud.aws import bucket as buckets
+from training.cloud.aws import inventory
+from training.cloud.aws.client import Cloud
+from training.cloud.aws.project import Scope, read_scope
 from training.cloud.cleanup import bucket_removal
-from training.cloud.scope import Scope, read_scope
+from training.cloud.launch import setup
 from training.errors import UsageError
 
 RULES = [
@@ -153,7 +154,7 @@ def test_a_folder_that_somebody_puts_below_our_prefix_later_is_no_run_and_stays(
     theirs.up()
     for key in ("runs/My Run/a.csv", layout.status_key("race")):
         theirs.s3.put_object(Bucket=theirs.bucket, Key=key, Body=b"1")
-    assert look.run_names(theirs.cloud, theirs.scope) == ["race"]
+    assert inventory.run_names(theirs.cloud, theirs.scope) == ["race"]
     removal = bucket_removal.plan(theirs.cloud, theirs.scope, data=True)
     assert removal.content.objects == 1
     bucket_removal.remove(theirs.cloud, theirs.scope, removal, lambda _: None)

@@ -20,15 +20,15 @@ from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutE
 
 from tests.cloud.amazon import ROOT, Account
 from training import layout
-from training.cloud import ending, launching, look, setup, teardown
-from training.cloud.cleanup import bucket_removal
-from training.cloud.intent import read_intent
-from training.cloud.launch import basis
-from training.cloud.scope import read_scope, tag
-from training.cloud.site import Site
+from training.cloud.aws import inventory
+from training.cloud.aws.project import read_scope, tag
+from training.cloud.cleanup import bucket_removal, leaks, teardown
+from training.cloud.context import Site
+from training.cloud.launch import basis, launch, setup
+from training.cloud.launch_record import read_intent
 from training.config import Config
 from training.errors import TrainingError, UsageError
-from training.store.opening import open_store
+from training.store.open import open_store
 from training.store.retry import RetryingStorage, RetryPolicy
 
 CODES = {
@@ -116,19 +116,19 @@ class World:
     def train(self) -> None:
         storage = self.storage
         found = basis.read_basis(self.site, "spot", ROOT)
-        plan = launching.make_plan(self.site, storage, launching.Options(RUN), found)
-        launching.start(self.site, storage, plan, lambda _: None)
+        plan = launch.make_plan(self.site, storage, launch.Options(RUN), found)
+        launch.start(self.site, storage, plan, lambda _: None)
 
     def down(self) -> None:
         cloud, scope = self.site.cloud, self.site.scope
-        exists = look.bucket_exists(cloud, scope)
+        exists = inventory.bucket_exists(cloud, scope)
         removal = bucket_removal.plan(cloud, scope, data=True) if exists else None
         teardown.down(cloud, scope, self.storage if exists else None, removal, lambda _: None)
 
     def leaks(self) -> set[tuple[str, str]]:
         cloud, scope = self.site.cloud, self.site.scope
-        storage = self.storage if look.bucket_exists(cloud, scope) else None
-        return {(leak.kind, leak.id) for leak in ending.find_leaks(cloud, scope, storage)}
+        storage = self.storage if inventory.bucket_exists(cloud, scope) else None
+        return {(leak.kind, leak.id) for leak in leaks.find_leaks(cloud, scope, storage)}
 
     def exists(self) -> set[tuple[str, str]]:
         """Return what the run has on AWS, asked past the code under test's own idea of it."""
@@ -154,7 +154,7 @@ class World:
             *(("role", one["RoleName"]) for one in iam.list_roles(PathPrefix=path)["Roles"]),
             *(("instance profile", one["InstanceProfileName"]) for one in profiles if one["Path"] == path),
         }
-        if look.bucket_exists(self.site.cloud, self.site.scope):
+        if inventory.bucket_exists(self.site.cloud, self.site.scope):
             intent = read_intent(self.storage, RUN)
             if intent is not None and not intent.fleet_id and not fleets:
                 found.add(("half-made run", RUN))
@@ -163,7 +163,7 @@ class World:
     def is_whole(self) -> bool:
         """Tell whether the launch is complete: its fleet lives and is written down."""
         intent = read_intent(self.storage, RUN)
-        fleet = look.fleet_of(self.site.cloud, self.site.scope, RUN)
+        fleet = inventory.fleet_of(self.site.cloud, self.site.scope, RUN)
         return intent is not None and fleet is not None and intent.fleet_id == fleet["FleetId"]
 
 
@@ -182,7 +182,7 @@ def try_train(account: Account, number: int, kind: str) -> str | None:
     assert world.leaks() == (set() if whole else world.exists()), "gc reports exactly what exists"
     with contextlib.suppress(UsageError):  # "it is running": the first try had made it
         world.train()
-    fleets = look.fleets(world.site.cloud, world.site.scope)
+    fleets = inventory.fleets(world.site.cloud, world.site.scope)
     intent = read_intent(world.storage, RUN)
     assert intent is not None
     assert [fleet["FleetId"] for fleet in fleets] == [intent.fleet_id], "one run, one fleet, written down"
@@ -200,13 +200,16 @@ def try_down(account: Account, number: int, kind: str) -> str | None:
         world.down()
     if not faults.operation:
         return None
-    alive = bool(look.fleets(world.site.cloud, world.site.scope))
+    alive = bool(inventory.fleets(world.site.cloud, world.site.scope))
     if not alive:
         assert world.leaks() == world.exists()
     world.down()
     assert world.exists() == set()
-    assert not look.bucket_exists(world.site.cloud, world.site.scope)
-    assert look.security_group(world.site.cloud, world.site.scope, look.vpc_id(world.site.cloud)) is None
+    assert not inventory.bucket_exists(world.site.cloud, world.site.scope)
+    assert (
+        inventory.security_group(world.site.cloud, world.site.scope, inventory.vpc_id(world.site.cloud))
+        is None
+    )
     return faults.operation
 
 
@@ -218,7 +221,7 @@ def test_another_project_of_the_account_is_neither_found_nor_ended(account: Acco
     assert world.leaks() == set()
     world.down()
     assert other.exists() == theirs
-    assert look.bucket_exists(other.site.cloud, other.site.scope)
+    assert inventory.bucket_exists(other.site.cloud, other.site.scope)
 
 
 # Of all faults, so that a part takes some minutes. No divisor of the number of kinds: each part meets all of them.

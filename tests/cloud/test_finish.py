@@ -10,15 +10,15 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from tests.fake_imds import FakeImds
-from training.cloud import boot, finish
-from training.cloud.identity import identity
-from training.cloud.imds import Imds
-from training.cloud.outcome import VARIABLE, Outcome, find, leave
-from training.notify import notify
+from training.instance import attempt_limit, finish
+from training.instance.exit_record import VARIABLE, Outcome, find, leave
+from training.instance.identity import identity
+from training.instance.imds import Imds
+from training.process.systemd_notify import notify
 from training.store import documents
 from training.store.checkpoint import claim
 from training.store.manifest import Owner
-from training.store.opening import open_store
+from training.store.open import open_store
 from training.store.storage import Unavailable
 
 RUN, FLEET = "finishing", "fleet-0123"
@@ -47,7 +47,7 @@ def end(
         RUN,
         fleet=fleet,
         delete=deleted.append,
-        guard=lambda: boot.after_crash(storage, RUN, machine or crashed_machine("i-1")),
+        guard=lambda: attempt_limit.after_crash(storage, RUN, machine or crashed_machine("i-1")),
         say=lambda _: None,
     )
     return deleted
@@ -120,7 +120,7 @@ def test_a_fleet_that_cannot_be_deleted_is_tried_again_and_stops_nothing(storage
         RUN,
         fleet=FLEET,
         delete=delete,
-        guard=lambda: boot.Decision("train"),
+        guard=lambda: attempt_limit.Decision("train"),
         say=said.append,
     )
     assert tries == [FLEET] * 3
@@ -157,7 +157,7 @@ def test_an_end_that_the_bucket_has_not_heard_of_is_told_to_the_image(
         RUN,
         fleet=FLEET,
         delete=lambda _: None,
-        guard=refuse if broken == "guard" else lambda: boot.Decision("train"),
+        guard=refuse if broken == "guard" else lambda: attempt_limit.Decision("train"),
         say=lambda _: None,
     )
     assert told == reported
@@ -206,7 +206,7 @@ def attempt(
 def test_the_guard_counts_fruitless_starts_and_no_interruptions(state, launch, history, verdict):
     """Three starts without a newer checkpoint end the run; of interrupted ones twenty do, for they buy nothing."""
     rows = [attempt(i + 1, cause, launch=launch) for i, cause in enumerate(history)]
-    assert boot.decide(state, launch, rows).verdict == verdict
+    assert attempt_limit.decide(state, launch, rows).verdict == verdict
 
 
 @pytest.mark.parametrize("cause", ["interrupted", "crashed", "running"])
@@ -214,7 +214,7 @@ def test_the_guard_counts_fruitless_starts_and_no_interruptions(state, launch, h
 def test_starts_that_get_further_never_count_however_many_they_are(cause, starts):
     """A spot run that is taken away thirty times, and saves each time, goes on: the launch's cap limits it."""
     rows = [attempt(i + 1, cause, 50_000 * i, 50_000 * (i + 1)) for i in range(starts)]
-    assert boot.decide("running", 1, rows) == boot.Decision("train")
+    assert attempt_limit.decide("running", 1, rows) == attempt_limit.Decision("train")
 
 
 @pytest.mark.parametrize("earlier", [None, 1])
@@ -223,23 +223,23 @@ def test_a_new_launch_begins_a_new_count(earlier, starts):
     """A run that failed, also before launches had numbers, has three starts again, and no fourth."""
     rows = [attempt(i + 1, "crashed", launch=earlier) for i in range(starts)]
     for new in range(3):
-        assert boot.decide("running", 2, rows).verdict == "train"
+        assert attempt_limit.decide("running", 2, rows).verdict == "train"
         rows.append(attempt(starts + new + 1, "crashed", launch=2))
-    assert boot.decide("running", 2, rows).verdict == "failed"
+    assert attempt_limit.decide("running", 2, rows).verdict == "failed"
 
 
 def test_an_attempt_that_died_between_its_commit_and_its_row_has_got_further():
     """Its successor began where it had come to: the commit counts, not the row that nobody could write any more."""
     rows = [attempt(1, "crashed"), attempt(2, "crashed", 0, 0), attempt(3, "crashed", 50_000, 50_000)]
     rows += [attempt(4, "crashed", 50_000, 50_000)]
-    assert boot.decide("running", 1, rows).verdict == "train"
+    assert attempt_limit.decide("running", 1, rows).verdict == "train"
 
 
 def test_progress_makes_good_for_crashes():
     """A crash after a newer checkpoint does not count, nor what was before it."""
     rows = [attempt(1, "crashed"), attempt(2, "crashed"), attempt(3, "crashed", 0, 50_000)]
     rows += [attempt(4, "crashed", 50_000, 50_000)]
-    assert boot.decide("running", 1, rows).verdict == "train"
+    assert attempt_limit.decide("running", 1, rows).verdict == "train"
 
 
 @pytest.mark.parametrize("outcome", [None, Outcome(exit_code=1)])
@@ -272,7 +272,7 @@ def test_a_run_that_the_guard_has_failed_keeps_the_guards_reason(storage):
     for number in range(3):
         documents.begin_attempt(storage, RUN, crashed_machine(f"i-{number}"))
     documents.begin_attempt(storage, RUN, crashed_machine("i-3").model_copy(update={"cause": "running"}))
-    assert boot.at_start(storage, RUN).verdict == "failed"
+    assert attempt_limit.at_start(storage, RUN).verdict == "failed"
     assert end(storage, Outcome(exit_code=78, message="run finishing has failed")) == [FLEET]
     status = documents.read_status(storage, RUN)
     assert status.reason == "3 starts in a row ended without a newer checkpoint"

@@ -8,14 +8,15 @@ import pytest
 
 from tests.cloud.amazon import ROOT, Account
 from tests.cloud.foreign import Foreign
-from training.cloud import ending, launching, look, setup, stopping, teardown
-from training.cloud.cleanup import bucket_removal
+from training.cloud.aws import inventory
+from training.cloud.cleanup import bucket_removal, leaks, stop, teardown
+from training.cloud.context import Site
+from training.cloud.launch import launch, setup
 from training.cloud.launch.basis import read_basis
-from training.cloud.site import Site
 from training.config import Config
 from training.errors import UsageError
 from training.store.documents import set_status
-from training.store.opening import open_store
+from training.store.open import open_store
 from training.store.storage import Storage
 
 RUN = "race"
@@ -43,28 +44,28 @@ class Play:
 
     def train(self, run: str = RUN) -> None:
         basis = read_basis(self.site, "spot", ROOT)
-        plan = launching.make_plan(self.site, self.storage, launching.Options(run), basis)
-        launching.start(self.site, self.storage, plan, say)
+        plan = launch.make_plan(self.site, self.storage, launch.Options(run), basis)
+        launch.start(self.site, self.storage, plan, say)
 
     def stop(self, run: str = RUN) -> None:
-        stopping.end_run(self.cloud, self.scope, self.storage, run)
+        stop.end_run(self.cloud, self.scope, self.storage, run)
 
     def collect(self) -> set[str]:
         """Do what `gc --delete` does until nothing is found; return the kinds that it ended."""
         kinds: set[str] = set()
-        while leaks := ending.find_leaks(self.cloud, self.scope, self.storage):
-            for leak in leaks:
-                ending.end_leak(
+        while found := leaks.find_leaks(self.cloud, self.scope, self.storage):
+            for leak in found:
+                leaks.end_leak(
                     self.cloud,
                     self.scope,
                     leak,
                     lambda run: set_status(self.storage, run, "stopped", reason="gc"),
                 )
-            kinds |= {leak.kind for leak in leaks}
+            kinds |= {leak.kind for leak in found}
         return kinds
 
     def down(self) -> None:
-        exists = look.bucket_exists(self.cloud, self.scope)
+        exists = inventory.bucket_exists(self.cloud, self.scope)
         removal = bucket_removal.plan(self.cloud, self.scope, data=True) if exists else None
         teardown.down(self.cloud, self.scope, self.storage if exists else None, removal, say)
 
@@ -88,26 +89,26 @@ def test_what_is_not_ours_outlives_the_project_unchanged(account: Account, bucke
         with pytest.raises(UsageError, match="not tagged as this project's"):
             play.up()
         assert changed() == set(), "a refused up"
-        assert look.security_group(play.cloud, play.scope, look.vpc_id(play.cloud)) is None, (
+        assert inventory.security_group(play.cloud, play.scope, inventory.vpc_id(play.cloud)) is None, (
             "nor anything else"
         )
     play.up(use_existing_bucket=bucket == "shared")
     assert changed() == added, "up"
     play.up()
     baked = account.bake(cloud=play.cloud)
-    assert [one["ImageId"] for one in look.images(play.cloud, play.scope)] == [baked]
+    assert [one["ImageId"] for one in inventory.images(play.cloud, play.scope)] == [baked]
     play.train()
     assert changed() == added, "train"
     play.stop()
     assert changed() == added, "stop"
     play.train("second")
-    assert len(look.fleets(play.cloud, play.scope)) == 1
+    assert len(inventory.fleets(play.cloud, play.scope)) == 1
     set_status(play.storage, "second", "done")
     assert play.collect() >= {"fleet", "role", "instance profile", "launch template"}
-    assert look.fleets(play.cloud, play.scope) == []
+    assert inventory.fleets(play.cloud, play.scope) == []
     assert changed() == added, "gc --delete"
     play.down()
-    assert look.bucket_exists(play.cloud, play.scope) == (bucket == "shared")
+    assert inventory.bucket_exists(play.cloud, play.scope) == (bucket == "shared")
     assert changed() == set(), "down --data"
     if bucket == "shared":
         versions = play.cloud.client("s3").list_object_versions(Bucket=play.scope.bucket, Prefix="runs/")
@@ -123,7 +124,7 @@ def test_namesakes_are_refused_together_before_anything_is_made(account: Account
     for what in ("security group", "log group", "policy"):
         assert f"{what} " in caught.value.message
     assert caught.value.message.count("not ours") == 3
-    assert not look.bucket_exists(play.cloud, play.scope)
+    assert not inventory.bucket_exists(play.cloud, play.scope)
     play.down()
     assert play.foreign.snapshot() == before
 

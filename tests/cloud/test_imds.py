@@ -9,8 +9,8 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from tests.fake_imds import FakeImds
-from training.cloud.imds import Imds, ImdsError, Notice, Watcher, read_notices
-from training.interruption import MARGIN_S, StopRequest
+from training.instance.imds import Imds, ImdsError, Notice, Watcher, read_notices
+from training.run.stop_request import MARGIN_S, StopRequest
 
 SPOT, REBALANCE = "meta-data/spot/instance-action", "meta-data/events/recommendations/rebalance"
 MAINTENANCE = "meta-data/events/maintenance/scheduled"

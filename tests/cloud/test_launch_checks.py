@@ -13,12 +13,12 @@ from moto.utilities.utils import load_resource
 from tests.cloud.amazon import ROOT
 from tests.cloud.golden import AWS, LAUNCH, SCOPE
 from tests.cloud.service_model import TruthfulStubber, problems_of_answer
-from training.cloud import look, machine, price_table, problems
-from training.cloud.api import Clock, Cloud
-from training.cloud.aws import instance_types, quotas
+from training import layout
+from training.cloud.aws import errors, fallback_prices, instance_types, inventory, launch_requests, quotas
+from training.cloud.aws.client import Clock, Cloud
 from training.cloud.launch import basis
 from training.config import AwsSettings
-from training.config_text import legal_values
+from training.config.text import legal_values
 from training.errors import UsageError
 
 # AWS's own answers, as moto ships them.
@@ -133,7 +133,7 @@ def test_the_types_that_are_offered_without_a_gpu_have_two_cores_and_a_price() -
     assert instance_types.cores({"c7i.large": TYPES["c7i.large"]}) == {"c7i.large": 1}, (
         "two threads of one core"
     )
-    assert all(price_table.on_demand(kind, "us-east-2") for kind in types)
+    assert all(fallback_prices.on_demand(kind, "us-east-2") for kind in types)
 
 
 def test_all_wrong_types_are_named_at_once_with_those_that_fit() -> None:
@@ -202,7 +202,7 @@ def test_a_quota_that_fits_no_type_names_the_page_where_more_is_asked_for(stage:
     sizes = {"p4d.24xlarge": 96}
     read = quotas.read_quotas(stage.cloud, sizes, "spot")
     with pytest.raises(
-        problems.QuotaTooLow, match="spot P machines in us-east-2 is 8 vCPUs, 96 are needed"
+        errors.QuotaTooLow, match="spot P machines in us-east-2 is 8 vCPUs, 96 are needed"
     ) as caught:
         quotas.check_quotas(stage.cloud, read, sizes, "us-east-2")
     assert "quotas/L-7212CCBC" in caught.value.next_step
@@ -215,7 +215,7 @@ def test_where_the_quota_of_gpus_is_zero_types_without_one_are_offered(stage: St
     quota(stage, "L-34B43A08", 5.0)
     sizes = {"g4dn.xlarge": 4}
     read = quotas.read_quotas(stage.cloud, sizes, "spot")
-    with pytest.raises(problems.QuotaTooLow) as caught:
+    with pytest.raises(errors.QuotaTooLow) as caught:
         quotas.check_quotas(stage.cloud, read, sizes, "us-east-2")
     assert "Or train without a GPU (5 vCPUs of Standard" in caught.value.next_step
     assert "--set 'aws.instance_types=[c7a.large,m7a.large,c7i.xlarge]'" in caught.value.next_step
@@ -241,14 +241,14 @@ def test_a_family_without_a_quota_on_spot_is_not_asked_about(stage: Stage) -> No
 
 # --- images ---
 def image(name: str, state: str, day: int, **more: Any) -> dict[str, Any]:
-    tags = SCOPE.tags({"RequirementsSha256": "ab" * 32})
+    tags = SCOPE.tags({"RequirementsSha256": "ab" * 32, "ImageInterface": str(layout.IMAGE_INTERFACE)})
     created = f"2026-11-{day:02}T00:00:00.000Z"
     return {**UBUNTU, "ImageId": name, "State": state, "CreationDate": created, "Tags": tags, **more}
 
 
 def chosen(stage: Stage, *images: dict[str, Any]) -> str:
     stage.script("ec2").add_response("describe_images", {"Images": list(images)}, None)
-    return str(look.image_for(stage.cloud, SCOPE, "ab" * 32)["ImageId"])
+    return str(inventory.image_for(stage.cloud, SCOPE, "ab" * 32)["ImageId"])
 
 
 def test_the_newest_image_that_is_ready_is_taken(stage: Stage) -> None:
@@ -256,12 +256,23 @@ def test_the_newest_image_that_is_ready_is_taken(stage: Stage) -> None:
     assert chosen(stage, *images) == "ami-2"
 
 
+def test_an_image_for_older_code_is_refused(stage: Stage) -> None:
+    """Its units would train, fail in the finish unit, and the fleet would bring the next machine."""
+    old = image("ami-1", "available", 1)
+    old["Tags"] = SCOPE.tags({"RequirementsSha256": "ab" * 32})
+    with pytest.raises(
+        errors.CloudError, match=rf"ami-1, has interface none, this code needs {layout.IMAGE_INTERFACE}"
+    ):
+        chosen(stage, old)
+    assert chosen(stage, image("ami-2", "available", 2), old) == "ami-2"
+
+
 def test_a_deprecated_image_is_taken_last(stage: Stage) -> None:
     old = image("ami-2", "available", 2, DeprecationTime="2026-11-30T00:00:00.000Z")
     to_come = {"DeprecationTime": "2027-11-30T00:00:00.000Z"}
     assert chosen(stage, image("ami-1", "available", 1, **to_come), old) == "ami-1"
     assert chosen(stage, old) == "ami-2"
-    assert look.is_deprecated(stage.cloud, old)
+    assert inventory.is_deprecated(stage.cloud, old)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +287,7 @@ def test_an_image_that_cannot_be_started_is_refused(
     stage: Stage, state: str, says: str, next_step: str
 ) -> None:
     why = {"StateReason": {"Message": "disk full"}} if state == "failed" else {}
-    with pytest.raises(problems.CloudError, match=says) as caught:
+    with pytest.raises(errors.CloudError, match=says) as caught:
         chosen(stage, image("ami-9", state, 1, **why))
     assert next_step in caught.value.next_step
 
@@ -298,7 +309,7 @@ def test_the_smallest_legal_disk_is_that_of_the_smallest_image() -> None:
 @pytest.mark.parametrize("rate", [None, 100, 300])
 def test_the_speed_at_which_a_disk_is_filled_can_be_chosen(rate: int | None) -> None:
     aws = AWS.model_copy(update={"volume_initialization_mib_s": rate})
-    template = machine.launch_template(SCOPE, aws, LAUNCH._replace(root_device="/dev/xvda"))
+    template = launch_requests.launch_template(SCOPE, aws, LAUNCH._replace(root_device="/dev/xvda"))
     (disk,) = template["LaunchTemplateData"]["BlockDeviceMappings"]
     assert disk["DeviceName"] == "/dev/xvda", "the image's own root, or there would be two disks"
     assert disk["Ebs"].get("VolumeInitializationRate") == rate

@@ -10,12 +10,12 @@ import pytest
 
 from tests.servers import Bucket
 from training import layout
-from training.cloud import log_chunks
-from training.cloud.log_chunks import LogChunks, logged
-from training.cloud.watching import Lines, new_chunks
+from training.cloud.watch.log import Lines, new_chunks
 from training.errors import UsageError
+from training.instance import log_upload
+from training.instance.log_upload import LogChunks, logged
 from training.store.directory import DirectoryStorage
-from training.store.opening import open_store
+from training.store.open import open_store
 from training.store.storage import ALWAYS, Body, Condition, Storage, Unavailable
 
 RUN = "run-a"
@@ -23,8 +23,8 @@ RUN = "run-a"
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_chunks, "INTERVAL_S", 0.01)
-    monkeypatch.setattr(log_chunks, "LATER_INTERVAL_S", 0.01)
+    monkeypatch.setattr(log_upload, "INTERVAL_S", 0.01)
+    monkeypatch.setattr(log_upload, "LATER_INTERVAL_S", 0.01)
 
 
 def text_of(storage: Storage, run: str, read: set[str]) -> str:
@@ -117,7 +117,7 @@ def test_a_store_that_stays_away_costs_a_bounded_memory_and_no_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The oldest text is given up, and where it is missing the log says so."""
-    monkeypatch.setattr(log_chunks, "MAX_WAITING", 100)
+    monkeypatch.setattr(log_upload, "MAX_WAITING", 100)
     storage = AwayStorage(tmp_path)
     log = LogChunks(storage, RUN, 1)
     log.write("first\n")
@@ -135,7 +135,7 @@ def test_a_store_that_stays_away_costs_a_bounded_memory_and_no_step(
 def test_an_attempt_writes_no_more_than_its_bound_and_says_where_it_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_chunks, "MAX_ATTEMPT_BYTES", 200)
+    monkeypatch.setattr(log_upload, "MAX_ATTEMPT_BYTES", 200)
     storage = AwayStorage(tmp_path)
     log = LogChunks(storage, RUN, 1)
     log.write("x" * 150)

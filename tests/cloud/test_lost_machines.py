@@ -15,12 +15,15 @@ import pytest
 from tests.cloud import service_model
 from tests.cloud.amazon import REGION, Account
 from training import layout
-from training.cloud import commands, ending, look, setup, watching
-from training.cloud.api import Clock, Cloud
-from training.cloud.intent import Intent, write_intent
-from training.cloud.manner import Manner
-from training.cloud.problems import CloudError
-from training.cloud.site import Site
+from training.cloud import commands
+from training.cloud.aws import inventory
+from training.cloud.aws.client import Clock, Cloud
+from training.cloud.aws.errors import CloudError
+from training.cloud.cleanup import leaks
+from training.cloud.console.output import Manner
+from training.cloud.context import Site
+from training.cloud.launch import follow, setup
+from training.cloud.launch_record import Intent, write_intent
 from training.cloud.watch import lost_machines
 from training.config import Config
 from training.store import documents
@@ -188,9 +191,9 @@ def test_it_is_said_why_each_ended_and_what_its_console_said(ec2: Ec2, account: 
 
 
 def test_the_laptop_counts_as_far_as_the_image_does() -> None:
-    from training.cloud import boot
+    from training.instance import attempt_limit
 
-    assert lost_machines.MOST_LOST == boot.FRUITLESS_STARTS
+    assert lost_machines.MOST_LOST == attempt_limit.FRUITLESS_STARTS
 
 
 # --- the commands ---
@@ -252,12 +255,12 @@ def test_gc_finds_a_fleet_that_only_brings_machines_that_end(
     ec2, store = launched
     for number in range(count):
         ec2.add(10 * number, 8, POWERED_OFF)
-    lines = [leak.line for leak in ending.find_leaks(ec2, account.scope, store) if leak.kind == "fleet"]
+    lines = [leak.line for leak in leaks.find_leaks(ec2, account.scope, store) if leak.kind == "fleet"]
     why = f"fleet {ec2.fleet} of run {RUN}: 3 machines in a row ended without starting a trainer, the last: "
     assert lines == ([f"{why}{POWERED_OFF[1]} (costs money)"] if found else [])
 
 
-def follow(ec2: Ec2, store: Storage, account: Account, events: dict[float, Any]) -> tuple[str, str]:
+def followed(ec2: Ec2, store: Storage, account: Account, events: dict[float, Any]) -> tuple[str, str]:
     """Follow the run while things happen at certain seconds; return its state and all that was said."""
     passed, said = [0.0], list[str]()
 
@@ -268,7 +271,7 @@ def follow(ec2: Ec2, store: Storage, account: Account, events: dict[float, Any])
             events.pop(at)()
 
     ec2.clock = Clock(monotonic=lambda: passed[0], sleep=sleep)
-    state = watching.follow(ec2, account.scope, store, RUN, said.append)
+    state = follow.follow(ec2, account.scope, store, RUN, said.append)
     return state, "\n".join(said)
 
 
@@ -292,7 +295,7 @@ def test_train_ends_a_run_whose_third_machine_comes_and_goes(
     events = {}
     for number in range(3):
         events |= comes_and_goes(ec2, 30.0 + 600.0 * number, POWERED_OFF)
-    state, said = follow(ec2, store, account, events)
+    state, said = followed(ec2, store, account, events)
     assert state == "failed"
     assert said.count("without starting a trainer") >= 3
     assert "its console: f1tenth-fetch: s3://" in said
@@ -310,7 +313,7 @@ def test_train_waits_on_through_interruptions_before_the_trainer(
     for number in range(5):
         events |= comes_and_goes(ec2, 30.0 + 600.0 * number, SPOT)
     events[4_000.0] = lambda: documents.set_status(store, RUN, "stopped")
-    state, said = follow(ec2, store, account, events)
+    state, said = followed(ec2, store, account, events)
     assert state == "stopped"
     assert "without starting a trainer" not in said
     assert ec2.deleted == []
@@ -325,7 +328,7 @@ def test_train_does_not_wait_for_a_fleet_that_somebody_has_deleted(
     def fleet_goes() -> None:
         Cloud.call(ec2, "ec2", "delete_fleets", FleetIds=[ec2.fleet], TerminateInstances=True)
 
-    state, said = follow(ec2, store, account, {100.0: fleet_goes})
+    state, said = followed(ec2, store, account, {100.0: fleet_goes})
     assert state == "pending"
     assert "its fleet has ended. Continue: ./launch.py train --resume race" in said
 
@@ -340,9 +343,9 @@ def test_train_does_not_wait_for_a_fleet_that_its_machine_has_deleted(
         Cloud.call(ec2, "ec2", "delete_fleets", FleetIds=[ec2.fleet], TerminateInstances=True)
 
     events = {449.0: fleet_goes, **comes_and_goes(ec2, 30.0, POWERED_OFF)}
-    state, _ = follow(ec2, store, account, events)
+    state, _ = followed(ec2, store, account, events)
     assert state == "failed"
-    assert look.fleet_of(ec2, account.scope, RUN) is None
+    assert inventory.fleet_of(ec2, account.scope, RUN) is None
 
 
 def test_a_console_that_ec2_does_not_keep_says_nothing(account: Account) -> None:

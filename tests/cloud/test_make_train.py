@@ -9,7 +9,7 @@ import pytest
 
 from tests.cloud.amazon import ROOT, Account, boot
 from tests.cloud.terminal import WITHIN_S, in_a_terminal, typing
-from training.cloud import look
+from training.cloud.aws import inventory
 
 pytestmark = pytest.mark.slow  # each command is a process of its own
 
@@ -94,7 +94,7 @@ def test_a_user_says_yes_twice_and_has_a_run_that_makes_steps(account: Account, 
     assert -1 not in places, told
     assert places == sorted(places), told
 
-    (fleet,) = look.fleets(account.cloud, account.scope)
+    (fleet,) = inventory.fleets(account.cloud, account.scope)
     assert account.launch("gc").stdout.startswith("0 found\n")
     down = account.launch("down", "--data", "--yes")
     assert down.returncode == 0, down.stderr
@@ -128,7 +128,7 @@ def test_yes_asks_nothing_and_the_second_time_nothing_is_set_up_again(
         assert done.returncode == 0, done.stderr
         assert f"  {word}   bucket {account.scope.bucket}" in done.stderr
         assert f"run {name} is pending" in done.stdout
-    assert len(look.fleets(account.cloud, account.scope)) == 2
+    assert len(inventory.fleets(account.cloud, account.scope)) == 2
 
 
 def test_a_no_launches_nothing(account: Account, made_up: None) -> None:
@@ -137,4 +137,4 @@ def test_a_no_launches_nothing(account: Account, made_up: None) -> None:
     code, told = in_a_terminal(words, environment(account), [("[y/N] ", typing("n"))])
     assert code == 2, told
     assert "error: nothing was done" in told
-    assert not look.bucket_exists(account.cloud, account.scope)
+    assert not inventory.bucket_exists(account.cloud, account.scope)

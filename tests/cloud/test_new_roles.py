@@ -19,9 +19,10 @@ from tests.cloud.amazon import ROOT, Account
 from tests.cloud.golden import LAUNCH, SCOPE
 from tests.cloud.test_answers import NOW, Stage, living_fleet, stage
 from tests.cloud.test_rare_calls import program, train, up
-from training.cloud import facts, making, problems
-from training.cloud.launch import profile_wait
+from training.cloud.aws import errors
+from training.cloud.launch import profile_wait, provision
 from training.cloud.launch.settings_checks import check_namespace
+from training.cloud.watch import run_status
 from training.config import load_config
 from training.errors import UsageError
 
@@ -38,7 +39,7 @@ def test_a_fleet_waits_until_ec2_knows_the_profile(stage: Stage) -> None:
     for _ in range(40):
         ec2.add_client_error("create_fleet", *UNKNOWN, http_status_code=400)
     ec2.add_response("create_fleet", {"FleetId": "fleet-1"}, None)
-    assert making.make_fleet(stage.cloud, SCOPE, LAUNCH, "lt-1", 1) == "fleet-1"
+    assert provision.make_fleet(stage.cloud, SCOPE, LAUNCH, "lt-1", 1) == "fleet-1"
     assert 100 < stage.watch.s < profile_wait.KNOWN_WITHIN_S
     assert [line for line in stage.said if "waiting for EC2 to know the run's new instance profile" in line]
     assert len(stage.said) <= 5, "every half minute"
@@ -48,8 +49,8 @@ def test_a_profile_that_stays_unknown_ends_the_launch_after_three_minutes(stage:
     ec2 = stage.script("ec2")
     for _ in range(61):
         ec2.add_client_error("create_fleet", *UNKNOWN, http_status_code=400)
-    with pytest.raises(problems.CloudError, match="Invalid IAM Instance Profile name") as caught:
-        making.make_fleet(stage.cloud, SCOPE, LAUNCH, "lt-1", 1)
+    with pytest.raises(errors.CloudError, match="Invalid IAM Instance Profile name") as caught:
+        provision.make_fleet(stage.cloud, SCOPE, LAUNCH, "lt-1", 1)
     assert "try again" in caught.value.next_step
     assert stage.watch.s >= profile_wait.KNOWN_WITHIN_S
 
@@ -57,8 +58,8 @@ def test_a_profile_that_stays_unknown_ends_the_launch_after_three_minutes(stage:
 def test_another_wrong_value_is_refused_at_once(stage: Stage) -> None:
     ec2 = stage.script("ec2")
     ec2.add_client_error("create_fleet", "InvalidParameterValue", "Invalid value for ValidUntil")
-    with pytest.raises(problems.CloudError, match="ValidUntil"):
-        making.make_fleet(stage.cloud, SCOPE, LAUNCH, "lt-1", 1)
+    with pytest.raises(errors.CloudError, match="ValidUntil"):
+        provision.make_fleet(stage.cloud, SCOPE, LAUNCH, "lt-1", 1)
     assert stage.watch.s == 0
 
 
@@ -96,7 +97,7 @@ def test_every_launch_asks_before_its_fleet_and_gets_no_machine_by_it(
         asked.append((operation, request.get("DryRun")))
         return send(cloud, service, operation, request)
 
-    monkeypatch.setattr("training.cloud.api.Cloud.send", noted)
+    monkeypatch.setattr("training.cloud.aws.client.Cloud.send", noted)
     train(account)
     assert asked.index(("run_instances", True)) < asked.index(("create_fleet", None))
 
@@ -107,7 +108,7 @@ def test_the_history_of_a_fleet_that_does_not_know_it_is_explained(stage: Stage)
     record = {"EventType": "service-error", "Timestamp": NOW, "EventInformation": event}
     ec2.add_response("describe_fleets", {"Fleets": [living_fleet()]}, None)
     ec2.add_response("describe_fleet_history", {"HistoryRecords": [record]}, None)
-    reason = facts.why_waiting(stage.cloud, SCOPE, LAUNCH.run)
+    reason = run_status.why_waiting(stage.cloud, SCOPE, LAUNCH.run)
     assert "does not know the run's new instance profile yet" in reason
     assert "the fleet asks again by itself" in reason
 

@@ -13,8 +13,8 @@ import pytest
 
 from tests.cloud.amazon import ROOT, Account, boot
 from training import layout
-from training.cloud import setup
-from training.cloud.next_commands import COMMANDS, complete, complete_data, remember
+from training.cloud.console.next_commands import COMMANDS, complete, complete_data, remember
+from training.cloud.launch import setup
 from training.store import documents
 from training.store.checkpoint import Contents, claim
 from training.store.manifest import Owner
@@ -73,7 +73,7 @@ TEXTS = list(literals())
 
 def test_the_sources_hold_as_many_next_commands_as_a_plain_search_finds() -> None:
     assert len(TEXTS) >= 45
-    assert {"training/cloud/doctor.py", "training/cloud/launching.py", "training/store/fencing.py"} <= {
+    assert {"training/cloud/doctor.py", "training/cloud/launch/launch.py", "training/store/fencing.py"} <= {
         place.partition(":")[0] for place, _ in TEXTS
     }
 
@@ -95,7 +95,7 @@ def test_every_next_command_of_the_sources_gets_the_options(place: str, text: st
 def test_nothing_is_printed_past_the_one_printer() -> None:
     """ruff's T201 holds it: of the launcher's modules only manner.py may print."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    assert re.findall(r'"(training/cloud/\S+)" = \["T201"\]', text) == ["training/cloud/manner.py"]
+    assert re.findall(r'"(training/cloud/\S+)" = \["T201"\]', text) == ["training/cloud/console/output.py"]
 
 
 def test_the_commands_are_those_of_the_launcher() -> None:

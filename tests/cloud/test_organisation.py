@@ -11,12 +11,12 @@ import pytest
 
 from tests.cloud.amazon import ROOT, Account
 from tests.cloud.golden import LAUNCH
-from training.cloud import launching, machine, policies, setup, teardown
-from training.cloud.aws import key_policy
-from training.cloud.cleanup import bucket_removal
+from training.cloud.aws import iam_policies, key_policy, launch_requests
+from training.cloud.aws.project import make_scope, read_scope
+from training.cloud.cleanup import bucket_removal, teardown
+from training.cloud.context import Site
+from training.cloud.launch import launch, setup
 from training.cloud.launch.basis import read_basis
-from training.cloud.scope import make_scope, read_scope
-from training.cloud.site import Site
 from training.config import AwsSettings, load_config
 from training.errors import ConfigurationError
 
@@ -60,8 +60,8 @@ def set_up_and_train(site: Site, account: Account) -> None:
     setup.apply(setup.plan(site.cloud, site.scope), lambda _: None)
     account.bake()
     basis = read_basis(site, "spot", ROOT)
-    plan = launching.make_plan(site, site.storage, launching.Options("race"), basis)
-    launching.start(site, site.storage, plan, lambda _: None)
+    plan = launch.make_plan(site, site.storage, launch.Options("race"), basis)
+    launch.start(site, site.storage, plan, lambda _: None)
 
 
 def tags_in(request: object) -> list[dict[str, str]]:
@@ -134,7 +134,7 @@ def test_a_boundary_limits_every_role_and_the_rights_to_make_one(account: Accoun
     name = f"{account.project}.us-east-1.race"
     role = account.cloud.client("iam").get_role(RoleName=name)["Role"]
     assert role["PermissionsBoundary"]["PermissionsBoundaryArn"] == BOUNDARY
-    rights = {one["Sid"]: one for one in policies.daily_policy(site.scope)["Statement"]}
+    rights = {one["Sid"]: one for one in iam_policies.daily_policy(site.scope)["Statement"]}
     assert rights["CreateRunRole"]["Action"] == ["iam:CreateRole"]
     assert rights["CreateRunRole"]["Condition"]["StringEquals"]["iam:PermissionsBoundary"] == BOUNDARY
     assert "iam:CreateRole" not in rights["CreateRunProfile"]["Action"]
@@ -143,7 +143,7 @@ def test_a_boundary_limits_every_role_and_the_rights_to_make_one(account: Accoun
 def test_an_existing_profile_is_used_and_outlives_run_and_project(account: Account) -> None:
     iam = account.cloud.client("iam")
     name = f"{account.project}-lab"
-    trust = json.dumps(policies.instance_trust())
+    trust = json.dumps(iam_policies.instance_trust())
     role = iam.create_role(RoleName=name, Path="/lab/", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
     iam.create_instance_profile(InstanceProfileName=name)
     iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
@@ -162,13 +162,13 @@ def test_an_existing_profile_is_used_and_outlives_run_and_project(account: Accou
         found = getattr(iam, f"list_{kind}")()[rows]  # moto filters no profiles by path
         assert [row for row in found if row["Path"] == site.scope.iam_path] == []
 
-    rights = policies.daily_policy(site.scope)["Statement"]
+    rights = iam_policies.daily_policy(site.scope)["Statement"]
     passing = [one for one in rights if "iam:PassRole" in one["Action"]]
     assert [one["Resource"] for one in passing] == [role]
     making = {"iam:CreateRole", "iam:AttachRolePolicy", "iam:CreatePolicy", "iam:CreateInstanceProfile"}
-    everything = [*rights, *policies.setup_policy(site.scope)["Statement"]]
+    everything = [*rights, *iam_policies.setup_policy(site.scope)["Statement"]]
     assert not [one for one in everything if making & set(one["Action"])]
-    assert "PrincipalTag" not in json.dumps(policies.instance_policy(site.scope))
+    assert "PrincipalTag" not in json.dumps(iam_policies.instance_policy(site.scope))
 
 
 def test_a_profile_that_is_not_there_is_named_before_anything_is_made(account: Account) -> None:
@@ -191,7 +191,9 @@ def test_a_key_encrypts_the_disk_and_people_may_use_it_for_that_alone(
     key: str, resource: str, alias: str | None
 ) -> None:
     scope = make_scope(AwsSettings(), "111122223333")._replace(kms_key=key)
-    template = machine.launch_template(scope, AwsSettings().model_copy(update={"kms_key": key}), LAUNCH)
+    template = launch_requests.launch_template(
+        scope, AwsSettings().model_copy(update={"kms_key": key}), LAUNCH
+    )
     (disk,) = template["LaunchTemplateData"]["BlockDeviceMappings"]
     assert (disk["Ebs"]["Encrypted"], disk["Ebs"]["KmsKeyId"]) == (True, key)
     (right,) = [one for one in key_policy.key_policy(scope)["Statement"] if one["Sid"] == "UseDiskKey"]

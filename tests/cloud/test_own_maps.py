@@ -12,9 +12,11 @@ import pytest
 import yaml
 
 from tests.cloud.amazon import ROOT, Account
-from training import layout, stored_maps
-from training.sim import Track, track_names
+from training import layout
+from training.sim import Track
+from training.sim.track import names
 from training.store import documents
+from training.stored_runs import maps
 
 pytestmark = pytest.mark.slow  # the maps are checked in a process of its own
 SHORT = {
@@ -63,9 +65,9 @@ def test_a_map_of_ones_own_goes_to_the_machine_and_comes_home(hall: Account, tmp
     launched = hall.launch_here("train", "--name", "race", "--yes", "--detach")
     assert launched.returncode == 0, launched.stderr
     (name,) = stored(hall)["env"]["tracks"]
-    assert track_names.packed_parts(name) is not None
+    assert names.packed_parts(name) is not None
     assert f"hall.yaml: uploaded as {name}, lap " in launched.stderr
-    assert stored_maps.missing(hall.storage, "race", [name]) == []
+    assert maps.missing(hall.storage, "race", [name]) == []
 
     trained = trainer(hall, tmp_path / "machine", "train", "--resume", "race")
     status = documents.read_status(hall.storage, "race")
@@ -86,7 +88,7 @@ def test_a_map_of_ones_own_goes_to_the_machine_and_comes_home(hall: Account, tmp
         "--set", "training.total_timesteps=700",
     )  # fmt: skip
     assert "run faster goes on from step 600" in forked.stdout
-    assert stored_maps.missing(hall.storage, "faster", [name]) == []
+    assert maps.missing(hall.storage, "faster", [name]) == []
 
 
 def test_a_map_that_cannot_be_trained_on_is_refused_before_anything_is_made(hall: Account) -> None:
@@ -130,9 +132,9 @@ def test_a_run_that_goes_on_keeps_its_maps_whatever_lies_here(hall: Account) -> 
     assert went_on.returncode == 0, went_on.stderr
     assert stored(hall)["env"]["tracks"] == before
     yard, kart = stored(hall)["evaluation"]["tracks"]
-    assert (track_names.packed_parts(yard) or ("",))[0] == "yard"
+    assert (names.packed_parts(yard) or ("",))[0] == "yard"
     assert kart == "kart"
-    assert stored_maps.missing(hall.storage, "race", [yard, *before]) == []
+    assert maps.missing(hall.storage, "race", [yard, *before]) == []
 
 
 def test_a_name_of_a_map_that_the_run_does_not_carry_is_refused(hall: Account) -> None:

@@ -10,10 +10,12 @@ import pytest
 from tests.cloud.amazon import Account
 from tests.cloud.golden import LAUNCH
 from training import layout
-from training.cloud import ending, look, making, setup
+from training.cloud.aws import inventory
+from training.cloud.aws.iam_policies import instance_trust
+from training.cloud.aws.launch_requests import launch_template
 from training.cloud.aws.ownership import as_mapping, is_owned, require_owned
-from training.cloud.machine import launch_template
-from training.cloud.policies import instance_trust
+from training.cloud.cleanup import leaks
+from training.cloud.launch import provision, setup
 from training.errors import UsageError
 
 RUN = "lap-record"
@@ -56,7 +58,7 @@ def described(account: Account) -> dict[str, Any]:
     role = iam.get_role(RoleName=name)["Role"]
     attached = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
     profile = iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
-    (template,) = look.templates(account.cloud, layout.template_name(account.project, RUN, 1))
+    (template,) = inventory.templates(account.cloud, layout.template_name(account.project, RUN, 1))
     return {"role": role, "attached": attached, "profile": profile, "template": template}
 
 
@@ -67,10 +69,10 @@ def test_a_role_a_profile_or_a_template_of_our_name_without_our_tags_is_not_used
     before = make_strangers(account, tags)
     cloud, scope = account.cloud, account.scope
     with pytest.raises(UsageError, match=r"role .* exists and is not ours: it lacks the tag") as caught:
-        making.make_role(cloud, scope, RUN)
+        provision.make_role(cloud, scope, RUN)
     assert "aws.project_name" in caught.value.next_step
     with pytest.raises(UsageError, match=r"launch template .* exists and is not ours"):
-        making.make_template(cloud, scope, LAUNCH._replace(run=RUN))
+        provision.make_template(cloud, scope, LAUNCH._replace(run=RUN))
     assert described(account) == before
 
 
@@ -88,7 +90,7 @@ def test_a_launch_is_refused_before_anything_is_written_with_all_that_stands_in_
         assert f"{what} {account.project}." in done.stderr
     assert done.stderr.count("exists and is not ours") == 3
     assert described(account) == before
-    assert look.run_names(account.cloud, account.scope) == [], "no intent is left half-made"
+    assert inventory.run_names(account.cloud, account.scope) == [], "no intent is left half-made"
 
 
 @pytest.mark.parametrize("tags", STRANGERS.values(), ids=STRANGERS)
@@ -97,7 +99,7 @@ def test_our_role_is_not_put_into_a_profile_of_somebody_else(account: Account, t
     name = make_strangers(account, tags)["role"]["RoleName"]
     account.cloud.call("iam", "delete_role", RoleName=name)
     with pytest.raises(UsageError, match=r"instance profile .* exists and is not ours"):
-        making.make_role(account.cloud, account.scope, RUN)
+        provision.make_role(account.cloud, account.scope, RUN)
     assert described(account)["profile"]["Roles"] == []
 
 
@@ -105,10 +107,10 @@ def test_our_role_is_not_put_into_a_profile_of_somebody_else(account: Account, t
 def test_neither_stop_nor_gc_nor_down_removes_them(account: Account, tags: dict[str, str]) -> None:
     before = make_strangers(account, tags)
     cloud, scope = account.cloud, account.scope
-    ending.end_traces(cloud, scope, RUN)
+    leaks.end_traces(cloud, scope, RUN)
     assert described(account) == before
     strange_project = tags.get("Project", account.project) != account.project or not tags
-    for leak in ending.find_leaks(cloud, scope, None):
+    for leak in leaks.find_leaks(cloud, scope, None):
         assert not strange_project, f"{leak.line}: of another project"
         assert leak.run == "other", "what is ours by its tags is listed with the run of its tags"
 
@@ -117,16 +119,16 @@ def test_ours_from_an_interrupted_start_is_used_again_and_removed(account: Accou
     setup.apply(setup.plan(account.cloud, account.scope), lambda _: None)
     cloud, scope = account.cloud, account.scope
     launch = LAUNCH._replace(run=RUN)
-    assert making.make_role(cloud, scope, RUN)
-    assert not making.make_role(cloud, scope, RUN), "there already"
-    first, _ = making.make_template(cloud, scope, launch)
-    again, _ = making.make_template(cloud, scope, launch)
+    assert provision.make_role(cloud, scope, RUN)
+    assert not provision.make_role(cloud, scope, RUN), "there already"
+    first, _ = provision.make_template(cloud, scope, launch)
+    again, _ = provision.make_template(cloud, scope, launch)
     assert again != first, "replaced: it may carry an older end date"
-    assert {(leak.kind, leak.run) for leak in ending.find_leaks(cloud, scope, account.storage)} == {
+    assert {(leak.kind, leak.run) for leak in leaks.find_leaks(cloud, scope, account.storage)} == {
         ("launch template", RUN), ("role", RUN), ("instance profile", RUN),
     }  # fmt: skip
-    ending.end_traces(cloud, scope, RUN)
-    assert ending.find_leaks(cloud, scope, account.storage) == []
+    leaks.end_traces(cloud, scope, RUN)
+    assert leaks.find_leaks(cloud, scope, account.storage) == []
 
 
 def test_what_is_sent_carries_the_tags_that_are_asked_for_later(account: Account) -> None:
@@ -145,10 +147,10 @@ def test_a_security_group_of_our_name_without_our_tag_is_not_put_on_machines(acc
     setup.apply(setup.plan(account.cloud, account.scope), lambda _: None)
     account.bake()
     ec2 = account.cloud.client("ec2")
-    group = look.security_group(account.cloud, account.scope, look.vpc_id(account.cloud))
+    group = inventory.security_group(account.cloud, account.scope, inventory.vpc_id(account.cloud))
     assert group is not None
     ec2.delete_tags(Resources=[group["GroupId"]], Tags=[{"Key": "Project"}])
     done = account.launch("train", "--name", "race", "--yes", "--detach")
     assert done.returncode == 2, done.stderr
     assert f"security group {account.project}-training exists and is not ours" in done.stderr
-    assert look.fleets(account.cloud, account.scope) == []
+    assert inventory.fleets(account.cloud, account.scope) == []

@@ -15,11 +15,11 @@ from tests.cloud.golden import SCOPE
 from tests.cloud.iam_simulator import Iam, Question
 from tests.cloud.service_model import TruthfulStubber
 from training.aws_access import denials
-from training.cloud import doctor, permissions, policies, problems
-from training.cloud.api import Cloud
-from training.cloud.aws import people_policies
+from training.cloud import doctor
+from training.cloud.aws import errors, iam_policies, people_policies, permission_check
+from training.cloud.aws.client import Cloud
 from training.cloud.aws.iam_statements import Document
-from training.cloud.scope import Scope
+from training.cloud.aws.project import Scope
 from training.config import AwsSettings
 from training.store import s3_errors
 
@@ -40,16 +40,16 @@ ORGANISATION = {
 # --- what is asked ---
 def asked(scope: Scope) -> Iterator[tuple[str, str, tuple[tuple[str, str], ...]]]:
     """Yield every action, resource and context that `doctor` asks about before `up`."""
-    for policy in (policies.daily_policy(scope), policies.setup_policy(scope)):
+    for policy in (iam_policies.daily_policy(scope), iam_policies.setup_policy(scope)):
         for statement in policy["Statement"]:
-            for question in permissions.questions(scope, statement):
+            for question in permission_check.questions(scope, statement):
                 for action in question.actions:
                     yield from ((action, resource, question.context) for resource in question.resources)
 
 
 @pytest.mark.parametrize("scope", [AS_USER, AS_ROLE], ids=["user", "role"])
 def test_doctor_misses_nothing_of_who_has_exactly_the_documented_policies(iam: Iam, scope: Scope) -> None:
-    held = [policies.daily_policy(scope), policies.setup_policy(scope)]
+    held = [iam_policies.daily_policy(scope), iam_policies.setup_policy(scope)]
     rows = [(scope.caller, held, Question(*one)) for one in asked(scope)]
     assert len(rows) > 100
     answers = iam.decide(rows, scope.account)
@@ -59,7 +59,7 @@ def test_doctor_misses_nothing_of_who_has_exactly_the_documented_policies(iam: I
 
 @pytest.mark.parametrize("scope", [AS_USER, AS_ROLE], ids=["user", "role"])
 def test_every_right_of_a_person_is_asked_about(scope: Scope) -> None:
-    held = [policies.daily_policy(scope), policies.setup_policy(scope)]
+    held = [iam_policies.daily_policy(scope), iam_policies.setup_policy(scope)]
     granted = {action for policy in held for one in policy["Statement"] for action in one["Action"]}
     assert granted - {action for action, *_ in asked(scope)} == set()
 
@@ -84,7 +84,7 @@ def test_no_question_holds_a_variable_or_a_wildcard() -> None:
 
 
 # --- what is answered ---
-def answers(scope: Scope, statement: Document, result: dict[str, Any]) -> list[permissions.Refused]:
+def answers(scope: Scope, statement: Document, result: dict[str, Any]) -> list[permission_check.Refused]:
     """Return what is found missing where the simulator answers each action with one result."""
     cloud = Cloud(AwsSettings(), lambda _: None)
     stub = TruthfulStubber(cloud.client("iam"))
@@ -92,7 +92,7 @@ def answers(scope: Scope, statement: Document, result: dict[str, Any]) -> list[p
     for rows in ([], [row]):
         stub.add_response("simulate_principal_policy", {"EvaluationResults": rows, "IsTruncated": False})
     with stub:
-        return permissions.lacking(cloud, scope, USER, {"Statement": [statement]})
+        return permission_check.lacking(cloud, scope, USER, {"Statement": [statement]})
 
 
 @pytest.mark.usefixtures("credentials")
@@ -131,14 +131,14 @@ def answers(scope: Scope, statement: Document, result: dict[str, Any]) -> list[p
 def test_the_simulators_answer_says_who_refuses(result: dict[str, Any], by: str | None) -> None:
     statement = {"Sid": "x", "Action": ["ec2:CreateFleet"], "Resource": "*"}
     found = answers(AS_USER, statement, result)
-    assert found == ([] if by is None else [permissions.Refused("ec2:CreateFleet", by)])
+    assert found == ([] if by is None else [permission_check.Refused("ec2:CreateFleet", by)])
 
 
 def test_what_is_forbidden_is_not_offered_as_a_policy() -> None:
-    told = permissions.describe(
+    told = permission_check.describe(
         [
-            permissions.Refused("ec2:CreateFleet", "service control policy"),
-            permissions.Refused("iam:PassRole"),
+            permission_check.Refused("ec2:CreateFleet", "service control policy"),
+            permission_check.Refused("iam:PassRole"),
         ]
     )
     assert told == "missing: iam:PassRole; forbidden by a service control policy: ec2:CreateFleet"
@@ -157,7 +157,7 @@ def test_a_policy_fits_a_managed_one_with_the_longest_names(
 
 
 def test_the_machines_policy_fits_too() -> None:
-    size = len(re.sub(r"\s", "", json.dumps(policies.instance_policy(LONGEST))))
+    size = len(re.sub(r"\s", "", json.dumps(iam_policies.instance_policy(LONGEST))))
     assert size <= people_policies.MANAGED_POLICY_CHARACTERS
 
 
@@ -253,8 +253,8 @@ def test_a_refusal_says_who_refuses_and_who_can_help(
         "Error": {"Code": "UnauthorizedOperation", "Message": message},
         "ResponseMetadata": {"HTTPStatusCode": 403},
     }
-    error = problems.from_reply(reply, "ec2:CreateFleet")
-    assert isinstance(error, problems.Denied)
+    error = errors.from_reply(reply, "ec2:CreateFleet")
+    assert isinstance(error, errors.Denied)
     assert (error.action, error.can_be_granted) == ("ec2:CreateFleet", can_be_granted)
     assert says in error.next_step
     assert ENCODED[:20] not in error.message

@@ -13,10 +13,9 @@ import pytest
 from tests.cloud.amazon import ROOT
 from tests.cloud.golden import SCOPE
 from tests.cloud.iam_simulator import Iam, Question
-from training.cloud import policies
-from training.cloud.aws import iam_bucket, key_policy
+from training.cloud.aws import iam_bucket, iam_policies, key_policy
 from training.cloud.aws.iam_statements import Document
-from training.cloud.scope import Scope
+from training.cloud.aws.project import Scope
 
 LINTER = ("parliament==1.6.4", "setuptools==80.9.0")
 ACCOUNT, REGION, BUCKET = SCOPE.account, SCOPE.region, f"arn:aws:s3:::{SCOPE.bucket}"
@@ -207,18 +206,18 @@ OF_SETUP = [
 ]  # fmt: skip
 
 GROUPS = {
-    "machine": (policies.instance_policy(SCOPE), MACHINE, OWN_RUN, OF_MACHINE),
+    "machine": (iam_policies.instance_policy(SCOPE), MACHINE, OWN_RUN, OF_MACHINE),
     # Without its tag the policy must fit no run at all.
     "untagged machine": (
-        policies.instance_policy(SCOPE),
+        iam_policies.instance_policy(SCOPE),
         MACHINE,
         {},
         [no(case.action, case.resource, case.context) for case in OF_MACHINE if "/runs/" in case.resource],
     ),
-    "person": (policies.daily_policy(SCOPE), PERSON, {}, OF_PERSON),
-    "role": (policies.daily_policy(SCOPE._replace(caller=ROLE_SESSION)), ROLE_SESSION, {}, OF_ROLE),
-    "setup": (policies.setup_policy(SCOPE), PERSON, {}, OF_SETUP),
-    "machine with a key": (policies.instance_policy(WITH_KEY), MACHINE, OWN_RUN, OF_KEY),
+    "person": (iam_policies.daily_policy(SCOPE), PERSON, {}, OF_PERSON),
+    "role": (iam_policies.daily_policy(SCOPE._replace(caller=ROLE_SESSION)), ROLE_SESSION, {}, OF_ROLE),
+    "setup": (iam_policies.setup_policy(SCOPE), PERSON, {}, OF_SETUP),
+    "machine with a key": (iam_policies.instance_policy(WITH_KEY), MACHINE, OWN_RUN, OF_KEY),
     "person with a key": (key_policy.key_policy(WITH_KEY), PERSON, {}, OF_KEY),
 }
 
@@ -266,12 +265,13 @@ SPLIT = {"ec2:CreateFleet", "ec2:RunInstances", "ec2:CreateSecurityGroup", "ssm:
 
 def everyday_and_setup(scope: Scope) -> Document:
     """Return both policies of a person as one: who sets up may train, too."""
-    parts = [policies.daily_policy(scope), policies.setup_policy(scope)]
+    parts = [iam_policies.daily_policy(scope), iam_policies.setup_policy(scope)]
     return {**parts[0], "Statement": [statement for part in parts for statement in part["Statement"]]}
 
 
 @pytest.mark.parametrize(
-    "policy", [policies.instance_policy, policies.daily_policy, everyday_and_setup, iam_bucket.bucket_policy]
+    "policy",
+    [iam_policies.instance_policy, iam_policies.daily_policy, everyday_and_setup, iam_bucket.bucket_policy],
 )
 def test_parliament_finds_nothing_in_a_policy(parliament: Path, policy) -> None:
     text = json.dumps(policy(SCOPE))

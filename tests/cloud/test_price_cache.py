@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from training.cloud import prices
-from training.cloud.api import Cloud
+from training.cloud.aws import prices
+from training.cloud.aws.client import Cloud
 from training.config import AwsSettings
 
 KIND = "g5.xlarge"

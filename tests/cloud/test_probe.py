@@ -8,10 +8,10 @@ import pytest
 
 from tests.cloud.amazon import ROOT, Account
 from tests.cloud.front import Answer, Front
-from training.cloud import launching, look, setup
-from training.cloud.aws import probe
+from training.cloud.aws import inventory, probe
+from training.cloud.context import Site
+from training.cloud.launch import launch, setup
 from training.cloud.launch.basis import read_basis
-from training.cloud.site import Site
 from training.config import load_config
 
 DRY_RUN = ("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
@@ -28,12 +28,12 @@ def ec2_error(code: str, message: str, status: int) -> Answer:
     return Answer(body, status, "text/xml")
 
 
-def launch(account: Account) -> None:
+def launched(account: Account) -> None:
     config = load_config(account.folder / "config.yaml", (), "cloud")
     site = Site(config, account.cloud, account.scope)
     basis = read_basis(site, "spot", ROOT)
-    plan = launching.make_plan(site, site.storage, launching.Options("race"), basis)
-    launching.start(site, site.storage, plan, lambda _: None)
+    plan = launch.make_plan(site, site.storage, launch.Options("race"), basis)
+    launch.start(site, site.storage, plan, lambda _: None)
 
 
 def of_ec2(account: Account) -> dict[str, Any]:
@@ -42,10 +42,10 @@ def of_ec2(account: Account) -> dict[str, Any]:
     ec2 = cloud.client("ec2")
     return {
         "groups": ec2.describe_security_groups()["SecurityGroups"],
-        "templates": look.run_templates(cloud, scope),
-        "fleets": look.fleets(cloud, scope),
-        "machines": [(one["InstanceId"], one["State"]["Name"]) for one in look.machines(cloud, scope)],
-        "images": look.images(cloud, scope),
+        "templates": inventory.run_templates(cloud, scope),
+        "fleets": inventory.fleets(cloud, scope),
+        "machines": [(one["InstanceId"], one["State"]["Name"]) for one in inventory.machines(cloud, scope)],
+        "images": inventory.images(cloud, scope),
         "keys": ec2.describe_key_pairs()["KeyPairs"],
         "volumes": ec2.describe_volumes()["Volumes"],
     }
@@ -63,7 +63,7 @@ def test_before_up_what_cannot_be_asked_yet_says_before_what(account: Account) -
 def test_with_everything_there_all_is_asked_and_all_stays(account: Account) -> None:
     setup.apply(setup.plan(account.cloud, account.scope), lambda _: None)
     account.bake()
-    launch(account)
+    launched(account)
     before = of_ec2(account)
     with Front(account.endpoint) as front:
         # moto deletes the fleet whatever DryRun says.

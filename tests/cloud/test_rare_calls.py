@@ -20,16 +20,18 @@ from tests.cloud.amazon import ROOT, Account
 from tests.fake_imds import FakeImds
 from tests.servers import raw_client
 from training import layout
-from training.cloud import ending, finish, launching, log_chunks, look, setup, teardown
-from training.cloud.aws import disk_key
+from training.cloud.aws import disk_key, inventory
 from training.cloud.aws.iam_bucket import bucket_policy
+from training.cloud.aws.iam_policies import instance_policy
+from training.cloud.cleanup import leaks, teardown
+from training.cloud.context import Site
+from training.cloud.launch import launch, setup
 from training.cloud.launch.basis import read_basis
-from training.cloud.outcome import VARIABLE, Outcome, leave
-from training.cloud.policies import instance_policy
-from training.cloud.site import Site
 from training.config import Config
+from training.instance import finish, log_upload
+from training.instance.exit_record import VARIABLE, Outcome, leave
 from training.store import documents
-from training.store.opening import open_store
+from training.store.open import open_store
 from training.store.retry import RetryingStorage
 from training.store.s3 import S3Settings, S3Storage
 
@@ -47,8 +49,8 @@ def train(account: Account, **aws: Any) -> str:
     cloud.aws = account.aws.model_copy(update=aws)
     site = Site(Config(aws=cloud.aws), cloud, account.scope)
     basis = read_basis(site, "spot", ROOT)
-    plan = launching.make_plan(site, account.storage, launching.Options(RUN), basis)
-    return launching.start(site, account.storage, plan, lambda _: None)
+    plan = launch.make_plan(site, account.storage, launch.Options(RUN), basis)
+    return launch.start(site, account.storage, plan, lambda _: None)
 
 
 def launched(account: Account) -> dict[str, Any]:
@@ -76,7 +78,7 @@ def test_up_opens_the_ports_to_one_address_and_then_to_another(account: Account)
         cloud = account.cloud
         cloud.aws = cloud.aws.model_copy(update={"open_ports_to": address})
         setup.apply(setup.plan(cloud, account.scope), lambda _: None)
-        group = look.security_group(cloud, account.scope, look.vpc_id(cloud))
+        group = inventory.security_group(cloud, account.scope, inventory.vpc_id(cloud))
         assert group
         opened = {
             (rule["FromPort"], span["CidrIp"]) for rule in group["IpPermissions"] for span in rule["IpRanges"]
@@ -121,10 +123,10 @@ def test_a_volume_that_is_attached_to_nothing_goes_with_gc(account: Account) -> 
     made = ec2.create_volume(
         AvailabilityZone="us-east-1a", Size=1, TagSpecifications=[{"ResourceType": "volume", "Tags": tags}]
     )["VolumeId"]
-    (leak,) = ending.find_leaks(account.cloud, account.scope, None)
+    (leak,) = leaks.find_leaks(account.cloud, account.scope, None)
     assert (leak.kind, leak.id) == ("volume", made)
-    ending.end_leak(account.cloud, account.scope, leak, lambda _: None)
-    assert ending.find_leaks(account.cloud, account.scope, None) == []
+    leaks.end_leak(account.cloud, account.scope, leak, lambda _: None)
+    assert leaks.find_leaks(account.cloud, account.scope, None) == []
 
 
 def test_a_machine_is_given_the_key_of_its_user(account: Account) -> None:
@@ -177,7 +179,7 @@ def fleet(account: Account, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 
 def alive(account: Account) -> list[str]:
-    return [one["FleetId"] for one in look.fleets(account.cloud, account.scope)]
+    return [one["FleetId"] for one in inventory.fleets(account.cloud, account.scope)]
 
 
 def test_a_machine_whose_run_is_done_deletes_its_fleet(account: Account, fleet: str) -> None:
@@ -219,14 +221,14 @@ def test_what_a_machine_could_not_upload_whole_it_takes_back(
     settings = S3Settings(region="us-east-1", endpoint_url=account.endpoint, multipart_above=4)
     store = S3Storage(account.scope.bucket, settings=settings)
     send: Any = store._client.upload_part
-    monkeypatch.setattr(log_chunks, "until", lambda storage, _: storage)
+    monkeypatch.setattr(log_upload, "until", lambda storage, _: storage)
 
     def broken(**_: Any) -> None:
         monkeypatch.setattr(store._client, "upload_part", send)
         raise ValueError("the disk is gone")
 
     monkeypatch.setattr(store._client, "upload_part", broken)
-    log = log_chunks.LogChunks(RetryingStorage(store), RUN, 1)
+    log = log_upload.LogChunks(RetryingStorage(store), RUN, 1)
     log.write("a line that is long enough\n")
     assert not log._send(None)
     log.close()

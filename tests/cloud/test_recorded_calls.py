@@ -16,12 +16,11 @@ from tests.cloud.authorization import World
 from tests.cloud.call_shapes import Call
 from tests.cloud.golden import SCOPE
 from tests.cloud.iam_simulator import Iam, Question
-from training.cloud import policies
-from training.cloud.api import permission
-from training.cloud.aws import key_policy
+from training.cloud.aws import iam_policies, key_policy
 from training.cloud.aws.bake_policy import bake_policy
+from training.cloud.aws.client import permission
 from training.cloud.aws.iam_statements import Document
-from training.cloud.scope import Scope
+from training.cloud.aws.project import Scope
 
 ROLE_SESSION = f"arn:aws:sts::{SCOPE.account}:assumed-role/Trainers/kim@example.org"
 USER = f"arn:aws:iam::{SCOPE.account}:user/kim"
@@ -66,10 +65,10 @@ def documents(by: str, variant: str = "") -> dict[str, Document]:
     scope = SCOPES[variant]
     keys = [("keys", key_policy.key_policy)] if key_policy.is_needed(scope) else []
     known: dict[str, list[tuple[str, Callable[[Scope], Document]]]] = {
-        "daily": [*keys, ("daily", policies.daily_policy)],
-        "setup": [*keys, ("daily", policies.daily_policy), ("setup", policies.setup_policy)],
+        "daily": [*keys, ("daily", iam_policies.daily_policy)],
+        "setup": [*keys, ("daily", iam_policies.daily_policy), ("setup", iam_policies.setup_policy)],
         "bake": [("bake", bake_policy)],
-        "instance": [("instance", policies.instance_policy)],
+        "instance": [("instance", iam_policies.instance_policy)],
     }
     return {name: policy(scope) for name, policy in known[by]}
 
@@ -229,7 +228,7 @@ def parts(name: str) -> list[tuple[str, Part]]:
 
 
 def test_a_dropped_action_is_really_dropped() -> None:
-    policy = policies.setup_policy(SCOPE)
+    policy = iam_policies.setup_policy(SCOPE)
     sid = policy["Statement"][0]["Sid"]
     left = Part(sid, frozenset(["s3:CreateBucket"])).removed_from(policy)
     assert len(left["Statement"]) == len(policy["Statement"])

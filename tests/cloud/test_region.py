@@ -14,13 +14,15 @@ import pytest
 from tests.cloud.amazon import ROOT, Account, boot
 from tests.cloud.front import Answer, Front
 from training import layout
-from training.cloud import doctor, look, setup, site
-from training.cloud.api import Cloud
-from training.cloud.intent import Intent, check_place, read_intent
-from training.cloud.problems import Denied
+from training.cloud import context, doctor
+from training.cloud.aws import inventory
+from training.cloud.aws.client import Cloud
+from training.cloud.aws.errors import Denied
+from training.cloud.launch import setup
+from training.cloud.launch_record import Intent, check_place, read_intent
 from training.errors import UsageError
 from training.store.manifest import encode
-from training.store.opening import open_store
+from training.store.open import open_store
 
 
 # --- IAM is global: the document counts, not that there is one ---
@@ -49,7 +51,7 @@ def test_a_policy_of_another_version_is_reported_and_mended_by_up(account: Accou
     assert refused.returncode == 1
     assert said in refused.stderr
     assert "./launch.py up" in refused.stderr
-    assert look.fleets(cloud, scope) == []
+    assert inventory.fleets(cloud, scope) == []
     started = account.launch_here("train", "--up", "--name", "race", "--yes", "--detach")
     assert started.returncode == 0, started.stderr
     assert f"update  policy {scope.project}.us-east-1.instance" in started.stderr
@@ -68,7 +70,7 @@ def launched(account: Account) -> str:
     account.bake()
     started = account.launch_here("train", "--name", "race", "--yes", "--detach")
     assert started.returncode == 0, started.stderr
-    (fleet,) = look.fleets(account.cloud, account.scope)
+    (fleet,) = inventory.fleets(account.cloud, account.scope)
     return str(fleet["FleetId"])
 
 
@@ -101,7 +103,7 @@ def test_every_command_on_a_run_elsewhere_names_the_region_and_touches_nothing(a
     (row,) = account.launch_json("list", *ELSEWHERE)
     assert (row["region"], row["account"], row["state"]) == ("us-east-1", account.scope.account, "pending")
     assert "pending in us-east-1" in account.launch_here("list", *ELSEWHERE).stdout
-    (still,) = look.fleets(account.cloud, account.scope)
+    (still,) = inventory.fleets(account.cloud, account.scope)
     assert still["FleetId"] == fleet
     name = layout.run_role_name(account.project, "us-east-1", "race")
     assert account.cloud.call("iam", "get_role", RoleName=name)["Role"]["Path"].endswith("/us-east-1/")
@@ -189,27 +191,27 @@ def test_in_a_folder_without_settings_the_projects_own_are_taken_and_named(
     project = account.folder
     setup.apply(setup.plan(account.cloud, account.scope), lambda _: None)
     boot(account, "race", steps=10)
-    monkeypatch.setattr(site, "PROJECT", project)
+    monkeypatch.setattr(context, "PROJECT", project)
     elsewhere = account._replace(folder=tmp_path_factory.mktemp("elsewhere"))
     done = elsewhere.launch_here("status")
     assert done.returncode == 0, done.stderr
     assert f"us-east-1 (settings: {project}/config.yaml)" in done.stderr
     assert "race" in done.stdout
     (elsewhere.folder / "config.yaml").write_text("aws: {region: us-west-2}", encoding="utf-8")
-    assert site.read_settings(None, ()).aws.region == "us-east-1", "this test's own folder has none"
+    assert context.read_settings(None, ()).aws.region == "us-east-1", "this test's own folder has none"
     monkeypatch.chdir(elsewhere.folder)
-    assert site.read_settings(None, ()).aws.region == "us-west-2", "the folder's own comes first"
+    assert context.read_settings(None, ()).aws.region == "us-west-2", "the folder's own comes first"
 
 
 def test_the_projects_folder_is_the_one_with_the_launcher() -> None:
-    assert site.PROJECT == ROOT
-    assert (site.PROJECT / "launch.py").exists()
+    assert context.PROJECT == ROOT
+    assert (context.PROJECT / "launch.py").exists()
 
 
 def test_without_any_settings_file_the_defaults_are_named_as_such(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(site, "PROJECT", account.folder)
+    monkeypatch.setattr(context, "PROJECT", account.folder)
     (account.folder / "config.yaml").unlink()
     done = account.launch_here("gc", env={"AWS_ENDPOINT_URL": account.endpoint})
     assert "project f1tenth in account 123456789012, us-east-2 (settings: no config.yaml" in done.stderr

@@ -14,15 +14,19 @@ import pytest
 from tests.cloud.amazon import ROOT, Account
 from tests.servers import CREDENTIALS
 from training import layout
-from training.cloud import boot, commands, ending, launching, look, machine, manner, setup, stopping
-from training.cloud.api import Clock
-from training.cloud.intent import Intent, read_intent
-from training.cloud.launch import basis, young_launch
+from training.cloud import commands, launch_record
+from training.cloud.aws import inventory, launch_requests
+from training.cloud.aws.client import Clock
+from training.cloud.cleanup import leaks, stop
+from training.cloud.console import output
+from training.cloud.console.output import Manner
+from training.cloud.context import Site
+from training.cloud.launch import basis, launch, setup
 from training.cloud.launch.earlier_failure import fingerprint_of
-from training.cloud.manner import Manner
-from training.cloud.site import Site
+from training.cloud.launch_record import Intent, read_intent
 from training.config import Config, load_config
 from training.errors import UsageError
+from training.instance import attempt_limit
 from training.store import documents
 from training.store.documents import Attempt
 from training.store.storage import Storage
@@ -69,10 +73,10 @@ class Bench(NamedTuple):
 
     @property
     def has_fleet(self) -> bool:
-        return look.fleet_of(self.site.cloud, self.site.scope, self.run) is not None
+        return inventory.fleet_of(self.site.cloud, self.site.scope, self.run) is not None
 
     def train(self, how: Manner = YES, **options: Any) -> int:
-        wanted = launching.Options(self.run, **options)
+        wanted = launch.Options(self.run, **options)
         return commands.train(self.site, wanted, ROOT, how, up_first=False, detach=True)
 
     def begin(self, launch: int | None, **fields: Any) -> None:
@@ -83,9 +87,9 @@ class Bench(NamedTuple):
 
     def end(self, state: documents.State, **fields: Any) -> None:
         """End the run as its machine does: its fleet goes, its status says why."""
-        fleet = look.fleet_of(self.site.cloud, self.site.scope, self.run)
+        fleet = inventory.fleet_of(self.site.cloud, self.site.scope, self.run)
         if fleet is not None:
-            ending.delete_fleet(self.site.cloud, fleet["FleetId"])
+            leaks.delete_fleet(self.site.cloud, fleet["FleetId"])
         documents.set_status(self.storage, self.run, state, **fields)
 
     def fail_by_the_guard(self, launch: int | None) -> None:
@@ -93,7 +97,7 @@ class Bench(NamedTuple):
         for _ in range(3):
             self.begin(launch, cause="crashed")
         self.begin(launch)
-        assert boot.at_start(self.storage, self.run) == boot.Decision("failed", GUARD)
+        assert attempt_limit.at_start(self.storage, self.run) == attempt_limit.Decision("failed", GUARD)
         self.end("failed", only_from={"pending"})
 
     def forget_fleet(self) -> None:
@@ -126,7 +130,7 @@ def test_a_run_that_the_guard_failed_trains_again_and_the_plan_says_so_first(
     assert status is not None
     assert (status.state, status.reason, status.exit_code) == ("pending", "", None)
     bench.begin(2)
-    assert boot.at_start(bench.storage, bench.run).verdict == "train"
+    assert attempt_limit.at_start(bench.storage, bench.run).verdict == "train"
 
 
 def test_it_trains_again_however_often_it_has_failed(bench: Bench) -> None:
@@ -136,7 +140,7 @@ def test_it_trains_again_however_often_it_has_failed(bench: Bench) -> None:
     bench.fail_by_the_guard(2)
     bench.train(resume=True)
     bench.begin(3)
-    assert boot.at_start(bench.storage, bench.run).verdict == "train"
+    assert attempt_limit.at_start(bench.storage, bench.run).verdict == "train"
 
 
 @pytest.mark.parametrize("reason", ["20 boots, at most 20 are allowed", "3 boots in a row ended"])
@@ -148,7 +152,7 @@ def test_a_run_that_an_earlier_version_locked_out_trains_again(bench: Bench, rea
     bench.end("failed", reason=f"configuration: run race has failed: {reason}", exit_code=78)
     bench.train(resume=True)
     bench.begin(2)
-    assert boot.at_start(bench.storage, bench.run) == boot.Decision("train")
+    assert attempt_limit.at_start(bench.storage, bench.run) == attempt_limit.Decision("train")
 
 
 def test_a_failure_by_the_settings_is_not_repeated_for_money(bench: Bench) -> None:
@@ -184,7 +188,7 @@ def test_a_person_may_launch_it_all_the_same(
     """What was wrong may have been mended where the launcher does not look: nothing locks a run out for good."""
     bench.train()
     bench.end("failed", reason="data: a broken map", exit_code=65, repeats=True)
-    monkeypatch.setattr(manner.sys, "stdin", Terminal(answer))
+    monkeypatch.setattr(output.sys, "stdin", Terminal(answer))
     if answer == "y":
         bench.train(Manner(), resume=True)
     else:
@@ -200,7 +204,7 @@ def test_what_was_changed_since_is_tried(bench: Bench) -> None:
     assert bench.has_fleet
 
 
-LAUNCH = machine.Launch(
+LAUNCH = launch_requests.Launch(
     run="race", number=1, owner="kim", image_id="ami-1", security_group_id="sg-1", bundle_sha256="ab" * 32,
     training_type="sac", instance_types=("g5.xlarge",), pools=(), valid_until=datetime.now(timezone.utc), hours=1.0,
     price_cap_usd_per_hour=1.0,
@@ -242,8 +246,8 @@ def launched_elsewhere(bench: Bench, monkeypatch: pytest.MonkeyPatch, skew: time
         raise KeyboardInterrupt
 
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(launching, "owner", lambda: "kim@elsewhere")
-        elsewhere.setattr(launching, "make_role", broken)
+        elsewhere.setattr(launch, "owner", lambda: "kim@elsewhere")
+        elsewhere.setattr(launch, "make_role", broken)
         with skewed(bench, skew), pytest.raises(KeyboardInterrupt):
             bench.train()
 
@@ -263,8 +267,8 @@ def skewed(bench: Bench, skew: timedelta) -> Iterator[None]:
 
 
 def of_ours(bench: Bench) -> list[str]:
-    leaks = ending.find_leaks(bench.site.cloud, bench.site.scope, bench.storage)
-    return [leak.line for leak in leaks if bench.run in leak.line]
+    found = leaks.find_leaks(bench.site.cloud, bench.site.scope, bench.storage)
+    return [leak.line for leak in found if bench.run in leak.line]
 
 
 SKEWS = [timedelta(minutes=-9), timedelta(minutes=9)]
@@ -287,11 +291,11 @@ def test_a_launch_that_somebody_else_left_half_made_locks_nobody_out(
 ) -> None:
     """After five minutes by the store's clock it is over: it is found by `gc`, and the run can be launched from here."""
     launched_elsewhere(bench, monkeypatch, skew)
-    monkeypatch.setattr(young_launch, "HALF_MADE_AFTER_S", -1.0)
+    monkeypatch.setattr(launch_record, "HALF_MADE_AFTER_S", -1.0)
     assert any("begun by kim@elsewhere" in line for line in of_ours(bench))
     bench.train(resume=True)
     found = bench.intent
-    assert (found.launch, found.by, bool(found.fleet_id)) == (2, launching.owner(), True)
+    assert (found.launch, found.by, bool(found.fleet_id)) == (2, launch.owner(), True)
 
 
 def test_the_cap_ends_by_awss_clock(bench: Bench) -> None:
@@ -306,7 +310,7 @@ def test_the_cap_ends_by_awss_clock(bench: Bench) -> None:
 def test_a_stop_names_its_launch_and_a_new_launch_is_not_stopped_by_an_old_one(bench: Bench) -> None:
     bench.train()
     bench.begin(1)
-    assert stopping.stop(bench.site, bench.storage, bench.run, when="saved", wait=False) == "stopping"
+    assert stop.stop_run(bench.site, bench.storage, bench.run, when="saved", wait=False) == "stopping"
     assert (bench.asked.request, bench.asked.launch) == ("stop_now", 1)
     bench.end("stopped")
     bench.train(resume=True)
@@ -317,7 +321,7 @@ def test_machines_from_before_launches_had_numbers_are_asked_as_they_understand_
     """They refuse a document with a field that they do not know, and would not hear of the stop."""
     bench.train()
     bench.begin(None, fleet_id=bench.intent.fleet_id)
-    stopping.stop(bench.site, bench.storage, bench.run, when="saved", wait=False)
+    stop.stop_run(bench.site, bench.storage, bench.run, when="saved", wait=False)
     assert b"launch" not in bench.storage.get(layout.control_key(bench.run), max_bytes=1 << 16).data
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from tests.cloud.amazon import ROOT, Account, boot
 from training import layout
-from training.cloud import facts
 from training.cloud.launch import basis
 from training.cloud.launch.expected_time import Progress, expected_time, progress_of, timestep_s
+from training.cloud.watch import run_status
 from training.config import AwsSettings, Config, load_config, settings_file
 from training.store.checkpoint import Contents, claim
 from training.store.directory import DirectoryStorage
@@ -114,8 +114,8 @@ def test_status_knows_that_a_run_ends_by_its_minutes(tmp_path: Path) -> None:
         (load_config(None, ["training.preset=cloud"]), (1_000_000, None)),
     ):
         store.put(layout.config_key("race"), json.dumps(config.to_json_dict()).encode())
-        assert facts.limits_of(store, "race") == limits
-    assert facts.limits_of(store, "nobody") == (None, None)
+        assert run_status.limits_of(store, "race") == limits
+    assert run_status.limits_of(store, "nobody") == (None, None)
 
 
 @pytest.mark.slow

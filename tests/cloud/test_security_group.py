@@ -9,16 +9,15 @@ import pytest
 
 from tests.cloud.amazon import Account
 from tests.cloud.service_model import problems_of_request
-from training.cloud import documents, look, setup
-from training.cloud.api import Cloud
-from training.cloud.aws import ingress
-from training.cloud.launch import group_setup
+from training.cloud.aws import ingress, inventory, project_resources
+from training.cloud.aws.client import Cloud
+from training.cloud.aws.errors import CloudError
+from training.cloud.aws.project import Scope
+from training.cloud.launch import group_setup, setup
 from training.cloud.launch.steps import Step
-from training.cloud.problems import CloudError
-from training.cloud.scope import Scope
 
 MINE = "203.0.113.7"
-ASKED = documents.ingress(MINE)
+ASKED = project_resources.ingress(MINE)
 
 
 def permission(
@@ -47,7 +46,7 @@ def ours(account: Account) -> tuple[Cloud, Scope, Any]:
 
 
 def group(cloud: Cloud, scope: Scope) -> dict[str, Any]:
-    found = look.security_group(cloud, scope, look.vpc_id(cloud))
+    found = inventory.security_group(cloud, scope, inventory.vpc_id(cloud))
     assert found is not None
     return found
 

@@ -16,8 +16,10 @@ import pytest
 from tests.cloud.amazon import ROOT, Account, boot
 from tests.cloud.front import Answer, Front, refusal
 from tests.servers import CREDENTIALS
-from training.cloud import ending, look, setup
-from training.cloud.intent import read_intent
+from training.cloud.aws import inventory
+from training.cloud.cleanup import leaks
+from training.cloud.launch import setup
+from training.cloud.launch_record import read_intent
 from training.store import documents
 from training.store.checkpoint import Contents, claim
 from training.store.manifest import Owner
@@ -44,7 +46,7 @@ def test_a_session_in_order_from_nothing_to_nothing(account: Account) -> None:
     started = account.launch("train", "--name", "race", "--yes", "--detach")
     assert started.returncode == 0, started.stderr
     assert "cannot cost more than $2.00, plus storage" in started.stderr
-    assert [leak.line for leak in ending.find_leaks(account.cloud, account.scope, account.storage)] == []
+    assert [leak.line for leak in leaks.find_leaks(account.cloud, account.scope, account.storage)] == []
 
     boot(account, "race", steps=1_000_000)
     (row,) = account.launch_json("status")
@@ -68,17 +70,17 @@ def test_a_session_in_order_from_nothing_to_nothing(account: Account) -> None:
 
     stopped = account.launch("stop", "race", "--now")
     assert "run race is stopped" in stopped.stdout
-    assert look.machines(account.cloud, account.scope) == []
+    assert inventory.machines(account.cloud, account.scope) == []
     assert account.launch("gc").stdout.startswith("0 found\n")
 
     planned = account.launch_json("down", "--dry-run", "--data")
     assert planned["deleted_bucket"] == account.scope.bucket
     assert [what.split()[0] for what in planned["remove"]] == ["security", "policy", "log"]
-    assert look.bucket_exists(account.cloud, account.scope), "a dry run removes nothing"
+    assert inventory.bucket_exists(account.cloud, account.scope), "a dry run removes nothing"
     gone = account.launch("down", "--yes", "--data")
     assert gone.returncode == 0, gone.stderr
     assert gone.stderr.count("  remove  ") == gone.stderr.count("  gone    ") - 1 == 3, "and the bucket"
-    assert not look.bucket_exists(account.cloud, account.scope)
+    assert not inventory.bucket_exists(account.cloud, account.scope)
     again = account.launch("down", "--data")
     assert again.returncode == 0, "nothing is there that would go, nothing to ask"
     _, *lines = again.stderr.splitlines()
@@ -101,27 +103,27 @@ def test_down_shows_a_fleet_that_lives_before_it_asks(account: Account) -> None:
     setup.apply(setup.plan(account.cloud, account.scope), lambda _: None)
     account.bake()
     assert account.launch("train", "--name", "race", "--yes", "--detach").returncode == 0
-    (fleet,) = look.fleets(account.cloud, account.scope)
+    (fleet,) = inventory.fleets(account.cloud, account.scope)
     asked = account.launch("down")
     assert asked.returncode == 2
     assert "Add --yes" in asked.stderr
     assert f"remove  fleet {fleet['FleetId']}: its machine will be terminated" in asked.stderr
     assert "remove  role f1tenth" not in asked.stderr
     assert f"remove  role {account.project}.us-east-1.race" in asked.stderr
-    assert len(look.fleets(account.cloud, account.scope)) == 1
+    assert len(inventory.fleets(account.cloud, account.scope)) == 1
 
 
 def test_a_dry_run_prints_the_requests_and_makes_nothing(account: Account) -> None:
     steps = json.loads(account.launch("up", "--dry-run").stdout)
     assert "iam:" not in json.dumps(steps[0])
-    assert not look.bucket_exists(account.cloud, account.scope)
+    assert not inventory.bucket_exists(account.cloud, account.scope)
     account.launch("up", "--yes")
     account.bake()
     planned = json.loads(account.launch("train", "--dry-run", "--name", "race").stdout)
     assert planned["create_fleet"]["TerminateInstancesWithExpiration"] is True
     assert planned["user_data"][0] == "#!/bin/bash"
-    assert look.run_names(account.cloud, account.scope) == []
-    assert look.fleets(account.cloud, account.scope) == []
+    assert inventory.run_names(account.cloud, account.scope) == []
+    assert inventory.fleets(account.cloud, account.scope) == []
 
 
 def test_a_stopped_run_goes_on_as_a_second_launch(account: Account) -> None:
@@ -136,7 +138,7 @@ def test_a_stopped_run_goes_on_as_a_second_launch(account: Account) -> None:
     intent = read_intent(account.storage, "race")
     assert intent is not None
     assert (intent.launch, intent.market, intent.relaunch) == (2, "on-demand", False)
-    (fleet,) = look.fleets(account.cloud, account.scope)
+    (fleet,) = inventory.fleets(account.cloud, account.scope)
     assert fleet["FleetId"] == intent.fleet_id
 
 
@@ -152,7 +154,7 @@ def test_prices_and_ways_to_a_machine_are_shown(account: Account) -> None:
     board = account.launch("tensorboard", "race", "--print", "--port", "7007").stdout
     assert "AWS-StartPortForwardingSession" in board
     assert "7007" in board
-    (machine,) = [one["InstanceId"] for one in look.machines(account.cloud, account.scope)]
+    (machine,) = [one["InstanceId"] for one in inventory.machines(account.cloud, account.scope)]
     assert account.launch_json("ssh", "race") == {
         "run": "race",
         "instance_id": machine,
@@ -217,7 +219,7 @@ def test_train_with_up_sets_up_first_and_says_nothing_twice(account: Account) ->
     assert started.returncode == 0, started.stderr
     assert json.loads(started.stdout)["run"] == "race"
     assert "done    bucket" in started.stderr
-    (fleet,) = look.fleets(account.cloud, account.scope)
+    (fleet,) = inventory.fleets(account.cloud, account.scope)
     assert fleet["FleetId"] == json.loads(started.stdout)["fleet_id"]
 
 
@@ -280,5 +282,5 @@ def test_the_users_words_end_with_2_and_make_nothing(account: Account) -> None:
     refused(account, 2, "there is no run nobody", "status", "nobody")
     refused(account, 2, "no time", "train", "--keep-on-failure", "forever")
     refused(account, 2, "No such option", "train", "--frobnicate")
-    assert look.run_names(account.cloud, account.scope) == []
-    assert look.fleets(account.cloud, account.scope) == []
+    assert inventory.run_names(account.cloud, account.scope) == []
+    assert inventory.fleets(account.cloud, account.scope) == []

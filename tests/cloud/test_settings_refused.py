@@ -15,20 +15,21 @@ from typing import NamedTuple
 import pytest
 
 from tests.cloud.amazon import ROOT
-from training import policy_sources
 from training.cloud.launch.settings_checks import check_new, check_sources, circuit_of
 from training.config import Config, load_config
-from training.config_fields import MOST_STEERING_DELAY
+from training.config.fields import MOST_STEERING_DELAY
 from training.envs.grid import check_grid
 from training.envs.race import Race
 from training.errors import ConfigurationError, DataError, TrainingError, UsageError
 from training.layout import config_key
-from training.runs import NEWEST, open_run
-from training.sim import Track, TrackError, catalog, track_names, track_spec
+from training.run.session import NEWEST, open_run
+from training.sim import Track, TrackError
 from training.sim.params import MAX_STEERING_DELAY
+from training.sim.track import catalog, names, spec
 from training.store.checkpoint import Contents, claim
 from training.store.directory import DirectoryStorage
 from training.store.manifest import Owner
+from training.stored_runs import policy_sources
 
 SEVERAL = "training.training_type=sac_multiagent"
 LEAGUE = (SEVERAL, "multi_agent.mode=league")
@@ -45,41 +46,45 @@ class Refused(NamedTuple):
 
 # --- what settings alone can meet ---
 CASES = [
-    Refused("config.py: validated", ("sac.gamma=2",), "sac.gamma = 2"),
-    Refused("config.py: _parts_fit", ("sac.batch_size=2000", "sac.buffer_size=1000"), "exceeds buffer_size"),
-    Refused("config.py: _parts_fit", (*LEAGUE, "env.beams=10"), "needs env.beams of 20 or more"),
-    Refused("config_env.py: _speeds_are_ordered", ("env.min_speed_mps=9",), "must be below speed_cap_mps"),
-    Refused("config_aws.py: _legal_tags", ("aws.tags={Project: lab}",), "aws.tags = {'Project': 'lab'}"),
-    Refused("config_fields.py: _low_to_high", ("env.randomisation.mass_factor=[2, 1]",), "is not legal"),
+    Refused("config/settings.py: validated", ("sac.gamma=2",), "sac.gamma = 2"),
     Refused(
-        "config_learning.py: _somebody_drives",
+        "config/settings.py: _parts_fit",
+        ("sac.batch_size=2000", "sac.buffer_size=1000"),
+        "exceeds buffer_size",
+    ),
+    Refused("config/settings.py: _parts_fit", (*LEAGUE, "env.beams=10"), "needs env.beams of 20 or more"),
+    Refused("config/env.py: _speeds_are_ordered", ("env.min_speed_mps=9",), "must be below speed_cap_mps"),
+    Refused("config/aws.py: _legal_tags", ("aws.tags={Project: lab}",), "aws.tags = {'Project': 'lab'}"),
+    Refused("config/fields.py: _low_to_high", ("env.randomisation.mass_factor=[2, 1]",), "is not legal"),
+    Refused(
+        "config/learning.py: _somebody_drives",
         tuple(f"multi_agent.league.{who}=0" for who in ("live", "pool", "pure_pursuit", "follow_the_gap")),
         "are all 0",
     ),
-    Refused("config_text.py: parse_yaml", ("sac.gamma=[",), "is not valid YAML"),
-    Refused("config_text.py: parse_override", ("sac.gamma",), "has no form key=value"),
-    Refused("config_text.py: flatten", ("sac.gama=1",), "is not a setting"),
-    Refused("config_change.py: check_league", (*LEAGUE, "training.num_agents=1"), "of 2 or more, not 1"),
+    Refused("config/text.py: parse_yaml", ("sac.gamma=[",), "is not valid YAML"),
+    Refused("config/text.py: parse_override", ("sac.gamma",), "has no form key=value"),
+    Refused("config/text.py: flatten", ("sac.gama=1",), "is not a setting"),
+    Refused("config/resume.py: check_league", (*LEAGUE, "training.num_agents=1"), "of 2 or more, not 1"),
     Refused(
-        "config_change.py: check_league", (SEVERAL, "multi_agent.league.champions=true"), "has no effect with"
+        "config/resume.py: check_league", (SEVERAL, "multi_agent.league.champions=true"), "has no effect with"
     ),
     Refused(
-        "config_change.py: check_league",
+        "config/resume.py: check_league",
         (SEVERAL, "env.race.contact_ends=false", "env.race.victims_race_on=false"),
         "would end the race of who is hit",
     ),
     Refused(
-        "config_checks.py: check_backend",
+        "config/checks.py: check_backend",
         ("env.backend=f1tenth_gym", "env.friction_circle=true"),
         "f1tenth_gym has no friction circle",
     ),
     Refused(
-        "config_checks.py: check_backend",
+        "config/checks.py: check_backend",
         ("env.backend=f1tenth_gym", "env.randomisation.steering_delay_steps=[0, 3]"),
         "f1tenth_gym's cars take 1 to 15",
     ),
     Refused(
-        "config_checks.py: check_grid_length",
+        "config/checks.py: check_grid_length",
         (SEVERAL, "training.num_agents=40", "env.tracks=[kart]"),
         "training.num_agents = 40: the starting grid of track kart holds at most",
     ),
@@ -88,30 +93,30 @@ CASES = [
         ("env.randomisation.steering_delay_steps=[16, 16]",),
         "steering_delay_steps = [16, 16]",
     ),
-    Refused("sim/catalog.py: fetched", ("env.tracks=[Garage]",), "no track"),
-    Refused("sim/track_spec.py: checked_spec", ("env.tracks=[generated-1-w0]",), "half_width_m is 0"),
-    Refused("sim/track_spec.py: checked_spec", ("env.tracks=[generated-1-v0.6]",), "width_variation is 0.6"),
-    Refused("sim/track_spec.py: checked_spec", ("env.tracks=[generated-1-w0.25]",), "half_width_m is 0.25"),
-    Refused("sim/track_spec.py: checked_spec", ("env.tracks=[generated-1-r0.1]",), "min_radius_m is 0.1"),
-    Refused("sim/track_spec.py: checked_spec", ("env.tracks=[generated-1-l10]",), "length_m is 10"),
+    Refused("sim/track/catalog.py: fetched", ("env.tracks=[Garage]",), "no track"),
+    Refused("sim/track/spec.py: checked_spec", ("env.tracks=[generated-1-w0]",), "half_width_m is 0"),
+    Refused("sim/track/spec.py: checked_spec", ("env.tracks=[generated-1-v0.6]",), "width_variation is 0.6"),
+    Refused("sim/track/spec.py: checked_spec", ("env.tracks=[generated-1-w0.25]",), "half_width_m is 0.25"),
+    Refused("sim/track/spec.py: checked_spec", ("env.tracks=[generated-1-r0.1]",), "min_radius_m is 0.1"),
+    Refused("sim/track/spec.py: checked_spec", ("env.tracks=[generated-1-l10]",), "length_m is 10"),
     Refused(
-        "sim/track_spec.py: checked_spec", ("evaluation.tracks=[generated-1-c0.4]",), "resolution_m is 0.4"
+        "sim/track/spec.py: checked_spec", ("evaluation.tracks=[generated-1-c0.4]",), "resolution_m is 0.4"
     ),
 ]
 
 # --- what other runs can meet ---
 SOURCES = [
-    Refused("config_checks.py: check_shape", ("training.init_from=old", "sac.net_arch=[8]"), "its policies have layers"),
-    Refused("config_checks.py: check_meaning", (*LEAGUE, "multi_agent.league.checkpoints=[raced]", "env.speed_cap_mps=7"), "it learnt with"),
-    Refused("stored_runs.py: _unknown", ("training.init_from=older",), "there is no run called 'older'"),
-    Refused("stored_runs.py: config_of", ("training.init_from=broken",), "is not JSON"),
-    Refused("stored_runs.py: config_of", ("training.init_from=listed",), "holds a list, not settings"),
-    Refused("stored_runs.py: newest_networks", ("training.init_from=begun",), "has no committed sac checkpoint"),
-    Refused("stored_runs.py: parse", (*LEAGUE, "multi_agent.league.checkpoints=[a@b]"), "names no policy of a run"),
-    Refused("stored_runs.py: policy_at", (*LEAGUE, "multi_agent.league.checkpoints=[old@7]"), "no policy of agent 0 at step 7"),
-    Refused("stored_runs.py: kept_policy", (*LEAGUE, "multi_agent.league.checkpoints=['old:3']"), "run old has no agent 3"),
-    Refused("stored_runs.py: kept_policy", (*LEAGUE, "multi_agent.league.checkpoints=[old]"), "has kept no policy yet"),
-    Refused("stored_runs.py: kept_policy", (*LEAGUE, "multi_agent.league.checkpoints=[begun]"), "no committed sac checkpoint"),
+    Refused("config/checks.py: check_shape", ("training.init_from=old", "sac.net_arch=[8]"), "its policies have layers"),
+    Refused("config/checks.py: check_meaning", (*LEAGUE, "multi_agent.league.checkpoints=[raced]", "env.speed_cap_mps=7"), "it learnt with"),
+    Refused("stored_runs/read.py: _unknown", ("training.init_from=older",), "there is no run called 'older'"),
+    Refused("stored_runs/read.py: config_of", ("training.init_from=broken",), "is not JSON"),
+    Refused("stored_runs/read.py: config_of", ("training.init_from=listed",), "holds a list, not settings"),
+    Refused("stored_runs/read.py: newest_networks", ("training.init_from=begun",), "has no committed sac checkpoint"),
+    Refused("stored_runs/read.py: parse", (*LEAGUE, "multi_agent.league.checkpoints=[a@b]"), "names no policy of a run"),
+    Refused("stored_runs/read.py: policy_at", (*LEAGUE, "multi_agent.league.checkpoints=[old@7]"), "no policy of agent 0 at step 7"),
+    Refused("stored_runs/read.py: kept_policy", (*LEAGUE, "multi_agent.league.checkpoints=['old:3']"), "run old has no agent 3"),
+    Refused("stored_runs/read.py: kept_policy", (*LEAGUE, "multi_agent.league.checkpoints=[old]"), "has kept no policy yet"),
+    Refused("stored_runs/read.py: kept_policy", (*LEAGUE, "multi_agent.league.checkpoints=[begun]"), "no committed sac checkpoint"),
 ]  # fmt: skip
 
 # --- what no setting of a launch meets ---
@@ -124,43 +129,43 @@ MAPS = "of map files: those of the image are pinned, others are checked before a
 ELSEWHERE = {
     "agents/codec.py: decode": READING,
     "agents/codec.py: copy_into": READING,
-    "agents/state.py: ": READING,
+    "agents/snapshot.py: ": READING,
     "agents/replay_segments.py: ": READING,
     "agents/league.py: ": READING,
-    "replay_log.py: ": READING,
-    "saver.py: ": READING,
-    "report/": LATER,
-    "tracks/": LATER,
+    "run/replay_upload.py: ": READING,
+    "run/checkpointing.py: ": READING,
+    "evaluation/": LATER,
+    "track_commands/": LATER,
     "store/": "of a store that does not answer, is damaged or is named wrongly; the launcher names it itself",
     "layout.py: ": "of keys and run names, which the launcher makes by the same functions",
     "__main__.py: ": "options of the command line, which the launcher writes itself",
-    "config_text.py: read_settings_file": "the launcher reads the settings file by the same function",
-    "config_change.py: changed": "the launcher changes settings of a run by the same function",
-    "fork.py: ": "of `train --fork`, which the launcher does not have: tests/test_fork.py",
-    "config_change.py: forked": "of `train --fork`, which the launcher does not have: tests/test_fork.py",
-    "memory.py: check_fits": "the launcher asks it for the smallest of the types: test_launch_checks.py",
-    "runs.py: ": "the machine's run, its guard and its lock: tests/cloud/test_relaunch.py, test_finish.py",
+    "config/text.py: read_settings_file": "the launcher reads the settings file by the same function",
+    "config/resume.py: changed": "the launcher changes settings of a run by the same function",
+    "stored_runs/fork.py: ": "of `train --fork`, which the launcher does not have: tests/test_fork.py",
+    "config/resume.py: forked": "of `train --fork`, which the launcher does not have: tests/test_fork.py",
+    "config/memory.py: check_fits": "the launcher asks it for the smallest of the types: test_launch_checks.py",
+    "run/session.py: ": "the machine's run, its guard and its lock: tests/cloud/test_relaunch.py, test_finish.py",
     "aws_access/": "of credentials and addresses: the machine's role has its own; the launcher refuses the rest at once",
-    "user_account.py: ": "of a computer without a home directory, not of settings",
+    "process/user_account.py: ": "of a computer without a home directory, not of settings",
     "rng.py: choose_device": "the driver of the machine: the image is tested for it, types without a GPU are refused",
-    "policy_sources.py: _explained": "wraps what stored_runs raises",
-    "heritage.py: _decoded": "wraps what a broken policy raises",
-    "envs/f1tenth_package.py: load_package": "the image has the package, by default and tested in its bake",
-    "envs/f1tenth_gym.py: ": IMPOSSIBLE,
-    "envs/drivers_gap.py: ": "config.py: _parts_fit refuses too few beams first",
-    "envs/opponents.py: make_driver": IMPOSSIBLE,
+    "stored_runs/policy_sources.py: _explained": "wraps what stored_runs raises",
+    "run/warm_start.py: _decoded": "wraps what a broken policy raises",
+    "envs/f1tenth_gym/package.py: load_package": "the image has the package, by default and tested in its bake",
+    "envs/f1tenth_gym/world.py: ": IMPOSSIBLE,
+    "envs/drivers/follow_the_gap.py: ": "config/settings.py: _parts_fit refuses too few beams first",
+    "envs/drivers/registry.py: make_driver": IMPOSSIBLE,
     "sim/world.py: ": IMPOSSIBLE,
-    "sim/generate.py: generate_centerline": "a negative seed has no name; a track that fits is always found",
-    "sim/track.py: ": MAPS,
-    "sim/track_checks.py: ": MAPS,
-    "sim/map_files.py: ": MAPS,
-    "sim/map_text.py: ": MAPS,
-    "sim/centerline_files.py: ": MAPS,
+    "sim/track/generate.py: generate_centerline": "a negative seed has no name; a track that fits is always found",
+    "sim/track/track.py: ": MAPS,
+    "sim/track/checks.py: ": MAPS,
+    "sim/track/map_files.py: ": MAPS,
+    "sim/track/map_text.py: ": MAPS,
+    "sim/track/centerline_files.py: ": MAPS,
     "sim/clearance.py: ": MAPS,
     "envs/starts.py: ": MAPS,
-    "run_maps.py: check_unchanged": MAPS,
-    "stored_maps.py: ": "of maps that a run carries; the launcher has put them there: tests/test_stored_maps.py",
-    "sim/catalog.py: packed": "of maps that a run carries: cloud/launch/own_maps.py asks the bucket for them",
+    "run/maps.py: check_unchanged": MAPS,
+    "stored_runs/maps.py: ": "of maps that a run carries; the launcher has put them there: tests/test_stored_maps.py",
+    "sim/track/catalog.py: packed": "of maps that a run carries: cloud/launch/own_maps.py asks the bucket for them",
 }
 
 
@@ -244,11 +249,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> DirectoryStorage:
 def test_other_runs_that_the_trainer_refuses_are_refused_by_the_launcher_in_its_words(
     case: Refused, store: DirectoryStorage
 ) -> None:
-    from training import heritage
+    from training.run import warm_start
 
     config = launcher(case.settings)
     here = told(lambda: check_sources(store, config, "new"))
-    there = told(lambda: heritage.check(config, store))
+    there = told(lambda: warm_start.check(config, store))
     assert case.says in here
     assert here == there
 
@@ -262,18 +267,18 @@ def test_the_longest_steering_delay_is_the_simulators() -> None:
 
 @pytest.mark.parametrize("name", ["kart", "generated-3-l90-w0.9", "generated-11-r0.7"])
 def test_a_generated_track_is_no_shorter_than_the_launcher_believes(name: str) -> None:
-    recipe = track_names.recipe(name)
+    recipe = names.recipe(name)
     assert recipe is not None
-    least = track_spec.spec_of(recipe).length_m * (1 - track_spec.LENGTH_TOLERANCE)
+    least = spec.spec_of(recipe).length_m * (1 - spec.LENGTH_TOLERANCE)
     assert Track.load(name).length_m >= least - 1e-3
 
 
 def test_the_lengths_of_circuits_are_those_of_the_maps() -> None:
-    there = [name for name in catalog.fetched_names() if name in track_names.CIRCUITS]
+    there = [name for name in catalog.fetched_names() if name in names.CIRCUITS]
     if not there:
         pytest.skip("no circuit is fetched on this computer")
     for name in there:
-        assert Track.load(name).length_m == pytest.approx(track_names.CIRCUIT_LENGTHS_M[name], rel=0.004)
+        assert Track.load(name).length_m == pytest.approx(names.CIRCUIT_LENGTHS_M[name], rel=0.004)
 
 
 @pytest.mark.parametrize(
@@ -294,8 +299,8 @@ def test_a_path_of_the_image_is_a_circuit_of_the_image(name: str, circuit: str |
 
 
 def test_a_name_with_a_number_that_is_none_is_no_track() -> None:
-    assert track_names.recipe("generated-1-l1.2.3") is None
-    assert track_names.recipe("generated-" + "9" * 5000) is None
+    assert names.recipe("generated-1-l1.2.3") is None
+    assert names.recipe("generated-" + "9" * 5000) is None
 
 
 def test_runs_to_begin_with_need_a_bucket() -> None:

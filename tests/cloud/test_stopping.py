@@ -11,9 +11,10 @@ import pytest
 
 from tests.cloud.amazon import Account, boot
 from tests.cloud.service_model import problems_of_answer
-from training.cloud import ending, look, stopping
-from training.cloud.api import Clock, Cloud
-from training.cloud.site import Site
+from training.cloud.aws import inventory
+from training.cloud.aws.client import Clock, Cloud
+from training.cloud.cleanup import leaks, stop
+from training.cloud.context import Site
 from training.config import Config
 from training.store import documents
 
@@ -54,8 +55,8 @@ def machine(training: Account) -> Iterator[Callable[[Callable[[], object]], thre
 
 
 def nothing_is_left(account: Account) -> bool:
-    leaks = ending.find_leaks(account.cloud, account.scope, account.storage)
-    return not leaks and not look.machines(account.cloud, account.scope, RUN)
+    found = leaks.find_leaks(account.cloud, account.scope, account.storage)
+    return not found and not inventory.machines(account.cloud, account.scope, RUN)
 
 
 @pytest.mark.parametrize("state", ["stopped", "done"])
@@ -86,16 +87,16 @@ def test_a_machine_that_goes_before_it_answers_has_no_successor(training: Accoun
             return super().call(service, operation, **parameters)
 
     def machine_goes(_: float) -> None:
-        for one in look.machines(training.cloud, training.scope, RUN):
+        for one in inventory.machines(training.cloud, training.scope, RUN):
             training.cloud.call("ec2", "terminate_instances", InstanceIds=[one["InstanceId"]])
 
     said: list[str] = []
     cloud = Emptied(training.aws, said.append, Clock(sleep=machine_goes))
     site = Site(Config(aws=training.aws), cloud, training.scope)
-    state = stopping.stop(site, training.storage, RUN, when="saved", wait=True)
+    state = stop.stop_run(site, training.storage, RUN, when="saved", wait=True)
     assert state == "stopped"
     assert any("its machine is gone" in line for line in said)
-    assert deleted == [fleet["FleetId"] for fleet in look.fleets(training.cloud, training.scope)]
+    assert deleted == [fleet["FleetId"] for fleet in inventory.fleets(training.cloud, training.scope)]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,7 @@ def test_a_run_that_nobody_waits_for_is_only_asked(training: Account, option: st
     assert asked.stdout == "run race is stopping. How far: ./launch.py status race\n"
     assert documents.read_request(training.storage, RUN) == request_
     assert documents.read_status(training.storage, RUN).state == "running"  # type: ignore[union-attr]
-    assert len(look.machines(training.cloud, training.scope, RUN)) == 1, "the trainer itself ends it"
+    assert len(inventory.machines(training.cloud, training.scope, RUN)) == 1, "the trainer itself ends it"
 
 
 def test_now_and_after_the_checkpoint_contradict_each_other(account: Account) -> None:

@@ -10,8 +10,8 @@ import pytest
 from tests.cloud.amazon import Account
 from tests.cloud.front import Answer, Front
 from training import layout
-from training.cloud import setup
 from training.cloud.cleanup import images
+from training.cloud.launch import setup
 
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
 IN_USE = (
@@ -160,7 +160,7 @@ def test_a_snapshot_of_an_image_that_is_being_made_is_not_taken_for_a_lonely_one
     ec2.deregister_image(ImageId=image)
     making: dict[str, Any] = {"ImageId": "ami-2", "State": "pending"}
     rows = [making, *ec2.describe_images(ImageIds=[other])["Images"]]
-    monkeypatch.setattr(images.look, "images", lambda *_: rows)
+    monkeypatch.setattr(images.inventory, "images", lambda *_: rows)
     assert [one.kind for one in images.find(account.cloud, account.scope)] == ["image", "image"]
 
 

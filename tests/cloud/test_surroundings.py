@@ -30,8 +30,8 @@ from tests.cloud.amazon import ROOT, Account, Done, boot
 from tests.cloud.front import Answer, Front
 from tests.servers import CREDENTIALS, free_port
 from training.aws_access import session
-from training.cloud import api
-from training.cloud.api import Clock
+from training.cloud.aws import client
+from training.cloud.aws.client import Clock
 
 # Each command as a user types it; those that change something come last.
 COMMANDS = {
@@ -106,7 +106,7 @@ class Laptop(NamedTuple):
         try:
             with (
                 mock.patch.dict(os.environ, {k: v for k, v in shell.items() if v is not None}, clear=True),
-                mock.patch.object(api, "Clock", return_value=watch.clock),
+                mock.patch.object(client, "Clock", return_value=watch.clock),
                 redirect_stdout(out),
                 redirect_stderr(err),
             ):

@@ -11,13 +11,13 @@ import pytest
 
 from tests.cloud.amazon import ROOT, Account
 from training import layout
-from training.cloud import look, setup
-from training.cloud.api import Clock, Cloud
-from training.cloud.intent import read_intent
-from training.cloud.launch import trial
+from training.cloud.aws import inventory
+from training.cloud.aws.client import Clock, Cloud
+from training.cloud.aws.project import read_scope
+from training.cloud.context import Site
+from training.cloud.launch import setup, trial
 from training.cloud.launch.trial import Trial
-from training.cloud.scope import read_scope
-from training.cloud.site import Site
+from training.cloud.launch_record import read_intent
 from training.config import load_config
 from training.errors import UsageError
 from training.store import documents
@@ -107,8 +107,8 @@ def test_a_trial_goes_the_whole_way_and_leaves_nothing_that_costs(account: Accou
     assert [outcome.result for outcome in outcomes] == ["works"] * 6, said
     assert outcomes[1].detail == "checkpoint at timestep 20,000"
     assert outcomes[2].detail == "from timestep 20,000"
-    assert look.machines(account.cloud, account.scope) == []
-    assert look.fleets(account.cloud, account.scope) == []
+    assert inventory.machines(account.cloud, account.scope) == []
+    assert inventory.fleets(account.cloud, account.scope) == []
     folder = tmp_path / layout.run_prefix(one.run)
     assert (folder / "report" / "index.html").read_bytes() == b"report"
 
@@ -137,8 +137,8 @@ def test_a_run_that_resumes_elsewhere_than_at_its_checkpoint_fails_the_trial_and
     results = {outcome.step: outcome.result for outcome in trial.carry_out(one)}
     assert list(results.values()) == ["works", "works", "failed", *["not reached"] * 3]
     assert any("attempt 2 began at 0, not at 20000" in line for line in said)
-    assert look.fleets(account.cloud, account.scope) == []
-    assert look.machines(account.cloud, account.scope) == []
+    assert inventory.fleets(account.cloud, account.scope) == []
+    assert inventory.machines(account.cloud, account.scope) == []
 
 
 def test_a_trial_whose_machine_never_speaks_ends_by_its_date(
@@ -150,7 +150,7 @@ def test_a_trial_whose_machine_never_speaks_ends_by_its_date(
     assert outcomes[0].result == "failed"
     assert "expired" in outcomes[0].detail
     assert outcomes[0].at_s <= trial.MINUTES * 60 + 120
-    assert look.fleets(account.cloud, account.scope) == []
+    assert inventory.fleets(account.cloud, account.scope) == []
 
 
 def test_a_region_where_it_would_cost_more_is_refused_by_name(account: Account, tmp_path: Path) -> None:

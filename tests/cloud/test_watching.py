@@ -17,12 +17,18 @@ import pytest
 from tests.cloud import front
 from tests.cloud.amazon import ROOT, Account
 from tests.cloud.front import Front
-from training import interruption, layout
-from training.cloud import doctor, facts, look, patience, reaching, setup, stopping, watching
-from training.cloud.api import Clock, Cloud
-from training.cloud.facts import Facts
-from training.cloud.intent import Intent
+from training import layout
+from training.cloud import doctor
+from training.cloud.aws import inventory
+from training.cloud.aws.client import Clock, Cloud
+from training.cloud.console import wait_notices
+from training.cloud.launch import follow, setup
+from training.cloud.launch_record import Intent
+from training.cloud.watch import connect, run_status
+from training.cloud.watch.fetch import fetch_results
+from training.cloud.watch.run_status import Facts
 from training.config import AwsSettings
+from training.run import stop_request
 from training.store import documents
 from training.store.checkpoint import Contents, claim
 from training.store.directory import DirectoryStorage
@@ -89,7 +95,7 @@ def test_status_gives_awss_reason_where_there_is_no_machine(fronted: tuple[Accou
     launched(account)
     words = ("service-error", "allLaunchSpecsTemporarilyBlacklisted", "no Spot capacity in us-east-1a")
     behind.answers["DescribeFleetHistory"] = front.fleet_history(*words, at="2026-12-01T12:00:00Z")
-    machines = [one["InstanceId"] for one in look.machines(account.cloud, account.scope)]
+    machines = [one["InstanceId"] for one in inventory.machines(account.cloud, account.scope)]
     account.cloud.call("ec2", "terminate_instances", InstanceIds=machines)
     told = account.launch("status", "race").stdout
     assert (
@@ -109,7 +115,7 @@ def test_what_is_waited_for_is_said_of_the_machines_that_are_up_now(fronted: tup
         at="2026-12-01T12:00:00Z",
     )
     store, said, passed = account.storage, list[str](), [0.0]
-    (first,) = look.machines(account.cloud, account.scope, "race")
+    (first,) = inventory.machines(account.cloud, account.scope, "race")
     second: list[str] = []
 
     def trainer_comes_up() -> None:
@@ -142,7 +148,7 @@ def test_what_is_waited_for_is_said_of_the_machines_that_are_up_now(fronted: tup
             events[passed[0]]()
 
     cloud = Cloud(account.aws, said.append, Clock(monotonic=lambda: passed[0], sleep=sleep))
-    assert watching.follow(cloud, account.scope, store, "race", said.append) == "stopped"
+    assert follow.follow(cloud, account.scope, store, "race", said.append) == "stopped"
     told = [line.split(" s  ", 1)[1] for line in said]
     after = {what: index for index, what in enumerate(told)}
     boots = [index for index, line in enumerate(told) if line.startswith("the machine boots")]
@@ -171,7 +177,7 @@ def test_a_long_silence_is_broken_with_what_is_waited_for() -> None:
     slept: list[float] = []
     said: list[str] = []
     cloud = Cloud(AwsSettings(), said.append, Clock(monotonic=lambda: sum(slept), sleep=slept.append))
-    waiting = patience.Patience(cloud)
+    waiting = wait_notices.Patience(cloud)
     for _ in range(14):
         waiting.explain("still here")
         cloud.clock.sleep(5.0)
@@ -180,7 +186,7 @@ def test_a_long_silence_is_broken_with_what_is_waited_for() -> None:
 
 def test_a_store_that_does_not_answer_is_heard_of() -> None:
     said: list[str] = []
-    policy = patience.store_policy(Cloud(AwsSettings(), said.append, Clock(sleep=lambda _: None)))
+    policy = wait_notices.store_policy(Cloud(AwsSettings(), said.append, Clock(sleep=lambda _: None)))
     for _ in range(8):
         policy.sleep(2.0)
     assert ["asking again" in line for line in said] == [True]
@@ -188,7 +194,7 @@ def test_a_store_that_does_not_answer_is_heard_of() -> None:
 
 def test_one_long_call_is_heard_of_too() -> None:
     heard_of = threading.Event()
-    with patience.heard(lambda _: heard_of.set(), "still uploading", every_s=0.01):
+    with wait_notices.heard(lambda _: heard_of.set(), "still uploading", every_s=0.01):
         assert heard_of.wait(30)
 
 
@@ -215,7 +221,7 @@ TWO = (attempt(1, 3.0, first_step=0), attempt(2, 1.0, first_step=1_000_000))
 
 def test_status_tells_speed_rest_and_what_each_attempt_cost() -> None:
     known = Facts("race", RUNNING, intent(), TWO, 1_800_000, NOW, NOW, 3_600_000, trained_s=9_000.0)
-    told = "\n".join(facts.describe(known))
+    told = "\n".join(run_status.describe(known))
     assert "steps       1,800,000 of 3,600,000, 200 a second" in told
     assert "to go       about 2.5 h and $1.00 at this speed and price" in told
     assert "time left   60 min" in told
@@ -230,7 +236,7 @@ def test_a_run_whose_fleet_has_ended_by_its_date_is_expired_not_running() -> Non
     known = Facts("race", RUNNING, intent(), TWO, 1_800_000, NOW, late, 3_600_000, trained_s=9_000.0)
     assert known.state == "expired"
     assert known.cost_usd == pytest.approx(0.4 * 4), "the fleet's end is the end of its cost"
-    assert "./launch.py train --resume race" in facts.describe(known)[0]
+    assert "./launch.py train --resume race" in run_status.describe(known)[0]
 
 
 def test_the_first_clean_lap_costs_what_was_paid_until_its_checkpoint(account: Account) -> None:
@@ -244,9 +250,9 @@ def test_the_first_clean_lap_costs_what_was_paid_until_its_checkpoint(account: A
         number=1, boot_id="b", purchase="spot", price_usd_per_hour=0.4, started_at=now - timedelta(hours=1)
     )
     documents.begin_attempt(store, "race", boot)
-    known = facts.read_facts(store, "race", now + timedelta(hours=1))
-    figures = facts.cost_figures(account.cloud, account.scope, store, known)
-    nothing = facts.cost_figures(
+    known = run_status.read_facts(store, "race", now + timedelta(hours=1))
+    figures = run_status.cost_figures(account.cloud, account.scope, store, known)
+    nothing = run_status.cost_figures(
         account.cloud, account.scope, store, Facts("x", None, None, (), None, None, now)
     )
     assert (nothing["usd"], nothing["usd_per_million_steps"], nothing["goodput"]) == (0.0, None, None)
@@ -258,7 +264,7 @@ def test_the_first_clean_lap_costs_what_was_paid_until_its_checkpoint(account: A
 
 
 def test_reads_are_reckoned_by_how_often_the_trainer_looks_for_requests() -> None:
-    assert facts.CONTROL_POLL_S == interruption.CONTROL_POLL_S
+    assert run_status.CONTROL_POLL_S == stop_request.CONTROL_POLL_S
 
 
 # --- models ---
@@ -269,7 +275,7 @@ def test_fetch_brings_the_best_model_or_the_latest(tmp_path: Path, latest: bool,
     lineage.commit(300, Contents({"learner": b"x"}, (), {"kept": [{"step": 200}]}))
     for one in (100, 200, 300):
         store.put(layout.model_key("race", "sac", one), str(one).encode())
-    (file,) = stopping.fetch(store, "race", tmp_path / "out", print, latest=latest)
+    (file,) = fetch_results(store, "race", tmp_path / "out", print, latest=latest)
     assert file.read_text() == str(step)
 
 
@@ -279,9 +285,9 @@ def test_fetch_brings_a_model_of_each_agent(tmp_path: Path) -> None:
     lineage.commit(300, Contents({"learner": b"x"}, (), {"kept": [{"step": 200}, {"step": 100}]}))
     for agent, step in ((0, 100), (0, 200), (1, 100), (1, 200)):
         store.put(layout.model_key("race", "sac_multiagent", step, agent), f"{agent} {step}".encode())
-    best = stopping.fetch(store, "race", tmp_path / "best", print, latest=False)
+    best = fetch_results(store, "race", tmp_path / "best", print, latest=False)
     assert sorted(file.read_text() for file in best) == ["0 200", "1 100"]
-    latest = stopping.fetch(store, "race", tmp_path / "latest", print, latest=True)
+    latest = fetch_results(store, "race", tmp_path / "latest", print, latest=True)
     assert sorted(file.read_text() for file in latest) == ["0 200", "1 200"]
 
 
@@ -291,7 +297,7 @@ def test_the_machines_log_comes_from_cloudwatch_where_it_is_switched_on(account:
     refused = account.launch("logs", "race", "--system")
     assert refused.returncode == 1
     assert "monitoring_cloudwatch_enabled" in refused.stderr
-    (machine,) = [one["InstanceId"] for one in look.machines(account.cloud, account.scope)]
+    (machine,) = [one["InstanceId"] for one in inventory.machines(account.cloud, account.scope)]
     logs = boto3.client("logs", endpoint_url=account.endpoint, region_name="us-east-1")
     group = {"logGroupName": layout.log_group_name(account.project), "logStreamName": f"{machine}/cloud-init"}
     logs.create_log_stream(**group)
@@ -321,8 +327,8 @@ MACHINE = {"InstanceId": "i-1", "PublicIpAddress": "203.0.113.9"}
 )
 def test_ssh_is_taken_where_its_port_is_open_and_a_key_is_on_the_machine(ports, key, program) -> None:
     cloud = Cloud(AwsSettings(open_ports_to=ports, key_pair_name=key))
-    assert reaching.shell_command(cloud, MACHINE)[0] == program
-    assert reaching.tensorboard_command(cloud, MACHINE, 6006)[0] == program
+    assert connect.shell_command(cloud, MACHINE)[0] == program
+    assert connect.tensorboard_command(cloud, MACHINE, 6006)[0] == program
 
 
 # --- what is loaded ---
@@ -337,4 +343,4 @@ def test_nothing_of_the_launcher_loads_torch_or_the_simulator() -> None:
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == ["training.sim", "training.sim.track_names", "training.sim.track_spec"]
+    assert done.stdout.split() == ["training.sim", "training.sim.track.names", "training.sim.track.spec"]

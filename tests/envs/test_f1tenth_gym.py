@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 from training.config import EnvSettings, RaceSettings
 from training.envs.batch import RaceBatch
-from training.envs.f1tenth_gym import F1TenthGymWorld
+from training.envs.f1tenth_gym.world import F1TenthGymWorld
 from training.envs.race import Race
 from training.errors import ConfigurationError
-from training.report.loading import policy_of, runs_in
+from training.evaluation.load_run import policy_of, runs_in
 from training.sim import Randomisation, Track, World
-from training.store.opening import open_store
+from training.store.open import open_store
 
 Array = NDArray[np.float64]
 
 needs_package = pytest.mark.skipif(
     importlib.util.find_spec("f1tenth_gym") is None,
-    reason="f1tenth_gym v1.0.0 is not installed (training/envs/f1tenth_package.py says how)",
+    reason="f1tenth_gym v1.0.0 is not installed (training/envs/f1tenth_gym/package.py says how)",
 )
 pytestmark = [pytest.mark.f1tenth_gym]
 

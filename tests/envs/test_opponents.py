@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from training.config import EnvSettings
-from training.envs import drivers_gap
-from training.envs.opponents import (
+from training.envs.drivers import follow_the_gap
+from training.envs.drivers.registry import (
     DRIVERS,
     Driver,
     FollowTheGap,
@@ -21,7 +21,7 @@ from training.envs.opponents import (
     make_driver,
 )
 from training.envs.race import Race
-from training.report.evaluation import Drive, evaluate
+from training.evaluation.lap_evaluation import Drive, evaluate
 from training.sim import Track, TrackError, World
 
 Array = NDArray[np.float64]
@@ -138,11 +138,11 @@ def test_the_free_ways_are_those_of_every_point_at_every_heading() -> None:
     """The kernel asks each point about a few headings only; here all are asked, also points beside and behind."""
     settings, rng = GapSettings(), np.random.default_rng(5)
     headings = np.linspace(-settings.half_view_rad, settings.half_view_rad, settings.headings)
-    sight = drivers_gap._see(settings, 40)
+    sight = follow_the_gap._see(settings, 40)
     looks = sight.looks[:, : settings.headings].T
     np.testing.assert_allclose(looks, np.stack([np.cos(headings), np.sin(headings)], axis=1))
     radius = settings.half_width_m + settings.margin_m
-    room = drivers_gap._make_room(40, sight)
+    room = follow_the_gap._make_room(40, sight)
     count = room.points.shape[1]
     for _ in range(50):
         reach, angle = rng.uniform(0.05, 9.0, count), rng.uniform(-np.pi, np.pi, count)
@@ -150,7 +150,7 @@ def test_the_free_ways_are_those_of_every_point_at_every_heading() -> None:
         along, across = looks @ np.stack([px, py]), np.abs(looks[:, ::-1] * (-1, 1) @ np.stack([px, py]))
         within = (along > 0.0) & (across < radius)
         ways = np.where(within, along - np.sqrt(np.maximum(radius**2 - across**2, 0.0)), np.inf)
-        drivers_gap._find_free_ways(room, settings, sight.looks)
+        follow_the_gap._find_free_ways(room, settings, sight.looks)
         free = room.free[: settings.headings]
         np.testing.assert_allclose(free, np.minimum(ways.min(axis=1), settings.horizon_m), atol=1e-12)
 
@@ -159,9 +159,9 @@ def test_the_free_ways_are_those_of_every_point_at_every_heading() -> None:
 def test_the_obstacles_are_the_nearest_beams_and_lie_between_few(beams: int) -> None:
     """Of many beams the nearest of neighbours stands for all; between few ones there are points on the chord."""
     settings, scan = GapSettings(), np.random.default_rng(6).uniform(0.1, 12.0, beams)
-    sight = drivers_gap._see(settings, beams)
-    points = drivers_gap._make_room(beams, sight).points
-    drivers_gap._find_obstacles(scan, settings, sight.beams, points)
+    sight = follow_the_gap._see(settings, beams)
+    points = follow_the_gap._make_room(beams, sight).points
+    follow_the_gap._find_obstacles(scan, settings, sight.beams, points)
     pooled = max(1, beams // 120)
     near = [i + int(np.argmin(scan[i : i + pooled])) for i in range(0, beams, pooled)]
     angle = np.array(near) * settings.fov_rad / (beams - 1) - 0.5 * settings.fov_rad

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from training.config import EnvSettings, RaceSettings, RewardSettings
-from training.config_checks import grid_capacity
+from training.config.checks import grid_capacity
 from training.envs.batch import RaceBatch
 from training.envs.grid import RESTART_GAP_M
 from training.envs.race import Race

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from training.envs.racing_line import LineSettings, SpeedLimits, racing_line, speed_profile
-from training.sim import Track, centerline
+from training.envs.drivers.racing_line import LineSettings, SpeedLimits, racing_line, speed_profile
+from training.sim import Track
+from training.sim.track import centerline
 
 Array = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from training.config import EnvSettings, RaceSettings
 from training.envs.grid import start_grid
 from training.envs.race import Race
 from training.errors import DataError
-from training.report.evaluation import evaluate
+from training.evaluation.lap_evaluation import evaluate
 from training.sim import Track
 from training.sim.clearance import tight_places
 

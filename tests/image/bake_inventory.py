@@ -15,7 +15,7 @@ import pytest
 import rootfs
 import yaml
 
-from training.cloud.scope import Scope
+from training.cloud.aws.project import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

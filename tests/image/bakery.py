@@ -217,6 +217,7 @@ def packer_build(machine: Builder, address: str, directory: Path, *options: str)
         "region": REGION,
         "git_sha": "0123456789abcdef",
         "requirements_sha256": hashlib.sha256(requirements).hexdigest(),
+        "image_interface": interface(),
         "torch_version": pinned(requirements.decode(), "torch"),
         "driver_branch": "none",
         "builder_cidr": "192.0.2.1/32",
@@ -277,6 +278,12 @@ def stage(work: Path) -> None:
         rootfs.REPOSITORY / "training", work / "training", ignore=shutil.ignore_patterns("__pycache__")
     )
     shutil.copy(rootfs.REPOSITORY / "requirements.txt", work)
+
+
+def interface() -> str:
+    """Return the number of the interface between image and code."""
+    text = (rootfs.REPOSITORY / "training" / "layout.py").read_text(encoding="utf-8")
+    return re.findall(r"^IMAGE_INTERFACE = (\d+)$", text, re.MULTILINE)[0]
 
 
 def pinned(requirements: str, package: str) -> str:

@@ -18,11 +18,11 @@ from moto import mock_aws
 from tests.aws_access.home import Home
 from tests.cloud.amazon import Account
 from tests.cloud.front import Answer, Front
-from training.cloud.api import Cloud
+from training.cloud.aws.client import Cloud
+from training.cloud.aws.project import make_scope
 from training.cloud.cleanup import images
 from training.cloud.cleanup.images import Stored
-from training.cloud.scope import make_scope
-from training.cloud.site import read_settings
+from training.cloud.context import read_settings
 from training.config import AwsSettings
 
 KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}  # pragma: allowlist secret
@@ -140,7 +140,8 @@ given = dict(word.removeprefix("-var=").split("=", 1) for word in sys.argv[2:] i
 if sys.argv[1] == "build":
     ec2 = boto3.client("ec2", region_name=given["region"])
     image = ec2.register_image(Name=given["project"])["ImageId"]
-    tags = {{"Project": given["project"], "RequirementsSha256": given["requirements_sha256"]}}
+    tags = {{"Project": given["project"], "RequirementsSha256": given["requirements_sha256"],
+            "ImageInterface": given["image_interface"]}}
     ec2.create_tags(Resources=[image], Tags=[{{"Key": key, "Value": value}} for key, value in tags.items()])
 """
 

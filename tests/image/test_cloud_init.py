@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from tests.cloud.golden import AWS, LAUNCH, SCOPE
-from training.cloud import machine
-from training.config_aws import EndpointSettings
+from training.cloud.aws import launch_requests
+from training.config.aws import EndpointSettings
 
 ROOT = Path(__file__).parents[2]
 ROLES = ROOT / "ansible" / "roles"
@@ -36,12 +36,14 @@ def largest_user_data() -> str:
     endpoints = EndpointSettings(s3=address, ec2=address, ssm=address)
     aws = AWS.model_copy(update={"endpoints": endpoints, "s3_transfer_acceleration": True})
     scope = SCOPE._replace(project="p" * 31, bucket="b" * 63, region="ap-northeast-1")
-    return machine.user_data(scope, aws, LAUNCH._replace(run="r" * 64, at_step=10**9, from_partial=True))
+    return launch_requests.user_data(
+        scope, aws, LAUNCH._replace(run="r" * 64, at_step=10**9, from_partial=True)
+    )
 
 
 @pytest.mark.parametrize("release", KNOWN["user_data"])
 def test_user_data_is_run_as_a_script_by_every_release(release: str) -> None:
-    assert taken_for(machine.user_data(SCOPE, AWS, LAUNCH), release) == "text/x-shellscript"
+    assert taken_for(launch_requests.user_data(SCOPE, AWS, LAUNCH), release) == "text/x-shellscript"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,7 @@ def test_the_longest_beginning_decides(text: str, taken: str | None) -> None:
 
 def test_user_data_needs_nothing_that_the_base_image_lacks() -> None:
     """Its interpreter is bash, of every Ubuntu and Debian, and its bytes are UTF-8 without a carriage return."""
-    script = machine.user_data(SCOPE, AWS, LAUNCH)
+    script = launch_requests.user_data(SCOPE, AWS, LAUNCH)
     assert script.splitlines()[0] == "#!/bin/bash"
     assert "\r" not in script
     assert script.isascii()

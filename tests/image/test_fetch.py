@@ -16,7 +16,7 @@ import pytest
 from moto import mock_aws
 
 from training.store import documents
-from training.store.opening import open_store
+from training.store.open import open_store
 
 SOURCE = Path(__file__).parents[2] / "ansible/roles/trainer/files/usr/local/bin/f1tenth-fetch"
 REQUIREMENTS = b"numpy==2.2.6\n"
@@ -33,7 +33,7 @@ class Machine:
         self.places = fetch.Places(root / "run", root / "home", root / "units", root / "image.json")
         for place in (self.places.run, self.places.home):
             place.mkdir()
-        facts = {"requirements_sha256": hashlib.sha256(REQUIREMENTS).hexdigest()}
+        facts = {"requirements_sha256": hashlib.sha256(REQUIREMENTS).hexdigest(), "interface": "2"}
         self.places.image_facts.write_text(json.dumps(facts))
         self.run_env(
             "F1TENTH_RUN=lap-record\nF1TENTH_STORE=s3://bucket\nAWS_DEFAULT_REGION=us-east-1\n"
@@ -73,6 +73,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 def bundle(files: dict[str, bytes]) -> bytes:
     """Return a tar.gz of the files, with the times of a code bundle."""
+    files = {"training/layout.py": b"IMAGE_INTERFACE = 2\n", **files}
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         for name, content in files.items():
@@ -128,10 +129,19 @@ def test_the_limits_hold_even_when_the_bundle_never_comes(machine: Machine) -> N
     [
         ({"requirements.txt": REQUIREMENTS}, "0" * 64, 65),
         ({"requirements.txt": b"numpy==1.0.0\n"}, None, 78),
+        ({"requirements.txt": REQUIREMENTS, "training/layout.py": b"IMAGE_INTERFACE = 3\n"}, None, 78),
+        ({"requirements.txt": REQUIREMENTS, "training/layout.py": b"RUNS = 1\n"}, None, 78),
         ({"requirements.txt": REQUIREMENTS, "../outside": b"x"}, None, 65),
         ({"requirements.txt": REQUIREMENTS, "/outside": b"x"}, None, 65),
     ],
-    ids=["another digest", "another image", "a path that leads out", "a path from the top"],
+    ids=[
+        "another digest",
+        "another image",
+        "newer code",
+        "older code",
+        "a path that leads out",
+        "a path from the top",
+    ],
 )
 def test_a_bundle_that_can_never_work_ends_the_fleet(
     machine: Machine, files: dict[str, bytes], name: str | None, status: int

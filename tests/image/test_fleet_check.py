@@ -17,7 +17,7 @@ import pytest
 
 from tests.cloud.service_model import TruthfulStubber
 from tests.fake_imds import FakeImds
-from training.cloud import boot
+from training.instance import attempt_limit
 from training.store.retry import RetryPolicy
 
 SOURCE = Path(__file__).parents[2] / "ansible/roles/trainer/files/usr/local/bin/f1tenth-fleet-check"
@@ -208,4 +208,4 @@ def test_the_limit_is_longer_than_any_life_that_the_bucket_does_not_hear_of(chec
     starts = int(values["trainer_restarts_per_hour"]) + 1
     tries_s = starts * (store_s + int(values["trainer_restart_delay_s"]))
     assert boot_s + tries_s + int(values["trainer_finish_timeout_s"]) < check.SHORT_LIFE_S
-    assert check.MOST_MACHINES == boot.FRUITLESS_STARTS
+    assert check.MOST_MACHINES == attempt_limit.FRUITLESS_STARTS

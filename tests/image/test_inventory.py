@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.cloud.amazon import ROOT, Account
-from training.cloud import look, setup
+from training.cloud.aws import inventory
+from training.cloud.launch import setup
 
 PROGRAM = ROOT / "ansible" / "inventory" / "machines.py"
 
@@ -40,24 +41,24 @@ def run(account: Account, **environment: str) -> subprocess.CompletedProcess[str
     )
 
 
-def inventory(account: Account, **environment: str) -> Any:
+def listed(account: Account, **environment: str) -> Any:
     done = run(account, **environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
 def test_the_settings_say_which_machines_there_are(account: Account) -> None:
-    (machine,) = look.machines(account.cloud, account.scope)
-    found = inventory(account, AWS_REGION="eu-central-1")
+    (machine,) = inventory.machines(account.cloud, account.scope)
+    found = listed(account, AWS_REGION="eu-central-1")
     assert found["run_lap_record"] == {"hosts": [machine["InstanceId"]]}
     host = found["_meta"]["hostvars"][machine["InstanceId"]]
     assert host["ansible_host"] == machine["PublicIpAddress"]
     elsewhere = account.write_config(region="us-west-2").rename(account.folder / "other.yaml")
-    assert inventory(account, F1TENTH_CONFIG=str(elsewhere)) == {"_meta": {"hostvars": {}}}
+    assert listed(account, F1TENTH_CONFIG=str(elsewhere)) == {"_meta": {"hostvars": {}}}
 
 
 def test_session_manager_needs_no_bucket_named_by_hand(account: Account) -> None:
-    found = inventory(account, F1TENTH_CONNECTION="ssm")
+    found = listed(account, F1TENTH_CONNECTION="ssm")
     (host,) = found["_meta"]["hostvars"].values()
     assert host["ansible_aws_ssm_bucket_name"] == account.scope.bucket
 

@@ -87,6 +87,7 @@ def bake(url: str, record: Path, market: str, folder: Path) -> list[dict[str, An
         "region": "us-east-1",
         "git_sha": "0123456789abcdef0123456789abcdef01234567",
         "requirements_sha256": "a" * 64,
+        "image_interface": "2",
         "torch_version": "2.13.0",
         "driver_branch": "none",
         "builder_cidr": "192.0.2.1/32",

@@ -16,6 +16,7 @@ NEWER = re.compile(r"^ *# packer>=1\.7 begin\n.*?^ *# packer>=1\.7 end\n", re.MU
 GOOD = {
     "git_sha": "0123456789abcdef",
     "requirements_sha256": "0" * 64,
+    "image_interface": "2",
     "torch_version": "2.13.0",
     "driver_branch": "580",
     "builder_cidr": "192.0.2.1/32",
@@ -25,6 +26,7 @@ GOOD = {
 BAD = {
     "git_sha": "main",
     "requirements_sha256": "12",
+    "image_interface": "two",
     "torch_version": "2",
     "driver_branch": "newest",
     "builder_cidr": "0.0.0.0/0",

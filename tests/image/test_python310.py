@@ -201,10 +201,12 @@ def test_a_bundle_is_fetched(
     python310: str, aws: dict[str, str], tmp_path: Path, digest: str | None, status: int
 ) -> None:
     requirements, packed = b"numpy==2.2.6\n", io.BytesIO()
+    files = {"requirements.txt": requirements, "training/layout.py": b"IMAGE_INTERFACE = 2\n"}
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-        member = tarfile.TarInfo("requirements.txt")
-        member.size, member.mtime = len(requirements), 1577836800
-        archive.addfile(member, io.BytesIO(requirements))
+        for path, data in files.items():
+            member = tarfile.TarInfo(path)
+            member.size, member.mtime = len(data), 1577836800
+            archive.addfile(member, io.BytesIO(data))
     name = digest or hashlib.sha256(packed.getvalue()).hexdigest()
     s3 = client("s3", aws)
     s3.create_bucket(Bucket="bucket")
@@ -213,7 +215,7 @@ def test_a_bundle_is_fetched(
         (tmp_path / place).mkdir()
     (tmp_path / "run/run.env").write_text("F1TENTH_MAX_HOURS=3\n")
     (tmp_path / "image.json").write_text(
-        json.dumps({"requirements_sha256": hashlib.sha256(requirements).hexdigest()})
+        json.dumps({"requirements_sha256": hashlib.sha256(requirements).hexdigest(), "interface": "2"})
     )
     command = [
         python310,

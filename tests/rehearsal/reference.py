@@ -14,10 +14,10 @@ from tests.rehearsal import laptop
 from tests.rehearsal.machine import podman
 from tests.rehearsal.network import PREFIX
 from training import layout
-from training.cloud.bundle import make_bundle
-from training.sim.track_names import packed_parts
+from training.cloud.launch.code_bundle import make_bundle
+from training.sim.track.names import packed_parts
 from training.store.checkpoint import load
-from training.store.opening import open_store
+from training.store.open import open_store
 from training.store.storage import Storage
 
 

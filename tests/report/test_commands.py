@@ -11,7 +11,7 @@ from tests.report.runs import KEPT_STEP, QUICK, make_run, straight_on
 from tests.servers import Bucket
 from training.__main__ import main
 from training.config import load_config
-from training.store.opening import open_store
+from training.store.open import open_store
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from training.config import load_config
-from training.report.collect import courses_of, loadable_courses, told_apart
+from training.evaluation.baselines import courses_of, loadable_courses, told_apart
 from training.sim import Track
 
 

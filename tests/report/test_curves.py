@@ -12,7 +12,7 @@ from tests.servers import Bucket
 from training import layout
 from training.metrics.event_file import EventFile
 from training.report.curves import MOST_POINTS, read_curves
-from training.store.opening import open_store
+from training.store.open import open_store
 
 
 def test_the_points_that_were_written_are_read(tmp_path: Path) -> None:

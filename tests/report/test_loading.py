@@ -13,9 +13,9 @@ from training import layout
 from training.config import Config
 from training.envs import observation
 from training.errors import DataError, UsageError
-from training.report.loading import newest_run, policy_of, runs_in
+from training.evaluation.load_run import newest_run, policy_of, runs_in
 from training.store.checkpoint import CheckpointRef, Contents, claim
-from training.store.opening import open_store
+from training.store.open import open_store
 from training.store.storage import Storage
 
 

@@ -18,12 +18,12 @@ from tests.report.runs import KEPT_STEP, QUICK, make_run, put_curves, save_polic
 from training import layout
 from training.__main__ import main
 from training.config import Config, load_config
-from training.report.facts import LEFT_OUT, repeating_commands
-from training.report.loading import policy_of
+from training.evaluation.load_run import policy_of
 from training.report.page import write_report
+from training.report.run_info import LEFT_OUT, repeating_commands
 from training.sim import Track
 from training.store.checkpoint import claim
-from training.store.opening import open_store
+from training.store.open import open_store
 
 UNSEEN, TRAINING, OWN = "generated-3-l60", "generated-1-l60", "own-oval"
 STARTS = 2

@@ -11,15 +11,15 @@ from PIL import Image
 
 from tests.report.runs import QUICK, driver_by_hand, put_curves, straight_on
 from training.config import Config, load_config
+from training.evaluation.baselines import Course, drive
+from training.evaluation.recording import Trace, best_lap
 from training.report import plots
-from training.report.collect import Course, drive
 from training.report.curves import Curves, Series, read_curves
 from training.report.frames import FRAME_SIZE, Painter
-from training.report.record import Trace, best_lap
 from training.report.scenery import Scenery
 from training.report.video import GIF_WIDTH, film
 from training.sim import Track
-from training.store.opening import open_store
+from training.store.open import open_store
 
 CAP_MPS = 8.0
 RED = np.array([255, 82, 82])

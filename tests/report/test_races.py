@@ -13,14 +13,14 @@ from tests.sim.cluttered import cluttered
 from training import layout
 from training.__main__ import main
 from training.config import EnvSettings, RaceSettings, load_config
-from training.envs.opponents import make_driver
+from training.envs.drivers.registry import make_driver
 from training.errors import UsageError
-from training.report.contestants import driver, parse
-from training.report.race_table import beaten, elo, table, wilson
-from training.report.races import Contestant, pairings, race_all
+from training.evaluation.entrants import driver, parse
+from training.evaluation.races import Contestant, pairings, race_all
+from training.evaluation.ratings import beaten, elo, table, wilson
 from training.sim import Track
 from training.store.checkpoint import claim
-from training.store.opening import open_store
+from training.store.open import open_store
 
 
 @pytest.fixture(scope="module")

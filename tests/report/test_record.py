@@ -7,11 +7,12 @@ import pytest
 
 from tests.report.runs import QUICK, driver_by_hand, straight_on
 from training.config import Config, load_config
-from training.report.collect import Course, drive, tally
-from training.report.evaluation import evaluate
-from training.report.record import Tape, best_lap
-from training.sim import Track, occupancy
+from training.evaluation.baselines import Course, drive, tally
+from training.evaluation.lap_evaluation import evaluate
+from training.evaluation.recording import Tape, best_lap
+from training.sim import Track
 from training.sim.params import SPEED
+from training.sim.track import occupancy
 
 TRACK = "generated-1-l60"
 

@@ -14,17 +14,17 @@ from training import layout
 from training.__main__ import main
 from training.config import load_config
 from training.envs.race import Race
+from training.evaluation.load_run import policy_of
+from training.evaluation.races import Contestant, race_all
+from training.evaluation.recording import race_trace
+from training.evaluation.tournament import RACES, in_words, season_of
 from training.report.frames import Painter
-from training.report.loading import policy_of
 from training.report.plots import car_colour
-from training.report.races import Contestant, race_all
-from training.report.record import race_trace
 from training.report.scenery import Scenery
-from training.report.season import RACES, in_words, season_of
 from training.sim import Track
 from training.sim.params import X, Y
 from training.store.checkpoint import claim
-from training.store.opening import open_store
+from training.store.open import open_store
 
 pytestmark = pytest.mark.slow
 # In single file: the drivers by hand know no car beside them.

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy.ndimage import distance_transform_edt
 
-from training.sim.edt import distance_transform_cells, squared_distance_cells
+from training.sim.track.distance_transform import distance_transform_cells, squared_distance_cells
 
 
 @given(arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=24)), st.data())

@@ -7,7 +7,7 @@ import pytest
 
 from training.sim import Track, Vehicle, World
 from training.sim.collision import boxes_overlap, fill_corners
-from training.sim.fault import FRONT, REAR, SIDE, judge_contact
+from training.sim.contact_fault import FRONT, REAR, SIDE, judge_contact
 from training.sim.params import NUM_STATES, SLIP, SPEED, YAW, YAW_RATE, X, Y
 
 CAR = Vehicle()

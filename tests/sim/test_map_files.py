@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
-from training.sim import Track, TrackError, catalog
+from training.sim import Track, TrackError
+from training.sim.track import catalog
 
 SETTINGS = {
     "image": "hall.png",

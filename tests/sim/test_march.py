@@ -7,8 +7,8 @@ import pytest
 from numba import njit
 
 from training.sim import march
-from training.sim.edt import distance_transform_cells
 from training.sim.thin_walls import NEAR
+from training.sim.track.distance_transform import distance_transform_cells
 
 WIDTH, HEIGHT = 90, 60
 

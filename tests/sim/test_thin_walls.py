@@ -10,9 +10,9 @@ from tests.sim.drawn_maps import first_entries, ring, scribble
 from training.config import EnvSettings
 from training.envs.race import Race
 from training.sim import Track, World
-from training.sim.edt import distance_transform_cells
 from training.sim.params import PROFILES
 from training.sim.thin_walls import lidar_field_cells, thin_cells
+from training.sim.track.distance_transform import distance_transform_cells
 
 BEAMS, FOV_RAD = 500, 4.7
 OLD = PROFILES["training"]._replace(solid_thin_walls=False)

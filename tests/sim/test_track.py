@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.sim import Track, TrackError
-from training.sim import centerline as geometry
+from training.sim.track import centerline as geometry
 
 RADIUS_M = 5.0
 HALF_WIDTH_M = 1.0

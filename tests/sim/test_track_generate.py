@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.sim import Track, TrackError
-from training.sim import centerline as geometry
-from training.sim.occupancy import reachable, what_is_at
-from training.sim.track_names import BUNDLED
+from training.sim.track import centerline as geometry
+from training.sim.track.names import BUNDLED
+from training.sim.track.occupancy import reachable, what_is_at
 
 
 def legs_distance_m(track: Track) -> float:

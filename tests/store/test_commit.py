@@ -8,7 +8,7 @@ import pytest
 
 from training.errors import Fenced
 from training.store.checkpoint import Contents, claim, load, load_partial
-from training.store.opening import open_store
+from training.store.open import open_store
 from training.store.restore import NoCheckpoint
 from training.store.retry import RetryingStorage
 from training.store.storage import Corrupt

@@ -16,7 +16,7 @@ from tests.store.memory import FAULTS, Call, Crash, Fault, FaultyStorage, Memory
 from tests.store.scenario import Told, begin, check, live, phases
 from training.errors import TrainingError
 from training.store.directory import DirectoryStorage
-from training.store.opening import open_store
+from training.store.open import open_store
 from training.store.storage import Storage
 
 SAMPLE = 60

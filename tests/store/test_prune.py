@@ -16,7 +16,7 @@ from training.errors import UsageError
 from training.store import prune as prune_module
 from training.store.checkpoint import Contents, Lineage, claim, load
 from training.store.directory import DirectoryStorage
-from training.store.opening import open_store
+from training.store.open import open_store
 from training.store.prune import make_plan, prune, sweep
 from training.store.retry import RetryingStorage
 from training.store.segments import SegmentUploader, Target

@@ -13,7 +13,7 @@ from tests.store.proxy import SOCKET_FAULTS, FaultProxy, Request, fault_proxy
 from tests.store.scenario import Told, begin, check, live, phases
 from tests.store.test_fault_matrix import print_table
 from training.errors import TrainingError
-from training.store.opening import open_store
+from training.store.open import open_store
 from training.store.retry import RetryingStorage, RetryPolicy
 from training.store.s3 import S3Settings, S3Storage
 from training.store.storage import NotFound, Refused, Unavailable

@@ -12,7 +12,7 @@ from tests.servers import Bucket
 from training.config import AwsSettings
 from training.errors import UsageError
 from training.store.checkpoint import Contents, claim, load
-from training.store.opening import open_store
+from training.store.open import open_store
 from training.store.retry import RetryingStorage, RetryPolicy
 from training.store.s3 import S3Settings, S3Storage
 from training.store.storage import (

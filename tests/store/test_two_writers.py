@@ -14,7 +14,7 @@ from training.store.checkpoint import Lineage, claim, load
 from training.store.documents import Attempt, begin_attempt
 from training.store.fencing import read_pointer
 from training.store.manifest import utc_now
-from training.store.opening import open_store
+from training.store.open import open_store
 from training.store.restore import NoCheckpoint
 
 FEW, ALL = 10, 100

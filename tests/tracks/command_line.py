@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typer.testing import CliRunner
 
-from training.tracks import app
+from training.track_commands import app
 
 
 def run(*arguments: object) -> str:

@@ -13,10 +13,10 @@ from tests.tracks.command_line import run
 from training.errors import DataError, UsageError
 from training.sim import Track, TrackError
 from training.sim.clearance import tight_places
-from training.tracks import check, loop
-from training.tracks.centreline import Wish, find_centreline
-from training.tracks.line_files import CENTRELINE, RACING_LINE, read_line
-from training.tracks.survey import CAR_TURNING_RADIUS_M
+from training.track_commands import check, loop
+from training.track_commands.centreline import Wish, find_centreline
+from training.track_commands.line_files import CENTRELINE, RACING_LINE, read_line
+from training.track_commands.survey import CAR_TURNING_RADIUS_M
 
 RESOLUTION_M = 0.05
 SIDE = 300

@@ -11,8 +11,9 @@ import pytest
 
 from tests.tracks.command_line import run
 from training.errors import DataError
-from training.sim import Track, TrackError, track_names
-from training.tracks.pack import pack
+from training.sim import Track, TrackError
+from training.sim.track import names
+from training.track_commands.pack import pack
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def hall(tmp_path: Path) -> Path:
 
 def test_a_packed_map_is_the_track_that_its_owner_has(hall: Path, tmp_path: Path) -> None:
     packed = pack(hall, tmp_path / "out")
-    assert track_names.packed_parts(packed.name) is not None
+    assert names.packed_parts(packed.name) is not None
     assert packed.folder == tmp_path / "out" / packed.name
     assert sorted(path.name for path in packed.folder.iterdir()) == [
         "hall.png",
@@ -63,7 +64,7 @@ def test_a_name_of_any_characters_becomes_one_that_a_store_takes(
     path = path.with_name(f"{name}_map.yaml")
     path.write_text(path.read_text("utf-8").replace("hall", name), "utf-8")
     packed = pack(path, tmp_path / "out")
-    assert track_names.packed_parts(packed.name) == (stem, packed.name[-16:])
+    assert names.packed_parts(packed.name) == (stem, packed.name[-16:])
     assert Track.load(packed.folder).digest == Track.load(path).digest
 
 
@@ -103,7 +104,7 @@ def test_a_body_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_too_large_is_refused_before_anything_is_written(
     hall: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.stored_maps.MAX_FILE_BYTES", 1 << 10)
+    monkeypatch.setattr("training.stored_runs.maps.MAX_FILE_BYTES", 1 << 10)
     with pytest.raises(TrackError, match=r"hall.png has .* MiB .* save it as png"):
         pack(hall, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -11,9 +11,10 @@ from PIL import Image
 from tests.sim.cluttered import pinched
 from tests.tracks.command_line import run
 from training.errors import DataError
-from training.sim import Track, catalog
-from training.sim.track_names import BUNDLED
-from training.tracks import Finding, check, known_tracks, summary
+from training.sim import Track
+from training.sim.track import catalog
+from training.sim.track.names import BUNDLED
+from training.track_commands import Finding, check, known_tracks, summary
 
 
 @pytest.fixture(autouse=True)

@@ -13,10 +13,11 @@ import pytest
 
 from training.cloud.launch import settings_checks
 from training.errors import DataError
-from training.sim import Track, TrackError, catalog
-from training.sim.track_names import CIRCUITS
-from training.tracks.commands import fetch as fetch_command
-from training.tracks.fetch import COMMIT, GITHUB, Source, fetch, read_pins
+from training.sim import Track, TrackError
+from training.sim.track import catalog
+from training.sim.track.names import CIRCUITS
+from training.track_commands.commands import fetch as fetch_command
+from training.track_commands.fetch import COMMIT, GITHUB, Source, fetch, read_pins
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from stable_baselines3 import SAC
 
-from training.agents.stack import Stack
-from training.agents.team import actor_layers
+from training.agents.batched_agents import actor_layers
+from training.agents.stacked_mlp import Stack
 
 if TYPE_CHECKING:
     from training.agents.policy import Policy

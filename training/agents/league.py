@@ -17,16 +17,16 @@ import numpy as np
 
 from training.agents.codec import copy_into
 from training.agents.policy import Policy
-from training.envs.opponents import make_driver
+from training.envs.drivers.registry import make_driver
 from training.errors import DataError
-from training.notify import leaving
+from training.process.systemd_notify import leaving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from training.agents.team import Team
+    from training.agents.batched_agents import Team
     from training.config import Config
     from training.envs.batch import RaceBatch
 

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from training.agents.batched_agents import Pause, Team
 from training.agents.league import League
 from training.agents.replay import Row
 from training.agents.sac import Agent, Spaces
 from training.agents.soundness import check_losses
-from training.agents.team import Pause, Team
-from training.envs.opponents import make_driver
-from training.notify import Left, alive
+from training.envs.drivers.registry import make_driver
+from training.process.systemd_notify import Left, alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from training.agents.codec import copy_into, decode, encode
-from training.agents.stack import Stack
+from training.agents.stacked_mlp import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from training.agents.state import numbers, places
+from training.agents.snapshot import numbers, places
 from training.errors import Diverged
 
 if TYPE_CHECKING:

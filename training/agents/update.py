@@ -4,7 +4,7 @@ Same formulas and order as stable_baselines3.sac.SAC.train (v2.9.2): entropy coe
 What is saved: no autograd graph, no gradients nobody uses (the critics' weights in the actor's step), one actor pass
 for both observations of a transition, one product for both critics, one fused Adam over one flat tensor.
 On the processor, in float32, compiled code does the same once more as fast (`training.agents.fused`); what stands here
-is for mixed precision, to compare with, and for a GPU, which replays it as a CUDA graph (`training.agents.graph`).
+is for mixed precision, to compare with, and for a GPU, which replays it as a CUDA graph (`training.agents.cuda_graph`).
 tests/agents/test_update.py holds it and the compiled code equal to the original on the same batch.
 """
 
@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import torch
 
+from training.agents.cuda_graph import GraphStep
 from training.agents.fused.phases import LOG_STD_MAX, LOG_STD_MIN, TANH_EPSILON
 from training.agents.fused.step import FusedStep, fits
-from training.agents.graph import GraphStep
-from training.agents.stack import Stack
+from training.agents.stacked_mlp import Stack
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 _CRITICS = 2

@@ -10,30 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from training import layout
-from training.cloud import (
-    doctor,
-    facts,
-    launching,
-    look,
-    policies,
-    prices,
-    reaching,
-    setup,
-    stopping,
-    system_log,
-    watching,
-)
-from training.cloud.api import Cloud
-from training.cloud.aws import people_policies
-from training.cloud.intent import check_place, is_here
-from training.cloud.launch import own_maps, training_price
+from training.cloud import doctor
+from training.cloud.aws import iam_policies, inventory, people_policies, prices
+from training.cloud.aws.client import Cloud
+from training.cloud.aws.errors import CloudError
+from training.cloud.cleanup.stop import When, stop_run
+from training.cloud.console.output import Manner, answer, ask, ask_again, pass_on, say, show, table
+from training.cloud.context import Site
+from training.cloud.launch import follow, launch, own_maps, setup, training_price
 from training.cloud.launch.basis import read_basis
 from training.cloud.launch.settings_checks import check_new
 from training.cloud.launch.steps import Step, check
-from training.cloud.manner import Manner, answer, ask, ask_again, pass_on, say, show, table
-from training.cloud.problems import CloudError
-from training.cloud.site import Site
-from training.cloud.watch import lost_machines
+from training.cloud.launch_record import check_place, is_here
+from training.cloud.watch import connect, log, lost_machines, run_status, system_log
+from training.cloud.watch.fetch import fetch_results
 from training.errors import UsageError
 from training.store.prune import make_plan, sweep
 
@@ -78,7 +68,7 @@ def show_policies(site: Site, out: Path | None, manner: Manner) -> None:
                 answer(line)
         say(people_policies.CONSOLE)
         return
-    machines = {"aws.instance_profile": policies.instance_policy(scope)} if scope.machine_role else {}
+    machines = {"aws.instance_profile": iam_policies.instance_policy(scope)} if scope.machine_role else {}
     show({**people_policies.all_of(scope), **machines})
 
 
@@ -114,7 +104,7 @@ def _apply(steps: list[Step], manner: Manner) -> None:
 
 # --- runs ---
 def train(  # noqa: PLR0913 - the options of the command
-    site: Site, options: launching.Options, root: Path, manner: Manner, *, up_first: bool, detach: bool
+    site: Site, options: launch.Options, root: Path, manner: Manner, *, up_first: bool, detach: bool
 ) -> int:
     """Plan, ask, start, follow; what cannot work is refused before `up_first` makes anything."""
     with tempfile.TemporaryDirectory(prefix="f1tenth-maps-") as folder:
@@ -132,14 +122,14 @@ def train(  # noqa: PLR0913 - the options of the command
 
 
 def _train(  # noqa: PLR0913 - the options of the command
-    site: Site, options: launching.Options, root: Path, manner: Manner, *, up_first: bool, detach: bool
+    site: Site, options: launch.Options, root: Path, manner: Manner, *, up_first: bool, detach: bool
 ) -> int:
     if not options.resume:  # a run that is continued brings its own settings
         check_new(site.config, {one.name: one.length_m for one in options.maps.values()})
     if not up_first:
         site.storage  # noqa: B018 - "set up first" comes before "bake an image"
     if up_first:
-        launching.check_run(site, options)
+        launch.check_run(site, options)
     basis = read_basis(site, options.market, root)
     if up_first:
         steps = setup.plan(site.cloud, site.scope)
@@ -149,16 +139,16 @@ def _train(  # noqa: PLR0913 - the options of the command
         if not manner.dry_run:
             _apply(steps, manner)
     storage = site.storage
-    plan = launching.make_plan(site, storage, options, basis)
-    lines = launching.describe(plan)
+    plan = launch.make_plan(site, storage, options, basis)
+    lines = launch.describe(plan)
     if manner.dry_run:
-        show({"plan": lines, **launching.requests(site, plan)})
+        show({"plan": lines, **launch.requests(site, plan)})
         return 0
     for line in lines:
         say(line)
     _confirm(plan, manner)
-    fleet = launching.start(site, storage, plan, say)
-    state = "pending" if detach else watching.follow(site.cloud, site.scope, storage, options.run, say)
+    fleet = launch.start(site, storage, plan, say)
+    state = "pending" if detach else follow.follow(site.cloud, site.scope, storage, options.run, say)
     if manner.json:
         until = plan.launch.valid_until.isoformat()
         show(
@@ -178,7 +168,7 @@ def _train(  # noqa: PLR0913 - the options of the command
     return 1 if state == "failed" else 0
 
 
-def _confirm(plan: launching.Plan, manner: Manner) -> None:
+def _confirm(plan: launch.Plan, manner: Manner) -> None:
     """Go on if the user agrees to the launch; UsageError where one that would surely fail is agreed to in advance."""
     if plan.failure is not None and plan.failure.is_certain:
         question = f"Run {plan.launch.run} would fail again. Launch it all the same?"
@@ -190,7 +180,7 @@ def _confirm(plan: launching.Plan, manner: Manner) -> None:
 def statuses(site: Site, manner: Manner) -> None:
     """Print all runs, newest first."""
     storage, now = site.storage, site.cloud.now()
-    found = [facts.read_facts(storage, run, now) for run in look.run_names(site.cloud, site.scope)]
+    found = [run_status.read_facts(storage, run, now) for run in inventory.run_names(site.cloud, site.scope)]
     found.sort(key=lambda one: one.begun_at.timestamp() if one.begun_at else 0.0, reverse=True)
     if manner.json:
         show([one.to_json_dict() for one in found])
@@ -218,7 +208,7 @@ def statuses(site: Site, manner: Manner) -> None:
 def status(site: Site, run: str, manner: Manner) -> None:
     """Print one run in detail, and why it waits if it has no machine."""
     one = _known(site, run)
-    machines = look.machines(site.cloud, site.scope, run)
+    machines = inventory.machines(site.cloud, site.scope, run)
     lost = lost_machines.lost_of(site.cloud, site.scope, one) if one.state in {"pending", "running"} else []
     if manner.json:
         ids = {
@@ -227,14 +217,14 @@ def status(site: Site, run: str, manner: Manner) -> None:
         }
         show({**one.to_json_dict(), **ids})
         return
-    for line in facts.describe(one):
+    for line in run_status.describe(one):
         answer(line)
     for machine in machines:
         answer(f"machine     {machine['InstanceId']}, {machine['InstanceType']}, {machine['State']['Name']}")
     for line in lost_machines.explain(site.cloud, lost):
         answer(f"lost        {line}")
     if one.state in {"pending", "running"} and not machines:
-        answer(f"waiting     {facts.why_waiting(site.cloud, site.scope, run)}")
+        answer(f"waiting     {run_status.why_waiting(site.cloud, site.scope, run)}")
 
 
 def logs(site: Site, run: str, manner: Manner, *, follow: bool, system: bool) -> None:
@@ -248,7 +238,7 @@ def logs(site: Site, run: str, manner: Manner, *, follow: bool, system: bool) ->
 
         system_log.follow(site, site.storage, run, write_line, until_end=follow)
         return
-    lines = watching.Lines(
+    lines = log.Lines(
         lambda attempt, line: pass_on(json.dumps({"run": run, "attempt": attempt, "line": line}) + "\n")
     )
 
@@ -259,15 +249,15 @@ def logs(site: Site, run: str, manner: Manner, *, follow: bool, system: bool) ->
             pass_on(text)
 
     try:
-        watching.follow_log(site, site.storage, run, write, until_end=follow)
+        log.follow_log(site, site.storage, run, write, until_end=follow)
     finally:
         lines.close()
 
 
-def stop(site: Site, run: str, manner: Manner, *, when: stopping.When, wait: bool) -> None:
+def stop(site: Site, run: str, manner: Manner, *, when: When, wait: bool) -> None:
     """Stop a run."""
     _known(site, run)
-    state = stopping.stop(site, site.storage, run, when=when, wait=wait)
+    state = stop_run(site, site.storage, run, when=when, wait=wait)
     if manner.json:
         show({"run": run, "state": state})
         return
@@ -281,7 +271,7 @@ def stop(site: Site, run: str, manner: Manner, *, when: stopping.When, wait: boo
 def fetch(site: Site, run: str, out: Path, manner: Manner, *, latest: bool) -> None:
     """Copy a run's model and report here, and print the files."""
     _known(site, run)
-    files = stopping.fetch(site.storage, run, out, say, latest=latest)
+    files = fetch_results(site.storage, run, out, say, latest=latest)
     if manner.json:
         show({"run": run, "files": files})
     else:
@@ -319,7 +309,7 @@ def ssh(site: Site, run: str, manner: Manner) -> int:
     """Open a shell on a run's machine."""
     machine = _machine(site, run)
     way = {"run": run, "instance_id": machine["InstanceId"]}
-    return _reach(way, reaching.shell_command(site.cloud, machine), manner)
+    return _reach(way, connect.shell_command(site.cloud, machine), manner)
 
 
 def tensorboard(site: Site, run: str, port: int, manner: Manner) -> int:
@@ -329,12 +319,12 @@ def tensorboard(site: Site, run: str, port: int, manner: Manner) -> int:
     if not manner.json:
         say(f"TensorBoard: {url} (Ctrl-C ends the connection, not the run)")
     way = {"run": run, "instance_id": machine["InstanceId"], "url": url, "local_port": port}
-    return _reach(way, reaching.tensorboard_command(site.cloud, machine, port), manner)
+    return _reach(way, connect.tensorboard_command(site.cloud, machine, port), manner)
 
 
 def _machine(site: Site, run: str) -> dict[str, Any]:
     try:
-        return reaching.machine_of(site.cloud, site.scope, layout.check_run_name(run))
+        return connect.machine_of(site.cloud, site.scope, layout.check_run_name(run))
     except CloudError:
         _known(site, run)  # a run that does not exist is another answer
         raise
@@ -347,7 +337,7 @@ def _reach(way: dict[str, object], command: list[str], manner: Manner) -> int:
     if manner.dry_run:
         pass_on(f"{shlex.join(command)}\n")
         return 0
-    reaching.check_tools(command)
+    connect.check_tools(command)
     return subprocess.call(command)  # noqa: S603 - a command of ours
 
 
@@ -387,7 +377,7 @@ def compare_prices(site: Site, manner: Manner) -> None:
 
 def cost(site: Site, run: str, manner: Manner) -> None:
     """Print what a run has cost."""
-    figures = facts.cost_figures(site.cloud, site.scope, site.storage, _known(site, run))
+    figures = run_status.cost_figures(site.cloud, site.scope, site.storage, _known(site, run))
     if manner.json:
         show(figures)
         return
@@ -396,9 +386,9 @@ def cost(site: Site, run: str, manner: Manner) -> None:
         answer(f"{key.replace('_', ' '):26} {text}")
 
 
-def _known(site: Site, run: str) -> facts.Facts:
+def _known(site: Site, run: str) -> run_status.Facts:
     """Return what is known of a run. UsageError if there is none of that name."""
-    one = facts.read_facts(site.storage, layout.check_run_name(run), site.cloud.now())
+    one = run_status.read_facts(site.storage, layout.check_run_name(run), site.cloud.now())
     if one.status is None and one.intent is None:
         raise UsageError(
             f"there is no run {run} in {site.scope.store}", next_step="List them: ./launch.py list"

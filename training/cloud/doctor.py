@@ -11,12 +11,23 @@ from typing import NamedTuple
 
 from training import layout
 from training.aws_access import advice
-from training.cloud import documents, look, permissions, setup
-from training.cloud.api import Cloud, endpoint_of
-from training.cloud.aws import disk_key, instance_types, network, people_policies, quotas
-from training.cloud.launch import basis
-from training.cloud.problems import Denied
-from training.cloud.scope import Scope, read_scope
+from training.cloud.aws import (
+    disk_key,
+    instance_types,
+    inventory,
+    network,
+    people_policies,
+    permission_check,
+    project_resources,
+    quotas,
+)
+from training.cloud.aws.client import Cloud, endpoint_of
+from training.cloud.aws.errors import Denied
+from training.cloud.aws.probe import ask_all
+from training.cloud.aws.project import Scope, read_scope
+from training.cloud.console.output import Manner, answer, show
+from training.cloud.context import Site
+from training.cloud.launch import basis, setup
 from training.errors import TrainingError
 
 MAX_SKEW_S = 60.0
@@ -97,23 +108,25 @@ def missing(findings: list[Finding]) -> dict[str, list[str]]:
 def _permissions(cloud: Cloud, scope: Scope) -> Finding:
     """Ask IAM whether the caller may do what training takes, and set-up where that is not done yet."""
     try:
-        who = permissions.principal(cloud, scope)
+        who = permission_check.principal(cloud, scope)
         if who is None:
             return Finding("permissions", "root may do everything; a user of your own is safer")
         asked = people_policies.all_of(scope)
         del asked["bake"]
         if not setup.is_up(cloud, scope):
             del asked["setup"]
-        lacking = {kind: permissions.lacking(cloud, scope, who, policy) for kind, policy in asked.items()}
+        lacking = {
+            kind: permission_check.lacking(cloud, scope, who, policy) for kind, policy in asked.items()
+        }
     except TrainingError as error:
-        return Finding("permissions", permissions.cannot_be_asked(error))
+        return Finding("permissions", permission_check.cannot_be_asked(error))
     refused = [one for some in lacking.values() for one in some]
     if not refused:
         return Finding("permissions", f"{scope.caller.rpartition('/')[2]} has all that is needed")
     actions = tuple(one.action for one in refused if not one.by)
     steps = [GIVE] if actions else []
     steps += [FORBIDDEN] if any(one.by for one in refused) else []
-    detail = permissions.describe(refused)
+    detail = permission_check.describe(refused)
     kinds = [kind for kind, some in lacking.items() if any(not one.by for one in some)]
     return Finding("permissions", detail, " ".join(steps), actions, _how_to_give(scope, kinds))
 
@@ -138,8 +151,8 @@ def _unheard_region(cloud: Cloud) -> str:
 
 
 def _network(cloud: Cloud) -> Finding:
-    vpc = look.vpc_id(cloud)
-    chosen = network.choose_subnets(cloud, vpc, look.subnets(cloud, vpc))
+    vpc = inventory.vpc_id(cloud)
+    chosen = network.choose_subnets(cloud, vpc, inventory.subnets(cloud, vpc))
     told = [f"{vpc}, {len(set(chosen.zones.values()))} zones", *chosen.notes]
     return Finding(
         "network", "; ".join([*told, *(f"not {line}" for line in network.by_reason(chosen.left_out))])
@@ -166,7 +179,7 @@ def _quota(cloud: Cloud, scope: Scope, market: str) -> Finding:
 
 
 def _service_roles(cloud: Cloud) -> Finding:
-    missing = sorted(set(documents.SERVICE_ROLES) - setup.service_roles(cloud))
+    missing = sorted(set(project_resources.SERVICE_ROLES) - setup.service_roles(cloud))
     if missing:
         return Finding("service roles", f"missing: {', '.join(missing)}", "./launch.py up")
     return Finding("service roles", "EC2 Fleet and spot")
@@ -181,7 +194,7 @@ def _set_up(cloud: Cloud, scope: Scope) -> Finding:
 
 def _image(cloud: Cloud, scope: Scope, root: Path) -> Finding:
     digest = hashlib.sha256((root / "requirements.txt").read_bytes()).hexdigest()
-    image = look.image_for(cloud, scope, digest)
+    image = inventory.image_for(cloud, scope, digest)
     types = instance_types.describe_types(cloud, cloud.aws.instance_types)
     instance_types.check_types(types, image, "on-demand")
     basis.check_volume(cloud.aws, image)
@@ -235,3 +248,18 @@ def _date_of(address: str) -> tuple[datetime, str]:
         reply = session.get(address, verify=False)
     date = email.utils.parsedate_to_datetime(str(reply.headers.get("Date")))
     return date.astimezone(timezone.utc), problem
+
+
+def probe(site: Site, manner: Manner) -> int:
+    """Print what EC2 itself would let the caller do; return 1 where it denies something or its answer is unknown."""
+    marks = {"allowed": "ok", "not asked": "--", "denied": "NO", "unknown": "??"}
+    answers = []
+    for one in ask_all(site.cloud, site.scope):
+        answers.append(one)
+        if not manner.json:
+            answer(f"{marks[one.verdict]}  {one.part:12} {one.action:36} {one.verdict} {one.detail}".rstrip())
+    if manner.json:
+        show([one._asdict() for one in answers])
+    elif any(one.verdict == "denied" for one in answers):
+        answer("\nThe policies that allow these: ./launch.py doctor --policy")
+    return 0 if all(one.verdict in {"allowed", "not asked"} for one in answers) else 1

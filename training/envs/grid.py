@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.config_checks import check_grid_length
+from training.config.checks import check_grid_length
 from training.sim import Vehicle
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from training.config import EnvSettings
-    from training.config_env import RaceSettings
+    from training.config.env import RaceSettings
     from training.sim import Track
 
     Array = NDArray[np.float64]

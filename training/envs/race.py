@@ -280,7 +280,7 @@ def commands_of(settings: EnvSettings, actions: Array) -> Array:
 def make_world(settings: EnvSettings, tracks: Sequence[Track], num_cars: int, seed: int) -> World:
     """Return the simulator that the settings ask for: ours, or the f1tenth_gym package behind the same surface."""
     if settings.backend == "f1tenth_gym":
-        from training.envs.f1tenth_gym import F1TenthGymWorld  # noqa: PLC0415 - the package is optional
+        from training.envs.f1tenth_gym.world import F1TenthGymWorld  # noqa: PLC0415 - the package is optional
 
         return F1TenthGymWorld(settings, tracks, num_cars, seed)
     switches = PROFILES[settings.profile]
@@ -310,6 +310,6 @@ def make_world(settings: EnvSettings, tracks: Sequence[Track], num_cars: int, se
 def _pure_pursuit(settings: EnvSettings) -> Any:  # noqa: ANN401 - a Driver; the trajectory term alone needs it
     if settings.reward.trajectory == 0.0:
         return None
-    from training.envs.opponents import PurePursuit  # noqa: PLC0415 - the trajectory term alone needs it
+    from training.envs.drivers.registry import PurePursuit  # noqa: PLC0415 - the trajectory term alone needs it
 
     return PurePursuit()

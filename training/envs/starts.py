@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from training.config import EnvSettings
-    from training.envs.f1tenth_gym import F1TenthGymWorld
+    from training.envs.f1tenth_gym.world import F1TenthGymWorld
     from training.sim import Track, World
 
     Array = NDArray[np.float64]

@@ -9,25 +9,26 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from training import layout, stored_maps
+from training import layout
 from training.config import Config
-from training.display import RaceRow, laps_table, races_table
-from training.envs.opponents import DRIVERS
-from training.report.closing import lap_row
-from training.report.collect import courses_of, drive, tally
-from training.report.contestants import contestants_of, parse
-from training.report.loading import config_of, newest_run, policy_of
-from training.report.race_table import table
-from training.report.races import race_all
+from training.envs.drivers.registry import DRIVERS
+from training.evaluation.baselines import courses_of, drive, tally
+from training.evaluation.entrants import contestants_of, parse
+from training.evaluation.load_run import config_of, newest_run, policy_of
+from training.evaluation.races import race_all
+from training.evaluation.ratings import table
+from training.report.final_report import lap_row
+from training.report.tables import RaceRow, laps_table, races_table
 from training.sim import Track
-from training.store.opening import open_store
+from training.store.open import open_store
+from training.stored_runs import maps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from training.config import AwsSettings
-    from training.config_fields import Grid
-    from training.report.collect import Tally
+    from training.config.fields import Grid
+    from training.evaluation.baselines import Tally
     from training.store.storage import Storage
 
 
@@ -115,7 +116,7 @@ def _unseen_track(storage: Storage, specs: tuple[str, ...]) -> str:
     runs = [spec for spec in specs if spec not in DRIVERS]
     config = config_of(storage, parse(runs[0]).run) if runs else Config()
     if runs:
-        stored_maps.bring(storage, parse(runs[0]).run, config)
+        maps.bring(storage, parse(runs[0]).run, config)
     others = (
         *config.evaluation.tracks,
         *(f"generated-{seed}" for seed in range(1001, 1002 + len(config.env.tracks))),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from training import layout
-from training.notify import alive
+from training.process.systemd_notify import alive
 from training.store.storage import StoreError
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from training.report.record import Trace
+    from training.evaluation.recording import Trace
     from training.report.scenery import Scenery
 
     Colour = tuple[int, ...]

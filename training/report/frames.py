@@ -16,7 +16,7 @@ from training.sim.params import SPEED, STEERING, YAW, X, Y
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from training.report.record import Trace
+    from training.evaluation.recording import Trace
     from training.report.scenery import Scenery
 
 FRAME_SIZE = (960, 540)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from training.display import duration
+from training.report.tables import duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from training.report.collect import Course, Result
-    from training.report.loading import LoadedRun
-    from training.report.record import Trace
+    from training.evaluation.baselines import Course, Result
+    from training.evaluation.load_run import LoadedRun
+    from training.evaluation.recording import Trace
 
 NOTHING = "–"
 _KINDS = ((False, "unseen"), (True, "training"))

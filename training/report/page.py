@@ -12,23 +12,24 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from training.errors import TrainingError
-from training.notify import alive
-from training.report import facts, plots, season
-from training.report.collect import loadable_courses, results
+from training.evaluation import tournament
+from training.evaluation.baselines import loadable_courses, results
+from training.evaluation.load_run import policies_of
+from training.process.systemd_notify import alive
+from training.report import plots, run_info
 from training.report.curves import read_curves
 from training.report.laps import Laps, described
-from training.report.loading import policies_of
 from training.report.scenery import Scenery
 from training.report.video import film
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from training.config_fields import Grid
-    from training.report.collect import Course, Result
-    from training.report.loading import LoadedRun
-    from training.report.record import Trace
-    from training.report.season import Season
+    from training.config.fields import Grid
+    from training.evaluation.baselines import Course, Result
+    from training.evaluation.load_run import LoadedRun
+    from training.evaluation.recording import Trace
+    from training.evaluation.tournament import Season
     from training.store.storage import Storage
 
 PAGE, TEMPLATE = "index.html", "page.html.j2"
@@ -90,9 +91,9 @@ def _rendered(
     clock.said("made the film")
     races = None
     if loaded.config.num_cars > 1 and laps.courses:
-        races = season.season_of(loaded, storage, laps.courses[0].track)
+        races = tournament.season_of(loaded, storage, laps.courses[0].track)
         clock.said(f"raced {len(races.rows)} drivers")
-    changed, unchanged = facts.settings_of(loaded.config)
+    changed, unchanged = run_info.settings_of(loaded.config)
     return _template().render(
         run=loaded.run,
         written=f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
@@ -107,9 +108,9 @@ def _rendered(
         curve_problem=curves.problem,
         changed=changed,
         unchanged=unchanged,
-        reproduce=facts.repeating_commands(loaded),
-        reproduce_note=facts.repeating_note(loaded),
-        facts=facts.facts_of(loaded),
+        reproduce=run_info.repeating_commands(loaded),
+        reproduce_note=run_info.repeating_note(loaded),
+        facts=run_info.facts_of(loaded),
     )
 
 
@@ -153,12 +154,12 @@ def _races(found: Season, directory: Path) -> dict[str, Any]:
     return {
         "film": _race_film(found, directory),
         "track": found.track.name,
-        "each": season.RACES,
+        "each": tournament.RACES,
         "start": _STARTS[found.grid],
         "over_start": "" if over is None else _STARTS[over.grid],
         "rows": found.rows,
         "over": over,
-        "matrix": [] if over is None else season.in_words(over),
+        "matrix": [] if over is None else tournament.in_words(over),
     }
 
 

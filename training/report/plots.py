@@ -16,7 +16,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from training.notify import alive
+from training.process.systemd_notify import alive
 from training.sim.params import SPEED
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
+    from training.evaluation.recording import Trace
     from training.report.curves import Curves, Series
-    from training.report.record import Trace
     from training.report.scenery import Scenery
 
 # Drawn in these colours, then handed to the page's variables: light and dark from one picture.

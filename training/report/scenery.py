@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.sim import occupancy
-from training.sim.edt import distance_transform_cells
+from training.sim.track import occupancy
+from training.sim.track.distance_transform import distance_transform_cells
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -12,7 +12,7 @@ import numpy as np
 from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
 
-from training.notify import alive
+from training.process.systemd_notify import alive
 from training.report.frames import FRAME_SIZE, Painter
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from training.report.record import Trace
+    from training.evaluation.recording import Trace
     from training.report.scenery import Scenery
 
 FPS = 25

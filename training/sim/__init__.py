@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from training.sim import compiled
     from training.sim.params import Lidar, Randomisation, Switches, Vehicle
-    from training.sim.track import Track, TrackError
+    from training.sim.track.track import Track, TrackError
     from training.sim.world import World, set_threads
 
 __all__ = [
@@ -31,8 +31,8 @@ _HOMES = {
     "Lidar": "params",
     "Randomisation": "params",
     "Switches": "params",
-    "Track": "track",
-    "TrackError": "track_spec",
+    "Track": "track.track",
+    "TrackError": "track.spec",
     "Vehicle": "params",
     "World": "world",
     "set_threads": "world",

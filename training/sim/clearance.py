@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from training.sim.centerline import Curve, pose_at
 from training.sim.collision import fill_corners, footprint_contact
 from training.sim.compiled import kernel
 from training.sim.lidar import View
 from training.sim.params import Vehicle
-from training.sim.track import Track
-from training.sim.track_spec import TrackError
+from training.sim.track.centerline import Curve, pose_at
+from training.sim.track.spec import TrackError
+from training.sim.track.track import Track
 
 Array = NDArray[np.float64]
 

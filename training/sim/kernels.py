@@ -12,7 +12,6 @@ import math
 import numpy as np
 from numba import prange
 
-from training.sim import centerline
 from training.sim.arrays import Atlas, Cars, Rules, Scratch, Simulation, make_scratch
 from training.sim.collision import (
     TIME_TO_COLLISION_S,
@@ -22,8 +21,8 @@ from training.sim.collision import (
     scan_contact,
 )
 from training.sim.compiled import inner, kernel, parallel_kernel
+from training.sim.contact_fault import NO_CONTACT, judge_contact
 from training.sim.dynamics import acceleration, integrate, steering_velocity
-from training.sim.fault import NO_CONTACT, judge_contact
 from training.sim.lidar import (
     Rays,
     View,
@@ -44,6 +43,7 @@ from training.sim.params import (
     X,
     Y,
 )
+from training.sim.track import centerline
 
 # f1tenth_gym's physics step, for which the vehicle's v_kinematic was chosen.
 TIMESTEP_S = 0.01

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from training.sim.track import Track
+    from training.sim.track.track import Track
 
 # Below this many environments a second thread costs more than it brings.
 PARALLEL_FROM = 4
@@ -129,7 +129,7 @@ class World:
 
     @property
     def at_fault(self) -> NDArray[np.bool_]:
-        """(E, N): drove into another car during the last step; the rules: training.sim.fault.judge_contact."""
+        """(E, N): drove into another car during the last step; the rules: training.sim.contact_fault.judge_contact."""
         return self._cars.at_fault
 
     @property

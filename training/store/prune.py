@@ -20,7 +20,7 @@ from training.errors import DataError, UsageError
 from training.store.directory import DirectoryStorage
 from training.store.fencing import read_pointer
 from training.store.manifest import CheckpointRef, Manifest, Pointer, utc_now
-from training.store.opening import open_store
+from training.store.open import open_store
 from training.store.restore import Checkpoint, history, read_manifest
 from training.store.retry import RetryingStorage
 from training.store.storage import Corrupt, Entry, NotFound, Storage, StoreError

@@ -29,7 +29,7 @@ from training.store.manifest import (
     fresh_nonce,
     utc_now,
 )
-from training.store.opening import open_store
+from training.store.open import open_store
 from training.store.restore import Checkpoint, NoCheckpoint, check_manifest, ref_of
 from training.store.storage import (
     IF_ABSENT,

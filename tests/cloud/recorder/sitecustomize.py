@@ -24,7 +24,7 @@ PRODUCT = ("training/", "packer/", "ansible/", "launch.py")
 CHANNELS = (
     "training/aws_access/",
     "training/store/",
-    "training/cloud/api.py",
+    "training/cloud/aws/client.py",
     "training/cloud/aws/client.py",
 )
 # The launcher's modules that run on a machine; the folder training/instance is theirs.

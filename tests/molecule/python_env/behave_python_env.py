@@ -53,6 +53,6 @@ def test_the_race_tracks_are_at_their_commit(host: Host) -> None:
 
 
 def test_python_is_told_where_the_race_tracks_are(host: Host) -> None:
-    """training.sim.catalog looks there for a track's name."""
+    """training.sim.track.catalog looks there for a track's name."""
     told = host.check_output('set -a && . /etc/f1tenth/python.env && ls "$F1TENTH_TRACKS_DIR"')
     assert told == "Oval"

@@ -16,7 +16,7 @@ from training.agents.fused.layout import PARTS, Layout, Learned, Rates, Shape, T
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from training.agents.stack import Stack
+    from training.agents.stacked_mlp import Stack
     from training.agents.update import Batch, SacUpdate
 
 _NO_GUIDES = np.zeros((1, 1, 1), dtype=np.float32)

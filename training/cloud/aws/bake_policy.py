@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from training import layout
 from training.cloud.aws.iam_statements import Document, allow, owned, policy, requested
-from training.cloud.scope import Scope
+from training.cloud.aws.project import Scope
 
 _DESCRIBE = (
     "Images",

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 from training import layout
-from training.cloud.api import Cloud
+from training.cloud.aws.client import Cloud
+from training.cloud.aws.errors import Absent, Unsupported
 from training.cloud.aws.ownership import as_mapping
-from training.cloud.patience import Patience
-from training.cloud.problems import Absent, Unsupported
-from training.cloud.scope import Scope
+from training.cloud.aws.project import Scope
+from training.cloud.console.wait_notices import Patience
 
 Document = dict[str, Any]
 # created: made by `up`. shared: somebody's, who let us use it. other: of another project. unmarked: not ours.

@@ -13,7 +13,7 @@ from training.cloud.aws.bucket_settings import (
     of_switches,
     prefix_of,
 )
-from training.cloud.scope import Scope
+from training.cloud.aws.project import Scope
 from training.errors import UsageError
 
 # Keys of AWS itself, which every principal of the account may use through S3.

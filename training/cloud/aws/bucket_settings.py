@@ -10,10 +10,9 @@ import copy
 from typing import Any, NamedTuple
 
 from training import layout
-from training.cloud import documents
-from training.cloud.aws import iam_bucket
+from training.cloud.aws import iam_bucket, project_resources
 from training.cloud.aws.bucket import Document, Found, Use
-from training.cloud.scope import Scope
+from training.cloud.aws.project import Scope
 
 # Storage classes whose objects cannot be read until somebody restores them.
 ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}
@@ -31,7 +30,7 @@ class Change(NamedTuple):
 
 def changes(scope: Scope, found: Found, use: Use, *, accelerate: bool) -> list[Change]:
     """Return each setting of a bucket that exists, with what `up` does about it; our tag comes first."""
-    wanted = documents.bucket_settings(scope, accelerate=accelerate, shared=use != "created")
+    wanted = project_resources.bucket_settings(scope, accelerate=accelerate, shared=use != "created")
     plans = {
         "put_bucket_tagging": _tagging,
         "put_bucket_lifecycle_configuration": _lifecycle,
@@ -50,7 +49,7 @@ def changes(scope: Scope, found: Found, use: Use, *, accelerate: bool) -> list[C
 def without_ours(scope: Scope, found: Found) -> list[Change]:
     """Return the changes that take our rules, our statement and our tag away, and leave all else; our tag goes last."""
     name = {"Bucket": scope.bucket}
-    ids = {rule["ID"] for rule in documents.lifecycle(scope)["Rules"]}
+    ids = {rule["ID"] for rule in project_resources.lifecycle(scope)["Rules"]}
     rules = [rule for rule in found.lifecycle.get("Rules", ()) if rule.get("ID") not in ids]
     statements = [one for one in _statements(found.policy) if one.get("Sid") != iam_bucket.TLS_SID]
     tags = {key: value for key, value in found.tags.items() if key != layout.TAG_BUCKET}

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from training.cloud.api import Cloud
-from training.cloud.problems import CloudError, Denied, Unsupported
-from training.cloud.scope import Scope
+from training.cloud.aws.client import Cloud
+from training.cloud.aws.errors import CloudError, Denied, Unsupported
+from training.cloud.aws.project import Scope
 
 AWS_KEY = "alias/aws/ebs"
 FLEET_ROLE = "ec2fleet.amazonaws.com/AWSServiceRoleForEC2Fleet"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from training import layout
 from training.cloud.aws.iam_statements import Document, allow, policy
-from training.cloud.scope import Scope
+from training.cloud.aws.project import Scope
 
 TLS_SID = "F1tenthTrainingTlsOnly"  # `up` and `down` know our statement of a bucket policy by it
 _SETTINGS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from training import layout
-from training.cloud.scope import Scope
+from training.cloud.aws.project import Scope
 
 Document = dict[str, Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from training.cloud.api import Cloud
+from training.cloud.aws.client import Cloud
 from training.errors import UsageError
 
 Found = dict[str, Any]

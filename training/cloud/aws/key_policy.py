@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from training.cloud.aws import iam_bucket
 from training.cloud.aws.iam_statements import Document, allow, policy
-from training.cloud.scope import Scope
+from training.cloud.aws.project import Scope
 
 
 def is_needed(scope: Scope) -> bool:

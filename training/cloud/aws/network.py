@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from training.cloud.api import Cloud
-from training.cloud.problems import CloudError, Denied
+from training.cloud.aws.client import Cloud
+from training.cloud.aws.errors import CloudError, Denied
 from training.errors import UsageError
 
 Found = dict[str, Any]

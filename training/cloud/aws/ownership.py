@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from training import layout
-from training.cloud.scope import Scope
+from training.cloud.aws.project import Scope
 from training.errors import UsageError
 
 

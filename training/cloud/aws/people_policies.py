@@ -12,16 +12,15 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from training import layout
-from training.cloud import policies
-from training.cloud.aws import key_policy
+from training.cloud.aws import iam_policies, key_policy
 from training.cloud.aws.bake_policy import bake_policy
 from training.cloud.aws.iam_statements import Document
-from training.cloud.scope import Scope
+from training.cloud.aws.project import Scope
 
 MANAGED_POLICY_CHARACTERS = 6_144
 POLICIES: dict[str, Callable[[Scope], Document]] = {
-    "train": policies.daily_policy,
-    "setup": policies.setup_policy,
+    "train": iam_policies.daily_policy,
+    "setup": iam_policies.setup_policy,
     "bake": bake_policy,
     "keys": key_policy.key_policy,
 }

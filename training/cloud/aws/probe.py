@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, Literal, NamedTuple
 
-from training.cloud import documents, look, machine
-from training.cloud.api import Cloud
-from training.cloud.machine import Launch
-from training.cloud.problems import CloudError
-from training.cloud.scope import Scope
+from training.cloud.aws import inventory, launch_requests, project_resources
+from training.cloud.aws.client import Cloud
+from training.cloud.aws.errors import CloudError
+from training.cloud.aws.launch_requests import Launch
+from training.cloud.aws.project import Scope
 from training.errors import TrainingError
 
 Verdict = Literal["allowed", "denied", "unknown", "not asked"]
@@ -83,21 +83,21 @@ def ask(cloud: Cloud, probe: Probe) -> Answer:
 
 def read_existing(cloud: Cloud, scope: Scope) -> Existing:
     """Look up what there is to ask with."""
-    vpc = look.vpc_id(cloud)
-    group = look.security_group(cloud, scope, vpc) or {}
-    image = next(iter(look.images(cloud, scope)), {})
+    vpc = inventory.vpc_id(cloud)
+    group = inventory.security_group(cloud, scope, vpc) or {}
+    image = next(iter(inventory.images(cloud, scope)), {})
     disks = [one["Ebs"] for one in image.get("BlockDeviceMappings", ()) if "Ebs" in one]
     return Existing(
         vpc=vpc,
-        subnet=_first(look.subnets(cloud, vpc), "SubnetId"),
+        subnet=_first(inventory.subnets(cloud, vpc), "SubnetId"),
         group=group.get("GroupId", ""),
         image=image.get("ImageId", ""),
         snapshot=_first(disks, "SnapshotId"),
         base_image=_base_image(cloud),
-        template=_first(look.run_templates(cloud, scope), "LaunchTemplateId"),
-        fleet=_first(look.fleets(cloud, scope), "FleetId"),
-        instance=_first(look.machines(cloud, scope), "InstanceId"),
-        volume=_first(look.volumes(cloud, scope), "VolumeId"),
+        template=_first(inventory.run_templates(cloud, scope), "LaunchTemplateId"),
+        fleet=_first(inventory.fleets(cloud, scope), "FleetId"),
+        instance=_first(inventory.machines(cloud, scope), "InstanceId"),
+        volume=_first(inventory.volumes(cloud, scope), "VolumeId"),
     )
 
 
@@ -107,8 +107,8 @@ def requests(cloud: Cloud, scope: Scope, there: Existing) -> list[Probe]:
 
 
 def _of_up(scope: Scope, there: Existing) -> list[Probe]:
-    create = documents.create_security_group(scope, there.vpc)
-    rules = {"GroupId": there.group, "IpPermissions": documents.ingress("203.0.113.7")}
+    create = project_resources.create_security_group(scope, there.vpc)
+    rules = {"GroupId": there.group, "IpPermissions": project_resources.ingress("203.0.113.7")}
     return [
         Probe(
             "up and down", "create_security_group", {**create, "GroupName": f"{create['GroupName']}-{NAME}"}
@@ -121,8 +121,8 @@ def _of_up(scope: Scope, there: Existing) -> list[Probe]:
 
 def _of_train(cloud: Cloud, scope: Scope, there: Existing) -> list[Probe]:
     launch = _launch(cloud, there)
-    template = machine.launch_template(scope, cloud.aws, launch)
-    fleet = machine.fleet_request(scope, launch, there.template, 1)
+    template = launch_requests.launch_template(scope, cloud.aws, launch)
+    fleet = launch_requests.fleet_request(scope, launch, there.template, 1)
     # What EC2 asks of the caller for each machine that the fleet starts: the template's contents.
     run = {
         "LaunchTemplate": {"LaunchTemplateId": there.template, "Version": "1"},

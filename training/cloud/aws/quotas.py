@@ -9,9 +9,9 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from training.cloud.api import Cloud
+from training.cloud.aws.client import Cloud
+from training.cloud.aws.errors import Absent, Denied, QuotaTooLow, Unsupported
 from training.cloud.aws.instance_types import LEAST_VCPUS, PROCESSOR_TYPES
-from training.cloud.problems import Absent, Denied, QuotaTooLow, Unsupported
 
 
 class Family(NamedTuple):

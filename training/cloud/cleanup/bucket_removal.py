@@ -7,14 +7,13 @@ from datetime import datetime
 from typing import NamedTuple
 
 from training import layout
-from training.cloud import documents
-from training.cloud.api import Cloud
-from training.cloud.aws import bucket, bucket_notes, bucket_settings
+from training.cloud.aws import bucket, bucket_notes, bucket_settings, project_resources
 from training.cloud.aws.bucket import Content, Document, Use
-from training.cloud.ending import unless_absent
-from training.cloud.patience import Patience
-from training.cloud.problems import FAULTS, THROTTLED, Absent, CloudError, Denied
-from training.cloud.scope import Scope
+from training.cloud.aws.client import Cloud
+from training.cloud.aws.errors import FAULTS, THROTTLED, Absent, CloudError, Denied
+from training.cloud.aws.project import Scope
+from training.cloud.cleanup.leaks import unless_absent
+from training.cloud.console.wait_notices import Patience
 
 # So often the prefixes are gone through: again for what was written meanwhile, and for what S3 was too busy to delete.
 PASSES = 4
@@ -99,7 +98,7 @@ def remove(cloud: Cloud, scope: Scope, removal: Removal, say: Callable[[str], No
     say(f"  gone    {emptied} in bucket {scope.bucket}")
     if removal.use == "shared":
         for change in bucket_settings.without_ours(scope, bucket.read(cloud, scope)):
-            cloud.call("s3", change.operation, **documents.sent(change.request))
+            cloud.call("s3", change.operation, **project_resources.sent(change.request))
             say(f"  gone    our part of the {change.what} of bucket {scope.bucket}")
     say(f"  stays   {_stays(scope, removal._replace(content=removal.content._replace(others=others)))}")
 

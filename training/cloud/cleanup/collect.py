@@ -7,18 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import NamedTuple
 
-from training.cloud import ending, look
-from training.cloud.api import Cloud
-from training.cloud.cleanup import down, images
+from training.cloud.aws import inventory
+from training.cloud.aws.client import Cloud
+from training.cloud.aws.project import Scope, make_scope
+from training.cloud.cleanup import down, images, leaks
 from training.cloud.cleanup.images import Stored
-from training.cloud.ending import Leak
-from training.cloud.manner import Manner, answer, ask, say, show
-from training.cloud.patience import store_policy
-from training.cloud.scope import Scope, make_scope
-from training.cloud.site import Site
+from training.cloud.cleanup.leaks import Leak
+from training.cloud.console.output import Manner, answer, ask, say, show
+from training.cloud.console.wait_notices import store_policy
+from training.cloud.context import Site
 from training.errors import TrainingError, UsageError
 from training.store.documents import set_status
-from training.store.opening import open_store
+from training.store.open import open_store
 from training.store.storage import Storage
 
 # Regions that are looked at together: each is some ten short requests.
@@ -38,31 +38,31 @@ class Looked(NamedTuple):
 def gc(site: Site, manner: Manner, *, delete: bool) -> None:
     """Print what is left over in the region of the settings, and end it where `delete` says so."""
     storage = _storage(site.cloud, site.scope)
-    leaks = ending.find_leaks(site.cloud, site.scope, storage)
+    found = leaks.find_leaks(site.cloud, site.scope, storage)
     stored = images.find(site.cloud, site.scope)
     if manner.json:
-        show([_to_json_dict(leak, site.scope.region) for leak in leaks])
+        show([_to_json_dict(leak, site.scope.region) for leak in found])
     else:
-        for leak in leaks:
+        for leak in found:
             answer(leak.line)
         answer(
-            f"{len(leaks)} found" + (". End them: ./launch.py gc --delete" if leaks and not delete else "")
+            f"{len(found)} found" + (". End them: ./launch.py gc --delete" if found and not delete else "")
         )
         _tell_stored(stored)
-    if not delete or not leaks:
+    if not delete or not found:
         return
-    if storage is None and any(leak.costs for leak in leaks):
+    if storage is None and any(leak.costs for leak in found):
         say(
             f"There is no bucket {site.scope.bucket} here: where runs have another, set aws.s3_bucket_name first"
         )
-    ask(f"End these {len(leaks)}?", manner)
+    ask(f"End these {len(found)}?", manner)
 
     def end_run(run: str) -> None:
         if storage is not None:
             set_status(storage, run, "stopped", only_from={"pending"}, reason="its launch was interrupted")
 
-    for leak in leaks:
-        ending.end_leak(site.cloud, site.scope, leak, end_run)
+    for leak in found:
+        leaks.end_leak(site.cloud, site.scope, leak, end_run)
         say(f"  gone    {leak.kind} {leak.id}")
 
 
@@ -132,18 +132,18 @@ def _look_in(site: Site, region: str, home: Storage | None) -> Looked:
 def _leaks_in(cloud: Cloud, scope: Scope, home: Storage | None, *, half_made: bool) -> list[Leak]:
     if cloud.aws.s3_bucket_name is not None:
         # A run whose launch never became a fleet is asked for once, where the bucket is.
-        return ending.find_leaks(cloud, scope, home, half_made=half_made)
+        return leaks.find_leaks(cloud, scope, home, half_made=half_made)
     try:
         storage = _storage(cloud, scope)
     except UsageError:
         # Permissions of one region do not reach the bucket of another; what carries our tags is seen all the same.
         why = f"bucket {scope.bucket} cannot be read, so it may belong to a living run"
-        return [leak._replace(why=why) for leak in ending.find_leaks(cloud, scope, None)]
-    return ending.find_leaks(cloud, scope, storage)
+        return [leak._replace(why=why) for leak in leaks.find_leaks(cloud, scope, None)]
+    return leaks.find_leaks(cloud, scope, storage)
 
 
 def _storage(cloud: Cloud, scope: Scope) -> Storage | None:
-    if not look.bucket_exists(cloud, scope):
+    if not inventory.bucket_exists(cloud, scope):
         return None
     return open_store(scope.store, cloud.aws, policy=store_policy(cloud))
 

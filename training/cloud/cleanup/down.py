@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from training.cloud import look, teardown
-from training.cloud.cleanup import bucket_removal, images
+from training.cloud.aws import inventory
+from training.cloud.cleanup import bucket_removal, images, teardown
 from training.cloud.cleanup.bucket_removal import Removal
 from training.cloud.cleanup.images import Stored
-from training.cloud.manner import Manner, answer, ask, say, show
-from training.cloud.site import Site
+from training.cloud.console.output import Manner, answer, ask, say, show
+from training.cloud.context import Site
 
 COMMAND = "./launch.py down --images"
 
@@ -63,7 +63,7 @@ def down(site: Site, manner: Manner, *, data: bool, images: bool) -> None:
 
 def _plan(site: Site, *, data: bool, images_too: bool) -> Plan:
     cloud, scope = site.cloud, site.scope
-    removal = bucket_removal.plan(cloud, scope, data=data) if look.bucket_exists(cloud, scope) else None
+    removal = bucket_removal.plan(cloud, scope, data=data) if inventory.bucket_exists(cloud, scope) else None
     if removal and removal.deletes_objects:
         teardown.check_data_unused(cloud, scope, site.storage)
     stored = images.find(cloud, scope)

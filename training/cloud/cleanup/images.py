@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
 from training import layout
-from training.cloud import look
-from training.cloud.api import Cloud
+from training.cloud.aws import inventory
+from training.cloud.aws.client import Cloud
+from training.cloud.aws.errors import CloudError
 from training.cloud.aws.ownership import as_mapping, is_of_a_run, is_owned
-from training.cloud.ending import unless_absent
-from training.cloud.problems import CloudError
-from training.cloud.scope import Scope
+from training.cloud.aws.project import Scope
+from training.cloud.cleanup.leaks import unless_absent
 
 # us-east-1, 2026-11: https://aws.amazon.com/ebs/pricing/
 SNAPSHOT_USD_PER_GB_MONTH = 0.05
@@ -60,7 +60,7 @@ def summary(stored: Collection[Stored]) -> str:
 
 def find(cloud: Cloud, scope: Scope) -> list[Stored]:
     """Return what is stored of the project's bakes in the region, images first, newest first."""
-    images = look.images(cloud, scope)
+    images = inventory.images(cloud, scope)
     sizes = {one["SnapshotId"]: one for one in _snapshots(cloud, scope)}
     found = [_image(image, sizes) for image in images]
     if any(image["State"] == "pending" for image in images):
@@ -119,7 +119,7 @@ def users(
 def _machines(cloud: Cloud, ids: list[str], leave: Scope | None) -> Iterable[tuple[str, str]]:
     filters = [
         {"Name": "image-id", "Values": ids},
-        {"Name": "instance-state-name", "Values": list(look.LIVE_MACHINES)},
+        {"Name": "instance-state-name", "Values": list(inventory.LIVE_MACHINES)},
     ]
     for reservation in cloud.pages("ec2", "describe_instances", "Reservations", Filters=filters):
         for one in reservation["Instances"]:
@@ -128,7 +128,7 @@ def _machines(cloud: Cloud, ids: list[str], leave: Scope | None) -> Iterable[tup
 
 
 def _templates(cloud: Cloud, ids: list[str], leave: Scope | None) -> Iterable[tuple[str, str]]:
-    ours = {one["LaunchTemplateId"] for one in look.run_templates(cloud, leave)} if leave else set()
+    ours = {one["LaunchTemplateId"] for one in inventory.run_templates(cloud, leave)} if leave else set()
     # Without the name of a template these two versions are those of every template.
     rows = cloud.pages(
         "ec2",

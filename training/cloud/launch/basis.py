@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from training.cloud import look
-from training.cloud.api import Cloud
-from training.cloud.aws import disk_key, instance_types, network, quotas
+from training.cloud.aws import disk_key, instance_types, inventory, network, quotas
+from training.cloud.aws.client import Cloud
+from training.cloud.aws.errors import Absent, Denied
+from training.cloud.aws.launch_requests import Market
+from training.cloud.aws.prices import Prices, read_prices
+from training.cloud.aws.project import Scope
 from training.cloud.aws.quotas import Quota
-from training.cloud.bundle import Bundle, make_bundle
-from training.cloud.machine import Market
-from training.cloud.prices import Prices, read_prices
-from training.cloud.problems import Absent, Denied
-from training.cloud.scope import Scope
-from training.cloud.site import Site
+from training.cloud.context import Site
+from training.cloud.launch.code_bundle import Bundle, make_bundle
 from training.config import AwsSettings
 from training.errors import UsageError
 
@@ -51,11 +50,11 @@ def read_basis(site: Site, market: Market, root: Path) -> Basis:
     prices = read_prices(cloud, kinds)
     hours = allowed_hours(aws.max_hours, aws.max_cost_usd, prices.cap(kinds))
     check_key_pair(cloud)
-    vpc = look.vpc_id(cloud)
-    subnets = network.choose_subnets(cloud, vpc, look.subnets(cloud, vpc))
+    vpc = inventory.vpc_id(cloud)
+    subnets = network.choose_subnets(cloud, vpc, inventory.subnets(cloud, vpc))
     pools = _pools(cloud, kinds, subnets.zones)
     bundle = make_bundle(root)
-    image = look.image_for(cloud, scope, bundle.requirements_sha256)
+    image = inventory.image_for(cloud, scope, bundle.requirements_sha256)
     instance_types.check_types({kind: types[kind] for kind in kinds}, image, market)
     check_volume(aws, image)
     least_mib = min(int(types[kind]["MemoryInfo"]["SizeInMiB"]) for kind in kinds)
@@ -64,7 +63,7 @@ def read_basis(site: Site, market: Market, root: Path) -> Basis:
         *(f"{kind} is left out: {why}" for kind, why in left_out.items()),
         *(f"left out: {line}" for line in network.by_reason(subnets.left_out)),
         *subnets.notes,
-        *([f"{image['ImageId']} is deprecated"] if look.is_deprecated(cloud, image) else []),
+        *([f"{image['ImageId']} is deprecated"] if inventory.is_deprecated(cloud, image) else []),
         *filter(None, [disk_key.check_disk_key(cloud, scope, image, market)]),
     ]
     return Basis(
@@ -123,7 +122,7 @@ def check_volume(aws: AwsSettings, image: dict[str, Any]) -> None:
 
 
 def _pools(cloud: Cloud, kinds: tuple[str, ...], zones: dict[str, str]) -> list[tuple[str, str]]:
-    have = set(look.offered(cloud, kinds, sorted(set(zones.values()))))
+    have = set(inventory.offered(cloud, kinds, sorted(set(zones.values()))))
     pools = [(kind, subnet) for kind in kinds for subnet, zone in zones.items() if (kind, zone) in have]
     if not pools:
         raise UsageError(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 
-from training.cloud import documents, look
-from training.cloud.api import Cloud
-from training.cloud.aws import bucket, bucket_notes, bucket_settings
+from training.cloud.aws import bucket, bucket_notes, bucket_settings, inventory, project_resources
 from training.cloud.aws.bucket_settings import Change
+from training.cloud.aws.client import Cloud
+from training.cloud.aws.errors import CloudError, Present
+from training.cloud.aws.project import Scope
 from training.cloud.launch.steps import Step, refused
-from training.cloud.problems import CloudError, Present
-from training.cloud.scope import Scope
 from training.errors import UsageError
 
 
@@ -19,7 +18,7 @@ def steps(cloud: Cloud, scope: Scope, *, use_existing: bool) -> list[Step]:
 
     use_existing: the user has said that a bucket that is not tagged as ours may be used.
     """
-    if not look.bucket_exists(cloud, scope):
+    if not inventory.bucket_exists(cloud, scope):
         return _new(cloud, scope)
     accelerate = cloud.aws.s3_transfer_acceleration
     found = bucket.read(cloud, scope)
@@ -28,7 +27,7 @@ def steps(cloud: Cloud, scope: Scope, *, use_existing: bool) -> list[Step]:
     if why_not is None and use == "unmarked":
         why_not = _keys_in_the_way(cloud, scope)
     notes = () if use == "created" else tuple(bucket_notes.notes(scope, found))
-    what, request = f"bucket {scope.bucket}", documents.create_bucket(scope)
+    what, request = f"bucket {scope.bucket}", project_resources.create_bucket(scope)
     first = (
         Step(what, "keep", request, _nothing, notes=notes)
         if why_not is None
@@ -42,7 +41,7 @@ def steps(cloud: Cloud, scope: Scope, *, use_existing: bool) -> list[Step]:
 
 def missing(cloud: Cloud, scope: Scope) -> list[str]:
     """Return, in words, that there is no bucket, or none that is tagged as the project's; empty where there is one."""
-    if not look.bucket_exists(cloud, scope):
+    if not inventory.bucket_exists(cloud, scope):
         return [f"bucket {scope.bucket}"]
     if bucket.use_of(scope, bucket.read_tags(cloud, scope)) in {"created", "shared"}:
         return []
@@ -50,8 +49,8 @@ def missing(cloud: Cloud, scope: Scope) -> list[str]:
 
 
 def _new(cloud: Cloud, scope: Scope) -> list[Step]:
-    request = documents.create_bucket(scope)
-    settings = documents.bucket_settings(scope, accelerate=cloud.aws.s3_transfer_acceleration)
+    request = project_resources.create_bucket(scope)
+    settings = project_resources.bucket_settings(scope, accelerate=cloud.aws.s3_transfer_acceleration)
     return [
         Step(f"bucket {scope.bucket}", "make", request, functools.partial(_create, cloud, scope)),
         *(
@@ -74,12 +73,12 @@ def _name(operation: str) -> str:
 
 
 def _set(cloud: Cloud, operation: str, setting: dict[str, object]) -> None:
-    cloud.call("s3", operation, **documents.sent(setting))
+    cloud.call("s3", operation, **project_resources.sent(setting))
 
 
 def _create(cloud: Cloud, scope: Scope) -> None:
     """Make the bucket with its tags; UsageError where the name is somebody's, or was taken meanwhile."""
-    request = documents.create_bucket(scope)
+    request = project_resources.create_bucket(scope)
     try:
         cloud.call("s3", "create_bucket", **request)
     except Present:  # by a request whose reply was lost, or by somebody of the account since `up` looked

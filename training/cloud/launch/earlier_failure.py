@@ -6,8 +6,8 @@ import hashlib
 import json
 from typing import NamedTuple
 
-from training.cloud.intent import read_intent
-from training.cloud.machine import Launch
+from training.cloud.aws.launch_requests import Launch
+from training.cloud.launch_record import read_intent
 from training.config import Config
 from training.store.documents import read_status
 from training.store.storage import Storage

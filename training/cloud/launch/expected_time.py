@@ -12,7 +12,7 @@ import math
 from itertools import pairwise
 from typing import NamedTuple
 
-from training.cloud.facts import newest_meta, newest_pointer
+from training.cloud.watch.run_status import newest_meta, newest_pointer
 from training.config import Config
 from training.store.storage import Storage
 

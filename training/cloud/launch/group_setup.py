@@ -7,13 +7,12 @@ from typing import Any
 
 from training import layout
 from training.aws_access.address import own_address
-from training.cloud import documents, look
-from training.cloud.api import Cloud
-from training.cloud.aws import ingress
+from training.cloud.aws import ingress, inventory, project_resources
+from training.cloud.aws.client import Cloud
+from training.cloud.aws.errors import CloudError, Present
 from training.cloud.aws.ownership import as_mapping, require_owned
+from training.cloud.aws.project import Scope
 from training.cloud.launch.steps import Step, refused
-from training.cloud.problems import CloudError, Present
-from training.cloud.scope import Scope
 from training.errors import TrainingError, UsageError
 
 Found = dict[str, Any]
@@ -21,10 +20,10 @@ Found = dict[str, Any]
 
 def group_step(cloud: Cloud, scope: Scope) -> Step:
     """Return the step of `up` that makes the group, or that makes it let in what the settings ask and no more."""
-    vpc = look.vpc_id(cloud)
-    wanted = documents.ingress(allowed_address(cloud))
-    request = {**documents.create_security_group(scope, vpc), "IpPermissions": wanted}
-    found = look.security_group(cloud, scope, vpc)
+    vpc = inventory.vpc_id(cloud)
+    wanted = project_resources.ingress(allowed_address(cloud))
+    request = {**project_resources.create_security_group(scope, vpc), "IpPermissions": wanted}
+    found = inventory.security_group(cloud, scope, vpc)
     name = f"security group {layout.security_group_name(scope.project)} in {vpc}"
     if found is not None:
         try:
@@ -57,11 +56,11 @@ def not_as_asked(cloud: Cloud, scope: Scope) -> str:
 
     "" too where there is no group, or where this computer's address cannot be had.
     """
-    group = look.security_group(cloud, scope, look.vpc_id(cloud))
+    group = inventory.security_group(cloud, scope, inventory.vpc_id(cloud))
     if group is None:
         return ""
     try:
-        wanted = documents.ingress(allowed_address(cloud))
+        wanted = project_resources.ingress(allowed_address(cloud))
     except CloudError as error:
         cloud.say(f"  {error.message}; whether the security group is open to it was not compared")
         return ""
@@ -73,8 +72,8 @@ def not_as_asked(cloud: Cloud, scope: Scope) -> str:
 
 def _make(cloud: Cloud, scope: Scope, vpc: str, wanted: list[Found]) -> None:
     with contextlib.suppress(Present):  # from an earlier `up`, or one of which the reply was lost
-        cloud.call("ec2", "create_security_group", **documents.create_security_group(scope, vpc))
-    group = look.security_group(cloud, scope, vpc)
+        cloud.call("ec2", "create_security_group", **project_resources.create_security_group(scope, vpc))
+    group = inventory.security_group(cloud, scope, vpc)
     if group is None:
         raise CloudError("the security group is not there yet", next_step="Run it again: ./launch.py up")
     require_owned(scope, f"security group {group['GroupName']}", as_mapping(group.get("Tags")))

@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from training import stored_maps
+from training.cloud.console.wait_notices import heard
 from training.cloud.launch.settings_checks import circuit_of
-from training.cloud.patience import heard
 from training.config import Config
 from training.errors import ConfigurationError, TrainingError, UsageError
-from training.sim import track_names
+from training.sim.track import names as track_names
 from training.store.storage import Storage
+from training.stored_runs import maps as stored_maps
 
 GROUPS = ("env", "evaluation")
 _TRACKS = {f"{group}.tracks" for group in GROUPS}

@@ -7,29 +7,22 @@ does the same: it asks for one machine with DryRun until EC2 knows the profile
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
-from training.cloud.api import Cloud
-from training.cloud.machine import Launch
-from training.cloud.patience import Patience
-from training.cloud.problems import CloudError
+from training.cloud.aws.client import Cloud
+from training.cloud.aws.errors import CloudError, speaks_of_profile
+from training.cloud.aws.launch_requests import Launch
+from training.cloud.console.wait_notices import Patience
 
 KNOWN_WITHIN_S = 180.0
 POLL_S = 3.0
-_UNKNOWN = re.compile(r"iam ?instance ?profile", re.IGNORECASE)
 WAITING = "  waiting for EC2 to know the run's new instance profile: seconds as a rule, two minutes at times"
 
 
 def is_unknown_profile(error: CloudError) -> bool:
     """Tell whether EC2 does not know an instance profile yet, or not at all."""
     return error.code.startswith("InvalidParameter") and speaks_of_profile(error.message)
-
-
-def speaks_of_profile(text: str) -> bool:
-    """Tell whether a message of EC2 is about an instance profile that it cannot take."""
-    return bool(_UNKNOWN.search(text))
 
 
 def wait_for_profile(cloud: Cloud, launch: Launch, template_id: str, version: int) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from training import memory, policy_sources
-from training.config import Config
-from training.config_change import check_league
-from training.config_checks import check_backend, check_grid_length
+from training.config import Config, memory
+from training.config.checks import check_backend, check_grid_length
+from training.config.resume import check_league
 from training.errors import ConfigurationError, UsageError
-from training.sim import track_names, track_spec
+from training.sim.track import names as track_names
+from training.sim.track import spec
 from training.store.storage import Storage
+from training.stored_runs import policy_sources
 
 # The system, its agents, and a trainer that has loaded torch and the tracks.
 SYSTEM_BYTES = 2e9
@@ -53,8 +54,8 @@ def check_tracks(config: Config) -> None:
             recipe = track_names.recipe(name)
             if recipe is not None:
                 try:
-                    track_spec.spec_of(recipe)
-                except track_spec.TrackError as error:
+                    spec.spec_of(recipe)
+                except spec.TrackError as error:
                     raise UsageError(f"{key}.tracks: {name}: {error}") from error
             elif circuit_of(name) is None and track_names.packed_parts(name) is None:
                 # Of a run that began on this computer: the maps of a launch's own settings are packed before.
@@ -91,12 +92,12 @@ def _lengths(config: Config, lengths_m: Mapping[str, float]) -> Iterator[tuple[s
             continue
         recipe = track_names.recipe(name)
         if recipe is not None:
-            yield name, track_spec.spec_of(recipe).length_m * (1 - track_spec.LENGTH_TOLERANCE)
+            yield name, spec.spec_of(recipe).length_m * (1 - spec.LENGTH_TOLERANCE)
         else:
             circuit = circuit_of(name)
             if circuit is not None:
                 length_m = track_names.CIRCUIT_LENGTHS_M[circuit]
-                yield name, length_m * (1 - track_spec.LENGTH_TOLERANCE)
+                yield name, length_m * (1 - spec.LENGTH_TOLERANCE)
 
 
 def check_sources(storage: Storage | None, config: Config, run: str) -> str:

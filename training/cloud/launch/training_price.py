@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from training.cloud import facts, look
-from training.cloud.aws import instance_types
-from training.cloud.facts import Facts
+from training.cloud.aws import instance_types, inventory
+from training.cloud.context import Site
 from training.cloud.launch.expected_time import Speed, estimate, timestep_s
-from training.cloud.launching import config_of
-from training.cloud.site import Site
+from training.cloud.launch.launch import config_of
+from training.cloud.watch import run_status
+from training.cloud.watch.run_status import Facts
 from training.errors import TrainingError
 
 # Of the newest runs so many are read, for each is some requests.
@@ -24,10 +24,10 @@ def speeds(site: Site, kinds: tuple[str, ...]) -> dict[str, Speed]:
 def _own_speeds(site: Site) -> dict[str, Speed]:
     """Return the speed of the newest run on each type, of those that the estimate takes for equally fast."""
     found: dict[str, Speed] = {}
-    if not look.bucket_exists(site.cloud, site.scope):
+    if not inventory.bucket_exists(site.cloud, site.scope):
         return found
-    names = look.run_names(site.cloud, site.scope)
-    read = [facts.read_facts(site.storage, name, site.cloud.now()) for name in names[-MOST_RUNS:]]
+    names = inventory.run_names(site.cloud, site.scope)
+    read = [run_status.read_facts(site.storage, name, site.cloud.now()) for name in names[-MOST_RUNS:]]
     for one in sorted(read, key=lambda one: one.begun_at.timestamp() if one.begun_at else 0.0, reverse=True):
         kinds = {attempt.instance_type for attempt in one.attempts if attempt.instance_type}
         if one.steps_per_s and len(kinds) == 1 and _is_alike(site, one):

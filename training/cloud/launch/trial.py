@@ -13,14 +13,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from training import layout
-from training.cloud import ending, launching, look, stopping, watching
-from training.cloud.facts import Facts, read_facts
-from training.cloud.intent import ENDS
+from training.cloud.aws import inventory
+from training.cloud.aws.errors import CloudError
+from training.cloud.aws.project import Scope
+from training.cloud.cleanup import leaks, stop
+from training.cloud.console.output import Manner, ask, say, show, table
+from training.cloud.console.wait_notices import Patience
+from training.cloud.context import Site
+from training.cloud.launch import follow, launch
 from training.cloud.launch.basis import read_basis
-from training.cloud.patience import Patience
-from training.cloud.problems import CloudError
-from training.cloud.scope import Scope
-from training.cloud.site import Site
+from training.cloud.launch_record import ENDS
+from training.cloud.watch.fetch import fetch_results
+from training.cloud.watch.run_status import Facts, read_facts
 from training.errors import TrainingError, UsageError
 from training.store.storage import Storage
 
@@ -69,7 +73,7 @@ class Trial:
         plan = self.plan(resume=False)
         return MINUTES / 60 * plan.launch.price_cap_usd_per_hour
 
-    def plan(self, *, resume: bool) -> launching.Plan:
+    def plan(self, *, resume: bool) -> launch.Plan:
         """Return a launch of the run that ends when the trial does."""
         left_h = (self.until - self.site.cloud.now()).total_seconds() / 3600
         if left_h <= 0:
@@ -77,7 +81,7 @@ class Trial:
         aws = self.site.config.aws.model_copy(update={"max_hours": left_h})
         site = self.site._replace(config=self.site.config.model_copy(update={"aws": aws}))
         basis = read_basis(site, "spot", self.root)
-        plan = launching.make_plan(site, self.storage, launching.Options(self.run, resume), basis)
+        plan = launch.make_plan(site, self.storage, launch.Options(self.run, resume), basis)
         # Reading all that took time: the end is the trial's, not some seconds later.
         return plan._replace(launch=plan.launch._replace(valid_until=self.until.replace(microsecond=0)))
 
@@ -101,7 +105,7 @@ class Trial:
         return f"{self.facts().attempts[-1].instance_type or 'a machine'}, {self._steps():,} timesteps"
 
     def _stop(self) -> str:
-        state = stopping.stop(self.site, self.storage, self.run, when="saved", wait=True)
+        state = stop.stop_run(self.site, self.storage, self.run, when="saved", wait=True)
         if state != "stopped" or not self.facts().checkpoint_step:
             raise CloudError(f"the run is {state}, its checkpoint at {self.facts().checkpoint_step}")
         return f"checkpoint at timestep {self.facts().checkpoint_step:,}"
@@ -126,7 +130,7 @@ class Trial:
         return f"{facts.steps:,} timesteps, ${facts.cost_usd:.3f}"
 
     def _fetch(self) -> str:
-        files = stopping.fetch(self.storage, self.run, self.out, self.say, latest=False)
+        files = fetch_results(self.storage, self.run, self.out, self.say, latest=False)
         kinds = {path.suffix for path in files if path.stat().st_size}
         if not {".zip", ".html"} <= kinds:
             raise CloudError(f"a model and a report were expected, {sorted(kinds)} came")
@@ -134,7 +138,7 @@ class Trial:
 
     def _nothing_left(self) -> str:
         _, cloud, scope = self.site
-        stopping.end_run(cloud, scope, self.storage, self.run)
+        stop.end_run(cloud, scope, self.storage, self.run)
         left = [*_of_run(self.site, self.run), *_leaks(self.site, self.storage, self.run)]
         if left:
             raise CloudError(f"left: {', '.join(left)}", next_step="./launch.py gc --delete")
@@ -143,8 +147,8 @@ class Trial:
     def _start(self, *, resume: bool) -> None:
         _, cloud, scope = self.site
         plan = self.plan(resume=resume)
-        launching.start(self.site, self.storage, plan, self.say)
-        state = watching.follow(cloud, scope, self.storage, self.run, self.say)
+        launch.start(self.site, self.storage, plan, self.say)
+        state = follow.follow(cloud, scope, self.storage, self.run, self.say)
         if state in ENDS and state != "done":
             status = self.facts().status
             raise CloudError(f"the run is {state}: {status.reason if status else 'it never began'}")
@@ -187,24 +191,58 @@ def carry_out(trial: Trial) -> list[Outcome]:
 def _end_what_is_left(trial: Trial) -> None:
     """End the run of a trial that failed; what cannot be ended is named, and ends by its date."""
     try:
-        stopping.stop(trial.site, trial.storage, trial.run, when="at_once", wait=True)
+        stop.stop_run(trial.site, trial.storage, trial.run, when="at_once", wait=True)
     except TrainingError as error:
         trial.say(f"{error.message}. The fleet ends by {trial.until:%H:%M} UTC. See: ./launch.py gc")
 
 
 def _of_run(site: Site, run: str) -> list[str]:
     _, cloud, scope = site
-    fleet = look.fleet_of(cloud, scope, run)
-    found = [str(one["InstanceId"]) for one in look.machines(cloud, scope, run)]
+    fleet = inventory.fleet_of(cloud, scope, run)
+    found = [str(one["InstanceId"]) for one in inventory.machines(cloud, scope, run)]
     return found if fleet is None else [str(fleet["FleetId"]), *found]
 
 
 def _leaks(site: Site, storage: Storage, run: str) -> list[str]:
     scope: Scope = site.scope
     names = {layout.run_role_name(scope.project, scope.region, run)}
-    leaks = ending.find_leaks(site.cloud, scope, storage)
-    return [leak.line for leak in leaks if leak.run == run or leak.id in names]
+    found = leaks.find_leaks(site.cloud, scope, storage)
+    return [leak.line for leak in found if leak.run == run or leak.id in names]
 
 
 def _since(began: datetime, site: Site) -> float:
     return (site.cloud.now() - began).total_seconds()
+
+
+# --- the command ---
+def check_words(*others: object) -> None:
+    """Raise UsageError where the command line names what a trial chooses itself: its run or its limits."""
+    if any(other is not None for other in others):
+        raise UsageError("--trial names its run and its limits itself", next_step="Leave the rest out.")
+
+
+def try_out(site: Site, root: Path, manner: Manner) -> int:
+    """Take a small run the whole way through AWS and print what worked; return 1 where something did not."""
+    one = Trial(site, root, Path(), say)
+    check(one)
+    say(
+        f"trial      {one.run} in {site.scope.region}: launch, stop, resume, end, fetch; about 10 minutes\n"
+        f"ends       by {one.until:%Y-%m-%d %H:%M} UTC, whatever happens\n"
+        f"cannot cost more than ${one.cap_usd:.3f}: {MINUTES} minutes on demand; plus cents for disk and bucket"
+    )
+    if manner.dry_run:
+        show({"run": one.run, "cap_usd": one.cap_usd, "valid_until": one.until, "steps": list(one.steps())})
+        return 0
+    ask("Launch?", manner)
+    outcomes = carry_out(one)
+    if manner.json:
+        show([outcome._asdict() for outcome in outcomes])
+    else:
+        rows = [
+            [outcome.result, outcome.step, f"{outcome.at_s:.0f} s", outcome.detail] for outcome in outcomes
+        ]
+        table(f"{one.run}", ["", "step", "after", "seen"], rows)
+    if all(outcome.ok for outcome in outcomes):
+        return 0
+    say("What to send us: docs/first-run.md")
+    return 1

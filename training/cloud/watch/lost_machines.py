@@ -12,11 +12,11 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from training import layout
-from training.cloud.api import Cloud
+from training.cloud.aws.client import Cloud
+from training.cloud.aws.errors import CloudError
 from training.cloud.aws.ownership import as_mapping, is_of_a_run
-from training.cloud.facts import Facts
-from training.cloud.problems import CloudError
-from training.cloud.scope import Scope, tag
+from training.cloud.aws.project import Scope, tag
+from training.cloud.watch.run_status import Facts
 
 # In a row; f1tenth-fleet-check counts to the same number on a machine that reaches EC2, but not the bucket.
 MOST_LOST = 3

@@ -1,4 +1,4 @@
-"""Stand in for `python -m training`: say READY, then do what STANDIN names.
+"""Stand in for `python -m training train`: say READY, then do what STANDIN names; `instance finish` is finish.py.
 
 STANDIN=run trains until SIGTERM; exit:N ends with status N; silent never feeds the watchdog; probe:FILE leaves
 there what the sandbox allows, then trains.
@@ -14,9 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-from training import probe
+from training import finish, probe
 
-STARTS = Path(os.environ["STATE_DIRECTORY"]) / "starts"
 OUTCOME = Path(os.environ["F1TENTH_OUTCOME"])
 SAVE_S = 2
 
@@ -24,7 +23,8 @@ SAVE_S = 2
 def main() -> None:
     """Behave as STANDIN says."""
     signal.signal(signal.SIGTERM, save_and_stop)
-    with STARTS.open("a", encoding="utf-8") as starts:
+    starts_file = Path(os.environ["STATE_DIRECTORY"]) / "starts"
+    with starts_file.open("a", encoding="utf-8") as starts:
         starts.write(" ".join(sys.argv[1:]) + "\n")
     behaviour, _, status = os.environ["STANDIN"].partition(":")
     notify("READY=1")
@@ -59,4 +59,4 @@ def notify(state: str) -> None:
         to_systemd.sendto(state.encode(), address)
 
 
-main()
+finish.main() if sys.argv[1:] == ["instance", "finish"] else main()

@@ -1,1 +1,0 @@
-"""A trainer of forty lines that behaves as the contract of the units says."""

@@ -1,0 +1,3 @@
+"""What f1tenth-fetch reads of the code."""
+
+IMAGE_INTERFACE = 2

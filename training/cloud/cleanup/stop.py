@@ -1,0 +1,95 @@
+"""`stop`: end a run with its checkpoint kept."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from training import layout
+from training.cloud.aws import inventory
+from training.cloud.aws.client import Cloud
+from training.cloud.aws.errors import CloudError
+from training.cloud.aws.project import Scope, tag
+from training.cloud.cleanup.leaks import delete_fleet, end_traces, wait_until_ended
+from training.cloud.console.wait_notices import Patience
+from training.cloud.context import Site
+from training.cloud.launch_record import ENDS, owner, read_intent
+from training.store.documents import read_attempts, read_status, request, set_status
+from training.store.storage import Storage
+
+POLL_S = 5.0
+STOP_WITHIN_S = 600.0
+
+When = Literal["saved", "at_checkpoint", "at_once"]
+
+
+def stop_run(site: Site, storage: Storage, run: str, *, when: When, wait: bool) -> str:
+    """End a run and return its state.
+
+    when: `saved`, the run saves a checkpoint and ends; `at_checkpoint`, it trains on to the one that is due next, which
+    nobody waits for here; `at_once`, its machine is taken away.
+    """
+    _, cloud, scope = site
+    fleet = inventory.fleet_of(cloud, scope, run)
+    if fleet is None or when == "at_once" or not inventory.machines(cloud, scope, run):
+        # Nobody is there to hear of it, or nobody shall be asked.
+        set_status(storage, run, "stopped", only_from={"pending", "running"}, reason=f"stopped by {owner()}")
+        return end_run(cloud, scope, storage, run)
+    launch = _launch_to_ask(storage, run)
+    if when == "at_checkpoint":
+        request(storage, run, "stop_after_checkpoint", by=owner(), launch=launch)
+        cloud.say(
+            "  asked   the run trains on to its next checkpoint, then ends; without the option it saves now"
+        )
+        return "stopping"
+    request(storage, run, "stop_now", by=owner(), launch=launch)
+    cloud.say("  asked   the run saves a checkpoint and ends; --now takes the machine away instead")
+    return _wait_for_end(cloud, scope, storage, run) if wait else "stopping"
+
+
+def _launch_to_ask(storage: Storage, run: str) -> int | None:
+    """Return the launch whose machines shall hear a request; None where they run a program that knows no numbers."""
+    intent = read_intent(storage, run)
+    newest = next(reversed(read_attempts(storage, run)), None)
+    if intent is None or (
+        newest is not None and newest.launch is None and newest.fleet_id == intent.fleet_id
+    ):
+        return None
+    return intent.launch
+
+
+def end_run(cloud: Cloud, scope: Scope, storage: Storage, run: str) -> str:
+    """Delete a run's fleets and traces, wait for its machines' end, and return the run's state."""
+    for fleet in inventory.fleets(cloud, scope):
+        if tag(fleet, layout.TAG_RUN) == run:
+            delete_fleet(cloud, fleet["FleetId"])
+            cloud.say(f"  gone    fleet {fleet['FleetId']}")
+    machines = [one["InstanceId"] for one in inventory.machines(cloud, scope, run)]
+    if machines:
+        cloud.call("ec2", "terminate_instances", InstanceIds=machines)
+        wait_until_ended(cloud, scope, run)
+    end_traces(cloud, scope, run)
+    status = read_status(storage, run)
+    return status.state if status else "stopped"
+
+
+def _wait_for_end(cloud: Cloud, scope: Scope, storage: Storage, run: str) -> str:
+    patience = Patience(cloud)
+    while True:
+        status = read_status(storage, run)
+        if status is not None and status.state in ENDS:
+            return end_run(cloud, scope, storage, run)
+        if patience.waited_s > STOP_WITHIN_S:
+            raise CloudError(
+                f"run {run} has not ended {STOP_WITHIN_S / 60:.0f} minutes after it was asked to",
+                next_step=f"Take its machine away; its last checkpoint stays: ./launch.py stop {run} --now",
+            )
+        if not inventory.machines(cloud, scope, run):
+            # It was interrupted meanwhile. The next machine would read the request and end: nobody need pay it.
+            cloud.say("  its machine is gone: the run ends with the last checkpoint that it saved")
+            set_status(
+                storage, run, "stopped", only_from={"pending", "running"}, reason=f"stopped by {owner()}"
+            )
+            return end_run(cloud, scope, storage, run)
+        state = status.state if status else "unknown"
+        patience.explain(f"  waiting for the last checkpoint of {run}; it is {state}")
+        cloud.clock.sleep(POLL_S)

@@ -1,0 +1,131 @@
+"""`down`: all that the project has made goes; its bucket only where that is asked for."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from training import layout
+from training.cloud.aws import inventory
+from training.cloud.aws.client import Cloud
+from training.cloud.aws.errors import Absent
+from training.cloud.aws.ownership import as_mapping, is_owned
+from training.cloud.aws.project import Scope
+from training.cloud.cleanup import bucket_removal
+from training.cloud.cleanup.bucket_removal import Removal
+from training.cloud.cleanup.leaks import delete_fleet, end_leak, find_leaks, unless_absent, wait_until_ended
+from training.cloud.launch_record import ENDS, check_place, is_here, owner, read_intent
+from training.store.documents import read_status, set_status
+from training.store.storage import Storage
+
+
+class Resource(NamedTuple):
+    """Something of the project that outlasts runs: what it is, its tags, and what removes it."""
+
+    what: str
+    tags: dict[str, str]
+    remove: Callable[[], object]
+
+
+def what_goes(cloud: Cloud, scope: Scope) -> list[str]:
+    """Return what `down` will remove beside the bucket, in its order, for people; reads only."""
+    lost = ": its machine will be terminated without a last checkpoint"
+    return [
+        *(
+            f"{one.kind} {one.id}{lost if one.kind == 'fleet' else ''}"
+            for one in find_leaks(cloud, scope, None)
+        ),
+        *(one.what for one in _resources(cloud, scope) if is_owned(scope, one.tags)),
+    ]
+
+
+def what_is_not_ours(cloud: Cloud, scope: Scope) -> list[str]:
+    """Return what has a name of the project but not its tags, for people: `down` leaves it as it is."""
+    return [one.what for one in _resources(cloud, scope) if not is_owned(scope, one.tags)]
+
+
+def down(
+    cloud: Cloud, scope: Scope, storage: Storage | None, removal: Removal | None, say: Callable[[str], None]
+) -> None:
+    """Remove all that the project has made. storage, removal: None where there is no bucket."""
+    for fleet in inventory.fleets(cloud, scope):
+        delete_fleet(cloud, fleet["FleetId"])
+        say(f"  gone    fleet {fleet['FleetId']}")
+    for one in inventory.machines(cloud, scope):
+        unless_absent(cloud, "ec2", "terminate_instances", InstanceIds=[one["InstanceId"]])
+    wait_until_ended(cloud, scope)
+    for leak in find_leaks(cloud, scope, None):
+        end_leak(cloud, scope, leak, lambda _: None)
+        say(f"  gone    {leak.kind} {leak.id}")
+    if storage is not None and (removal is None or not removal.deletes_objects):
+        _mark_stopped(cloud, scope, storage)
+    for resource in _resources(cloud, scope):
+        if is_owned(scope, resource.tags):
+            resource.remove()
+            say(f"  gone    {resource.what}")
+    if removal is not None:
+        bucket_removal.remove(cloud, scope, removal, say)
+
+
+def _resources(cloud: Cloud, scope: Scope) -> list[Resource]:
+    """Return what has a name of the project, whoever made it: security groups, policy, log group."""
+    found = [_group(cloud, one) for one in _groups(cloud, scope)]
+    policy = inventory.instance_policy(cloud, scope)
+    if policy is not None:
+        what = f"policy {policy['PolicyName']}"
+        found.append(Resource(what, as_mapping(policy.get("Tags")), lambda: _delete_policy(cloud, scope)))
+    logs = inventory.log_group(cloud, scope)
+    if logs is not None:
+        name = logs["logGroupName"]
+        delete = functools.partial(unless_absent, cloud, "logs", "delete_log_group", logGroupName=name)
+        found.append(Resource(f"log group {name}", inventory.log_group_tags(cloud, logs), delete))
+    return found
+
+
+def _group(cloud: Cloud, group: dict[str, Any]) -> Resource:
+    delete = functools.partial(unless_absent, cloud, "ec2", "delete_security_group", GroupId=group["GroupId"])
+    what = f"security group {group['GroupId']} {group['GroupName']}"
+    return Resource(what, as_mapping(group.get("Tags")), delete)
+
+
+def _groups(cloud: Cloud, scope: Scope) -> list[dict[str, Any]]:
+    """Return the security groups of the project's name in all networks."""
+    filters = [{"Name": "group-name", "Values": [layout.security_group_name(scope.project)]}]
+    return list(cloud.pages("ec2", "describe_security_groups", "SecurityGroups", Filters=filters))
+
+
+def _delete_policy(cloud: Cloud, scope: Scope) -> None:
+    """Delete the machines' policy with all its versions."""
+    try:
+        versions = list(cloud.pages("iam", "list_policy_versions", "Versions", PolicyArn=scope.policy_arn))
+    except Absent:
+        return
+    for version in versions:
+        if not version["IsDefaultVersion"]:
+            unless_absent(
+                cloud,
+                "iam",
+                "delete_policy_version",
+                PolicyArn=scope.policy_arn,
+                VersionId=version["VersionId"],
+            )
+    unless_absent(cloud, "iam", "delete_policy", PolicyArn=scope.policy_arn)
+
+
+def _mark_stopped(cloud: Cloud, scope: Scope, storage: Storage) -> None:
+    """Write into the runs that had a fleet that they are stopped; what trains elsewhere with this store goes on."""
+    for run in inventory.run_names(cloud, scope):
+        intent = read_intent(storage, run)
+        if intent is not None and is_here(intent, scope):
+            reason = f"down by {owner()}"
+            set_status(storage, run, "stopped", only_from={"pending", "running"}, reason=reason)
+
+
+def check_data_unused(cloud: Cloud, scope: Scope, storage: Storage) -> None:
+    """Raise UsageError where a run that has not ended trains elsewhere with the data that would be deleted."""
+    for run in inventory.run_names(cloud, scope):
+        intent, status = read_intent(storage, run), read_status(storage, run)
+        ended = status is not None and status.state in ENDS
+        if intent is not None and not ended and cloud.clock.now() < intent.valid_until:
+            check_place(intent, scope)

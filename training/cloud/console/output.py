@@ -1,0 +1,87 @@
+"""How the launcher talks: answers to stdout, in words or as JSON; news and questions to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import NamedTuple
+
+from training.cloud.console.next_commands import complete, complete_data
+from training.errors import UsageError
+from training.process.terminal import columns, is_terminal
+
+
+class Manner(NamedTuple):
+    """How a command talks."""
+
+    json: bool = False
+    yes: bool = False
+    dry_run: bool = False
+
+
+def say(line: str) -> None:
+    """Tell a person something, past what a script reads."""
+    print(complete(line), file=sys.stderr, flush=True)
+
+
+def answer(line: str) -> None:
+    """Print a line of the answer."""
+    print(complete(line), flush=True)
+
+
+def pass_on(text: str) -> None:
+    """Print what is not ours, such as a run's log, as it is."""
+    print(text, end="", flush=True)
+
+
+def show(data: object) -> None:
+    """Print data as JSON."""
+    print(json.dumps(complete_data(data), indent=2, default=str))
+
+
+def ask(question: str, manner: Manner) -> None:
+    """Go on only if the user agrees."""
+    if manner.yes:
+        return
+    if not is_terminal(sys.stdin):
+        raise UsageError(f"{question} Nobody is here to answer", next_step="Add --yes.")
+    print(f"{complete(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise UsageError("nothing was done")
+
+
+def ask_again(question: str, next_step: str) -> None:
+    """Go on only if somebody at a terminal agrees: a --yes was not meant for this. next_step: what to do instead."""
+    if not is_terminal(sys.stdin):
+        raise UsageError(question, next_step=next_step)
+    ask(question, Manner())
+
+
+def table(title: str, heads: list[str], rows: list[list[str]]) -> None:
+    """Print a table; where it is wider than the terminal, each row as lines of its own."""
+    if not is_terminal(sys.stdout) or _width(heads, rows) <= columns():
+        _draw(title, heads, rows)
+        return
+    print(title)
+    first, *others = heads
+    for row in rows:
+        print(f"{first} {row[0]}")
+        for head, cell in zip(others, row[1:], strict=True):
+            print(f"  {head} {cell}")
+
+
+def _width(heads: list[str], rows: list[list[str]]) -> int:
+    return sum(max(len(cell) for cell in column) + 2 for column in zip(heads, *rows, strict=True)) - 2
+
+
+def _draw(title: str, heads: list[str], rows: list[list[str]]) -> None:
+    from rich.console import Console  # noqa: PLC0415 - drawing takes time to load
+    from rich.table import Table  # noqa: PLC0415
+
+    drawn = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for head in heads:
+        drawn.add_column(head, no_wrap=True, overflow="ignore")
+    for row in rows:
+        drawn.add_row(*row)
+    # Whole where a program reads it: no cell is cut.
+    Console(width=max(_width(heads, rows), len(title), columns())).print(drawn)

@@ -1,0 +1,67 @@
+"""What every command works with: the settings, AWS, who we are there, and the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from training.cloud.aws import inventory
+from training.cloud.aws.client import Cloud
+from training.cloud.aws.errors import CloudError
+from training.cloud.aws.project import Scope, read_scope
+from training.cloud.console.wait_notices import store_policy
+from training.config import DEFAULT_FILE, AwsSettings, Config, load_config, settings_file
+from training.store.open import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from training.store.storage import Storage
+
+
+PROJECT = Path(__file__).resolve().parents[2]  # the folder that holds launch.py
+
+
+class Site(NamedTuple):
+    """One project in one account, with the settings of the user."""
+
+    config: Config
+    cloud: Cloud
+    scope: Scope
+
+    @property
+    def storage(self) -> Storage:
+        """Open the store; CloudError where there is no bucket yet."""
+        if not inventory.bucket_exists(self.cloud, self.scope):
+            raise CloudError(
+                f"there is no bucket {self.scope.bucket}", next_step="Set up, free of charge: ./launch.py up"
+            )
+        return open_store(self.scope.store, self.config.aws, policy=store_policy(self.cloud))
+
+
+def settings_path(path: Path | None) -> Path | None:
+    """Return the settings file of a command: the one that is named, else config.yaml here, else that beside launch.py.
+
+    So a command that is typed in another folder looks at the project that its launcher belongs to.
+    """
+    found, own = settings_file(path), PROJECT / DEFAULT_FILE
+    return own if found is None and own.exists() else found
+
+
+def where(aws: AwsSettings, path: Path | None, account: str = "") -> str:
+    """Return where a command looks, for people; path: the settings file that it goes by."""
+    source = "no config.yaml, so the defaults" if path is None else str(path)
+    place = f"account {account}, {aws.region}" if account else aws.region
+    return f"project {aws.project_name} in {place} (settings: {source})"
+
+
+def read_settings(path: Path | None, overrides: Sequence[str]) -> Config:
+    """Read the settings as the trainer does: the same command trains the same run here and in the cloud."""
+    return load_config(settings_path(path), overrides)
+
+
+def open_site(path: Path | None, overrides: Sequence[str], say: Callable[[str], None]) -> Site:
+    """Read the settings and find out who we are. NoAccess where AWS does not know us."""
+    config = read_settings(path, overrides)
+    cloud = Cloud(config.aws, say)
+    return Site(config, cloud, read_scope(cloud))

@@ -1,0 +1,402 @@
+"""`train`: read everything that a launch depends on, then start it so that nothing is half-made unseen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from training import layout
+from training.cloud.aws import inventory, launch_requests, project_resources
+from training.cloud.aws.client import Cloud
+from training.cloud.aws.disk_key import root_disk
+from training.cloud.aws.errors import CloudError
+from training.cloud.aws.launch_requests import Launch, Market
+from training.cloud.aws.ownership import as_mapping, require_owned
+from training.cloud.aws.prices import Pool, Price
+from training.cloud.aws.project import Scope
+from training.cloud.console.wait_notices import heard
+from training.cloud.context import Site
+from training.cloud.launch import setup
+from training.cloud.launch.basis import Basis
+from training.cloud.launch.code_bundle import Bundle
+from training.cloud.launch.earlier_failure import EarlierFailure, earlier_failure, fingerprint_of
+from training.cloud.launch.expected_time import ExpectedTime, expected_time, progress_of
+from training.cloud.launch.own_maps import OwnMap, check_carried, taken_by, upload
+from training.cloud.launch.profile_wait import wait_for_profile
+from training.cloud.launch.provision import check_names, make_fleet, make_role, make_template
+from training.cloud.launch.settings_checks import check_memory, check_namespace, check_sources, check_tracks
+from training.cloud.launch_record import (
+    ENDS,
+    LAUNCHING,
+    Intent,
+    check_place,
+    is_under_way,
+    name_fleet,
+    owner,
+    read_intent,
+    write_intent,
+)
+from training.config import AwsSettings, Config
+from training.config.resume import SettingsFile, changed
+from training.errors import UsageError
+from training.store.documents import read_attempts, read_control, read_status, request, set_status
+from training.store.fencing import read_pointer
+from training.store.restore import NoCheckpoint, load, load_partial
+from training.store.storage import IF_ABSENT, Corrupt, NotFound, PreconditionFailed, Storage
+from training.stored_runs.policy_sources import copy_into_run
+
+# gp3 per GB and hour in us-east-1, the part of the bill that no price limit covers.
+VOLUME_USD_PER_GB_HOUR = 0.08 / 730
+# Of the snapshot, for aws.volume_initialization_mib_s: us-east-1 in 2025, https://aws.amazon.com/ebs/pricing/
+VOLUME_FILL_USD_PER_GB = 0.0036
+
+
+class Options(NamedTuple):
+    """What the command line says beside the settings."""
+
+    run: str
+    resume: bool = False
+    at_step: int | None = None
+    from_partial: bool = False
+    market: Market = "spot"
+    relaunch: bool = True
+    keep_on_failure_s: int = 0
+    overrides: tuple[str, ...] = ()  # --set
+    settings_file: Path | None = None
+    maps: Mapping[str, OwnMap] = {}  # of this computer, which the run takes along
+
+
+class Plan(NamedTuple):
+    """A launch, ready to be confirmed."""
+
+    launch: Launch
+    config: Config  # of the run: a run that is continued brings its own
+    basis: Basis
+    expected: Price
+    time: ExpectedTime
+    aws: AwsSettings
+    note: str = ""  # what of the user's settings file does not hold
+    failure: EarlierFailure | None = None  # of the run's last launch
+    sources: str = ""  # what it takes over from other runs, to be copied into it
+    maps: Mapping[str, OwnMap] = {}  # of this computer, to be uploaded with it
+
+    @property
+    def cap_usd(self) -> float:
+        """Return what the machines cannot exceed."""
+        return self.launch.hours * self.launch.price_cap_usd_per_hour
+
+    @property
+    def expected_usd(self) -> float:
+        """Return what the run is likely to cost, without an interruption."""
+        return min(self.time.total_h, self.launch.hours) * self.expected.usd_per_hour
+
+
+def check_run(site: Site, options: Options) -> None:
+    """Raise UsageError for a run that exists, does not exist, or is running, as far as there is a store to ask."""
+    config, cloud, scope = site
+    if inventory.bucket_exists(cloud, scope):
+        storage = site.storage
+        _next_launch(cloud, scope, storage, options)
+        run_config = _config_of_run(storage, config, options)
+        _check_origin(storage, options, run_config)
+        check_carried(storage, options.run, run_config, options.maps)
+        _sources(storage, options.run, run_config)
+    elif options.resume:
+        raise _no_run(scope, options.run)
+    else:
+        check_sources(None, config, options.run)
+
+
+def make_plan(site: Site, storage: Storage, options: Options, basis: Basis) -> Plan:
+    """Return the launch, ready to be confirmed; UsageError for a run that exists, does not exist, or is running."""
+    config, cloud, scope = site
+    aws, kinds = config.aws, basis.kinds
+    lacking = setup.is_up(cloud, scope)
+    if lacking:
+        raise CloudError(
+            f"the set-up is not complete; {'; '.join(lacking)}",
+            next_step="Complete it, free of charge: ./launch.py up",
+        )
+    number = _next_launch(cloud, scope, storage, options)
+    run_config = _config_of_run(storage, config, options)
+    _check_origin(storage, options, run_config)
+    check_carried(storage, options.run, run_config, options.maps)
+    maps = taken_by(run_config, options.maps)
+    check_memory(run_config, basis.memory_mib, kinds, sum(one.cells for one in maps.values()))
+    check_names(cloud, scope, options.run, number)
+    group = inventory.security_group(cloud, scope, basis.vpc_id)
+    if group is not None:
+        what = f"security group {layout.security_group_name(scope.project)}"
+        require_owned(scope, what, as_mapping(group.get("Tags")))
+    launch = Launch(
+        run=options.run,
+        number=number,
+        owner=owner(),
+        image_id=basis.image["ImageId"],
+        root_device=basis.image.get("RootDeviceName", "/dev/sda1"),
+        security_group_id=group["GroupId"] if group else "",
+        bundle_sha256=basis.bundle.sha256,
+        training_type=run_config.training.training_type,
+        instance_types=kinds,
+        pools=tuple(basis.pools),
+        valid_until=(cloud.now() + timedelta(hours=basis.hours)).replace(microsecond=0),
+        hours=basis.hours,
+        price_cap_usd_per_hour=basis.prices.cap(kinds),
+        market=options.market,
+        relaunch=options.relaunch,
+        keep_on_failure_s=options.keep_on_failure_s,
+        at_step=options.at_step,
+        from_partial=options.from_partial,
+    )
+    pools = [Pool(kind, basis.zones[subnet]) for kind, subnet in basis.pools]
+    expected = basis.prices.expected(pools, options.market)
+    file = options.settings_file if options.resume else None
+    note = "" if file is None else SettingsFile.read(file).left_aside(config, run_config)
+    failure = earlier_failure(storage, options.run, fingerprint_of(launch, run_config))
+    sources = _sources(storage, options.run, run_config)
+    done = progress_of(storage, options.run, options.at_step)
+    time = expected_time(run_config, done, basis.cores)
+    return Plan(launch, run_config, basis, expected, time, aws, note, failure, sources, maps)
+
+
+def describe(plan: Plan) -> list[str]:
+    """Return the plan for people: where, on what, at which price, until when, at most how much."""
+    launch = plan.launch
+    end = "replaced when interrupted" if launch.relaunch else "not replaced"
+    return [
+        f"run        {launch.run}" + (f", launch {launch.number}" if launch.number > 1 else ""),
+        f"machine    one of {', '.join(launch.instance_types)} ({launch.market}, {end})",
+        f"zones      {', '.join(sorted(set(plan.basis.zones.values())))}: {len(launch.pools)} pools to choose from",
+        f"image      {launch.image_id}, code {launch.bundle_sha256[:12]}",
+        f"price      about {plan.expected}",
+        f"takes      {plan.time.describe()}",
+        f"costs      about ${plan.expected_usd:.2f} at that time and price",
+        f"           {plan.time.speed.describe_price(plan.expected.usd_per_hour)}",
+        f"ends       by {launch.valid_until:%Y-%m-%d %H:%M} UTC ({launch.hours:.2f} h), whatever happens",
+        f"cannot cost more than ${plan.cap_usd:.2f}, plus storage ({_disk_cost(plan)})",
+        f"quota      {', '.join(map(str, plan.basis.quotas)) or 'could not be read'}",
+        *([f"takes over {plan.sources}"] if plan.sources else []),
+        *(
+            f"map        {given}: uploaded as {one.name}, lap {one.length_m:.1f} m"
+            for given, one in plan.maps.items()
+        ),
+        *(f"note       {note}" for note in plan.basis.notes),
+        *_too_short(plan),
+        *([plan.failure.line] if plan.failure else []),
+        *([plan.note] if plan.note else []),
+    ]
+
+
+def _disk_cost(plan: Plan) -> str:
+    """Return what the disk costs: no price limit covers it."""
+    usd = plan.launch.hours * VOLUME_USD_PER_GB_HOUR * plan.aws.volume_size_gb
+    if plan.aws.volume_initialization_mib_s is None:
+        return f"about ${usd:.2f} for the disk"
+    filled_usd = VOLUME_FILL_USD_PER_GB * root_disk(plan.basis.image).get("VolumeSize", 0)
+    return f"about ${usd:.2f} for the disk, and at most ${filled_usd:.2f} at each boot for filling it"
+
+
+def _too_short(plan: Plan) -> list[str]:
+    """Return a warning where the run is likely to need more time than the fleet has."""
+    if plan.time.total_h <= plan.launch.hours:
+        return []
+    needs, ends = f"{plan.time.total_h:.1f} h", f"{plan.launch.hours:.1f} h with its last checkpoint"
+    what = f"too short  the run is likely to need {needs}, and ends after {ends}"
+    return [f"{what}: raise aws.max_hours and aws.max_cost_usd"]
+
+
+def requests(site: Site, plan: Plan) -> dict[str, Any]:
+    """Return the exact requests of a launch, for --dry-run."""
+    _, cloud, scope = site
+    template = launch_requests.launch_template(scope, cloud.aws, plan.launch)
+    del template["LaunchTemplateData"]["UserData"]  # shown as lines below
+    return {
+        "create_role": project_resources.create_role(scope, plan.launch.run),
+        "create_instance_profile": project_resources.create_instance_profile(scope, plan.launch.run),
+        "create_launch_template": template,
+        "user_data": launch_requests.user_data(scope, cloud.aws, plan.launch).splitlines(),
+        "create_fleet": launch_requests.fleet_request(scope, plan.launch, "lt-…", 1),
+    }
+
+
+def start(site: Site, storage: Storage, plan: Plan, say: Callable[[str], None]) -> str:
+    """Make everything and return the fleet's id. What an interrupted start leaves, the next one or `gc` finds."""
+    _, cloud, scope = site
+    launch = plan.launch
+    intent = write_intent(
+        storage,
+        _intent(cloud, scope, plan),
+        lambda current: _may_replace(cloud, scope, storage, current),
+    )
+    say("  done    the run is ours: its intent is written")
+    size = f"{len(plan.basis.bundle.data) / 1e6:.1f} MB"
+    with heard(say, f"  still uploading the code, {size}"):
+        upload_bundle(storage, plan.basis.bundle)
+    say(f"  done    code uploaded, {size}")
+    if plan.maps:
+        with heard(say, "  still uploading the maps"):
+            upload(storage, launch.run, plan.maps)
+        say(f"  done    maps uploaded: {', '.join(one.name for one in plan.maps.values())}")
+    _write_run(storage, plan.config, launch)
+    if plan.sources:
+        with heard(say, "  still copying what the run takes over from others"):
+            copy_into_run(storage, launch.run, plan.config)
+        say(f"  done    copied into the run: {plan.sources}")
+    make_role(cloud, scope, launch.run)
+    say("  done    role of the run")
+    template_id, version = make_template(cloud, scope, launch)
+    say("  done    launch template")
+    wait_for_profile(cloud, launch, template_id, version)
+    fleet_id = make_fleet(cloud, scope, launch, template_id, version)
+    name_fleet(storage, intent, fleet_id)
+    say(f"  done    fleet {fleet_id}")
+    return fleet_id
+
+
+# --- the steps ---
+def upload_bundle(storage: Storage, bundle: Bundle) -> None:
+    """Upload the code, unless it is there; other bytes under its name, which machines would refuse, are replaced."""
+    key = layout.script_bundle_key(bundle.sha256)
+    try:
+        storage.put(key, bundle.data, condition=IF_ABSENT, sha256=bundle.sha256)
+    except PreconditionFailed:
+        if not _holds(storage, key, bundle.data):
+            storage.put(key, bundle.data, sha256=bundle.sha256)
+
+
+def _holds(storage: Storage, key: str, data: bytes) -> bool:
+    try:
+        return storage.get(key, max_bytes=len(data)).data == data
+    except Corrupt:
+        return False
+
+
+def _next_launch(cloud: Cloud, scope: Scope, storage: Storage, options: Options) -> int:
+    """Return the number of this launch; UsageError for a run that exists, does not exist, or is running."""
+    intent = read_intent(storage, options.run)
+    status = read_status(storage, options.run)
+    ended = status is not None and status.state in ENDS
+    if intent is not None and not ended and cloud.clock.now() < intent.valid_until:
+        check_place(intent, scope)  # a run that has ended may continue in another place
+    fleet = inventory.fleet_of(cloud, scope, options.run)
+    if fleet is not None:
+        if intent is not None and not intent.fleet_id and intent.by == owner():
+            name_fleet(storage, intent, fleet["FleetId"])  # our own start, interrupted at the very last step
+        raise UsageError(
+            f"run {options.run} is running",
+            next_step=f"Watch it: ./launch.py status {options.run}. End it: ./launch.py stop {options.run}",
+        )
+    if options.resume:
+        if status is None and intent is None:
+            raise _no_run(scope, options.run)
+        if status is not None and status.state == "done":
+            raise UsageError(
+                f"run {options.run} is done", next_step=f"Get its model: ./launch.py fetch {options.run}"
+            )
+        if intent is None:
+            return 1
+        # Our own start keeps its number, for AWS may remember it; one that had machines, or somebody else's, does not.
+        seen = any(row.launch == intent.launch for row in read_attempts(storage, options.run))
+        return intent.launch + (1 if intent.fleet_id or intent.by != owner() or seen else 0)
+    if intent is not None and not intent.fleet_id and intent.by == owner():
+        return intent.launch  # our own start, interrupted
+    if intent is not None or status is not None:
+        raise UsageError(
+            f"a run named {options.run} exists in {scope.store}",
+            next_step=f"Continue it: ./launch.py train --resume {options.run}. Or choose another --name.",
+        )
+    return 1
+
+
+def _no_run(scope: Scope, run: str) -> UsageError:
+    return UsageError(f"there is no run {run} in {scope.store}", next_step="List them: ./launch.py list")
+
+
+def _config_of_run(storage: Storage, config: Config, options: Options) -> Config:
+    """Return the settings of a run: one that is continued brings its own, changed as far as that is allowed."""
+    if read_status(storage, options.run) is None:
+        return config
+    own = changed(config_of(storage, options.run), options.overrides if options.resume else ())
+    check_tracks(own)  # those of its evaluations may be others now
+    check_namespace(own)
+    return own
+
+
+def _sources(storage: Storage, run: str, config: Config) -> str:
+    """Return what a run without a checkpoint takes over from others, "" for nothing; refuse what is not there."""
+    seen = read_pointer(storage, run, config.training.training_type)
+    begun = seen is not None and seen.pointer.checkpoint is not None
+    return "" if begun else check_sources(storage, config, run)
+
+
+def _check_origin(storage: Storage, options: Options, config: Config) -> None:
+    """Raise UsageError where the checkpoint that the user names is not there: no machine need boot to find out."""
+    kind = config.training.training_type
+    try:
+        if options.at_step is not None:
+            load(storage, options.run, kind, at_step=options.at_step, verify=False)
+        elif options.from_partial:
+            load_partial(storage, options.run, kind, verify=False)
+    except (Corrupt, NoCheckpoint) as error:
+        raise UsageError(
+            error.message, next_step=error.next_step or f"Its newest: ./launch.py status {options.run}"
+        ) from error
+
+
+def _intent(cloud: Cloud, scope: Scope, plan: Plan) -> Intent:
+    launch = plan.launch
+    prices = {
+        f"{pool.kind} {pool.zone}": price.usd_per_hour for pool, price in plan.basis.prices.spot.items()
+    }
+    if launch.market == "on-demand" or not prices:
+        prices = {kind: price.usd_per_hour for kind, price in plan.basis.prices.on_demand.items()}
+    return Intent(
+        run=launch.run,
+        launch=launch.number,
+        by=owner(),
+        region=scope.region,
+        account=scope.account,
+        created_at=cloud.clock.now(),
+        valid_until=launch.valid_until,
+        market=launch.market,
+        relaunch=launch.relaunch,
+        price_cap_usd_per_hour=launch.price_cap_usd_per_hour,
+        cap_usd=plan.cap_usd,
+        bundle_sha256=launch.bundle_sha256,
+        image_id=launch.image_id,
+        at_step=launch.at_step,
+        prices_usd_per_hour=prices,
+        price_source=plan.expected.source,
+        fingerprint=fingerprint_of(launch, plan.config),
+    )
+
+
+def _may_replace(cloud: Cloud, scope: Scope, storage: Storage, current: Intent) -> bool:
+    """Tell whether an earlier launch of the run has ended, or will never become a fleet."""
+    if inventory.fleet_of(cloud, scope, current.run) is not None:
+        return False
+    return bool(current.fleet_id) or not is_under_way(cloud, storage, current, owner())
+
+
+def _write_run(storage: Storage, config: Config, launch: Launch) -> None:
+    """Write the run's settings, and its status: an ended one becomes pending again, with nothing left of its end."""
+    settings = json.dumps(config.to_json_dict(), indent=1).encode()
+    storage.put(layout.config_key(launch.run), settings)
+    control = read_control(storage, launch.run)
+    if control is not None and control.launch == launch.number:  # of a start that never became a fleet
+        request(storage, launch.run, "none", by=owner(), launch=launch.number)
+    set_status(storage, launch.run, "pending", phase=LAUNCHING, reason="", exit_code=None, repeats=None)
+
+
+def config_of(storage: Storage, run: str) -> Config:
+    """Return the settings of a run. UsageError if there is none."""
+    try:
+        data = json.loads(storage.get(layout.config_key(run), max_bytes=1 << 20).data)
+    except NotFound:
+        raise UsageError(
+            f"there is no run {run} in {storage.url}", next_step="List them: ./launch.py list"
+        ) from None
+    return Config.from_json_dict(data, layout.config_key(run))

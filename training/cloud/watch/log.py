@@ -1,0 +1,78 @@
+"""Print the log of a run, through relaunches, until its end."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+
+from training import layout
+from training.cloud.aws import inventory
+from training.cloud.aws.client import Cloud
+from training.cloud.aws.project import Scope
+from training.cloud.console.wait_notices import Patience
+from training.cloud.context import Site
+from training.cloud.launch_record import ENDS
+from training.cloud.watch.run_status import read_facts, why_waiting
+from training.errors import UsageError
+from training.store.storage import Storage
+
+POLL_S = 5.0
+MAX_LOG_BYTES = 64 << 20
+
+
+def new_chunks(storage: Storage, run: str, read: set[str]) -> Iterator[tuple[int, str]]:
+    """Yield (attempt, text) of the chunks that were not `read` yet, and add them; a lost machine's last may be late."""
+    new = [entry.key for entry in storage.list(f"{layout.logs_prefix(run)}/") if entry.key not in read]
+    for key in new:
+        text = storage.get(key, max_bytes=MAX_LOG_BYTES).data.decode(errors="replace")
+        read.add(key)
+        yield layout.parse_log_chunk(key), text
+
+
+class Lines:
+    """Cut the texts of attempts into whole lines; a chunk of a log may end in the middle of one."""
+
+    def __init__(self, tell: Callable[[int, str], object]) -> None:
+        self._tell = tell
+        self._begun: dict[int, str] = {}
+
+    def write(self, attempt: int, text: str) -> None:
+        """Tell the lines that are whole now."""
+        *whole, rest = (self._begun.get(attempt, "") + text).split("\n")
+        self._begun[attempt] = rest
+        for line in whole:
+            self._tell(attempt, line)
+
+    def close(self) -> None:
+        """Tell what is left: the last words of who was cut off."""
+        for attempt, rest in self._begun.items():
+            if rest:
+                self._tell(attempt, rest)
+
+
+def _why_no_log(cloud: Cloud, scope: Scope, run: str, state: str) -> str:
+    if not inventory.machines(cloud, scope, run):
+        return f"(no machine at the moment. {why_waiting(cloud, scope, run)})"
+    return f"(nothing new; the run is {state}, its machine is up; Ctrl-C ends the watching, not the run)"
+
+
+def follow_log(
+    site: Site, storage: Storage, run: str, write: Callable[[int, str], object], *, until_end: bool
+) -> None:
+    """Write the log, (attempt, text), and with `until_end` what comes to it until the run ends."""
+    _, cloud, scope = site
+    read: set[str] = set()
+    patience = Patience(cloud)
+    while True:
+        state = read_facts(storage, run, cloud.now()).state
+        if state == "unknown":
+            raise UsageError(
+                f"there is no run {run} in {storage.url}", next_step="List them: ./launch.py list"
+            )
+        for attempt, text in new_chunks(storage, run, read):
+            write(attempt, text)
+            patience.progress()
+        if not until_end or state in ENDS:
+            return
+        patience.explain(functools.partial(_why_no_log, cloud, scope, run, state))
+        cloud.clock.sleep(POLL_S)

@@ -1,0 +1,116 @@
+"""Checks of settings that need no simulator and no networks: the trainer makes them, and the launcher before it.
+
+Each raises a ConfigurationError that names the setting, the value and what to do, in the same words in both places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from training.config.env import RaceSettings
+from training.config.fields import MOST_STEERING_DELAY
+from training.config.settings import Config, EnvSettings
+from training.errors import ConfigurationError
+
+# The settings of env that cars of one race share.
+PHYSICS = ("backend", "profile", "friction_circle")
+# Those that say what the numbers of an observation and of an action mean, and how often there are any.
+MEANING = (
+    *PHYSICS,
+    "beams",
+    "scans_stacked",
+    "proprioception",
+    "scan_range_m",
+    "action_repeat",
+    "speed_cap_mps",
+    "min_speed_mps",
+)
+
+
+def check_backend(settings: EnvSettings) -> None:
+    """Refuse what the package f1tenth_gym, where it drives, cannot do."""
+    if settings.backend != "f1tenth_gym":
+        return
+    if settings.friction_circle:
+        raise ConfigurationError(
+            "env.friction_circle = true: f1tenth_gym has no friction circle",
+            next_step="Use env.friction_circle = false, or env.backend = native.",
+        )
+    low, high = settings.randomisation.steering_delay_steps
+    if not 1 <= low <= high <= MOST_STEERING_DELAY:
+        raise ConfigurationError(
+            f"env.randomisation.steering_delay_steps = [{low}, {high}]: "
+            f"f1tenth_gym's cars take 1 to {MOST_STEERING_DELAY}",
+            next_step="Change its ends, or use env.backend = native.",
+        )
+
+
+def learns_nothing(config: Config) -> str:
+    """Say that a run will end before its first update, "" if it will not; max_minutes may end it earlier still."""
+    sac, total = config.sac, config.training.total_timesteps
+    step = config.env.num_envs * config.num_cars // config.num_agents
+    rounds = sac.train_freq * step
+    first = (sac.learning_starts // rounds + 1) * rounds
+    if first <= -(-total // step) * step:
+        return ""
+    return (
+        f"nothing will be learnt: the first update comes after {first:,} timesteps (sac.learning_starts = "
+        f"{sac.learning_starts:,}, sac.train_freq = {sac.train_freq:,} times {step:,} in each step), "
+        f"training.total_timesteps = {total:,}"
+    )
+
+
+def grid_capacity(length_m: float, spacing_m: float) -> int:
+    """Return how many cars a lap of a track holds, one behind the other at a spacing, m.
+
+    Side by side more would find room, but not where the track is narrow, and there they start in single file.
+    """
+    return int(length_m / spacing_m)
+
+
+def check_grid_length(race: RaceSettings, num_cars: int, track: str, length_m: float) -> None:
+    """Refuse more cars than a track of this name and length holds."""
+    limit = grid_capacity(length_m, race.grid_spacing_m)
+    if num_cars > max(limit, 1):
+        raise ConfigurationError(
+            f"training.num_agents = {num_cars}: the starting grid of track {track} holds at most {limit} cars "
+            f"({length_m:.1f} m, one every env.race.grid_spacing_m = {race.grid_spacing_m:g} m)",
+            next_step=f"Use at most {limit} agents, a longer track, or a smaller env.race.grid_spacing_m.",
+        )
+
+
+# --- what a new run takes over from others ---
+def check_shape(what: str, theirs: Config, ours: Config) -> None:
+    """Refuse networks of another shape than this run's."""
+    if theirs.actor_sizes != ours.actor_sizes:
+        their_words, our_words = ("-".join(map(str, one.actor_sizes)) for one in (theirs, ours))
+        raise ConfigurationError(
+            f"{what}: its policies have layers of {their_words} units, those of this run would have {our_words}",
+            next_step="Give env.beams, env.scans_stacked, env.proprioception and sac.net_arch the values of that run.",
+        )
+
+
+def check_meaning(what: str, theirs: EnvSettings, ours: EnvSettings) -> None:
+    """Refuse a policy that would see and act here otherwise than it has learnt to; a race would translate."""
+    if other := other_meaning(theirs, ours):
+        values = " ".join(f"--set {key}={_as_yaml(their)}" for key, (their, _) in other.items())
+        raise ConfigurationError(
+            f"{what}: it learnt with {told(other)} as in this run, and would take what it sees and does for "
+            "something else",
+            next_step=f"Give this run the values of that one: {values}\nOr leave it out of the pool.",
+        )
+
+
+def other_meaning(theirs: EnvSettings, ours: EnvSettings) -> dict[str, tuple[object, object]]:
+    """Return the settings by which the same numbers mean something else, with both values."""
+    pairs = {f"env.{name}": (getattr(theirs, name), getattr(ours, name)) for name in MEANING}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def told(other: Mapping[str, Sequence[object]]) -> str:
+    """Return settings that differ for people."""
+    return ", ".join(f"{key} = {their}, not {our}" for key, (their, our) in other.items())
+
+
+def _as_yaml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,138 @@
+"""Settings of the car, its tracks, its races, what it sees and what it is paid for: the group env."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from training.config.fields import (
+    FACTORS,
+    MOST_STEERING_DELAY,
+    TRACKS,
+    DelaySpan,
+    FactorSpan,
+    Grid,
+    Section,
+    Texts,
+    setting,
+)
+
+# A few flowing ones, and many with the tight corners, chicanes and narrow parts of real circuits: a policy that has met
+# only the first leaves the track in the hairpins of every third circuit of f1tenth_racetracks (docs/performance.md).
+LEARNING_TRACKS = (
+    *(f"generated-{seed}" for seed in range(1, 5)),
+    *(f"generated-{seed}-r0.7" for seed in range(5, 19)),
+    *(f"generated-{seed}-w0.8-r0.9" for seed in range(19, 22)),
+    *(f"generated-{seed}-w0.7-r0.7" for seed in range(22, 25)),
+)
+
+
+# Steering angle, yaw rate and the previous action's two numbers.
+PROPRIOCEPTION = 4
+
+
+class RewardSettings(Section):
+    """The reward, a sum of named terms; each is logged by its name."""
+
+    progress: float = setting(1.0, "per metre driven forward along the centre line", ge=-1000, le=1000)
+    trajectory: float = setting(0.0, "closeness to a pure-pursuit action, 0 to 1 a step", ge=-1000, le=1000)
+    collision: float = setting(-5.0, "when it hits a wall or, by fault, a car", ge=-1000, le=1000)
+    hit: float = setting(0.0, "when another car hits it without its fault", ge=-1000, le=1000)
+    overtake: float = setting(0.0, "per place won in a race; a place lost costs it", ge=-1000, le=1000)
+    relative_progress: float = setting(
+        0.0, "per metre gained on each other car within 20 m; one lost costs it", ge=-1000, le=1000
+    )
+    lead: float = setting(
+        0.0,
+        "at each decision, per other car within 20 m that is behind; one before costs it",
+        ge=-1000,
+        le=1000,
+    )
+    steering_smoothness: float = setting(
+        0.0, "per full change of steering between decisions (negative: smoother)", ge=-1000, le=1000
+    )
+
+
+class RandomisationSettings(Section):
+    """The range a car is drawn from in each episode, low and high; equal ends switch it off."""
+
+    friction_factor: FactorSpan = setting((1.0, 1.0), "times the tyres' friction coefficient", legal=FACTORS)
+    mass_factor: FactorSpan = setting((1.0, 1.0), "times the car's mass and moment of inertia", legal=FACTORS)
+    scan_noise_factor: FactorSpan = setting((1.0, 1.0), "times scan_noise_m", legal=FACTORS)
+    steering_delay_steps: DelaySpan = setting(
+        (2, 2),
+        "simulator steps of 10 ms before a steering command acts",
+        legal=f"[low, high], integers within 0 to {MOST_STEERING_DELAY}",
+    )
+
+
+class RaceSettings(Section):
+    """What holds where several cars share a track."""
+
+    after_crash: Literal["out", "restart"] = setting(
+        "out", "who crashes is out until the race begins anew, or starts again elsewhere"
+    )
+    contact_ends: bool = setting(
+        True, "who drives into a car has crashed; else it drives on, through it, and pays at each decision"
+    )
+    victims_race_on: bool = setting(
+        True, "a car hit without its fault races on; else, where contact_ends, its episode ends too"
+    )
+    grid: Grid = setting(
+        "either", "cars start one behind the other, two by two side by side, or either, drawn for each race"
+    )
+    grid_spacing_m: float = setting(2.0, "from row to row of the starting grid", ge=1, le=50)
+
+
+class EnvSettings(Section):
+    """The car, the tracks, what it sees and what it is paid for."""
+
+    backend: Literal["native", "f1tenth_gym"] = setting("native", "our simulator, or the f1tenth_gym package")
+    profile: Literal["training", "f1tenth_gym"] = setting(
+        "training", "physics: mended for learning, or equal to f1tenth_gym v1.0.0 in every quirk"
+    )
+    num_envs: int = setting(64, "environments that step together", ge=1, le=65_536)
+    tracks: Texts = setting(
+        LEARNING_TRACKS,
+        "tracks to learn on; in the cloud a map of this computer is uploaded with the run",
+        legal=f"{TRACKS}, not empty",
+        min_length=1,
+    )
+    beams: int = setting(36, "lidar beams over 4.7 rad", ge=3, le=1080)
+    scans_stacked: int = setting(2, "scans in an observation, the newest and those before it", ge=1, le=16)
+    proprioception: bool = setting(True, "see steering angle, yaw rate and the previous action too")
+    scan_range_m: float = setting(10.0, "scans are clipped to this and divided by it", ge=1, le=30)
+    scan_noise_m: float = setting(0.0, "standard deviation of the lidar's noise", ge=0, le=1)
+    action_repeat: int = setting(
+        10, "simulator steps of 10 ms per decision: 10 is 10 Hz, 4 is 25 Hz", ge=1, le=100
+    )
+    speed_cap_mps: float = setting(8.0, "fastest speed that the policy can ask for", ge=0.1, le=20)
+    min_speed_mps: float = setting(1.0, "slowest speed that the policy can ask for", ge=-5, le=20)
+    max_episode_s: float = setting(
+        60.0, "simulated seconds after which an episode is truncated", ge=1, le=3600
+    )
+    random_starts: bool = setting(
+        True, "start anywhere on the track, a little off the line; else at its start"
+    )
+    solid_thin_walls: bool = setting(
+        True, "beams end at walls one cell thick (profile training); else some pass, as in runs of before"
+    )
+    friction_circle: bool = setting(False, "cap the tyres' combined force (profile training)")
+    race: RaceSettings = RaceSettings()
+    reward: RewardSettings = RewardSettings()
+    randomisation: RandomisationSettings = RandomisationSettings()
+
+    @property
+    def observation_size(self) -> int:
+        """Return the length of an observation: stacked scans, the speed, and proprioception."""
+        return self.beams * self.scans_stacked + 1 + (PROPRIOCEPTION if self.proprioception else 0)
+
+    @model_validator(mode="after")
+    def _speeds_are_ordered(self) -> EnvSettings:
+        if self.min_speed_mps >= self.speed_cap_mps:
+            message = (
+                f"min_speed_mps = {self.min_speed_mps} must be below speed_cap_mps = {self.speed_cap_mps}"
+            )
+            raise ValueError(message)
+        return self

@@ -1,0 +1,1 @@
+"""Drivers that need no learning: pure pursuit on the racing line, follow-the-gap."""

@@ -1,0 +1,1 @@
+"""How well a policy drives: laps, races, ratings, and which policy a run keeps."""

@@ -1,0 +1,202 @@
+"""The laps of a report: a policy and the yardsticks, on every track of a run, from the same starts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from training.envs.drivers.follow_the_gap import FEWEST_BEAMS
+from training.envs.drivers.registry import make_driver
+from training.evaluation.lap_evaluation import evaluate
+from training.evaluation.recording import Tape, best_lap
+from training.process.systemd_notify import alive
+from training.sim import Track, TrackError
+from training.sim.track.names import packed_parts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from training.config import Config, EnvSettings
+    from training.envs.drivers.registry import Driver
+    from training.envs.race import Race
+    from training.evaluation.lap_evaluation import Controller, Drive
+    from training.evaluation.recording import Trace
+
+# Starts that neither training nor the choice of the kept policy has seen.
+REPORT_SEED = 9_000_000
+PURE_PURSUIT, FOLLOW_THE_GAP = "pure pursuit", "follow-the-gap"
+
+
+# A run may learn on many tracks; their laps look alike.
+SHOWN_TRAINING_TRACKS = 2
+
+
+class Course(NamedTuple):
+    """A track to drive on, and whether training has driven on it."""
+
+    track: Track
+    seen: bool
+
+    @property
+    def kind(self) -> str:
+        """Say in a word what the policy knows of it."""
+        return "training" if self.seen else "unseen"
+
+
+class Tally(NamedTuple):
+    """What the drives of one driver on one track come to; None where no lap was completed."""
+
+    track: str
+    starts: int
+    completed: int
+    collisions: int
+    lap_s: tuple[float, ...]
+    best_lap_s: float | None
+    mean_lap_s: float | None
+    mean_speed_mps: float | None  # of completed drives
+    top_speed_mps: float
+    mean_distance_m: float
+
+    @property
+    def completion_rate(self) -> float:
+        """Give the share of starts that ended as they should."""
+        return self.completed / max(self.starts, 1)
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {**self._asdict(), "lap_s": list(self.lap_s), "completion_rate": self.completion_rate}
+
+
+class Result(NamedTuple):
+    """One driver on one course: every drive, their sum, and the best lap in full where it is asked for."""
+
+    course: Course
+    driver: str
+    drives: list[Drive]
+    tally: Tally
+    trace: Trace | None
+
+
+class Driven:
+    """Let a driver that gives commands drive as a Controller."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    def __call__(self, race: Race, observations: NDArray[np.float32]) -> NDArray[Any]:  # noqa: ARG002
+        """Return the actions (E, N, 2) that stand for the driver's commands."""
+        return race.actions_of(self._driver.act(race.world))
+
+
+def courses_of(config: Config, names: Sequence[str] = ()) -> list[Course]:
+    """Load the named tracks, or else those a run learns on and is tested on. TrackError names a broken one."""
+    known, given = config.env.tracks, list(names or _all_names(config))
+    tracks = told_apart([Track.load(name) for name in given], given)
+    return [Course(track, name in known) for track, name in zip(tracks, given, strict=True)]
+
+
+def told_apart(tracks: Sequence[Track], given: Sequence[str]) -> list[Track]:
+    """Return the tracks so that no two have one name: those of equal name get as much of their path as it takes.
+
+    given: by what each was loaded, a path or a name; that of a packed map tells it apart by itself.
+    """
+    names = [track.name for track in tracks]
+    same = {name for name in names if names.count(name) > 1}
+    deep = [
+        ("", text) if packed_parts(text) is not None else Path(text).absolute().parent.parts for text in given
+    ]
+    told = list(names)
+    for depth in range(1, max(map(len, deep), default=0)):
+        told = [
+            "-".join((*parts[-depth:], name)) if name in same else name
+            for parts, name in zip(deep, names, strict=True)
+        ]
+        if len(set(told)) == len(set(given)):
+            break
+    return [
+        track if track.name == name else replace(track, name=name)
+        for track, name in zip(tracks, told, strict=True)
+    ]
+
+
+def loadable_courses(config: Config) -> tuple[list[Course], list[str]]:
+    """Return the tracks that a report shows, the first of training and all unseen ones, as far as they load.
+
+    Also returns what is wrong with those that do not, in words.
+    """
+    tracks, problems = {}, []
+    for name in dict.fromkeys((*config.env.tracks[:SHOWN_TRAINING_TRACKS], *config.evaluation.tracks)):
+        try:
+            tracks[name] = Track.load(name)
+            alive()
+        except TrackError as error:
+            problems.append(f"Track {name} is missing from this report: {error}")
+    told = told_apart(list(tracks.values()), list(tracks))
+    return [
+        Course(track, name in config.env.tracks) for name, track in zip(tracks, told, strict=True)
+    ], problems
+
+
+def _all_names(config: Config) -> list[str]:
+    return list(dict.fromkeys((*config.env.tracks, *config.evaluation.tracks)))
+
+
+def tally(drives: Sequence[Drive]) -> Tally:
+    """Sum up the drives on one track."""
+    laps = tuple(lap_s for drive in drives for lap_s in drive.lap_s)
+    speeds = [drive.mean_speed_mps for drive in drives if drive.completed]
+    return Tally(
+        track=drives[0].track,
+        starts=len(drives),
+        completed=len(speeds),
+        collisions=sum(drive.collided for drive in drives),
+        lap_s=laps,
+        best_lap_s=min(laps, default=None),
+        mean_lap_s=float(np.mean(laps)) if laps else None,
+        mean_speed_mps=float(np.mean(speeds)) if speeds else None,
+        top_speed_mps=max(drive.top_speed_mps for drive in drives),
+        mean_distance_m=float(np.mean([drive.distance_m for drive in drives])),
+    )
+
+
+def drive(
+    controller: Controller, settings: EnvSettings, course: Course, *, starts: int, laps: int = 1
+) -> tuple[Tape, list[Drive]]:
+    """Drive one course from `starts` standing starts; the same ones whatever else is driven."""
+    tape = Tape(controller)
+    drives = evaluate(tape, settings, [course.track], starts=starts, laps=laps, seed=REPORT_SEED)
+    return tape, drives
+
+
+def yardsticks(settings: EnvSettings) -> dict[str, tuple[Controller, EnvSettings]]:
+    """Return the drivers to compare with, by name, and the settings they drive under."""
+    cap_mps = settings.speed_cap_mps
+    seeing = settings.model_copy(update={"beams": max(settings.beams, FEWEST_BEAMS)})
+    return {
+        PURE_PURSUIT: (Driven(make_driver("pure_pursuit", cap_mps)), settings),
+        FOLLOW_THE_GAP: (Driven(make_driver("follow_the_gap", cap_mps)), seeing),
+    }
+
+
+def results(policies: Mapping[str, Controller], config: Config, courses: Sequence[Course]) -> list[Result]:
+    """Drive a run's policies, by the names they get, and yardsticks on every course, as often as the settings say.
+
+    The first policy's best laps are recorded in full.
+    """
+    own = {name: (controller, config.env) for name, controller in policies.items()}
+    drivers: Mapping[str, tuple[Controller, EnvSettings]] = {**own, **yardsticks(config.env)}
+    first = next(iter(policies))
+    found = []
+    for name, (controller, settings) in drivers.items():
+        for course in courses:
+            tape, drives = drive(
+                controller, settings, course, starts=config.evaluation.starts, laps=config.evaluation.laps
+            )
+            trace = best_lap(tape, drives, course.track, settings) if name == first else None
+            found.append(Result(course, name, drives, tally(drives), trace))
+    return found

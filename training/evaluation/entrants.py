@@ -1,0 +1,56 @@
+"""Who can be named to race: a run, a run's policy at a step, one agent of a run, a built-in driver."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from training.agents.policy import Policy
+from training.config import EnvSettings
+from training.envs.drivers.follow_the_gap import FEWEST_BEAMS
+from training.envs.drivers.registry import DRIVERS, make_driver
+from training.evaluation.races import Contestant
+from training.stored_runs import read
+from training.stored_runs.read import FORMS, Named, StoredPolicy, parse, steps_of
+
+if TYPE_CHECKING:
+    from training.config import Config
+    from training.store.storage import Storage
+
+__all__ = ["FORMS", "Named", "contestants_of", "driver", "parse", "policy_at", "sizes_of", "steps_of"]
+# What a built-in driver of a race without any run drives by.
+DRIVER_SETTINGS = EnvSettings(beams=108)
+
+
+def contestants_of(storage: Storage, specs: tuple[str, ...]) -> list[Contestant]:
+    """Load all who are named; drivers drive at the speeds and rate of the first run among them.
+
+    Raises UsageError for an unknown run, step or agent; DataError for a broken policy.
+    """
+    loaded = {spec: _load(storage, spec) for spec in specs if spec not in DRIVERS}
+    settings = next((one.settings for one in loaded.values()), DRIVER_SETTINGS)
+    return [loaded[spec] if spec in loaded else driver(spec, settings) for spec in specs]
+
+
+def driver(name: str, settings: EnvSettings) -> Contestant:
+    """Return a built-in driver that drives at the speeds and rate of some settings."""
+    seeing = settings.model_copy(update={"beams": max(settings.beams, FEWEST_BEAMS)})
+    return Contestant(name, seeing, make_driver(name, settings.speed_cap_mps))
+
+
+def policy_at(storage: Storage, config: Config, named: Named) -> Policy:
+    """Load the policy that an agent of a run had at a step. UsageError names the steps there are."""
+    return _decoded(read.policy_at(storage, config, named))
+
+
+def sizes_of(config: Config) -> list[int]:
+    """Return the widths of a run's actor, from observation to outputs."""
+    return config.actor_sizes
+
+
+def _load(storage: Storage, spec: str) -> Contestant:
+    stored = read.policy_named(storage, parse(spec, DRIVERS))
+    return Contestant(spec, stored.config.env, _decoded(stored))
+
+
+def _decoded(stored: StoredPolicy) -> Policy:
+    return Policy.decode(stored.data, stored.config.actor_sizes, stored.what)

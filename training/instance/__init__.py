@@ -1,0 +1,1 @@
+"""What runs on an EC2 instance beside the trainer: identity, attempt limit, log upload, finish."""

@@ -1,0 +1,1 @@
+"""What surrounds this process: its terminal and output, the user's account, systemd."""

@@ -1,0 +1,76 @@
+"""The end of a run: its laps beside the yardsticks', and the report."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from training.errors import TrainingError
+from training.evaluation.baselines import loadable_courses, results
+from training.evaluation.load_run import policies_of
+from training.report.page import write_report
+from training.report.tables import LapRow, laps_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from training.evaluation.baselines import Course, Result, Tally
+    from training.evaluation.lap_evaluation import Drive
+    from training.evaluation.load_run import LoadedRun
+    from training.store.storage import Storage
+
+
+def drive_laps(loaded: LoadedRun, storage: Storage, say: Callable[[str], None]) -> list[Result]:
+    """Drive the tracks that the report shows: the kept policies, pure pursuit, follow-the-gap."""
+    courses, missing = loadable_courses(loaded.config)
+    for problem in missing:
+        say(problem)
+    return results(policies_of(loaded, storage), loaded.config, courses)
+
+
+def policy_drives(loaded: LoadedRun, driven: Sequence[Result]) -> list[Drive]:
+    """Return the drives of the kept policy alone."""
+    return [drive for result in driven if result.driver == loaded.name for drive in result.drives]
+
+
+def show(loaded: LoadedRun, driven: Sequence[Result]) -> None:
+    """Print the table of laps, a track's drivers together."""
+    courses = list(dict.fromkeys(result.course for result in driven))
+    rows = [
+        lap_row(result.course, result.driver, result.tally, kept=result.driver == loaded.name)
+        for course in courses
+        for result in driven
+        if result.course == course
+    ]
+    whose = f" is agent {loaded.agent}," if loaded.agents > 1 else ""
+    laps_table(
+        f"Laps from standing starts; the kept policy{whose or ' is that'} of step {loaded.kept_step:,}", rows
+    )
+
+
+def report(
+    loaded: LoadedRun, storage: Storage, directory: Path, driven: Sequence[Result], say: Callable[[str], None]
+) -> Path | None:
+    """Write the report; a disk that takes no more costs the report, not the run."""
+    try:
+        return write_report(loaded, storage, directory, say, driven=driven)
+    except TrainingError as error:
+        say(f"{error}; make room, then: make report RUN={loaded.run}")
+        return None
+
+
+def lap_row(course: Course, driver: str, one: Tally, *, kept: bool) -> LapRow:
+    """Return a row of the table; nan where no lap was completed."""
+    return LapRow(
+        track=one.track,
+        driver=driver,
+        completed=one.completed,
+        starts=one.starts,
+        best_lap_s=math.nan if one.best_lap_s is None else one.best_lap_s,
+        mean_lap_s=math.nan if one.mean_lap_s is None else one.mean_lap_s,
+        mean_speed_mps=math.nan if one.mean_speed_mps is None else one.mean_speed_mps,
+        top_speed_mps=one.top_speed_mps,
+        unseen=not course.seen,
+        kept=kept,
+    )

@@ -1,0 +1,1 @@
+"""A run from its first to its last step; start reading in runner.py."""

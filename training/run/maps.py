@@ -1,0 +1,78 @@
+"""The maps of a run: loaded, fit for its cars, and still those that it began with.
+
+A map is named by a path, and what lies there may change between two attempts: redrawn walls would make another task of
+the run without a word. So each checkpoint holds a digest of every map, which a resume compares.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from training.envs.grid import check_grid
+from training.errors import DataError
+from training.process.systemd_notify import alive
+from training.sim import Track, TrackError
+from training.sim.clearance import check_body_fits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from training.config import Config
+
+# The key of the digests, by the maps' names, in the meta of a checkpoint.
+META = "maps"
+
+
+def load(names: Iterable[str], loaded: Mapping[str, Track] | None = None) -> dict[str, Track]:
+    """Return the tracks of some names; those that are loaded already are taken from there. Raises TrackError."""
+    known, tracks = loaded or {}, {}
+    for name in names:
+        tracks[name] = known[name] if name in known else Track.load(name)
+        alive()
+    return tracks
+
+
+def load_for_new_run(config: Config) -> dict[str, Track]:
+    """Return all tracks of a run that begins, by name.
+
+    Raises a TrackError for one that is missing, broken, or so narrow that a car's body touches a wall on the
+    centreline; a ConfigurationError for one that does not hold the cars.
+    """
+    tracks = load((*config.env.tracks, *config.evaluation.tracks))
+    for track in tracks.values():
+        check_body_fits(track)
+        alive()
+    check_grid(config.env, [tracks[name] for name in config.env.tracks], config.num_cars)
+    return tracks
+
+
+def digests(config: Config, loaded: Mapping[str, Track]) -> dict[str, str]:
+    """Return the digest of each map of a run, by name; one to evaluate on that does not load is left out."""
+    found = {name: loaded[name].digest for name in config.env.tracks}
+    for name in config.evaluation.tracks:
+        try:
+            found |= {name: track.digest for name, track in load([name], loaded).items()}
+        except TrackError:
+            continue  # the report will say so; learning does without it
+    return found
+
+
+def check_unchanged(run: str, config: Config, now: Mapping[str, str], saved: Mapping[str, str]) -> str:
+    """Refuse to go on with a run on maps that are other than they were; return what is to be said of the others.
+
+    now, saved: digests of today and of the checkpoint, by name; a checkpoint from before there were any has none.
+
+    Raises:
+        DataError: a map to learn on has changed; names it, and the ways on.
+
+    """
+    other = [name for name, digest in now.items() if saved.get(name, digest) != digest]
+    learnt = [name for name in other if name in config.env.tracks]
+    if learnt:
+        told = ", ".join(f"{name} (digest {now[name][:12]}, it was {saved[name][:12]})" for name in learnt)
+        raise DataError(
+            f"run {run} has learnt on maps that have changed since its checkpoint: {told}",
+            next_step="Put back image, yaml and centreline csv as they were. Or begin a new run, on the maps of today, "
+            f"with its networks: python -m training train --init-from {run}",
+        )
+    return f"changed since the last attempt, to evaluate on: {', '.join(other)}" if other else ""

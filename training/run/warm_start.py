@@ -1,0 +1,70 @@
+"""What a new run takes over from others: its agents' first networks, and opponents that learn no more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from training.agents import snapshot
+from training.agents.codec import decode
+from training.agents.policy import Policy
+from training.config.checks import other_meaning, told
+from training.errors import ConfigurationError, DataError
+from training.process.systemd_notify import alive
+from training.stored_runs import policy_sources
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from training.agents.multi_agent import MultiAgentSAC
+    from training.config import Config
+    from training.store.storage import Storage
+    from training.stored_runs.read import StoredPolicy
+
+
+def check(config: Config, storage: Storage) -> None:
+    """See, before a run begins, that all is there that it wants to take over.
+
+    Raises ConfigurationError naming the setting, what is missing or of another shape, and what there is.
+    """
+    policy_sources.read_networks(storage, config)
+    for _ in _decoded(policy_sources.read_opponents(storage, config)):
+        pass
+
+
+def take_over(
+    learner: MultiAgentSAC, config: Config, storage: Storage, run: str, say: Callable[[str], None]
+) -> None:
+    """Give the agents of a new run what its settings name; agent n gets the networks of agent n modulo theirs.
+
+    run: its name. On an instance the launcher has copied into it what it takes over.
+    """
+    networks = policy_sources.networks_of(storage, run, config)
+    if networks is not None:
+        what, theirs = f"training.init_from = {config.training.init_from}", len(networks.data)
+        saved = [
+            decode(data, what=what, max_bytes=policy_sources.MAX_NETWORKS_BYTES) for data in networks.data
+        ]
+        for number in range(len(learner.agents)):
+            snapshot.restore_networks(learner, number, saved[number % theirs])
+            alive()
+        say(
+            f"{len(learner.agents)} agents begin with the networks of {theirs} of run "
+            f"{config.training.init_from}, step {networks.step:,}"
+        )
+        if other := other_meaning(networks.config.env, config.env):
+            say(f"they learnt with {told(other)} as here, and have to learn that anew")
+    if learner.league is not None:
+        for name, policy in _decoded(policy_sources.opponents_of(storage, run, config)):
+            learner.league.admit(name, policy)
+            alive()
+
+
+def _decoded(found: Iterable[tuple[str, StoredPolicy]]) -> Iterator[tuple[str, Policy]]:
+    """Give each policy that the settings put into the pool, with its name there."""
+    for name, stored in found:
+        try:
+            policy = Policy.decode(stored.data, stored.config.actor_sizes, stored.what)
+        except DataError as error:
+            key = f"multi_agent.league.checkpoints: {name}"
+            raise ConfigurationError(f"{key}: {error.message}", next_step=error.next_step) from error
+        yield name, policy

@@ -1,0 +1,1 @@
+"""Tracks: maps, centrelines, generated ones, and the names that they go by."""

@@ -1,0 +1,64 @@
+"""Tracks that were fetched into the cache, maps that runs carry, and what is said of a name that nothing goes by."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from training.sim.track.names import BUNDLED
+from training.sim.track.spec import TrackError
+
+DIRECTORY_VARIABLE = "F1TENTH_TRACKS_DIR"
+
+
+def directory() -> Path:
+    """Return where fetched tracks lie: $F1TENTH_TRACKS_DIR, else the user's cache, else the temporary files."""
+    if os.environ.get(DIRECTORY_VARIABLE):
+        return Path(os.environ[DIRECTORY_VARIABLE])
+    return _cache() / "tracks"
+
+
+def _cache() -> Path:
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # a user without a home: no HOME, and a number without a name
+        cache = Path(tempfile.gettempdir())
+    return cache / "f1tenth-training"
+
+
+def packed_directories() -> tuple[Path, Path]:
+    """Return where maps that runs carry are kept here: in the user's cache, or where that cannot be written."""
+    return _cache() / "maps", Path(tempfile.gettempdir()) / f"f1tenth-training-{os.getuid()}" / "maps"
+
+
+def packed(name: str) -> Path:
+    """Return the directory of a packed map; raise TrackError if it is not on this computer."""
+    for directory in packed_directories():
+        if (directory / name).is_dir():
+            return directory / name
+    raise TrackError(
+        f"the map {name} is not on this computer: it is kept with its run, and `python -m training evaluate RUN` "
+        "brings it; or name the map's own yaml file"
+    )
+
+
+def fetched_names() -> list[str]:
+    """Return the names of the tracks in the cache; one whose fetch broke off is not among them."""
+    return sorted({_name_of(path) for path in directory().glob("*/*_map.yaml")})
+
+
+def fetched(name: str) -> Path:
+    """Return the directory of a fetched track; raise TrackError, with what there is, if it is not there."""
+    there = {_name_of(path): path.parent for path in sorted(directory().glob("*/*_map.yaml"))}
+    if name in there:
+        return there[name]
+    raise TrackError(
+        f"there is no track called {name!r}; bundled: {', '.join(BUNDLED)}; generated: generated-SEED; "
+        f"fetched (`python -m training tracks fetch`): {', '.join(there) or 'none yet'}"
+    )
+
+
+def _name_of(map_yaml: Path) -> str:
+    """Return a track's name: an image has f1tenth_racetracks as it is, where MexicoCity lies in "Mexico City"."""
+    return map_yaml.name.removesuffix("_map.yaml")

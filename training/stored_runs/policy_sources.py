@@ -1,0 +1,193 @@
+"""What a new run takes over from other runs, as bytes: its agents' first networks, opponents of its league.
+
+A machine on AWS reaches its own run alone, so the launcher copies these into the run (`copy_into_run`), and the
+trainer looks there first. On one computer they are read where they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+from pydantic import Field
+
+from training import layout
+from training.config import Config
+from training.config.checks import check_meaning, check_shape
+from training.errors import ConfigurationError, DataError, UsageError
+from training.process.systemd_notify import alive
+from training.store import documents
+from training.store.manifest import Count, Document, Sha256, ShortText
+from training.store.storage import Storage, check_bytes
+from training.stored_runs.read import StoredPolicy, config_of, newest_networks, parse, policy_named
+
+MAX_NETWORKS_BYTES = 1 << 30
+Size = Annotated[int, Field(ge=0, le=MAX_NETWORKS_BYTES)]
+Read = TypeVar("Read")
+
+
+class Networks(NamedTuple):
+    """The networks that the agents begin with: those of a run's agents at a step."""
+
+    config: Config
+    step: int
+    data: list[bytes]
+
+
+class _File(Document):
+    """One copied file, as it was when copied."""
+
+    size: Size
+    sha256: Sha256
+
+
+class _CopiedNetworks(Document):
+    config: dict[str, Any]
+    step: Count
+    files: tuple[_File, ...]
+
+
+class _CopiedPolicy(Document):
+    name: ShortText
+    config: dict[str, Any]
+    what: ShortText
+    file: _File
+
+
+class Copies(documents.Versioned):
+    """What was copied into a run; written last, so that what it names is there."""
+
+    init_from: ShortText | None = None
+    networks: _CopiedNetworks | None = None
+    policies: tuple[_CopiedPolicy, ...] = ()
+
+
+def names_any(config: Config) -> bool:
+    """Tell whether a run takes anything over from others."""
+    return config.training.init_from is not None or bool(_opponent_names(config))
+
+
+# --- where they are ---
+def read_networks(storage: Storage, config: Config) -> Networks | None:
+    """Read the networks that `training.init_from` names, of this run's shape; None where it names none.
+
+    Raises ConfigurationError, naming the setting, for a run that is missing, has no checkpoint or another shape.
+    """
+    run = config.training.init_from
+    if run is None:
+        return None
+    key = f"training.init_from = {run}"
+    theirs = _explained(key, lambda: config_of(storage, run))
+    check_shape(key, theirs, config)
+    return Networks(theirs, *_explained(key, lambda: newest_networks(storage, run, theirs)))
+
+
+def read_opponents(storage: Storage, config: Config) -> Iterator[tuple[str, StoredPolicy]]:
+    """Read each policy that `multi_agent.league.checkpoints` names, where there is a league.
+
+    Raises ConfigurationError, naming the setting, for one that is missing, or that cannot drive in this run.
+    """
+    for name in _opponent_names(config):
+        key = f"multi_agent.league.checkpoints: {name}"
+        found = _explained(key, lambda name=name: policy_named(storage, parse(name)))  # type: ignore[misc]
+        check_meaning(key, found.config.env, config.env)
+        check_shape(key, found.config, config)
+        yield name, found
+
+
+def check(storage: Storage, config: Config) -> str:
+    """Read all that a run takes over, and return it for people; ConfigurationError as above."""
+    networks = read_networks(storage, config)
+    opponents = sum(1 for _ in read_opponents(storage, config))
+    begin = (
+        f"the networks of {len(networks.data)} agents of run {config.training.init_from}, step {networks.step:,}"
+        if networks
+        else ""
+    )
+    return ", ".join(filter(None, [begin, f"{opponents} opponents" if opponents else ""]))
+
+
+def _opponent_names(config: Config) -> tuple[str, ...]:
+    return config.multi_agent.league.checkpoints if config.has_league else ()
+
+
+def _explained(key: str, read: Callable[[], Read]) -> Read:
+    try:
+        return read()
+    except (UsageError, DataError) as error:
+        raise ConfigurationError(f"{key}: {error.message}", next_step=error.next_step) from error
+
+
+# --- copies in the run itself ---
+def is_copied(storage: Storage, run: str, config: Config) -> bool:
+    """Tell whether a run has copies of what its settings name."""
+    copies = documents.read(storage, layout.sources_key(run), Copies)
+    if copies is None:
+        return False
+    names = tuple(one.name for one in copies.policies)
+    return (copies.init_from, names) == (config.training.init_from, _opponent_names(config))
+
+
+def copy_into_run(storage: Storage, run: str, config: Config) -> None:
+    """Copy all that a run takes over into the run, unless it is there; may be repeated after an interruption."""
+    if not names_any(config) or is_copied(storage, run, config):
+        return
+    networks = read_networks(storage, config)
+    copied = None
+    if networks is not None:
+        files = tuple(
+            _put(storage, layout.source_networks_key(run, number), data)
+            for number, data in enumerate(networks.data)
+        )
+        copied = _CopiedNetworks(config=networks.config.to_json_dict(), step=networks.step, files=files)
+    policies = tuple(
+        _CopiedPolicy(
+            name=name,
+            config=found.config.to_json_dict(),
+            what=found.what,
+            file=_put(storage, layout.source_policy_key(run, number), found.data),
+        )
+        for number, (name, found) in enumerate(read_opponents(storage, config))
+    )
+    copies = Copies(init_from=config.training.init_from, networks=copied, policies=policies)
+    documents.update(storage, layout.sources_key(run), Copies, lambda _: copies)
+
+
+def networks_of(storage: Storage, run: str, config: Config) -> Networks | None:
+    """Return the networks that a run's agents begin with: of the copies in the run, else where they are."""
+    copies = documents.read(storage, layout.sources_key(run), Copies)
+    if copies is None:
+        return read_networks(storage, config)
+    copied = copies.networks
+    if copied is None:
+        return None
+    data = [
+        _get(storage, layout.source_networks_key(run, number), file)
+        for number, file in enumerate(copied.files)
+    ]
+    return Networks(Config.from_json_dict(copied.config, layout.sources_key(run)), copied.step, data)
+
+
+def opponents_of(storage: Storage, run: str, config: Config) -> Iterator[tuple[str, StoredPolicy]]:
+    """Yield the policies of a run's pool: of the copies in the run, else where they are."""
+    copies = documents.read(storage, layout.sources_key(run), Copies)
+    if copies is None:
+        yield from read_opponents(storage, config)
+        return
+    for number, one in enumerate(copies.policies):
+        theirs = Config.from_json_dict(one.config, layout.sources_key(run))
+        data = _get(storage, layout.source_policy_key(run, number), one.file)
+        yield one.name, StoredPolicy(theirs, data, one.what)
+
+
+def _put(storage: Storage, key: str, data: bytes) -> _File:
+    digest = hashlib.sha256(data).hexdigest()
+    storage.put(key, data, sha256=digest)
+    return _File(size=len(data), sha256=digest)
+
+
+def _get(storage: Storage, key: str, file: _File) -> bytes:
+    data = storage.get(key, max_bytes=file.size).data
+    alive()
+    return check_bytes(data, size=file.size, sha256=file.sha256, what=key)

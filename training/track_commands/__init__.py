@@ -1,0 +1,6 @@
+"""What `python -m training tracks` does: list, make, draw, check and fetch race tracks."""
+
+from training.track_commands.commands import app
+from training.track_commands.survey import Finding, Summary, check, known_tracks, summary
+
+__all__ = ["Finding", "Summary", "app", "check", "known_tracks", "summary"]
