@@ -333,7 +333,7 @@ def test_ssh_is_taken_where_its_port_is_open_and_a_key_is_on_the_machine(ports, 
 
 # --- what is loaded ---
 def test_nothing_of_the_launcher_loads_torch_or_the_simulator() -> None:
-    """Of the simulator it loads which names are tracks, and what can be built, which needs no numpy."""
+    """Of the simulator it loads which names are tracks, where they are, what can be built, which need no numpy."""
     script = (
         "import sys, pkgutil, importlib, launch, training.cloud\n"
         "for one in pkgutil.walk_packages(training.cloud.__path__, 'training.cloud.'): importlib.import_module(one.name)\n"
@@ -343,4 +343,5 @@ def test_nothing_of_the_launcher_loads_torch_or_the_simulator() -> None:
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == ["training.sim", "training.sim.track.names", "training.sim.track.spec"]
+    light = ["training.sim", *(f"training.sim.track{part}" for part in ("", ".catalog", ".names", ".spec"))]
+    assert done.stdout.split() == light
