@@ -60,13 +60,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from training.cloud.console.next_commands import remember
 from training.cloud.console.option_types import ConfigFile, Delete, DryRun, Json, Print, Run, Sets, Way, Yes
-from training.cloud.console.output import Manner, say
+from training.cloud.console.output import OutputOptions, say
 from training.errors import ConfigurationError, TrainingError, UsageError
 from training.process.help import Commands
 from training.process.terminal import adapt_output
 
 if TYPE_CHECKING:
-    from training.cloud.context import Site
+    from training.cloud.context import CommandContext
 
 
 app = typer.Typer(
@@ -83,7 +83,7 @@ app = typer.Typer(
 INTERRUPTED = 130
 
 
-def site_of(config: Path | None, sets: list[str] | None, limits: tuple[str, ...] = ()) -> "Site":
+def site_of(config: Path | None, sets: list[str] | None, limits: tuple[str, ...] = ()) -> "CommandContext":
     """Read the settings and find out who we are; `limits` are further overrides, which no next command repeats."""
     from training.cloud.context import open_site
 
@@ -91,7 +91,7 @@ def site_of(config: Path | None, sets: list[str] | None, limits: tuple[str, ...]
     return open_site(config, [*(sets or ()), *limits], say)
 
 
-def searched_site(config: Path | None, sets: list[str] | None) -> "Site":
+def searched_site(config: Path | None, sets: list[str] | None) -> "CommandContext":
     """Do what `site_of` does, and say where is looked: nothing found there may be somewhere else."""
     from training.cloud.context import settings_path, where
 
@@ -123,16 +123,16 @@ def doctor(
     if out is not None and not policy:
         raise UsageError("--out needs --policy")
     if policy:
-        commands.show_policies(site_of(config, sets), out, Manner(json=json))
+        commands.show_policies(site_of(config, sets), out, OutputOptions(json=json))
         return
     if probe:
         from training.cloud import doctor
 
-        raise typer.Exit(doctor.probe(site_of(config, sets), Manner(json=json)))
+        raise typer.Exit(doctor.probe(site_of(config, sets), OutputOptions(json=json)))
     remember(config, tuple(sets or ()), ROOT)
     cloud = Cloud(read_settings(config, sets or ()).aws, say)
     say(where(cloud.aws, settings_path(config)))
-    raise typer.Exit(commands.examine(cloud, ROOT, Manner(json=json)))
+    raise typer.Exit(commands.examine(cloud, ROOT, OutputOptions(json=json)))
 
 
 @app.command()
@@ -154,7 +154,7 @@ def up(
     """Set up what training needs. Bucket, policy, security group, log group: free of charge while empty."""
     from training.cloud import commands
 
-    manner = Manner(json=json, yes=yes, dry_run=dry_run)
+    manner = OutputOptions(json=json, yes=yes, dry_run=dry_run)
     commands.up(site_of(config, sets), manner, use_existing_bucket=use_existing_bucket)
 
 
@@ -172,7 +172,7 @@ def down(
     """Remove all that `up` and `train` made, and say what stays and costs money."""
     from training.cloud.cleanup import down
 
-    manner = Manner(json=json, yes=yes, dry_run=dry_run)
+    manner = OutputOptions(json=json, yes=yes, dry_run=dry_run)
     down.down(searched_site(config, sets), manner, data=data, images=images)
 
 
@@ -196,7 +196,7 @@ def gc(
             "--all-regions only looks: these settings may not name the buckets of other regions",
             next_step="Look first: ./launch.py gc --all-regions. It names the command for each region.",
         )
-    site, manner = searched_site(config, sets), Manner(json=json, yes=yes)
+    site, manner = searched_site(config, sets), OutputOptions(json=json, yes=yes)
     if all_regions:
         raise typer.Exit(collect.gc_everywhere(site, manner))
     collect.gc(site, manner, delete=delete)
@@ -253,7 +253,7 @@ def train(
 
         trials.check_words(resume, name, max_hours, max_cost_usd)
         site = site_of(config, sets, trials.SETTINGS)
-        raise typer.Exit(trials.try_out(site, ROOT, Manner(json=json, yes=yes, dry_run=dry_run)))
+        raise typer.Exit(trials.try_out(site, ROOT, OutputOptions(json=json, yes=yes, dry_run=dry_run)))
     limits = {"max_hours": max_hours, "max_cost_usd": max_cost_usd}
     given = tuple(f"aws.{key}={value}" for key, value in limits.items() if value is not None)
     keep_s = arguments.seconds(keep_on_failure)
@@ -261,7 +261,7 @@ def train(
     run = arguments.run_name(resume, name, site.config.training.run_name)
     origin = (run, resume is not None, at, from_partial)
     options = Options(*origin, market, not no_relaunch, keep_s, tuple(sets or ()), settings_path(config))
-    manner = Manner(json=json, yes=yes, dry_run=dry_run)
+    manner = OutputOptions(json=json, yes=yes, dry_run=dry_run)
     raise typer.Exit(commands.train(site, options, ROOT, manner, up_first=up_first, detach=detach))
 
 
@@ -278,7 +278,7 @@ def status(
     """Tell how runs are. Phase, attempts, speed, last checkpoint, cost, time left."""
     from training.cloud import commands
 
-    site, manner = searched_site(config, sets), Manner(json=json)
+    site, manner = searched_site(config, sets), OutputOptions(json=json)
     if run is None:
         commands.statuses(site, manner)
     else:
@@ -290,7 +290,7 @@ def list_runs(*, config: ConfigFile = None, sets: Sets = None, json: Json = Fals
     """List the runs of the project, newest first."""
     from training.cloud import commands
 
-    commands.statuses(searched_site(config, sets), Manner(json=json))
+    commands.statuses(searched_site(config, sets), OutputOptions(json=json))
 
 
 @app.command()
@@ -308,7 +308,7 @@ def logs(
     """Print a run's log, through relaunches."""
     from training.cloud import commands
 
-    commands.logs(site_of(config, sets), run, Manner(json=json), follow=follow, system=system)
+    commands.logs(site_of(config, sets), run, OutputOptions(json=json), follow=follow, system=system)
 
 
 @app.command()
@@ -334,7 +334,7 @@ def stop(
     commands.stop(
         site_of(config, sets),
         run,
-        Manner(json=json),
+        OutputOptions(json=json),
         when="at_once" if now else "at_checkpoint" if after_checkpoint else "saved",
         wait=wait,
     )
@@ -353,7 +353,7 @@ def fetch(
     """Copy a run's model and report to this computer."""
     from training.cloud import commands
 
-    commands.fetch(site_of(config, sets), run, out, Manner(json=json), latest=latest)
+    commands.fetch(site_of(config, sets), run, out, OutputOptions(json=json), latest=latest)
 
 
 @app.command()
@@ -369,7 +369,7 @@ def prune(
     """Remove what no kept checkpoint of a run needs."""
     from training.cloud import commands
 
-    commands.prune(site_of(config, sets), run, Manner(json=json), keep=keep, delete=delete)
+    commands.prune(site_of(config, sets), run, OutputOptions(json=json), keep=keep, delete=delete)
 
 
 # --- reaching a machine ---
@@ -380,7 +380,7 @@ def ssh(
     """Open a shell on a run's machine, by Session Manager."""
     from training.cloud import commands
 
-    manner = Manner(json=json, dry_run=only_print)
+    manner = OutputOptions(json=json, dry_run=only_print)
     raise typer.Exit(commands.ssh(site_of(config, sets), run, manner))
 
 
@@ -397,7 +397,7 @@ def tensorboard(
     """Bring a run's TensorBoard here, by Session Manager."""
     from training.cloud import commands
 
-    manner = Manner(json=json, dry_run=only_print)
+    manner = OutputOptions(json=json, dry_run=only_print)
     raise typer.Exit(commands.tensorboard(site_of(config, sets), run, port, manner))
 
 
@@ -407,7 +407,7 @@ def prices(*, config: ConfigFile = None, sets: Sets = None, json: Json = False) 
     """Compare live prices by type and zone."""
     from training.cloud import commands
 
-    commands.compare_prices(site_of(config, sets), Manner(json=json))
+    commands.compare_prices(site_of(config, sets), OutputOptions(json=json))
 
 
 @app.command()
@@ -415,7 +415,7 @@ def cost(run: Run, *, config: ConfigFile = None, sets: Sets = None, json: Json =
     """Tell what a run has cost. Per million steps, to its first clean lap, goodput."""
     from training.cloud import commands
 
-    commands.cost(site_of(config, sets), run, Manner(json=json))
+    commands.cost(site_of(config, sets), run, OutputOptions(json=json))
 
 
 def main(arguments: list[str] | None = None) -> int:

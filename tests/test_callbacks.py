@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from training.agents.policy import Kept, Policy
-from training.run.step_hooks import Parts, of_all
+from training.agents.policy import Policy, SelectedPolicy
+from training.run.step_hooks import Parts, aggregate
 
 
 def test_every_agents_figures_stand_under_its_name_and_their_mean_under_the_plain_one() -> None:
@@ -17,7 +17,7 @@ def test_every_agents_figures_stand_under_its_name_and_their_mean_under_the_plai
     first = {"rollout/reward": 2.0, "train/actor_loss": -1.0}
     second = {"rollout/reward": 6.0, "train/actor_loss": -4.0}
     third = {"rollout/reward": 4.0}
-    assert of_all([first, second, third]) == {
+    assert aggregate([first, second, third]) == {
         "agent0/rollout/reward": 2.0,
         "agent0/train/actor_loss": -1.0,
         "agent1/rollout/reward": 6.0,
@@ -33,7 +33,7 @@ def test_laps_are_added_up_and_the_best_lap_is_the_best_of_all() -> None:
     laps = (3.0, 0.0, 4.0)
     best = (9.5, float("nan"), 8.25)
     figures = [{"rollout/laps": n, "rollout/best_lap_s": t} for n, t in zip(laps, best, strict=True)]
-    together = of_all(figures)
+    together = aggregate(figures)
     assert together["rollout/laps"] == sum(laps)
     assert together["rollout/best_lap_s"] == min(t for t in best if np.isfinite(t))
     assert together["agent2/rollout/laps"] == 4.0
@@ -41,17 +41,17 @@ def test_laps_are_added_up_and_the_best_lap_is_the_best_of_all() -> None:
 
 def test_where_nobody_has_finished_a_lap_there_is_no_best_one() -> None:
     """Without a warning of numpy's, which the tests take for an error."""
-    assert np.isnan(of_all([{"rollout/best_lap_s": np.nan}] * 2)["rollout/best_lap_s"])
+    assert np.isnan(aggregate([{"rollout/best_lap_s": np.nan}] * 2)["rollout/best_lap_s"])
 
 
 @pytest.mark.parametrize("laps", [0.0, 7.0])
 def test_figures_of_a_single_agent_are_left_as_they_are(laps: float) -> None:
     """One agent's curves have no agent in their names."""
-    assert of_all([{"rollout/laps": laps}]) == {"rollout/laps": laps}
+    assert aggregate([{"rollout/laps": laps}]) == {"rollout/laps": laps}
 
 
-def kept(completed: int, steady: float, mean_speed_mps: float, raced: float) -> Kept:
-    return Kept(Policy([4, 8, 4]), 10_000, completed, 48, mean_speed_mps, steady, raced)
+def kept(completed: int, steady: float, mean_speed_mps: float, raced: float) -> SelectedPolicy:
+    return SelectedPolicy(Policy([4, 8, 4]), 10_000, completed, 48, mean_speed_mps, steady, raced)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def kept(completed: int, steady: float, mean_speed_mps: float, raced: float) -> 
     ],
 )
 def test_the_best_agent_is_the_one_that_laps_best_whatever_races_it_won_against_itself(
-    bests: list[Kept | None], best: int
+    bests: list[SelectedPolicy | None], best: int
 ) -> None:
     """A share of races won against an agent's own candidates says nothing beside another agent's."""
     nothing: Any = None

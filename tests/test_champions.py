@@ -14,12 +14,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.report.runs import driver_by_hand, straight_on
 from tests.trainer_process import QUICK
 from training import layout
-from training.agents.league import Frozen, Verdict
+from training.agents.league import PolicySnapshot, PromotionResult
 from training.agents.policy import Policy
 from training.config import load_config
 from training.evaluation import promotion
 from training.evaluation.load_run import policy_of, runs_in
-from training.evaluation.promotion import EARLIER, Races, Tally, in_words
+from training.evaluation.promotion import EARLIER, PromotionRaces, WinLoss, in_words
 from training.evaluation.races import Entry
 from training.run import runner
 from training.sim import Track
@@ -38,39 +38,39 @@ SLOW, FAST, RASH = (driver_by_hand(CONFIG, boldness=boldness) for boldness in (1
 
 
 @pytest.fixture
-def contest(monkeypatch: pytest.MonkeyPatch) -> Races:
+def contest(monkeypatch: pytest.MonkeyPatch) -> PromotionRaces:
     """Return a contest of few races."""
     for name, (tracks, races) in {
         "QUICK": (2, 4),
         "FULL": (2, 4),
         "AGAINST_EARLIER": (1, 4),
     }.items():
-        monkeypatch.setattr(promotion, name, promotion.Bouts(tracks, races))
-    return Races(CONFIG, TRACKS)
+        monkeypatch.setattr(promotion, name, promotion.MatchFormat(tracks, races))
+    return PromotionRaces(CONFIG, TRACKS)
 
 
-def test_the_first_champion_is_one_that_laps(contest: Races) -> None:
-    assert contest(SLOW, [], 1000).crowned
-    assert not contest(straight_on(CONFIG), [], 1000).crowned
+def test_the_first_champion_is_one_that_laps(contest: PromotionRaces) -> None:
+    assert contest(SLOW, [], 1000).promoted
+    assert not contest(straight_on(CONFIG), [], 1000).promoted
 
 
-def test_who_is_ahead_after_two_laps_beats_who_is_behind(contest: Races) -> None:
+def test_who_is_ahead_after_two_laps_beats_who_is_behind(contest: PromotionRaces) -> None:
     """From side by side the bolder one leads and wins; against itself a policy wins half, which is too little."""
-    assert contest(FAST, [SLOW], 1000) == Verdict(crowned=True, won_share=1.0)
-    assert contest(SLOW, [FAST], 1000) == Verdict(crowned=False, won_share=0.0)
-    assert not contest(FAST, [FAST], 1000).crowned
-    assert not contest(straight_on(CONFIG), [SLOW], 1000).crowned
+    assert contest(FAST, [SLOW], 1000) == PromotionResult(promoted=True, won_share=1.0)
+    assert contest(SLOW, [FAST], 1000) == PromotionResult(promoted=False, won_share=0.0)
+    assert not contest(FAST, [FAST], 1000).promoted
+    assert not contest(straight_on(CONFIG), [SLOW], 1000).promoted
 
 
-class Scripted(Races):
+class Scripted(PromotionRaces):
     """A contest whose races and laps end as a test says."""
 
-    def __init__(self, races: Sequence[Tally], laps: Sequence[float], *, clean: bool) -> None:
+    def __init__(self, races: Sequence[WinLoss], laps: Sequence[float], *, clean: bool) -> None:
         super().__init__(CONFIG, TRACKS)
         self.races, self.laps, self.clean = iter(races), iter(laps), clean
         self.met: list[tuple[Any, Any]] = []
 
-    def _meet(self, challenger: Policy, champion: Policy, *_: Any) -> Tally:
+    def _meet(self, challenger: Policy, champion: Policy, *_: Any) -> WinLoss:
         self.met.append((challenger, champion))
         return next(self.races)
 
@@ -83,16 +83,16 @@ class Scripted(Races):
 
 LINE = [straight_on(CONFIG) for _ in range(EARLIER + 2)]
 NEW = straight_on(CONFIG)
-WON, EVEN = Tally(60, 40), Tally(50, 50)
+WON, EVEN = WinLoss(60, 40), WinLoss(50, 50)
 
 
 @pytest.mark.parametrize(
-    ("races", "laps", "crowned", "met"),
+    ("races", "laps", "promoted", "met"),
     [
         ([EVEN], (), False, 1),  # the short look is enough
-        ([WON, Tally(49, 51)], (), False, 2),  # 109 of 200 are not 55 %
-        ([WON, EVEN, WON, WON, Tally(54, 46)], (1.0, 1.0), True, 5),  # 110 are, and 174 of 300
-        ([WON, WON, WON, WON, Tally(53, 47)], (), False, 5),  # 173 of 300 against the earlier ones are not
+        ([WON, WinLoss(49, 51)], (), False, 2),  # 109 of 200 are not 55 %
+        ([WON, EVEN, WON, WON, WinLoss(54, 46)], (1.0, 1.0), True, 5),  # 110 are, and 174 of 300
+        ([WON, WON, WON, WON, WinLoss(53, 47)], (), False, 5),  # 173 of 300 against the earlier ones are not
         ([WON, WON, WON, WON, WON], (0.97, 1.0), False, 5),  # loses too many laps alone
         ([WON, WON, WON, WON, WON], (0.98, 1.0), True, 5),
         ([WON, WON, WON, WON, WON], (0.94, 0.95), False, 5),
@@ -100,11 +100,11 @@ WON, EVEN = Tally(60, 40), Tally(50, 50)
     ],
 )
 def test_a_champion_beats_the_newest_clearly_and_the_earlier_ones_together_too(
-    races: list[Tally], laps: tuple[float, ...], *, crowned: bool, met: int
+    races: list[WinLoss], laps: tuple[float, ...], *, promoted: bool, met: int
 ) -> None:
     """Looks that are enough end the contest; only the last few of the earlier champions are met."""
     contest = Scripted(races, laps, clean=True)
-    assert contest(NEW, LINE, 1000).crowned is crowned
+    assert contest(NEW, LINE, 1000).promoted is promoted
     opponents = [LINE[-1], LINE[-1], *LINE[-1 - EARLIER : -1]][:met]
     assert [id(one) for pair in contest.met for one in pair] == [
         id(one) for one in itertools.chain(*((NEW, opponent) for opponent in opponents))
@@ -116,15 +116,17 @@ def test_who_is_not_clean_becomes_no_champion(line: list[Policy]) -> None:
     """Neither as the first, nor by beating all before it."""
     for clean in (False, True):
         contest = Scripted([WON] * 5, (1.0, 1.0), clean=clean)
-        assert contest(NEW, line, 1000).crowned is clean
+        assert contest(NEW, line, 1000).promoted is clean
 
 
-def test_who_drives_into_its_equal_is_not_clean(contest: Races, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_drives_into_its_equal_is_not_clean(
+    contest: PromotionRaces, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One that laps alone as surely as the others may still be no champion, not even the first."""
     assert contest._is_clean(FAST, 1000)
     assert contest._completed(RASH, 1000) == 1.0
     assert not contest._is_clean(RASH, 1000)
-    assert not contest(RASH, [], 1000).crowned
+    assert not contest(RASH, [], 1000).promoted
     clean_car = Entry(0, 1, 1, False, False, None, 0.0, 0, at_fault=False, hit=False, wall=False)  # noqa: FBT003
     cars = [clean_car._replace(at_fault=True), clean_car]
     for faults, clean in ((2, True), (3, False)):  # of a hundred cars
@@ -134,10 +136,10 @@ def test_who_drives_into_its_equal_is_not_clean(contest: Races, monkeypatch: pyt
 
 
 def test_who_became_champion_is_told_with_the_share_that_it_won() -> None:
-    champion = Frozen("agent1 of step 20,480", SLOW, 20_480)
+    champion = PolicySnapshot("agent1 of step 20,480", SLOW, 20_480)
     told = [
         in_words(champion, verdict)
-        for verdict in (Verdict(crowned=True), Verdict(crowned=True, won_share=0.567))
+        for verdict in (PromotionResult(promoted=True), PromotionResult(promoted=True, won_share=0.567))
     ]
     assert told == [
         "champion: agent1 of step 20,480, the first",
@@ -146,14 +148,14 @@ def test_who_became_champion_is_told_with_the_share_that_it_won() -> None:
 
 
 def test_races_that_nobody_finished_count_for_nobody() -> None:
-    assert Tally(11, 9).share == 0.55
-    assert (Tally(0, 0).share, str(Tally(0, 0).known_share)) == (0.0, "nan")
-    assert Tally(11, 9).known_share == 0.55
-    assert Tally(1, 2) + Tally(3, 4) == Tally(4, 6)
+    assert WinLoss(11, 9).share == 0.55
+    assert (WinLoss(0, 0).share, str(WinLoss(0, 0).known_share)) == (0.0, "nan")
+    assert WinLoss(11, 9).known_share == 0.55
+    assert WinLoss(1, 2) + WinLoss(3, 4) == WinLoss(4, 6)
 
 
 def test_a_contest_ends_alike_for_the_same_step_and_is_spread_over_the_tracks(
-    contest: Races, monkeypatch: pytest.MonkeyPatch
+    contest: PromotionRaces, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a resume does again must end as before; the next challenge is of other places and other tracks."""
     seen: list[tuple[dict[str, int], int]] = []  # races by track, and their seed
@@ -166,12 +168,12 @@ def test_a_contest_ends_alike_for_the_same_step_and_is_spread_over_the_tracks(
 
     monkeypatch.setattr(promotion, "race_all", raced)
     for step in (1000, 1000, 2000):
-        assert not contest(FAST, [SLOW], step).crowned
+        assert not contest(FAST, [SLOW], step).promoted
     first, again, later = seen
     assert first == again
     assert first[0] == {track.name: 4 for track in TRACKS}
     assert later[1] != first[1]
-    one_track = Races(CONFIG, TRACKS[:1])
+    one_track = PromotionRaces(CONFIG, TRACKS[:1])
     one_track(FAST, [SLOW], 1000)
     assert seen[-1][0] == {TRACKS[0].name: 8}, "as many races where there are fewer tracks"
 
@@ -183,8 +185,8 @@ def test_a_run_says_and_logs_who_became_champion_and_keeps_it(
     """Trained by the runner, with a contest that asks for no laps: whoever challenges first, then nobody wins."""
     monkeypatch.setattr(promotion, "FIRST_COMPLETES", 0.0)
     monkeypatch.setattr(promotion, "FAULTS", 1.0)
-    monkeypatch.setattr(promotion, "QUICK", promotion.Bouts(1, 4))
-    monkeypatch.setattr(promotion, "FULL", promotion.Bouts(1, 4))
+    monkeypatch.setattr(promotion, "QUICK", promotion.MatchFormat(1, 4))
+    monkeypatch.setattr(promotion, "FULL", promotion.MatchFormat(1, 4))
     settings = (
         *QUICK,
         "training.training_type=sac_multiagent",

@@ -24,7 +24,7 @@ from training.errors import DataError, Diverged
 from training.evaluation.load_run import runs_in
 from training.run.divergence import likely_cause
 from training.store import documents
-from training.store.checkpoint import Contents, claim, load
+from training.store.checkpoint import CheckpointData, claim, load
 from training.store.open import open_store
 from training.store.restore import NoCheckpoint
 
@@ -222,7 +222,7 @@ def test_a_run_whose_newest_checkpoint_is_infinite_names_the_one_before_and_goes
     arrays = decode(members[layout.learner_member(0)], what="agent")
     arrays["adam.critic.exp_avg_sq"][5] = np.inf
     members[layout.learner_member(0)] = encode(arrays)
-    lineage.commit(sound.step + 1000, Contents(members, list(sound.manifest.segments), sound.meta))
+    lineage.commit(sound.step + 1000, CheckpointData(members, list(sound.manifest.segments), sound.meta))
     ended = run(tmp_path, "--resume", name, steps=6000)
     assert ended.returncode == 65, ended.stdout + ended.stderr
     assert "The last sound checkpoint is that of step 3,000." in ended.stderr

@@ -112,7 +112,7 @@ def test_agents_begin_with_the_networks_of_the_agents_of_the_other_run(storage: 
     learner = MultiAgentSAC(RaceBatch(config.env, tracks, config.num_cars), config, device="cpu")
     before = [agent.actor.mu.weight.detach().numpy().copy() for agent in learner.agents]
     said: list[str] = []
-    warm_start.take_over(learner, config, storage, "new", said.append)
+    warm_start.load_initial_policies(learner, config, storage, "new", said.append)
     assert said == [f"3 agents begin with the networks of {AGENTS} of run {run}, step 2,000"]
     assert learner.guide_weight() == 0.0, "who has learnt needs no guide"
     after = [agent.actor.mu.weight.detach().numpy() for agent in learner.agents]
@@ -129,7 +129,7 @@ def test_networks_that_learnt_with_other_meanings_are_taken_and_that_is_said(
     tracks = [Track.load(name) for name in config.env.tracks]
     learner = MultiAgentSAC(RaceBatch(config.env, tracks, config.num_cars), config, device="cpu")
     said: list[str] = []
-    warm_start.take_over(learner, config, storage, "new", said.append)
+    warm_start.load_initial_policies(learner, config, storage, "new", said.append)
     assert said[1:] == [
         "they learnt with env.speed_cap_mps = 8.0, not 9.0 as here, and have to learn that anew"
     ]

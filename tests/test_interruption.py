@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from training.errors import DataError, Interrupted
-from training.run.stop_request import ControlPoller, StopRequest, before_the_first_step
+from training.run.stop_request import ControlPoller, StopRequest, interruptible_setup
 from training.store import documents
 from training.store.directory import DirectoryStorage
 
@@ -39,7 +39,7 @@ def test_ctrl_c_ends_as_an_interruption_that_says_how_to_go_on(reaction) -> None
     before = signal.getsignal(signal.SIGINT)
     with (
         pytest.raises(Interrupted, match=r"Ctrl-C before the first step.*\nmake train"),
-        before_the_first_step("make train"),
+        interruptible_setup("make train"),
     ):
         reaction()
     assert signal.getsignal(signal.SIGINT) is before
@@ -49,7 +49,7 @@ def test_ctrl_c_ends_as_an_interruption_that_says_how_to_go_on(reaction) -> None
 def test_other_signals_end_a_start_as_ctrl_c_does(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     told = rf"stopped by {number.name}.* before the first step; nothing is lost\nmake train"
-    with pytest.raises(Interrupted, match=told), before_the_first_step("make train"):
+    with pytest.raises(Interrupted, match=told), interruptible_setup("make train"):
         signal.raise_signal(number)
     assert signal.getsignal(number) is before
 
@@ -59,7 +59,7 @@ def test_a_hangup_that_is_ignored_stays_ignored_at_the_start_and_later() -> None
     before, stop = signal.signal(signal.SIGHUP, signal.SIG_IGN), StopRequest()
     others = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with before_the_first_step("make train"):
+        with interruptible_setup("make train"):
             signal.raise_signal(signal.SIGHUP)
             stop.listen()
         signal.raise_signal(signal.SIGHUP)
@@ -92,7 +92,7 @@ def test_the_exit_code_is_kept_where_ctrl_c_fell_into_an_exec(tmp_path) -> None:
 def test_a_handler_left_inside_stays_so_that_no_ctrl_c_falls_in_between() -> None:
     before, stop = signal.getsignal(signal.SIGINT), StopRequest()
     try:
-        with before_the_first_step("make train"):
+        with interruptible_setup("make train"):
             stop.listen()
         signal.raise_signal(signal.SIGINT)
         assert stop.reason == "Ctrl-C"
@@ -104,7 +104,7 @@ def test_a_handler_left_inside_stays_so_that_no_ctrl_c_falls_in_between() -> Non
 
 @pytest.mark.parametrize("error", [DataError("broken map"), RuntimeError("a bug")])
 def test_an_error_without_ctrl_c_stays_what_it_is(error: Exception) -> None:
-    with pytest.raises(type(error), match=str(error)), before_the_first_step("make train"):
+    with pytest.raises(type(error), match=str(error)), interruptible_setup("make train"):
         raise error
 
 

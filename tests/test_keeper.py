@@ -7,20 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from training.agents.league import Frozen
-from training.agents.policy import Kept, Policy
+from training.agents.league import PolicySnapshot
+from training.agents.policy import Policy, SelectedPolicy
 from training.config import load_config
 from training.evaluation import policy_selection
 from training.evaluation.entrants import driver, sizes_of
 from training.evaluation.lap_evaluation import Drive
-from training.evaluation.policy_selection import DISTURBANCE, Keeper, disturb
+from training.evaluation.policy_selection import DISTURBANCE, BestPolicyTracker, disturb
 from training.sim import Track
 
 POLICY = Policy([4, 8, 4])
 
 
-def kept(completed: int, steady: float, mean_speed_mps: float) -> Kept:
-    return Kept(POLICY, 10_000, completed, 48, mean_speed_mps, steady)
+def kept(completed: int, steady: float, mean_speed_mps: float) -> SelectedPolicy:
+    return SelectedPolicy(POLICY, 10_000, completed, 48, mean_speed_mps, steady)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def kept(completed: int, steady: float, mean_speed_mps: float) -> Kept:
         (kept(48, 0.981, 8.0), kept(48, 0.984, 7.9)),  # as steady within a hundredth: the faster
     ],
 )
-def test_laps_come_first_then_steadiness_then_speed(better: Kept, worse: Kept) -> None:
+def test_laps_come_first_then_steadiness_then_speed(better: SelectedPolicy, worse: SelectedPolicy) -> None:
     assert better.score > worse.score
 
 
@@ -69,8 +69,11 @@ def test_the_final_choice_finds_a_failure_that_few_starts_miss(monkeypatch: pyte
         return [drive(completed=not (fails and i == 20)) for i in range(starts)]
 
     monkeypatch.setattr(policy_selection, "evaluate", drives)
-    keeper = Keeper(load_config(None, ["evaluation.starts=10"]), [])
-    keeper.candidates = [Kept(rarely_fails, 1, 48, 48, 8.0, 1.0), Kept(never_fails, 2, 48, 48, 7.0, 0.9)]
+    keeper = BestPolicyTracker(load_config(None, ["evaluation.starts=10"]), [])
+    keeper.candidates = [
+        SelectedPolicy(rarely_fails, 1, 48, 48, 8.0, 1.0),
+        SelectedPolicy(never_fails, 2, 48, 48, 7.0, 0.9),
+    ]
     best = keeper.choose()
     assert best is not None
     assert best.policy is never_fails
@@ -91,10 +94,10 @@ def test_cars_that_learn_together_race_for_the_final_choice(
     kind = "sac_multiagent" if cars > 1 else "sac"
     config = load_config(None, [f"training.training_type={kind}", f"training.num_agents={max(cars, 2)}"])
     straight_on = Policy(sizes_of(config))
-    racer: Any = driver("pure_pursuit", config.env).mind
+    racer: Any = driver("pure_pursuit", config.env).controller
     names = {id(straight_on): "steadier", id(racer): "racer"}
-    keeper = Keeper(config, [Track.load("generated-1")])
-    keeper.candidates = [Kept(straight_on, 1, 48, 48, 8.0), Kept(racer, 2, 48, 48, 7.0)]
+    keeper = BestPolicyTracker(config, [Track.load("generated-1")])
+    keeper.candidates = [SelectedPolicy(straight_on, 1, 48, 48, 8.0), SelectedPolicy(racer, 2, 48, 48, 7.0)]
     best = keeper.choose()
     assert best is not None
     assert names[id(best.policy)] == first
@@ -111,9 +114,9 @@ def test_an_agent_s_newest_champion_is_kept_and_driven_once(monkeypatch: pytest.
 
     class Learner:
         num_timesteps = 10_000
-        newest: Frozen | None = None
+        newest: PolicySnapshot | None = None
 
-        def champion(self, agent: int) -> Frozen | None:
+        def champion(self, agent: int) -> PolicySnapshot | None:
             assert agent == 1
             return self.newest
 
@@ -123,11 +126,11 @@ def test_an_agent_s_newest_champion_is_kept_and_driven_once(monkeypatch: pytest.
 
     monkeypatch.setattr(policy_selection, "evaluate", drives)
     learner: Any = Learner()
-    keeper = Keeper(load_config(None, ["evaluation.starts=10"]), [], agent=1)
+    keeper = BestPolicyTracker(load_config(None, ["evaluation.starts=10"]), [], agent=1)
     assert keeper.judge(learner)["evaluation/completed"] == 1.0
     assert [kept.step for kept in keeper.candidates] == [10_000]
     for step in (20_000, 40_000):
-        learner.newest = Frozen("champion", Policy([4, 8, 4]), step)
+        learner.newest = PolicySnapshot("champion", Policy([4, 8, 4]), step)
         for _ in range(2):
             driven.clear()
             learner.num_timesteps += 15_000

@@ -12,7 +12,7 @@ import pytest
 from training import layout
 from training.config import Config, load_config
 from training.errors import ConfigurationError
-from training.store.checkpoint import Contents, claim
+from training.store.checkpoint import CheckpointData, claim
 from training.store.directory import DirectoryStorage
 from training.store.manifest import Owner
 from training.store.storage import ALWAYS, Body, Condition, Corrupt, Entry, Refused, Stored
@@ -65,7 +65,7 @@ def store(tmp_path: Path) -> DirectoryStorage:
     store.put(layout.config_key("old"), json.dumps(theirs.to_json_dict()).encode())
     members = {f"agent{n}.{kind}": f"{kind} {n}".encode() for n in range(2) for kind in ("learner", "kept")}
     lineage = claim(store, "old", "sac_multiagent", 1, owner=Owner())
-    lineage.commit(10, Contents({**members, "world": b"x" * 1000}, (), {"best_agent": 1}))
+    lineage.commit(10, CheckpointData({**members, "world": b"x" * 1000}, (), {"best_agent": 1}))
     store.put(layout.policy_key("old", 1, 10), b"policy 1 at 10")
     return store
 
@@ -111,7 +111,7 @@ def test_copies_stay_as_they_are_when_the_other_run_goes_on(store: DirectoryStor
     chosen = config("training.init_from=old")
     policy_sources.copy_into_run(store, RUN, chosen)
     claim(store, "old", "sac_multiagent", 2, owner=Owner()).commit(
-        20, Contents({f"agent{n}.learner": b"later" for n in range(2)}, (), {})
+        20, CheckpointData({f"agent{n}.learner": b"later" for n in range(2)}, (), {})
     )
     policy_sources.copy_into_run(store, RUN, chosen)
     found = policy_sources.networks_of(store, RUN, chosen)
@@ -139,7 +139,7 @@ def test_a_copy_that_is_damaged_is_refused(store: DirectoryStorage) -> None:
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(store: DirectoryStorage) -> None:
     lineage = claim(store, "old", "sac_multiagent", 2, owner=Owner())
-    newer = lineage.commit(20, Contents({f"agent{n}.learner": b"later" for n in range(2)}, (), {}))
+    newer = lineage.commit(20, CheckpointData({f"agent{n}.learner": b"later" for n in range(2)}, (), {}))
     store.put(layout.member_key("old", newer.id, "agent1.learner"), b"spoil")
     found = policy_sources.read_networks(store, config("training.init_from=old"))
     assert found is not None

@@ -23,7 +23,7 @@ from training.errors import ConfigurationError
 from training.evaluation.load_run import policy_of, runs_in
 from training.sim import Track
 from training.store import documents
-from training.store.checkpoint import Contents, claim, load
+from training.store.checkpoint import CheckpointData, claim, load
 from training.store.open import open_store
 
 pytestmark = pytest.mark.slow  # each test trains, in a process of its own
@@ -247,7 +247,7 @@ def test_a_partial_save_is_gone_on_with_by_its_option(tmp_path):
     lineage = claim(storage, name, "sac", attempt=2)
     lineage.load()
     members = {name: whole.read(name) for name in (layout.WORLD_MEMBER, layout.learner_member(0))}
-    lineage.commit_partial(whole.step, Contents(members, (), whole.meta))
+    lineage.commit_partial(whole.step, CheckpointData(members, (), whole.meta))
     again = run(tmp_path, "--resume", name, "--from-partial", steps=whole.step + 400)
     assert again.returncode == 0, again.stdout + again.stderr
     assert f"partial save at step {whole.step:,}" in again.stdout

@@ -9,16 +9,16 @@ import pytest
 
 from tests.fake_imds import FakeImds
 from training import layout
-from training.cloud.launch_record import Intent, write_intent
+from training.cloud.launch_record import LaunchRecord, write_launch_record
 from training.config import load_config
 from training.errors import ConfigurationError, NoProgress, UsageError
 from training.evaluation.load_run import config_of
 from training.instance.identity import LAUNCH_VARIABLE
 from training.instance.imds import ENDPOINT_VARIABLE, ON_INSTANCE
 from training.process.systemd_notify import alive
-from training.run.session import Origin, Run, open_run
+from training.run.session import ResumePoint, Run, open_run
 from training.store import documents
-from training.store.checkpoint import Contents
+from training.store.checkpoint import CheckpointData
 from training.store.open import open_store
 
 RUN = "race"
@@ -39,13 +39,13 @@ def settings(**changes: object):
 
 
 def begin(store: Path, *, resume: bool = True, **origin: object) -> Run:
-    run = open_run(settings(), str(store), resume=RUN if resume else None, origin=Origin(**origin))
+    run = open_run(settings(), str(store), resume=RUN if resume else None, origin=ResumePoint(**origin))
     OPEN.append(run)
     return run
 
 
 def save(run: Run, step: int) -> None:
-    run.lineage.commit(step, Contents({"learner": f"{step}".encode()}))
+    run.lineage.commit(step, CheckpointData({"learner": f"{step}".encode()}))
     run.saved(step)
 
 
@@ -62,7 +62,7 @@ def instance(monkeypatch, tmp_path) -> FakeImds:
         }
         monkeypatch.setenv(ON_INSTANCE, "1")
         monkeypatch.setenv(ENDPOINT_VARIABLE, imds.url)
-        intent = Intent(
+        intent = LaunchRecord(
             run=RUN,
             launch=1,
             by="me",
@@ -76,7 +76,7 @@ def instance(monkeypatch, tmp_path) -> FakeImds:
             prices_usd_per_hour={"g5.xlarge us-east-2b": 0.36, "g5.xlarge us-east-2a": 0.40},
             price_source="spot history",
         )
-        write_intent(open_store(str(tmp_path)), intent, lambda _: False)
+        write_launch_record(open_store(str(tmp_path)), intent, lambda _: False)
         storage = open_store(str(tmp_path))
         storage.put(layout.config_key(RUN), settings().model_dump_json().encode())
         yield imds
@@ -187,7 +187,7 @@ def test_a_fleet_goes_on_from_a_partial_save_once(instance, tmp_path):
     """--from-partial is on every machine's command line; a relaunch after a save goes on from that."""
     run = begin(tmp_path)
     save(run, 100)
-    run.lineage.commit_partial(150, Contents({"learner": b"part"}))
+    run.lineage.commit_partial(150, CheckpointData({"learner": b"part"}))
     run.lock.close()
     instance.paths["meta-data/tags/instance/aws:ec2:fleet-id"] = "fleet-0b"
     killed_early = begin(tmp_path, from_partial=True)
@@ -221,7 +221,7 @@ def test_this_computer_keeps_as_many_checkpoints_as_asked_for(tmp_path):
 def test_a_partial_save_is_taken_only_when_asked_for(tmp_path):
     run = begin(tmp_path, resume=False)
     save(run, 100)
-    run.lineage.commit_partial(150, Contents({"learner": b"part"}))
+    run.lineage.commit_partial(150, CheckpointData({"learner": b"part"}))
     run.lock.close()
     plain = begin(tmp_path)
     assert (plain.checkpoint.step, plain.partial) == (100, None)
@@ -241,17 +241,17 @@ def test_an_unfinished_run_of_another_version_is_passed_over(tmp_path):
     storage.put(layout.config_key("old"), b'{"training": {"gone": 1}}')
     documents.set_status(storage, "old", "running")
     config = load_config(None, [])
-    run = open_run(config, str(tmp_path), resume=None, origin=Origin())
+    run = open_run(config, str(tmp_path), resume=None, origin=ResumePoint())
     OPEN.append(run)
     assert run.checkpoint is None
     with pytest.raises(ConfigurationError, match="gone"):
-        open_run(config, str(tmp_path), resume="old", origin=Origin())
+        open_run(config, str(tmp_path), resume="old", origin=ResumePoint())
 
 
 def test_an_unfinished_run_goes_on_as_long_as_is_asked_for_now(tmp_path):
     """What is given on the command line or in the file holds; what is not given stays as the run has it."""
     begun = ["training.max_minutes=30", "sac.gamma=0.9"]
-    run = open_run(load_config(None, begun), str(tmp_path), resume=None, origin=Origin())
+    run = open_run(load_config(None, begun), str(tmp_path), resume=None, origin=ResumePoint())
     run.lock.close()
     for given, minutes in (
         ([], 30.0),
@@ -259,7 +259,9 @@ def test_an_unfinished_run_goes_on_as_long_as_is_asked_for_now(tmp_path):
         (["training.max_minutes=null"], None),
     ):
         config = load_config(None, [begun[1], *given])
-        again = open_run(config, str(tmp_path), resume=None, origin=Origin(), overrides=[begun[1], *given])
+        again = open_run(
+            config, str(tmp_path), resume=None, origin=ResumePoint(), overrides=[begun[1], *given]
+        )
         again.lock.close()
         assert (again.name, again.config.training.max_minutes) == (run.name, minutes)
     assert config_of(open_store(str(tmp_path)), run.name).training.max_minutes == 30.0

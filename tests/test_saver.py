@@ -15,7 +15,7 @@ from training.agents import replay_segments
 from training.agents.codec import decode, encode
 from training.errors import DataError
 from training.run.checkpointing import Parts, Saver
-from training.store.checkpoint import Contents, claim, load, load_partial
+from training.store.checkpoint import CheckpointData, claim, load, load_partial
 from training.store.directory import DirectoryStorage
 from training.store.restore import NoCheckpoint
 from training.store.storage import ALWAYS, Body, Condition, OutOfSpace
@@ -131,7 +131,7 @@ def test_a_partial_save_goes_on_with_its_weights_and_the_replay_of_the_checkpoin
     snapshot = run.saver._state({"laps": 7})
     learners = [layout.learner_member(number) for number in range(agents)]
     members = {name: snapshot.members[name]() for name in (layout.WORLD_MEMBER, *learners)}
-    run.saver._lineage.commit_partial(800, Contents(members, (), snapshot.meta))
+    run.saver._lineage.commit_partial(800, CheckpointData(members, (), snapshot.meta))
     again, _, _ = session(tmp_path, attempt=2, learning=True, agents=agents)
     checkpoint, partial = load(store, RUN, TYPE), load_partial(store, RUN, TYPE)
     assert again.saver.restore(checkpoint, partial)["laps"] == 7
@@ -147,8 +147,10 @@ def test_a_partial_save_goes_on_with_its_weights_and_the_replay_of_the_checkpoin
     again.train_to(812)
     row = np.full(4, (512 // 4 - 1) % replay.rows)
     np.testing.assert_array_equal(
-        replay.at(row, np.arange(4)).next_observations[replay.final_number[row[0]] >= replay.finals - 8],
-        newest[replay.final_number[row[0]] >= replay.finals - 8],
+        replay.at(row, np.arange(4)).next_observations[
+            replay.final_number[row[0]] >= replay.episode_ends - 8
+        ],
+        newest[replay.final_number[row[0]] >= replay.episode_ends - 8],
     )
     again.saver.finish({})
     third, *_ = session(tmp_path, attempt=3, learning=True, agents=agents)
@@ -182,7 +184,7 @@ def test_a_checkpoint_that_is_whole_but_not_ours_is_refused_in_words(tmp_path, c
     world = {name: value for name, value in change.items() if name in snapshot.meta["world"]}
     meta = {**snapshot.meta, "world": {**snapshot.meta["world"], **world}}
     members = {name: make() for name, make in snapshot.members.items()}
-    run.saver._lineage.commit(240, Contents(members, snapshot.segments, meta))
+    run.saver._lineage.commit(240, CheckpointData(members, snapshot.segments, meta))
     again, *_ = session(tmp_path, attempt=2)
     with pytest.raises(DataError, match=told):
         again.saver.restore(load(store, RUN, TYPE))
@@ -203,7 +205,7 @@ def test_arrays_of_another_type_or_shape_are_refused_by_name(tmp_path, member, n
     snapshot = run.saver._snapshot({})
     arrays = decode(snapshot.members[member](), what=member) | {name: array}
     members = {name: make() for name, make in snapshot.members.items()} | {member: encode(arrays)}
-    run.saver._lineage.commit(240, Contents(members, snapshot.segments, snapshot.meta))
+    run.saver._lineage.commit(240, CheckpointData(members, snapshot.segments, snapshot.meta))
     again, *_ = session(tmp_path, attempt=2)
     with pytest.raises(DataError, match=f"{name}.*expected"):
         again.saver.restore(load(store, RUN, TYPE))
@@ -218,7 +220,7 @@ def test_a_member_that_would_unpack_to_gigabytes_is_not_unpacked(tmp_path):
     run.train_to(240)
     snapshot = run.saver._snapshot({})
     members = {name: make() for name, make in snapshot.members.items()} | {layout.tail_member(0): bomb}
-    run.saver._lineage.commit(240, Contents(members, snapshot.segments, snapshot.meta))
+    run.saver._lineage.commit(240, CheckpointData(members, snapshot.segments, snapshot.meta))
     again, *_ = session(tmp_path, attempt=2)
     with pytest.raises(DataError, match="would unpack to"):
         again.saver.restore(load(store, RUN, TYPE))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from training.cloud.console import output
-from training.cloud.console.output import Manner, ask
+from training.cloud.console.output import OutputOptions, ask
 from training.errors import UsageError
 from training.process import terminal
 
@@ -77,7 +77,7 @@ def test_bytes_that_are_no_text_are_an_answer_too(monkeypatch: pytest.MonkeyPatc
     terminal.adapt_output()
     monkeypatch.setattr(stream, "isatty", lambda: True)
     with pytest.raises(UsageError, match="nothing was done"):
-        ask("Do this?", Manner())
+        ask("Do this?", OutputOptions())
 
 
 # --- closed, narrow ---
@@ -89,7 +89,7 @@ def test_a_closed_input_is_nobody_at_the_terminal(
     closed.close()
     monkeypatch.setattr("sys.stdin", closed if stream else None)
     with pytest.raises(UsageError, match="Nobody is here to answer"):
-        ask("Do this?", Manner())
+        ask("Do this?", OutputOptions())
 
 
 HEADS = ["run", "state", "steps", "attempts", "cost", "time left"]

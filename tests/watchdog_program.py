@@ -23,7 +23,7 @@ from training.report import frames, plots
 from training.run import results, stop_request
 from training.run.stop_request import ControlPoller
 from training.sim import Track, World
-from training.store.checkpoint import Lineage
+from training.store.checkpoint import RunWriter
 from training.store.retry import RetryingStorage
 
 systemd_notify.INTERVAL_S = 0.0
@@ -65,7 +65,7 @@ def mark_choice() -> None:
         _choosing.set()
 
 
-counted(policy_selection.Keeper, "choose", "choice", mark_choice)
+counted(policy_selection.BestPolicyTracker, "choose", "choice", mark_choice)
 counted(Race, "step", "race step", hang)
 counted(World, "step", "physics step")
 counted(Track, "load", "track")
@@ -76,7 +76,7 @@ counted(replay_segments, "paste", "segment pasted")
 counted(batched_agents.SacUpdate, "step", "update")
 counted(results, "model_zip", "model")
 counted(ControlPoller, "look", "look for requests")
-counted(Lineage, "load", "checkpoint read")
+counted(RunWriter, "load", "checkpoint read")
 for name in ("get", "put", "get_to_file"):
     counted(RetryingStorage, name, f"store {name}")
 

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
-from training.errors import ConfigurationError, DataError, Interrupted, Over, TrainingError, UsageError
+from training.errors import (
+    ConfigurationError,
+    DataError,
+    Interrupted,
+    RunAlreadyFinished,
+    TrainingError,
+    UsageError,
+)
 from training.process.help import WIDE, Commands
 from training.process.output import outlast_output, write_error
 from training.process.terminal import adapt_output, columns
@@ -102,14 +109,14 @@ def train(
 
     from training.config import settings_file
     from training.run import runner
-    from training.run.session import Origin
+    from training.run.session import ResumePoint
 
     raise typer.Exit(
         runner.train(
             settings,
             store=store,
             resume=resume,
-            origin=Origin(at_step=at, from_partial=from_partial),
+            origin=ResumePoint(at_step=at, from_partial=from_partial),
             overrides=tuple(overrides or ()),
             settings_file=settings_file(config),
         )
@@ -269,7 +276,7 @@ def instance(
 
 
 @app.command()
-def warm() -> None:
+def precompile() -> None:
     """Compile simulator and update ahead of the first run, as an image's bake does; a run does it by itself."""
     from training.run.runner import compile_ahead
 
@@ -324,7 +331,11 @@ def _run(given: list[str]) -> End:
         if explained is None:
             print("This is a fault of the program. Please report it with the lines above.", file=sys.stderr)
             return End(1, message=repr(error)[:4000])
-        told = str(explained) if isinstance(explained, (Interrupted, Over)) else f"error: {explained}"
+        told = (
+            str(explained)
+            if isinstance(explained, (Interrupted, RunAlreadyFinished))
+            else f"error: {explained}"
+        )
         print(told, file=sys.stderr)
         cause = explained.cause if isinstance(explained, Interrupted) else ""
         return End(explained.exit_code, cause, str(explained)[:4000], _repeats(explained))

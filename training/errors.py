@@ -66,7 +66,7 @@ class Interrupted(TrainingError):
         self.cause = cause
 
 
-class Over(TrainingError):
+class RunAlreadyFinished(TrainingError):
     """The run has ended before: there is nothing to train."""
 
     exit_code = 0

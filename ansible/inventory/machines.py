@@ -26,14 +26,14 @@ sys.path.insert(0, str(PROJECT))
 
 from training import layout
 from training.cloud.aws import inventory as aws_inventory
-from training.cloud.aws.project import Scope, tag
+from training.cloud.aws.project import Project, tag
 from training.cloud.console.output import say
 from training.cloud.context import open_site
 from training.errors import TrainingError
 
 
 def inventory(
-    scope: Scope, machines: list[aws_inventory.Found], *, through_session_manager: bool
+    scope: Project, machines: list[aws_inventory.Found], *, through_session_manager: bool
 ) -> dict[str, object]:
     """Return the groups of some running machines and the variables of each, as a script must print them."""
     groups: dict[str, list[str]] = {}
@@ -59,14 +59,14 @@ def _facts(machine: aws_inventory.Found) -> dict[str, str]:
     }
 
 
-def _over_ssh(_: Scope, machine: aws_inventory.Found) -> dict[str, str]:
+def _over_ssh(_: Project, machine: aws_inventory.Found) -> dict[str, str]:
     return {
         "ansible_connection": "ansible.builtin.ssh",
         "ansible_host": str(machine.get("PublicIpAddress", machine["InstanceId"])),
     }
 
 
-def _through_session_manager(scope: Scope, machine: aws_inventory.Found) -> dict[str, str]:
+def _through_session_manager(scope: Project, machine: aws_inventory.Found) -> dict[str, str]:
     return {
         "ansible_connection": "amazon.aws.aws_ssm",
         "ansible_host": machine["InstanceId"],

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from training.agents.fused import products
 from training.agents.fused.tile import ROWS
-from training.agents.stacked_mlp import Stack
+from training.agents.stacked_mlp import StackedMlp
 from training.agents.update import Batch, SacUpdate
 
 # Numbers that are not to be touched.
@@ -38,7 +38,7 @@ class Numbers:
         return place, step
 
     def room(self, rows: int, columns: int) -> tuple[int, int]:
-        place, step = self.end, leading(columns)
+        place, step = self.end, leading_dim(columns)
         self.end += (rows + 2 * ROWS) * step
         return place, step
 
@@ -73,7 +73,7 @@ def transposed(n, a, a_step, panels, depth, columns, out, step, blocks):
     products.multiply_transposed(n, a, a_step, panels, depth, columns, out, step, 0, blocks)
 
 
-leading, blocks_of = products.leading.py_func, products.blocks_of.py_func
+leading_dim, blocks_of = products.leading_dim.py_func, products.blocks_of.py_func
 size = st.integers(1, 40)
 
 
@@ -152,8 +152,8 @@ def test_tiles_of_avx2_are_numpys_too(tmp_path):
 def learner(agents=1, observation=11, hidden=(24, 16), actions=2, scale=0.3, **changes) -> SacUpdate:
     generator = torch.Generator().manual_seed(0)
     stacks = [
-        Stack(agents, [observation, *hidden, 2 * actions]),
-        *(Stack(2 * agents, [observation + actions, *hidden, 1]) for _ in range(2)),
+        StackedMlp(agents, [observation, *hidden, 2 * actions]),
+        *(StackedMlp(2 * agents, [observation + actions, *hidden, 1]) for _ in range(2)),
     ]
     for stack in stacks:
         stack.flat.copy_(scale * torch.randn(stack.flat.shape, generator=generator))
@@ -179,7 +179,7 @@ def batches(count, agents=1, rows=64, observation=11, actions=2, *, guides=False
         yield transitions, normal(actions), normal(actions)
 
 
-def with_torch(update: SacUpdate) -> SacUpdate:
+def step_eager(update: SacUpdate) -> SacUpdate:
     update._fused = None
     return update
 
@@ -204,7 +204,7 @@ def assert_same(one: SacUpdate, other: SacUpdate) -> None:
 )
 def test_networks_of_any_shape_move_as_with_torch(shape, rows):
     """Widths, depths, rows and agents that fill no tile; losses and Adam's moments agree too."""
-    compiled, plain = learner(**shape), with_torch(learner(**shape))
+    compiled, plain = learner(**shape), step_eager(learner(**shape))
     own = {name: value for name, value in shape.items() if name != "hidden"}
     for batch in batches(12, rows=rows, **own):
         ours, expected = compiled.step(*batch), plain.step(*batch)
@@ -220,7 +220,7 @@ def test_networks_of_any_shape_move_as_with_torch(shape, rows):
 @pytest.mark.parametrize("changes", [{"scale": 3.0}, {"target_entropy": None}], ids=str)
 def test_clamped_deviations_and_a_fixed_coefficient_move_as_with_torch(changes):
     """Scale 3 drives log_std beyond its bounds, where its gradient is 0, and actions to where tanh is flat."""
-    compiled, plain = learner(**changes), with_torch(learner(**changes))
+    compiled, plain = learner(**changes), step_eager(learner(**changes))
     for batch in batches(6):
         compiled.step(*batch)
         plain.step(*batch)
@@ -228,7 +228,7 @@ def test_clamped_deviations_and_a_fixed_coefficient_move_as_with_torch(changes):
 
 
 def test_the_guide_draws_as_with_torch():
-    compiled, plain, free = learner(), with_torch(learner()), learner()
+    compiled, plain, free = learner(), step_eager(learner()), learner()
     compiled.guide_weight = plain.guide_weight = 0.7
     for batch in batches(6, guides=True):
         for update in (compiled, plain, free):
@@ -254,7 +254,7 @@ def test_the_number_of_threads_changes_no_bit(agents):
 
 def test_a_run_goes_on_with_torch_where_compiled_code_left_it():
     """Adam's state is torch's own in both: the same weights whichever of the two took which step."""
-    mixed, plain = learner(), with_torch(learner())
+    mixed, plain = learner(), step_eager(learner())
     compiled = mixed._fused
     for number, batch in enumerate(batches(8)):
         mixed._fused = compiled if number % 2 else None
@@ -288,7 +288,7 @@ def test_batches_of_another_size_and_layout_are_taken():
 def test_mixed_precision_stays_with_torch():
     """Its products are in bfloat16, which compiled code does not know."""
     stacks = [
-        Stack(nets, sizes, compute=torch.bfloat16)
+        StackedMlp(nets, sizes, compute=torch.bfloat16)
         for nets, sizes in ((1, (3, 4, 2)), (2, (4, 4, 1)), (2, (4, 4, 1)))
     ]
     update = SacUpdate(

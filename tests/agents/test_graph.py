@@ -19,12 +19,12 @@ from torch.utils._pytree import tree_leaves
 
 from tests.devices import DEVICES, NO_GPU
 from training.agents import snapshot
-from training.agents.batched_agents import Team
+from training.agents.batched_agents import BatchedAgents
 from training.agents.cuda_graph import GraphStep, record_graph
 from training.agents.fused.step import adam_state
 from training.agents.replay import Row
 from training.agents.sac import Agent, Spaces
-from training.agents.stacked_mlp import Stack
+from training.agents.stacked_mlp import StackedMlp
 from training.agents.update import Batch, Losses, SacUpdate
 from training.config import SacSettings
 
@@ -87,7 +87,7 @@ def learner(
     """Return networks of a fixed seed; their step sizes are powers of two, equal as float32 and as float64."""
     generator = torch.Generator().manual_seed(0)
     stacks = [
-        Stack(nets, sizes, device, compute)
+        StackedMlp(nets, sizes, device, compute)
         for nets, sizes in (
             (agents, [WIDTH, 24, 16, 2 * ACTIONS]),
             *[(2 * agents, [WIDTH + ACTIONS, 24, 16, 1])] * 2,
@@ -264,13 +264,11 @@ def test_a_fault_of_the_update_itself_is_not_taken_for_one_of_the_recording():
         update.step(batch, noise, next_noise)
 
 
-def team_on(device: str, *, agents: int = 2) -> Team:
+def team_on(device: str, *, agents: int = 2) -> BatchedAgents:
     """Return agents whose replays hold the same transitions every time."""
-    surface = Spaces(
-        spaces.Box(-1, 1, (WIDTH,), np.float32), spaces.Box(-1, 1, (ACTIONS,), np.float32), cars=4
-    )
+    given = Spaces(spaces.Box(-1, 1, (WIDTH,), np.float32), spaces.Box(-1, 1, (ACTIONS,), np.float32), cars=4)
     chosen = SacSettings(buffer_size=1000, net_arch=(24, 16), learning_rate=2**-10)
-    made = [Agent(surface, chosen, seed=3, device=device, number=a, guided=True) for a in range(agents)]
+    made = [Agent(given, chosen, seed=3, device=device, number=a, guided=True) for a in range(agents)]
     rng = np.random.default_rng(4)
     for agent in made:
         for _ in range(30):
@@ -279,16 +277,16 @@ def team_on(device: str, *, agents: int = 2) -> Team:
             over = np.zeros(4, dtype=np.bool_)
             rewards = rng.normal(size=4).astype(np.float32)
             agent.replay_buffer.store(Row(seen, actions, rewards, following, over, over, guides))
-    team = Team(made, chosen.average_tau)
+    team = BatchedAgents(made, chosen.average_tau)
     replayed(team.update)
     return team
 
 
-def everything(team: Team) -> list[snapshot.Captured]:
+def everything(team: BatchedAgents) -> list[snapshot.Captured]:
     return [snapshot.capture_agent(SimpleNamespace(agents=team.agents, team=team), a) for a in range(2)]
 
 
-def put_back(team: Team, saved: list[snapshot.Captured]) -> None:
+def put_back(team: BatchedAgents, saved: list[snapshot.Captured]) -> None:
     for number, captured in enumerate(saved):
         snapshot.restore_agent(SimpleNamespace(agents=team.agents, team=team), number, captured)
 

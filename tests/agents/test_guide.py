@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from training.agents.multi_agent import MultiAgentSAC
-from training.agents.stacked_mlp import Stack
+from training.agents.stacked_mlp import StackedMlp
 from training.agents.update import Batch, SacUpdate
 from training.config import Config, load_config
 from training.envs.batch import RaceBatch, Step
@@ -38,7 +38,7 @@ def train_to(learner: MultiAgentSAC, steps: int) -> None:
 def random_update(guide_weight: float) -> SacUpdate:
     generator = torch.Generator().manual_seed(11)
     stacks = [
-        Stack(nets, sizes)
+        StackedMlp(nets, sizes)
         for nets, sizes in (
             (1, [WIDTH, 12, 2 * ACTIONS]),
             (2, [WIDTH + ACTIONS, 12, 1]),

@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from training.agents.league import LIVE, POOL, PURE_PURSUIT, Contest, Frozen, League, Verdict
+from training.agents.league import (
+    LIVE,
+    POOL,
+    PURE_PURSUIT,
+    League,
+    PolicySnapshot,
+    PromotionResult,
+    PromotionTest,
+)
 from training.agents.multi_agent import MultiAgentSAC
 from training.config import Config, load_config
 from training.envs.batch import RaceBatch
@@ -36,7 +44,7 @@ def settings(**changes: object) -> Config:
     return load_config(None, [f"{key}={value}" for key, value in overrides.items()])
 
 
-def learner_of(config: Config, contest: Contest | None = None) -> MultiAgentSAC:
+def learner_of(config: Config, contest: PromotionTest | None = None) -> MultiAgentSAC:
     tracks = [Track.load(name) for name in config.env.tracks]
     env = RaceBatch(config.env, tracks, config.num_cars)
     return MultiAgentSAC(env, config, device="cpu", contest=contest)
@@ -71,7 +79,7 @@ def test_the_other_cars_are_driven_at_the_shares_that_are_set():
     for full in (False, True):
         counts[:] = 0
         if full:
-            league.admit("another", learner.team.average_policy(0))
+            league.add("another", learner.team.average_policy(0))
         for _ in range(races):
             league.redraw(EVERYWHERE)
             counts += np.bincount(league.driver.ravel(), minlength=POOL + 1)
@@ -90,7 +98,7 @@ def test_an_opponent_s_car_does_what_its_driver_says_and_teaches_nobody(learner)
     league.driver[:] = LIVE
     league.driver[:, 0] = PURE_PURSUIT
     league.driver[1, 1] = POOL
-    league.admit("another", learner.team.average_policy(2))
+    league.add("another", learner.team.average_policy(2))
     learner.env.counted[...] = league.live
     chosen = np.full((ENVS, CARS, 2), 0.25, dtype=np.float32)
     driven = league.drive(learner.observations, chosen)
@@ -100,14 +108,14 @@ def test_an_opponent_s_car_does_what_its_driver_says_and_teaches_nobody(learner)
     expected = learner.team.average_policy(2).act(learner.observations[1, 1][None])[0]
     np.testing.assert_allclose(driven[1, 1], expected, rtol=1e-6)
     learner._step()
-    assert not learner.agents[0].replay_buffer.has_any()
-    assert learner.agents[1].replay_buffer.has_any()
+    assert not learner.agents[0].replay_buffer.can_sample()
+    assert learner.agents[1].replay_buffer.can_sample()
 
 
 def test_a_full_pool_is_thinned_out_and_its_drivers_keep_theirs(learner):
     """Every second generation goes; who drove one that went drives the one before it; other runs' policies stay."""
     league = league_of(learner)
-    league.admit("another", learner.team.average_policy(0))
+    league.add("another", learner.team.average_policy(0))
     nowhere = np.zeros(ENVS, dtype=np.bool_)
     for step in (40, 80):
         league.after_step(nowhere, step, learner.team)
@@ -116,11 +124,11 @@ def test_a_full_pool_is_thinned_out_and_its_drivers_keep_theirs(learner):
     league.driver[0] = [POOL, POOL + 1 + 1, POOL + 1 + CARS + 2]  # another's; agent 1 of 40; agent 2 of 80
     league.driver[1:] = LIVE
     league.after_step(nowhere, 120, learner.team)
-    assert [len(generation) for generation in league.generations] == [CARS, CARS]
+    assert [len(generation) for generation in league.snapshots] == [CARS, CARS]
     assert league.interval == 80
     driving = [league.pool[number - POOL] for number in league.driver[0]]
     assert [one.name for one in driving] == ["another", "agent1 of step 40", "agent2 of step 40"]
-    assert all(isinstance(one, Frozen) for one in driving)
+    assert all(isinstance(one, PolicySnapshot) for one in driving)
 
 
 def test_those_who_are_no_agents_drive_at_a_share_of_the_speed_they_ask_for():
@@ -134,7 +142,7 @@ def test_those_who_are_no_agents_drive_at_a_share_of_the_speed_they_ask_for():
     league.driver[:] = LIVE
     league.driver[:, 1] = PURE_PURSUIT
     league.driver[:, 2] = POOL
-    league.admit("another", learner.team.average_policy(2))
+    league.add("another", learner.team.average_policy(2))
     chosen = np.full((ENVS, CARS, 2), 0.25, dtype=np.float32)
     slowed = race.commands_of(league.drive(learner.observations, chosen).astype(np.float64))
     factors = league.speed_factor.copy()
@@ -160,7 +168,7 @@ def test_speed_factors_are_saved_and_a_checkpoint_from_before_them_is_read(learn
     assert (before.speed_factor == 1.0).all()
 
 
-def champions_of(contest: Contest, **changes: object) -> MultiAgentSAC:
+def champions_of(contest: PromotionTest, **changes: object) -> MultiAgentSAC:
     return learner_of(settings(**{"multi_agent.league.champions": True, **changes}), contest)
 
 
@@ -168,16 +176,16 @@ def test_every_interval_each_agent_s_policy_challenges_its_champions():
     """The contest is told who challenges whom, the newest last, and when; who wins is the newest from then on."""
     asked: list[tuple[int, int]] = []
 
-    def contest(challenger: Any, champions: Any, step: int) -> Verdict:
+    def contest(challenger: Any, champions: Any, step: int) -> PromotionResult:
         asked.append((step, len(champions)))
         assert (challenger.stack.flat == step).all()
         assert champions == [one.policy for one in league.champions[(len(asked) - 1) % CARS]]
-        return Verdict((len(asked) - 1) % CARS != 1, 0.25 * len(champions))  # agent 1 never wins
+        return PromotionResult((len(asked) - 1) % CARS != 1, 0.25 * len(champions))  # agent 1 never wins
 
     learner = champions_of(contest)
     league = league_of(learner)
-    crowned: list[tuple[str, float]] = []
-    league.on_champion = lambda champion, verdict: crowned.append((champion.name, verdict.won_share))
+    promoted: list[tuple[str, float]] = []
+    league.on_champion = lambda champion, verdict: promoted.append((champion.name, verdict.won_share))
     nowhere = np.zeros(ENVS, dtype=np.bool_)
     assert learner.champion(0) is None
     assert learner.league_figures(0) == {}
@@ -186,7 +194,7 @@ def test_every_interval_each_agent_s_policy_challenges_its_champions():
         league.after_step(nowhere, step, learner.team)
     assert asked == [(40, 0), (40, 0), (40, 0), (80, 1), (80, 0), (80, 1)]
     names = ["agent0 of step 40", "agent2 of step 40", "agent0 of step 80", "agent2 of step 80"]
-    assert crowned == list(zip(names, (0.0, 0.0, 0.25, 0.25), strict=True))
+    assert promoted == list(zip(names, (0.0, 0.0, 0.25, 0.25), strict=True))
     assert [one.name for one in league.champions[2]] == ["agent2 of step 40", "agent2 of step 80"]
     assert league.interval == 40, "challenges go on as often"
     newest = learner.champion(2)
@@ -194,7 +202,7 @@ def test_every_interval_each_agent_s_policy_challenges_its_champions():
     assert newest.step == 80
     assert (newest.policy.stack.flat == 80.0).all()
     assert learner.champion(1) is None
-    assert not league.generations
+    assert not league.snapshots
     assert learner.league_figures(2) == {"league/won_share": 0.25, "league/champion_step": 80.0}
     assert learner.league_figures(1) == {"league/won_share": 0.0}
 
@@ -203,9 +211,9 @@ def test_nobody_becomes_champion_before_it_is_time():
     """The first challenge is at `champions_from`, the next ones each an interval later; the pool's share is live."""
     asked: list[int] = []
 
-    def contest(_challenger: Any, _champions: Any, step: int) -> Verdict:
+    def contest(_challenger: Any, _champions: Any, step: int) -> PromotionResult:
         asked.append(step)
-        return Verdict(crowned=True)
+        return PromotionResult(promoted=True)
 
     changes = {"champions_from": 100, "live": 0, "pool": 1, "pure_pursuit": 0, "follow_the_gap": 0}
     learner = champions_of(
@@ -224,13 +232,14 @@ def test_nobody_becomes_champion_before_it_is_time():
 def test_of_champions_the_newest_drives_most_often():
     """Each agent's line and each other run's policy alike; in a line each one twice as often as the one before it."""
     learner = champions_of(
-        lambda *_: Verdict(crowned=True), **{"multi_agent.league.live": 0, "multi_agent.league.pool": 1}
+        lambda *_: PromotionResult(promoted=True),
+        **{"multi_agent.league.live": 0, "multi_agent.league.pool": 1},
     )
     league = league_of(learner)
-    league.admit("another", learner.team.average_policy(0))
+    league.add("another", learner.team.average_policy(0))
     champion = learner.team.average_policy(0)
-    league.champions[0] = [Frozen(name, champion) for name in ("old", "new", "newest")]
-    league.champions[2] = [Frozen("only", champion)]
+    league.champions[0] = [PolicySnapshot(name, champion) for name in ("old", "new", "newest")]
+    league.champions[2] = [PolicySnapshot("only", champion)]
     counts, cars = dict.fromkeys((one.name for one in league.pool), 0), 0
     for _ in range(2000):
         league.redraw(EVERYWHERE)
@@ -244,11 +253,11 @@ def test_of_champions_the_newest_drives_most_often():
 
 def test_a_new_champion_changes_no_driver_of_a_race_that_is_on():
     """Numbers of the pool move; who drove a champion that had to go drives the oldest that stays."""
-    learner = champions_of(lambda _challenger, _champions, step: Verdict(step == 80))
+    learner = champions_of(lambda _challenger, _champions, step: PromotionResult(step == 80))
     league, team = league_of(learner), learner.team
-    league.admit("another", team.average_policy(0))
+    league.add("another", team.average_policy(0))
     for agent, names in enumerate((["0a", "0b"], [], ["2a"])):
-        league.champions[agent] = [Frozen(name, team.average_policy(agent)) for name in names]
+        league.champions[agent] = [PolicySnapshot(name, team.average_policy(agent)) for name in names]
     numbers = {one.name: POOL + number for number, one in enumerate(league.pool)}
     league.driver[0] = [LIVE, PURE_PURSUIT, numbers["another"]]
     league.driver[1] = [numbers["0a"], numbers["0b"], numbers["2a"]]
@@ -272,14 +281,14 @@ def test_a_league_of_champions_without_a_contest_is_refused():
 
 def test_champions_come_back_from_a_checkpoint_and_drivers_that_are_not_there_are_refused():
     """Names, steps and weights; one from before champions has none."""
-    learner = champions_of(lambda *_: Verdict(crowned=True))
+    learner = champions_of(lambda *_: PromotionResult(promoted=True))
     league = league_of(learner)
     for step in (40, 80, 120):
         learner.team.average.flat.fill_(step)
         league.after_step(np.zeros(ENVS, dtype=np.bool_), step, learner.team)
     league.redraw(EVERYWHERE)
     arrays, meta = league.state()
-    other = league_of(champions_of(lambda *_: Verdict(crowned=True)))
+    other = league_of(champions_of(lambda *_: PromotionResult(promoted=True)))
     other.load_state(arrays, json.loads(json.dumps(meta)))
     for line, restored in zip(league.champions, other.champions, strict=True):
         assert [(one.name, one.step) for one in line] == [(one.name, one.step) for one in restored]

@@ -15,7 +15,7 @@ from training.agents import replay_segments, snapshot
 from training.agents.multi_agent import MultiAgentSAC
 from training.agents.replay import CompactReplay
 from training.config import Config
-from training.evaluation.policy_selection import Keeper
+from training.evaluation.policy_selection import BestPolicyTracker
 
 # Every part of the state whose loss must show in what is learnt afterwards.
 ITEMS = (
@@ -194,7 +194,7 @@ def test_a_state_item_left_out_is_noticed(saved, monkeypatch, item):
 
         monkeypatch.setattr(replay_segments, "paste", unguided)
     if item == "keeper":
-        monkeypatch.setattr(Keeper, "load_state", lambda *_: None)
+        monkeypatch.setattr(BestPolicyTracker, "load_state", lambda *_: None)
     ended = resume_without(item, saved, monkeypatch)
     with pytest.raises(AssertionError):
         assert_same(saved.whole, ended)

@@ -78,7 +78,7 @@ def test_what_an_idle_car_did_is_never_drawn(steps, rows):
     replay = make(rows)
     truth = drive(replay, steps, seed=steps, idle_cars=True)
     held = [one for row in truth[steps - replay.size() :] for one in row if one is not None]
-    assert replay.has_any() == bool(held)
+    assert replay.can_sample() == bool(held)
     if not held:
         return
     drawn = replay.pick(np.random.default_rng(0), 2000)
@@ -107,8 +107,8 @@ def test_cut_and_pasted_it_samples_the_same(steps):
     if steps % length:
         replay_segments.paste(copy, steps - steps % length, steps - 1, tail, "tail")
     replay_segments.finish(copy, steps, tail["newest"])
-    assert copy.has_any() == replay.has_any()
-    if not replay.has_any():
+    assert copy.can_sample() == replay.can_sample()
+    if not replay.can_sample():
         return
     for mine, expected in zip(
         copy.pick(np.random.default_rng(1), 200), replay.pick(np.random.default_rng(1), 200), strict=True

@@ -15,13 +15,13 @@ from tests.devices import DEVICES
 from training import layout
 from training.agents import replay_segments, snapshot
 from training.agents.codec import decode
-from training.agents.league import POOL, Verdict
+from training.agents.league import POOL, PromotionResult
 from training.agents.multi_agent import MultiAgentSAC
 from training.agents.policy import Policy
 from training.config import Config, load_config
 from training.envs.batch import RaceBatch
 from training.errors import DataError
-from training.evaluation.policy_selection import Keeper
+from training.evaluation.policy_selection import BestPolicyTracker
 from training.rng import seed_everything
 from training.run.checkpointing import Parts, Saver
 from training.run.step_hooks import Episodes
@@ -124,9 +124,9 @@ def policy_of_another_run(sizes: Sequence[int]) -> Policy:
     return policy
 
 
-def every_second(_challenger: Policy, _champions: Sequence[Policy], step: int) -> Verdict:
+def every_second(_challenger: Policy, _champions: Sequence[Policy], step: int) -> PromotionResult:
     """Let every second challenger become champion; nobody here would by laps and races."""
-    return Verdict(step // 200 % 2 == 1)
+    return PromotionResult(step // 200 % 2 == 1)
 
 
 def begin(config: Config, store: Path, *, resume: bool = False, device: str = "cpu") -> Session:
@@ -138,8 +138,8 @@ def begin(config: Config, store: Path, *, resume: bool = False, device: str = "c
     learner = MultiAgentSAC(env, config, device=device, contest=every_second)
     if learner.league is not None and not resume:  # a resume has them from the checkpoint
         for name in config.multi_agent.league.checkpoints:
-            learner.league.admit(name, policy_of_another_run(learner.sizes))
-    parts = Parts(learner, [Keeper(config, tracks, number) for number in range(config.num_agents)])
+            learner.league.add(name, policy_of_another_run(learner.sizes))
+    parts = Parts(learner, [BestPolicyTracker(config, tracks, number) for number in range(config.num_agents)])
     storage = open_store(str(store))
     lineage = claim(storage, RUN, config.training.training_type, attempt=2 if resume else 1)
     saver = Saver(parts, lineage, config, say=pytest.fail)
@@ -238,7 +238,7 @@ def test_several_agents_resume_exactly(tmp_path, agents, mode, device):
     second.train_to(total)
     assert_same(whole.everything(), second.everything())
     if mode == "league":
-        assert [one.name for one in second.parts.learner.league.given] == ["other"]
+        assert [one.name for one in second.parts.learner.league.external] == ["other"]
         assert len(whole.parts.learner.league.pool) > agents
         assert whole.parts.learner.league.interval > 200, "the pool has never been thinned out"
 

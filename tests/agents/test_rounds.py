@@ -10,7 +10,7 @@ import pytest
 from tests.agents.test_resume import Session, assert_same, begin, every_second, settings, several
 from tests.devices import DEVICES
 from training.agents import snapshot
-from training.agents.league import Verdict
+from training.agents.league import PromotionResult
 from training.agents.policy import Policy
 from training.config import Config
 from training.process.systemd_notify import alive
@@ -127,7 +127,7 @@ def test_a_challenge_that_is_left_for_a_stop_is_made_by_the_resume(tmp_path: Pat
     learner = cut.parts.learner
     pieces = 0
 
-    def contest(challenger: Policy, champions: Sequence[Policy], step: int) -> Verdict:
+    def contest(challenger: Policy, champions: Sequence[Policy], step: int) -> PromotionResult:
         nonlocal pieces
         for _ in range(2):  # races
             pieces += 1

@@ -17,9 +17,9 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from training.agents.batched_agents import Team
+from training.agents.batched_agents import BatchedAgents
 from training.agents.sac import Agent, Spaces
-from training.agents.stacked_mlp import Stack
+from training.agents.stacked_mlp import StackedMlp
 from training.agents.update import Batch, SacUpdate
 from training.config import SacSettings
 
@@ -59,11 +59,11 @@ def random_batch(generator: torch.Generator) -> ReplayBufferSamples:
     return ReplayBufferSamples(normal(ROWS, WIDTH), actions, normal(ROWS, WIDTH), dones, normal(ROWS, 1))
 
 
-def team_of(count: int, *, compute: torch.dtype = torch.float32, **changes) -> Team:
+def team_of(count: int, *, compute: torch.dtype = torch.float32, **changes) -> BatchedAgents:
     chosen = settings(**changes)
-    surface = Spaces(Still.observation_space, Still.action_space, cars=1)
-    agents = [Agent(surface, chosen, seed=3, device="cpu", number=a) for a in range(count)]
-    return Team(agents, chosen.average_tau, compute)
+    spaces = Spaces(Still.observation_space, Still.action_space, cars=1)
+    agents = [Agent(spaces, chosen, seed=3, device="cpu", number=a) for a in range(count)]
+    return BatchedAgents(agents, chosen.average_tau, compute)
 
 
 def alone(agent: Agent, **changes) -> SAC:
@@ -191,9 +191,9 @@ def test_agents_updated_together_equal_agents_updated_alone():
 
 def stacked(agents: int) -> SacUpdate:
     return SacUpdate(
-        Stack(agents, [WIDTH, 24, 16, 2 * ACTIONS]),
-        Stack(2 * agents, [WIDTH + ACTIONS, 24, 16, 1]),
-        Stack(2 * agents, [WIDTH + ACTIONS, 24, 16, 1]),
+        StackedMlp(agents, [WIDTH, 24, 16, 2 * ACTIONS]),
+        StackedMlp(2 * agents, [WIDTH + ACTIONS, 24, 16, 1]),
+        StackedMlp(2 * agents, [WIDTH + ACTIONS, 24, 16, 1]),
         learning_rate=1e-3,
         gamma=0.98,
         tau=0.01,
@@ -217,16 +217,16 @@ def test_the_modules_are_views_of_the_stacks():
 def test_a_part_of_a_stack_is_a_stack_of_its_own():
     """What `part` takes out computes as it did among the others, and goes back where it was."""
     generator = torch.Generator().manual_seed(2)
-    many = Stack(4, [3, 5, 2])
+    many = StackedMlp(4, [3, 5, 2])
     many.flat.copy_(torch.randn(many.flat.shape, generator=generator))
-    two = Stack(2, [3, 5, 2])
+    two = StackedMlp(2, [3, 5, 2])
     two.flat.copy_(many.part(1, 2))
     inputs = torch.randn((4, 7, 3), generator=generator)
     torch.testing.assert_close(two.forward(inputs[1:3])[-1], many.forward(inputs)[-1][1:3])
     before = many.flat.clone()
     many.set_part(1, 2, 2 * two.flat)
     torch.testing.assert_close(many.part(1, 2), 2 * two.flat)
-    torch.testing.assert_close(many.part(3, 1), Stack.part(many, 3, 1, before))
+    torch.testing.assert_close(many.part(3, 1), StackedMlp.part(many, 3, 1, before))
 
 
 def test_mixed_precision_follows_full_precision():

@@ -22,7 +22,7 @@ from training.agents.multi_agent import MultiAgentSAC
 from training.agents.replay import Row
 from training.config import Config, load_config
 from training.envs.batch import RaceBatch
-from training.evaluation.policy_selection import Keeper
+from training.evaluation.policy_selection import BestPolicyTracker
 from training.run.checkpointing import Parts, Saver
 from training.sim import Track
 from training.store.checkpoint import claim
@@ -37,7 +37,7 @@ Seconds = Callable[..., None]
 def build(bucket: Bucket, config: Config, attempt: int) -> tuple[Parts, Saver]:
     tracks = [Track.load(name) for name in config.env.tracks]
     learner = MultiAgentSAC(RaceBatch(config.env, tracks), config, device="cpu")
-    parts = Parts(learner, [Keeper(config, tracks)])
+    parts = Parts(learner, [BestPolicyTracker(config, tracks)])
     lineage = claim(open_store(bucket.url, bucket.aws), RUN, TYPE, attempt)
     return parts, Saver(parts, lineage, config, say=pytest.fail)
 

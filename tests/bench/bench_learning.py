@@ -168,8 +168,8 @@ def test_the_pace_is_near_the_racing_lines(tmp_path: Path, minutes: float, recor
     storage = open_store(str(tmp_path))
     loaded = policy_of(storage, runs_in(storage)[-1])
     generated, real = unseen(len(UNSEEN)), [Track.load(name) for name in catalog.fetched_names()]
-    yardsticks = {name: yardstick(name) for name in ("follow_the_gap", "racing_line")}
-    drivers: dict[str, Controller] = {"policy": loaded.policy, **yardsticks}
+    baseline_drivers = {name: yardstick(name) for name in ("follow_the_gap", "racing_line")}
+    drivers: dict[str, Controller] = {"policy": loaded.policy, **baseline_drivers}
     slower, incomplete = [], []
     for track in [*generated, *real]:
         row: dict[str, object] = {"minutes": minutes, "track": track.name}

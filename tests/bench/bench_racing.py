@@ -35,7 +35,7 @@ from tests.bench.bench_learning import STARTS, UNSEEN, laps_of, settings, three_
 from training.config import load_config
 from training.evaluation.entrants import Named, policy_at
 from training.evaluation.load_run import policy_of, runs_in
-from training.evaluation.races import Contestant, race_all
+from training.evaluation.races import Entrant, race_all
 from training.evaluation.ratings import wilson
 from training.run import runner
 from training.sim import Track
@@ -117,7 +117,7 @@ def alone(policy: Policy, config: Config, tracks: list[Track]) -> dict[str, tupl
     return told
 
 
-def raced(first: Contestant, second: Contestant, tracks: list[Track], grid: Grid) -> list[RaceResult]:
+def raced(first: Entrant, second: Entrant, tracks: list[Track], grid: Grid) -> list[RaceResult]:
     """Race the two RACES times from such a grid, spread evenly over the tracks."""
     spread = [tracks[i] for i in np.sort(np.arange(RACES) % len(tracks))]
     return race_all([first, second], [(0, 1)] * RACES, spread, laps=LAPS, grid=grid)
@@ -162,7 +162,7 @@ def test_two_agents_lap_alone_and_race_without_crashing_into_each_other(
     for agent, row in zip(agents, laps, strict=True):
         kept = {"agent": agent.agent, "kept step": agent.kept_step, "of steps": agent.step}
         record_bench("racing alone", {**took, **kept, **row})
-    first, second = (Contestant(f"agent {one.agent}", one.config.env, one.policy) for one in agents)
+    first, second = (Entrant(f"agent {one.agent}", one.config.env, one.policy) for one in agents)
     dirty = []
     for grid in GRIDS:
         results = raced(first, second, unseen(1), grid)
@@ -232,7 +232,7 @@ def against_half_time(
     fair = [track for track in tracks if all(row[track.name][0] == STARTS for row in laps.values())]
     if tracks[0] not in fair:
         return 0
-    first, second = (Contestant(name, config.env, one.policy) for name, one in selves.items())
+    first, second = (Entrant(name, config.env, one.policy) for name, one in selves.items())
     results: list[RaceResult] = []
     for grid in GRIDS:
         results = raced(first, second, fair, grid)
@@ -268,7 +268,7 @@ def test_a_league_learns_to_pass_slower_cars(contact_ends: str, tmp_path: Path, 
     end = policy_of(storage, run)
     policy = policy_at(storage, end.config, Named(run, end.step, end.agent))
     slowed: Any = Slowed(policy, end.config.env, SLOWER)
-    pair = [Contestant("policy", end.config.env, policy), Contestant("slower", end.config.env, slowed)]
+    pair = [Entrant("policy", end.config.env, policy), Entrant("slower", end.config.env, slowed)]
     races = race_all(pair, [(0, 1)] * RACES, unseen(1)[0], laps=LAPS, grid="single_file")
     behind = [race for race in races if race.entries[0].start == 2]
     told = {"contact ends": contact_ends == "true", "agent": end.agent, "step": end.step, "share": SLOWER}

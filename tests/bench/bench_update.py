@@ -23,7 +23,7 @@ from stable_baselines3.common.logger import Logger
 
 from tests.bench.measuring import JAX_PYTHON, JaxPeer, in_turns
 from training.agents.replay import CompactReplay, Row
-from training.agents.stacked_mlp import Stack
+from training.agents.stacked_mlp import StackedMlp
 from training.agents.update import Batch, SacUpdate
 from training.config import load_config
 from training.envs import observation
@@ -85,7 +85,7 @@ def learner(agents: int, case: Case, device: str = "cpu") -> SacUpdate:
         (2 * agents, [case.observation + ACTIONS, *case.units, 1]),
         (2 * agents, [case.observation + ACTIONS, *case.units, 1]),
     ):
-        stack = Stack(nets, sizes, device)
+        stack = StackedMlp(nets, sizes, device)
         stack.flat.copy_(0.06 * torch.randn(stack.flat.shape, generator=generator))
         stacks.append(stack)
     return SacUpdate(

@@ -20,7 +20,7 @@ import yaml
 from tests.servers import CREDENTIALS
 from training import layout
 from training.cloud.aws.client import Clock, Cloud
-from training.cloud.aws.project import Scope, read_scope
+from training.cloud.aws.project import Project, read_scope
 from training.config import AwsSettings, EndpointSettings
 from training.store import documents
 from training.store.manifest import fresh_nonce
@@ -69,7 +69,7 @@ class Account(NamedTuple):
         return Cloud(self.aws, lambda _: None, Clock(sleep=lambda _: None))
 
     @property
-    def scope(self) -> Scope:
+    def scope(self) -> Project:
         return read_scope(self.cloud)
 
     @property

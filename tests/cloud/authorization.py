@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from tests.cloud.call_shapes import OTHER, Call
 from tests.cloud.iam_simulator import Question
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 
 Tags = Mapping[str, str]
 Reference = Mapping[str, Mapping[str, Collection[str]]]
@@ -101,7 +101,7 @@ CREATED = {
 class World(NamedTuple):
     """Where the calls are made: the project, and the tags of what exists there, by resource type."""
 
-    scope: Scope
+    scope: Project
     tags: Mapping[str, Tags]
     reference: Reference
 
@@ -143,7 +143,7 @@ def launches_from_template(call: Call) -> bool:
     return call.operation == "CreateFleet" or "LaunchTemplate" in call.details
 
 
-def of_bucket_key(call: Call, scope: Scope) -> Iterator[Question]:
+def of_bucket_key(call: Call, scope: Project) -> Iterator[Question]:
     """Yield what KMS is asked for a call where the bucket is encrypted with a key of its own.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
@@ -263,11 +263,11 @@ def variant(call: Call, template: Call | None = None) -> str:
     return "kms" if "KmsKeyId" in machine else ""
 
 
-def _policy_arn(named: str, scope: Scope) -> str:
+def _policy_arn(named: str, scope: Project) -> str:
     return scope.policy_arn if named.startswith("policy/") else named
 
 
-def _arns(action: str, kind: str, details: Mapping[str, Any], scope: Scope) -> list[str]:
+def _arns(action: str, kind: str, details: Mapping[str, Any], scope: Project) -> list[str]:
     """Return the resources of a type that a call is about, as AWS names them."""
     account, region = scope.account, scope.region
     run = f"{scope.project}.{region}.race"

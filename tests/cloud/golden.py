@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 from training.cloud.aws import iam_policies, launch_requests, project_resources
 from training.cloud.aws.bake_policy import bake_policy
 from training.cloud.aws.launch_requests import Launch
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 from training.config import AwsSettings
 
 FOLDER = Path(__file__).with_name("golden")
-SCOPE = Scope("f1tenth", "123456789012", "us-east-2", "f1tenth-123456789012-us-east-2")
+SCOPE = Project("f1tenth", "123456789012", "us-east-2", "f1tenth-123456789012-us-east-2")
 AWS = AwsSettings(volume_size_gb=60, key_pair_name="laptop")
 LAUNCH = Launch(
     run="lap-record",

@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 from training.cloud.aws import iam_bucket, iam_policies
 from training.cloud.aws.bake_policy import bake_policy
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 
 DOCS = Path(__file__).parents[2] / "docs"
 # Stand-ins that a reader replaces.
-SCOPE = Scope("f1tenth", "111122223333", "us-east-2", "f1tenth-111122223333-us-east-2")
+SCOPE = Project("f1tenth", "111122223333", "us-east-2", "f1tenth-111122223333-us-east-2")
 
 PERMISSIONS = """\
 # Permissions

@@ -240,7 +240,7 @@ def test_after_a_minute_of_throttling_it_gives_up(stage: Stage) -> None:
     sts = stage.script("sts")
     for _ in range(11):
         sts.add_client_error("get_caller_identity", "Throttling", http_status_code=400)
-    with pytest.raises(errors.Unanswered):
+    with pytest.raises(errors.NoResponse):
         for _ in range(40):
             stage.cloud.call("sts", "get_caller_identity")
     assert 50 < stage.watch.s <= 60
@@ -250,17 +250,17 @@ def test_after_a_minute_of_throttling_it_gives_up(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("code", "status", "kind"),
     [
-        ("UnauthorizedOperation", 403, errors.Denied),
-        ("AccessDenied", 403, errors.Denied),
-        ("ExpiredToken", 400, errors.NoAccess),
-        ("InvalidClientTokenId", 403, errors.NoAccess),
-        ("RequestLimitExceeded", 503, errors.Unanswered),
+        ("UnauthorizedOperation", 403, errors.AccessDenied),
+        ("AccessDenied", 403, errors.AccessDenied),
+        ("ExpiredToken", 400, errors.NoCredentials),
+        ("InvalidClientTokenId", 403, errors.NoCredentials),
+        ("RequestLimitExceeded", 503, errors.NoResponse),
         ("InsufficientInstanceCapacity", 500, errors.NoCapacity),
         ("VcpuLimitExceeded", 400, errors.QuotaTooLow),
         ("LimitExceeded", 409, errors.QuotaTooLow),
-        ("EntityAlreadyExists", 409, errors.Present),
-        ("InvalidLaunchTemplateName.NotFoundException", 400, errors.Absent),
-        ("InternalError", 500, errors.Unanswered),
+        ("EntityAlreadyExists", 409, errors.AlreadyExists),
+        ("InvalidLaunchTemplateName.NotFoundException", 400, errors.ResourceNotFound),
+        ("InternalError", 500, errors.NoResponse),
         ("RequestTimeTooSkewed", 403, errors.WrongClock),
         ("SomethingNew", 400, errors.CloudError),
     ],

@@ -17,11 +17,11 @@ from tests.cloud.front import Front
 from training import layout
 from training.cloud.aws import inventory, quotas
 from training.cloud.aws.client import Clock, Cloud
-from training.cloud.aws.errors import Unanswered
+from training.cloud.aws.errors import NoResponse
 from training.cloud.launch import setup
 from training.config import Config, load_config
 from training.store import documents
-from training.store.checkpoint import Contents, claim
+from training.store.checkpoint import CheckpointData, claim
 from training.store.manifest import Owner
 
 USER, WORLD = 2, 1
@@ -94,7 +94,7 @@ def test_a_page_that_is_not_of_aws_is_a_named_error_after_a_minute(bench: Bench)
     )
     slept: list[float] = []
     cloud = Cloud(bench.account.aws, lambda _: None, Clock(monotonic=lambda: sum(slept), sleep=slept.append))
-    with pytest.raises(Unanswered, match="not AWS's") as caught:
+    with pytest.raises(NoResponse, match="not AWS's") as caught:
         cloud.call("sts", "get_caller_identity")
     assert "stand between" in caught.value.next_step
     assert 50 < sum(slept) <= 60
@@ -299,7 +299,7 @@ def test_a_checkpoint_to_resume_that_does_not_exist_is_refused(bench: Bench) -> 
     store.put(layout.config_key("race"), json.dumps(Config().to_json_dict()).encode())
     words = ("train", "--resume", "race", "--yes")
     bench.refused(USER, "no committed sac checkpoint", "./launch.py status race", *words, "--at", "77")
-    claim(store, "race", "sac", 1, owner=Owner()).commit(50_000, Contents({"learner": b"x"}, (), {}))
+    claim(store, "race", "sac", 1, owner=Owner()).commit(50_000, CheckpointData({"learner": b"x"}, (), {}))
     bench.refused(USER, "kept are: 50000", "--at STEP", *words, "--at", "77")
     bench.refused(USER, "no partial save", "./launch.py status race", *words, "--from-partial")
     assert bench.account.launch(*words, "--at", "50000", "--dry-run").returncode == 0
@@ -345,7 +345,9 @@ def test_the_networks_of_another_run_are_copied_into_the_run(bench: Bench) -> No
     bench.refused(USER, "there is no run called 'old'", f"aws s3 sync runs/RUN {store.url}/runs/RUN", *words)
     settings = load_config(None, ()).to_json_dict()
     store.put(layout.config_key("old"), json.dumps(settings).encode())
-    claim(store, "old", "sac", 1, owner=Owner()).commit(50_000, Contents({"agent0.learner": b"x"}, (), {}))
+    claim(store, "old", "sac", 1, owner=Owner()).commit(
+        50_000, CheckpointData({"agent0.learner": b"x"}, (), {})
+    )
     launched = bench.account.launch(*words)
     assert launched.returncode == 0, launched.stderr
     assert "takes over the networks of 1 agents of run old, step 50,000" in launched.stderr

@@ -15,7 +15,7 @@ from training.cloud.aws import bucket as buckets
 from training.cloud.aws import bucket_settings
 from training.cloud.aws.client import Clock, Cloud
 from training.cloud.aws.errors import CloudError
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 from training.cloud.cleanup import bucket_removal
 
 OWN = [
@@ -34,7 +34,7 @@ class Shelf:
         self.said: list[str] = []
         self.s3: Any = raw_client(bucket.endpoint)
         self.cloud = Cloud(bucket.aws, self.said.append, Clock(sleep=lambda _: None))
-        self.scope: Scope = SCOPE._replace(bucket=bucket.name, plain_http=True)
+        self.scope: Project = SCOPE._replace(bucket=bucket.name, plain_http=True)
         self.bucket = bucket.name
         self.s3.put_bucket_versioning(Bucket=self.bucket, VersioningConfiguration={"Status": "Enabled"})
         mark = layout.bucket_mark(SCOPE.project, created=use == "created")

@@ -16,7 +16,7 @@ from training.aws_access import advice
 from training.cloud import doctor
 from training.cloud.aws import errors
 from training.cloud.aws.client import Clock, Cloud
-from training.cloud.aws.errors import NoAccess, WrongClock
+from training.cloud.aws.errors import NoCredentials, WrongClock
 
 HOUR_S = 3600.0
 DATED = {"date": "Tue, 01 Dec 2026 12:00:00 GMT"}
@@ -74,9 +74,9 @@ def test_with_a_right_clock_the_same_refusals_are_of_keys_sessions_and_permissio
 
 
 def test_a_reply_without_a_date_says_nothing_of_the_clock() -> None:
-    assert isinstance(errors.from_reply(reply("AuthFailure", headers={}), "sts:X", NOON), NoAccess)
+    assert isinstance(errors.from_reply(reply("AuthFailure", headers={}), "sts:X", NOON), NoCredentials)
     broken = reply("AuthFailure", headers={"date": "yesterday"})
-    assert isinstance(errors.from_reply(broken, "sts:X", NOON), NoAccess)
+    assert isinstance(errors.from_reply(broken, "sts:X", NOON), NoCredentials)
 
 
 # --- doctor ---

@@ -12,7 +12,7 @@ from training import layout
 from training.cloud.aws import bucket as buckets
 from training.cloud.aws import inventory
 from training.cloud.aws.client import Cloud
-from training.cloud.aws.project import Scope, read_scope
+from training.cloud.aws.project import Project, read_scope
 from training.cloud.cleanup import bucket_removal
 from training.cloud.launch import setup
 from training.errors import UsageError
@@ -28,7 +28,7 @@ class Theirs(NamedTuple):
 
     account: Account
     cloud: Cloud
-    scope: Scope
+    scope: Project
     bucket: str
 
     @property
@@ -39,7 +39,7 @@ class Theirs(NamedTuple):
     def s3(self) -> Any:
         return self.cloud.client("s3")
 
-    def up(self, scope: Scope | None = None, *, use_existing_bucket: bool = True) -> None:
+    def up(self, scope: Project | None = None, *, use_existing_bucket: bool = True) -> None:
         steps = setup.plan(self.cloud, scope or self.scope, use_existing_bucket=use_existing_bucket)
         setup.apply(steps, lambda _: None)
 

@@ -23,9 +23,9 @@ from training import layout
 from training.cloud.aws import inventory
 from training.cloud.aws.project import read_scope, tag
 from training.cloud.cleanup import bucket_removal, leaks, teardown
-from training.cloud.context import Site
+from training.cloud.context import CommandContext
 from training.cloud.launch import basis, launch, setup
-from training.cloud.launch_record import read_intent
+from training.cloud.launch_record import read_launch_record
 from training.config import Config
 from training.errors import TrainingError, UsageError
 from training.store.open import open_store
@@ -103,7 +103,7 @@ class World:
         cloud._clients = CLIENTS.setdefault(
             account.endpoint, {}
         )  # they know no project, and take long to make
-        self.site = Site(Config(aws=self.account.aws), cloud, read_scope(cloud))
+        self.site = CommandContext(Config(aws=self.account.aws), cloud, read_scope(cloud))
         setup.apply(setup.plan(self.site.cloud, self.site.scope), lambda _: None)
         self.account.bake(cloud=cloud)
 
@@ -155,14 +155,14 @@ class World:
             *(("instance profile", one["InstanceProfileName"]) for one in profiles if one["Path"] == path),
         }
         if inventory.bucket_exists(self.site.cloud, self.site.scope):
-            intent = read_intent(self.storage, RUN)
+            intent = read_launch_record(self.storage, RUN)
             if intent is not None and not intent.fleet_id and not fleets:
                 found.add(("half-made run", RUN))
         return found
 
     def is_whole(self) -> bool:
         """Tell whether the launch is complete: its fleet lives and is written down."""
-        intent = read_intent(self.storage, RUN)
+        intent = read_launch_record(self.storage, RUN)
         fleet = inventory.fleet_of(self.site.cloud, self.site.scope, RUN)
         return intent is not None and fleet is not None and intent.fleet_id == fleet["FleetId"]
 
@@ -183,7 +183,7 @@ def try_train(account: Account, number: int, kind: str) -> str | None:
     with contextlib.suppress(UsageError):  # "it is running": the first try had made it
         world.train()
     fleets = inventory.fleets(world.site.cloud, world.site.scope)
-    intent = read_intent(world.storage, RUN)
+    intent = read_launch_record(world.storage, RUN)
     assert intent is not None
     assert [fleet["FleetId"] for fleet in fleets] == [intent.fleet_id], "one run, one fleet, written down"
     assert world.leaks() == set()

@@ -10,7 +10,7 @@ from tests.cloud.amazon import ROOT, Account
 from tests.cloud.foreign import Foreign
 from training.cloud.aws import inventory
 from training.cloud.cleanup import bucket_removal, leaks, stop, teardown
-from training.cloud.context import Site
+from training.cloud.context import CommandContext
 from training.cloud.launch import launch, setup
 from training.cloud.launch.basis import read_basis
 from training.config import Config
@@ -33,7 +33,7 @@ class Play:
     def __init__(self, account: Account) -> None:
         self.account, self.foreign = account, Foreign(account)
         self.cloud, self.scope = self.foreign.cloud, self.foreign.scope
-        self.site = Site(Config(aws=account.aws), self.cloud, self.scope)
+        self.site = CommandContext(Config(aws=account.aws), self.cloud, self.scope)
 
     @functools.cached_property
     def storage(self) -> Storage:
@@ -55,7 +55,7 @@ class Play:
         kinds: set[str] = set()
         while found := leaks.find_leaks(self.cloud, self.scope, self.storage):
             for leak in found:
-                leaks.end_leak(
+                leaks.delete_leak(
                     self.cloud,
                     self.scope,
                     leak,

@@ -20,10 +20,10 @@ from training.cloud.aws import inventory
 from training.cloud.aws.client import Clock, Cloud
 from training.cloud.aws.errors import CloudError
 from training.cloud.cleanup import leaks
-from training.cloud.console.output import Manner
-from training.cloud.context import Site
+from training.cloud.console.output import OutputOptions
+from training.cloud.context import CommandContext
 from training.cloud.launch import follow, setup
-from training.cloud.launch_record import Intent, write_intent
+from training.cloud.launch_record import LaunchRecord, write_launch_record
 from training.cloud.watch import lost_machines
 from training.config import Config
 from training.store import documents
@@ -221,18 +221,18 @@ def launched(account: Account) -> tuple[Ec2, Storage]:
         TargetCapacitySpecification={"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand"},
         TagSpecifications=tags,
     )["FleetId"]
-    intent = Intent(
+    intent = LaunchRecord(
         run=RUN, launch=1, by="kim@laptop", region=REGION, account=account.scope.account, created_at=BEGAN,
         valid_until=datetime.now(timezone.utc) + timedelta(hours=5), market="spot", price_cap_usd_per_hour=1.0,
         cap_usd=5.0, bundle_sha256="ab" * 32, image_id="ami-1", fleet_id=fleet,
     )  # fmt: skip
-    write_intent(store, intent, lambda _: False)
+    write_launch_record(store, intent, lambda _: False)
     documents.set_status(store, RUN, "pending")
     return Ec2(account, fleet), store
 
 
-def site_of(ec2: Ec2, account: Account) -> Site:
-    return Site(Config(aws=account.aws), ec2, account.scope)
+def site_of(ec2: Ec2, account: Account) -> CommandContext:
+    return CommandContext(Config(aws=account.aws), ec2, account.scope)
 
 
 def test_status_tells_of_machines_that_come_and_go(
@@ -240,11 +240,11 @@ def test_status_tells_of_machines_that_come_and_go(
 ) -> None:
     ec2, _ = launched
     gone = ec2.add(0, 8, POWERED_OFF)
-    commands.status(site_of(ec2, account), RUN, Manner())
+    commands.status(site_of(ec2, account), RUN, OutputOptions())
     told = capsys.readouterr().out
     assert f"lost        {gone}, g5.xlarge us-east-1a, ended after 8 min without starting a trainer" in told
     assert "lost        its console: f1tenth-fetch: s3://" in told
-    commands.status(site_of(ec2, account), RUN, Manner(json=True))
+    commands.status(site_of(ec2, account), RUN, OutputOptions(json=True))
     assert f'"lost_machines": [\n    "{gone}"\n  ]' in capsys.readouterr().out
 
 

@@ -16,7 +16,7 @@ from training import layout
 from training.cloud.console.next_commands import COMMANDS, complete, complete_data, remember
 from training.cloud.launch import setup
 from training.store import documents
-from training.store.checkpoint import Contents, claim
+from training.store.checkpoint import CheckpointData, claim
 from training.store.manifest import Owner
 
 SOURCES = [ROOT / "launch.py", *sorted((ROOT / "training").rglob("*.py"))]
@@ -192,7 +192,7 @@ def test_prune_repeats_how_many_checkpoints_are_kept(account: Account) -> None:
     documents.set_status(store, "race", "stopped")
     lineage = claim(store, "race", "sac", 1, owner=Owner())
     for step in (10, 20, 30, 40):
-        lineage.commit(step, Contents({"learner": b"x" * step}, (), {}))
+        lineage.commit(step, CheckpointData({"learner": b"x" * step}, (), {}))
         if step == 10:
             time.sleep(1.1)  # S3 dates objects by the second, and what is as old as a kept checkpoint stays
     told = account.launch_here("prune", "race", "--keep", "3").stdout

@@ -14,7 +14,7 @@ from tests.cloud.golden import LAUNCH
 from training.cloud.aws import iam_policies, key_policy, launch_requests
 from training.cloud.aws.project import make_scope, read_scope
 from training.cloud.cleanup import bucket_removal, teardown
-from training.cloud.context import Site
+from training.cloud.context import CommandContext
 from training.cloud.launch import launch, setup
 from training.cloud.launch.basis import read_basis
 from training.config import AwsSettings, load_config
@@ -48,15 +48,15 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Recorded]:
     return calls
 
 
-def site_of(account: Account, **aws: object) -> Site:
+def site_of(account: Account, **aws: object) -> CommandContext:
     account.write_config(**aws)
     config = load_config(account.folder / "config.yaml", (), "cloud")
     cloud = account.cloud
     cloud.aws = config.aws
-    return Site(config, cloud, read_scope(cloud))
+    return CommandContext(config, cloud, read_scope(cloud))
 
 
-def set_up_and_train(site: Site, account: Account) -> None:
+def set_up_and_train(site: CommandContext, account: Account) -> None:
     setup.apply(setup.plan(site.cloud, site.scope), lambda _: None)
     account.bake()
     basis = read_basis(site, "spot", ROOT)

@@ -107,7 +107,7 @@ def test_our_role_is_not_put_into_a_profile_of_somebody_else(account: Account, t
 def test_neither_stop_nor_gc_nor_down_removes_them(account: Account, tags: dict[str, str]) -> None:
     before = make_strangers(account, tags)
     cloud, scope = account.cloud, account.scope
-    leaks.end_traces(cloud, scope, RUN)
+    leaks.delete_run_resources(cloud, scope, RUN)
     assert described(account) == before
     strange_project = tags.get("Project", account.project) != account.project or not tags
     for leak in leaks.find_leaks(cloud, scope, None):
@@ -127,7 +127,7 @@ def test_ours_from_an_interrupted_start_is_used_again_and_removed(account: Accou
     assert {(leak.kind, leak.run) for leak in leaks.find_leaks(cloud, scope, account.storage)} == {
         ("launch template", RUN), ("role", RUN), ("instance profile", RUN),
     }  # fmt: skip
-    leaks.end_traces(cloud, scope, RUN)
+    leaks.delete_run_resources(cloud, scope, RUN)
     assert leaks.find_leaks(cloud, scope, account.storage) == []
 
 

@@ -19,7 +19,7 @@ from training.cloud import doctor
 from training.cloud.aws import errors, iam_policies, people_policies, permission_check
 from training.cloud.aws.client import Cloud
 from training.cloud.aws.iam_statements import Document
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 from training.config import AwsSettings
 from training.store import s3_errors
 
@@ -28,7 +28,7 @@ SESSION = f"arn:aws:sts::{SCOPE.account}:assumed-role/Trainers/kim@example.org"
 AS_USER, AS_ROLE = SCOPE._replace(caller=USER), SCOPE._replace(caller=SESSION)
 SSO = "AWSReservedSSO_Trainers_0123456789abcdef"  # pragma: allowlist secret
 # The longest that the settings take; the longest name of a region, and of a role.
-LONGEST = Scope("a" * 20, "1" * 12, "ap-southeast-1", "b" * 63)
+LONGEST = Project("a" * 20, "1" * 12, "ap-southeast-1", "b" * 63)
 LONG_ROLE = f"arn:aws:sts::{'1' * 12}:assumed-role/{'r' * 64}/kim"
 ORGANISATION = {
     "permissions_boundary": f"arn:aws:iam::{'1' * 12}:policy/{'p' * 64}",
@@ -38,7 +38,7 @@ ORGANISATION = {
 
 
 # --- what is asked ---
-def asked(scope: Scope) -> Iterator[tuple[str, str, tuple[tuple[str, str], ...]]]:
+def asked(scope: Project) -> Iterator[tuple[str, str, tuple[tuple[str, str], ...]]]:
     """Yield every action, resource and context that `doctor` asks about before `up`."""
     for policy in (iam_policies.daily_policy(scope), iam_policies.setup_policy(scope)):
         for statement in policy["Statement"]:
@@ -48,7 +48,7 @@ def asked(scope: Scope) -> Iterator[tuple[str, str, tuple[tuple[str, str], ...]]
 
 
 @pytest.mark.parametrize("scope", [AS_USER, AS_ROLE], ids=["user", "role"])
-def test_doctor_misses_nothing_of_who_has_exactly_the_documented_policies(iam: Iam, scope: Scope) -> None:
+def test_doctor_misses_nothing_of_who_has_exactly_the_documented_policies(iam: Iam, scope: Project) -> None:
     held = [iam_policies.daily_policy(scope), iam_policies.setup_policy(scope)]
     rows = [(scope.caller, held, Question(*one)) for one in asked(scope)]
     assert len(rows) > 100
@@ -58,7 +58,7 @@ def test_doctor_misses_nothing_of_who_has_exactly_the_documented_policies(iam: I
 
 
 @pytest.mark.parametrize("scope", [AS_USER, AS_ROLE], ids=["user", "role"])
-def test_every_right_of_a_person_is_asked_about(scope: Scope) -> None:
+def test_every_right_of_a_person_is_asked_about(scope: Project) -> None:
     held = [iam_policies.daily_policy(scope), iam_policies.setup_policy(scope)]
     granted = {action for policy in held for one in policy["Statement"] for action in one["Action"]}
     assert granted - {action for action, *_ in asked(scope)} == set()
@@ -84,7 +84,7 @@ def test_no_question_holds_a_variable_or_a_wildcard() -> None:
 
 
 # --- what is answered ---
-def answers(scope: Scope, statement: Document, result: dict[str, Any]) -> list[permission_check.Refused]:
+def answers(scope: Project, statement: Document, result: dict[str, Any]) -> list[permission_check.Refused]:
     """Return what is found missing where the simulator answers each action with one result."""
     cloud = Cloud(AwsSettings(), lambda _: None)
     stub = TruthfulStubber(cloud.client("iam"))
@@ -254,7 +254,7 @@ def test_a_refusal_says_who_refuses_and_who_can_help(
         "ResponseMetadata": {"HTTPStatusCode": 403},
     }
     error = errors.from_reply(reply, "ec2:CreateFleet")
-    assert isinstance(error, errors.Denied)
+    assert isinstance(error, errors.AccessDenied)
     assert (error.action, error.can_be_granted) == ("ec2:CreateFleet", can_be_granted)
     assert says in error.next_step
     assert ENCODED[:20] not in error.message

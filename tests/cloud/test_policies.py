@@ -15,7 +15,7 @@ from tests.cloud.golden import SCOPE
 from tests.cloud.iam_simulator import Iam, Question
 from training.cloud.aws import iam_bucket, iam_policies, key_policy
 from training.cloud.aws.iam_statements import Document
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 
 LINTER = ("parliament==1.6.4", "setuptools==80.9.0")
 ACCOUNT, REGION, BUCKET = SCOPE.account, SCOPE.region, f"arn:aws:s3:::{SCOPE.bucket}"
@@ -263,7 +263,7 @@ def parliament() -> Path:
 SPLIT = {"ec2:CreateFleet", "ec2:RunInstances", "ec2:CreateSecurityGroup", "ssm:StartSession"}
 
 
-def everyday_and_setup(scope: Scope) -> Document:
+def everyday_and_setup(scope: Project) -> Document:
     """Return both policies of a person as one: who sets up may train, too."""
     parts = [iam_policies.daily_policy(scope), iam_policies.setup_policy(scope)]
     return {**parts[0], "Statement": [statement for part in parts for statement in part["Statement"]]}

@@ -9,7 +9,7 @@ import pytest
 from tests.cloud.amazon import ROOT, Account
 from tests.cloud.front import Answer, Front
 from training.cloud.aws import inventory, probe
-from training.cloud.context import Site
+from training.cloud.context import CommandContext
 from training.cloud.launch import launch, setup
 from training.cloud.launch.basis import read_basis
 from training.config import load_config
@@ -30,7 +30,7 @@ def ec2_error(code: str, message: str, status: int) -> Answer:
 
 def launched(account: Account) -> None:
     config = load_config(account.folder / "config.yaml", (), "cloud")
-    site = Site(config, account.cloud, account.scope)
+    site = CommandContext(config, account.cloud, account.scope)
     basis = read_basis(site, "spot", ROOT)
     plan = launch.make_plan(site, site.storage, launch.Options("race"), basis)
     launch.start(site, site.storage, plan, lambda _: None)

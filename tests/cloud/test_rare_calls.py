@@ -24,7 +24,7 @@ from training.cloud.aws import disk_key, inventory
 from training.cloud.aws.iam_bucket import bucket_policy
 from training.cloud.aws.iam_policies import instance_policy
 from training.cloud.cleanup import leaks, teardown
-from training.cloud.context import Site
+from training.cloud.context import CommandContext
 from training.cloud.launch import launch, setup
 from training.cloud.launch.basis import read_basis
 from training.config import Config
@@ -47,7 +47,7 @@ def train(account: Account, **aws: Any) -> str:
     """Launch a run with some settings of `aws`, and return its fleet's id."""
     cloud = account.cloud
     cloud.aws = account.aws.model_copy(update=aws)
-    site = Site(Config(aws=cloud.aws), cloud, account.scope)
+    site = CommandContext(Config(aws=cloud.aws), cloud, account.scope)
     basis = read_basis(site, "spot", ROOT)
     plan = launch.make_plan(site, account.storage, launch.Options(RUN), basis)
     return launch.start(site, account.storage, plan, lambda _: None)
@@ -125,7 +125,7 @@ def test_a_volume_that_is_attached_to_nothing_goes_with_gc(account: Account) -> 
     )["VolumeId"]
     (leak,) = leaks.find_leaks(account.cloud, account.scope, None)
     assert (leak.kind, leak.id) == ("volume", made)
-    leaks.end_leak(account.cloud, account.scope, leak, lambda _: None)
+    leaks.delete_leak(account.cloud, account.scope, leak, lambda _: None)
     assert leaks.find_leaks(account.cloud, account.scope, None) == []
 
 

@@ -20,7 +20,7 @@ from training.cloud.aws import iam_policies, key_policy
 from training.cloud.aws.bake_policy import bake_policy
 from training.cloud.aws.client import permission
 from training.cloud.aws.iam_statements import Document
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 
 ROLE_SESSION = f"arn:aws:sts::{SCOPE.account}:assumed-role/Trainers/kim@example.org"
 USER = f"arn:aws:iam::{SCOPE.account}:user/kim"
@@ -64,7 +64,7 @@ def documents(by: str, variant: str = "") -> dict[str, Document]:
     """Return the documented policies of who makes a call, by name; its own one last."""
     scope = SCOPES[variant]
     keys = [("keys", key_policy.key_policy)] if key_policy.is_needed(scope) else []
-    known: dict[str, list[tuple[str, Callable[[Scope], Document]]]] = {
+    known: dict[str, list[tuple[str, Callable[[Project], Document]]]] = {
         "daily": [*keys, ("daily", iam_policies.daily_policy)],
         "setup": [*keys, ("daily", iam_policies.daily_policy), ("setup", iam_policies.setup_policy)],
         "bake": [("bake", bake_policy)],

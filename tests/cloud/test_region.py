@@ -17,9 +17,9 @@ from training import layout
 from training.cloud import context, doctor
 from training.cloud.aws import inventory
 from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import Denied
+from training.cloud.aws.errors import AccessDenied
 from training.cloud.launch import setup
-from training.cloud.launch_record import Intent, check_place, read_intent
+from training.cloud.launch_record import LaunchRecord, check_place, read_launch_record
 from training.errors import UsageError
 from training.store.manifest import encode
 from training.store.open import open_store
@@ -125,19 +125,19 @@ def test_a_record_of_before_that_says_no_place_is_read_and_believed(account: Acc
     written = json.loads(encode(an_intent()))
     del written["region"], written["account"]
     storage.put(layout.fleet_key("race"), json.dumps(written).encode())
-    intent = read_intent(storage, "race")
+    intent = read_launch_record(storage, "race")
     assert intent is not None
     assert (intent.region, intent.account) == ("", "")
     check_place(intent, account.scope)
 
 
-def an_intent(**fields: object) -> Intent:
+def an_intent(**fields: object) -> LaunchRecord:
     now = datetime(2026, 12, 1, 12, 0, tzinfo=timezone.utc)
     given = {
         "run": "race", "launch": 1, "by": "kim@laptop", "created_at": now, "market": "spot", "cap_usd": 4.0,
         "valid_until": now, "price_cap_usd_per_hour": 1.0, "bundle_sha256": "ab" * 32, "image_id": "ami-1",
     }  # fmt: skip
-    return Intent.model_validate({**given, **fields})
+    return LaunchRecord.model_validate({**given, **fields})
 
 
 # --- a bucket in another region ---
@@ -293,7 +293,7 @@ def test_a_region_that_refuses_is_named_and_the_others_are_looked_at(
 
     def refuse(cloud: Cloud, service: str, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         if cloud.aws.region == "eu-west-1" and service == "ec2":
-            raise Denied("ec2:DescribeFleets: UnauthorizedOperation: with an explicit deny")
+            raise AccessDenied("ec2:DescribeFleets: UnauthorizedOperation: with an explicit deny")
         return send(cloud, service, operation, request)
 
     monkeypatch.setattr(Cloud, "send", refuse)

@@ -19,11 +19,11 @@ from training.cloud.aws import inventory, launch_requests
 from training.cloud.aws.client import Clock
 from training.cloud.cleanup import leaks, stop
 from training.cloud.console import output
-from training.cloud.console.output import Manner
-from training.cloud.context import Site
+from training.cloud.console.output import OutputOptions
+from training.cloud.context import CommandContext
 from training.cloud.launch import basis, launch, setup
 from training.cloud.launch.earlier_failure import fingerprint_of
-from training.cloud.launch_record import Intent, read_intent
+from training.cloud.launch_record import LaunchRecord, read_launch_record
 from training.config import Config, load_config
 from training.errors import UsageError
 from training.instance import attempt_limit
@@ -31,12 +31,14 @@ from training.store import documents
 from training.store.documents import Attempt
 from training.store.storage import Storage
 
-YES = Manner(yes=True)
+YES = OutputOptions(yes=True)
 GUARD = "3 starts in a row ended without a newer checkpoint"
 
 
 @pytest.fixture(scope="module")
-def project(moto_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Storage]]:
+def project(
+    moto_server: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[CommandContext, Storage]]:
     """Give a project that is set up, with an image; each test has a run of its own in it."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in CREDENTIALS.items():
@@ -48,20 +50,20 @@ def project(moto_server: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
         # Packed and opened once: the same in every launch.
         patch.setattr(basis, "make_bundle", functools.lru_cache(basis.make_bundle))
         storage = account.storage
-        patch.setattr(Site, "storage", storage)
-        yield Site(Config(aws=account.aws), cloud, scope), storage
+        patch.setattr(CommandContext, "storage", storage)
+        yield CommandContext(Config(aws=account.aws), cloud, scope), storage
 
 
 class Bench(NamedTuple):
     """A run of a test's own, and what acts on it."""
 
-    site: Site
+    site: CommandContext
     storage: Storage
     run: str
 
     @property
-    def intent(self) -> Intent:
-        found = read_intent(self.storage, self.run)
+    def intent(self) -> LaunchRecord:
+        found = read_launch_record(self.storage, self.run)
         assert found is not None
         return found
 
@@ -75,7 +77,7 @@ class Bench(NamedTuple):
     def has_fleet(self) -> bool:
         return inventory.fleet_of(self.site.cloud, self.site.scope, self.run) is not None
 
-    def train(self, how: Manner = YES, **options: Any) -> int:
+    def train(self, how: OutputOptions = YES, **options: Any) -> int:
         wanted = launch.Options(self.run, **options)
         return commands.train(self.site, wanted, ROOT, how, up_first=False, detach=True)
 
@@ -103,11 +105,11 @@ class Bench(NamedTuple):
     def forget_fleet(self) -> None:
         """Leave what a start leaves that broke off after its fleet was made."""
         key, nameless = layout.fleet_key(self.run), self.intent.model_copy(update={"fleet_id": ""})
-        documents.update(self.storage, key, Intent, lambda _: nameless)
+        documents.update(self.storage, key, LaunchRecord, lambda _: nameless)
 
 
 @pytest.fixture
-def bench(project: tuple[Site, Storage]) -> Iterator[Bench]:
+def bench(project: tuple[CommandContext, Storage]) -> Iterator[Bench]:
     made = Bench(*project, f"r{secrets.token_hex(4)}")
     yield made
     made.end("done")
@@ -121,7 +123,7 @@ def test_a_run_that_the_guard_failed_trains_again_and_the_plan_says_so_first(
     bench.train()
     bench.fail_by_the_guard(1 if numbered else None)
     capsys.readouterr()
-    bench.train(Manner(dry_run=True), resume=True)
+    bench.train(OutputOptions(dry_run=True), resume=True)
     told = capsys.readouterr().out
     assert f"before     launch 1 failed ({GUARD}); starts are counted from 0 again" in told
     assert not bench.has_fleet
@@ -190,10 +192,10 @@ def test_a_person_may_launch_it_all_the_same(
     bench.end("failed", reason="data: a broken map", exit_code=65, repeats=True)
     monkeypatch.setattr(output.sys, "stdin", Terminal(answer))
     if answer == "y":
-        bench.train(Manner(), resume=True)
+        bench.train(OutputOptions(), resume=True)
     else:
         with pytest.raises(UsageError, match="nothing was done"):
-            bench.train(Manner(), resume=True)
+            bench.train(OutputOptions(), resume=True)
     assert bench.has_fleet == (answer == "y")
 
 

@@ -14,7 +14,7 @@ from training.cloud.launch import basis
 from training.cloud.launch.expected_time import Progress, expected_time, progress_of, timestep_s
 from training.cloud.watch import run_status
 from training.config import AwsSettings, Config, load_config, settings_file
-from training.store.checkpoint import Contents, claim
+from training.store.checkpoint import CheckpointData, claim
 from training.store.directory import DirectoryStorage
 from training.store.manifest import Owner
 
@@ -97,7 +97,7 @@ def test_the_estimate_of_an_update_is_what_was_measured() -> None:
 def test_a_run_that_goes_on_is_judged_by_its_own_speed_and_what_is_left(tmp_path: Path) -> None:
     store = DirectoryStorage(tmp_path)
     lineage = claim(store, "race", "sac", 1, owner=Owner())
-    lineage.commit(100_000, Contents({"learner": b"x"}, (), {"elapsed_s": 60.0}))
+    lineage.commit(100_000, CheckpointData({"learner": b"x"}, (), {"elapsed_s": 60.0}))
     assert progress_of(store, "race") == Progress(100_000, 60.0)
     assert progress_of(store, "race", at_step=50_000) == Progress(50_000, 30.0)
     assert progress_of(store, "nobody") == Progress()
@@ -167,7 +167,7 @@ def test_prices_say_what_a_million_timesteps_cost_by_estimate_and_by_a_run_of_on
         account.storage.put(layout.config_key(run), json.dumps(config.to_json_dict()).encode())
         boot(account, run, steps=100_000)
         lineage = claim(account.storage, run, "sac", 1, owner=Owner())
-        lineage.commit(100_000, Contents({"learner": b"x"}, (), {"elapsed_s": 250.0}))
+        lineage.commit(100_000, CheckpointData({"learner": b"x"}, (), {"elapsed_s": 250.0}))
     told = json.loads(account.launch_here("prices", "--json").stdout)
     for row in told:
         if (

@@ -12,7 +12,7 @@ from tests.cloud.service_model import problems_of_request
 from training.cloud.aws import ingress, inventory, project_resources
 from training.cloud.aws.client import Cloud
 from training.cloud.aws.errors import CloudError
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 from training.cloud.launch import group_setup, setup
 from training.cloud.launch.steps import Step
 
@@ -38,26 +38,26 @@ EVERY_KIND = {
 
 
 @pytest.fixture
-def ours(account: Account) -> tuple[Cloud, Scope, Any]:
+def ours(account: Account) -> tuple[Cloud, Project, Any]:
     """Give a project with a group that lets nothing in, and a client of EC2."""
     cloud, scope = account.cloud, account.scope
     group_setup.group_step(cloud, scope).apply()
     return cloud, scope, boto3.client("ec2", endpoint_url=account.endpoint, region_name=scope.region)
 
 
-def group(cloud: Cloud, scope: Scope) -> dict[str, Any]:
+def group(cloud: Cloud, scope: Project) -> dict[str, Any]:
     found = inventory.security_group(cloud, scope, inventory.vpc_id(cloud))
     assert found is not None
     return found
 
 
-def step(cloud: Cloud, scope: Scope, open_to: str = "none") -> Step:
+def step(cloud: Cloud, scope: Project, open_to: str = "none") -> Step:
     asking = Cloud(cloud.aws.model_copy(update={"open_ports_to": open_to}), lambda _: None)
     return group_setup.group_step(asking, scope)
 
 
 @pytest.mark.parametrize("kind", EVERY_KIND)
-def test_whatever_else_is_open_is_seen_told_and_closed(ours: tuple[Cloud, Scope, Any], kind: str) -> None:
+def test_whatever_else_is_open_is_seen_told_and_closed(ours: tuple[Cloud, Project, Any], kind: str) -> None:
     cloud, scope, ec2 = ours
     opened, told = EVERY_KIND[kind]
     ec2.authorize_security_group_ingress(GroupId=group(cloud, scope)["GroupId"], IpPermissions=[opened])
@@ -69,7 +69,7 @@ def test_whatever_else_is_open_is_seen_told_and_closed(ours: tuple[Cloud, Scope,
     assert group(cloud, scope)["IpPermissions"] == []
 
 
-def test_a_rule_of_the_settings_stays_when_another_one_goes(ours: tuple[Cloud, Scope, Any]) -> None:
+def test_a_rule_of_the_settings_stays_when_another_one_goes(ours: tuple[Cloud, Project, Any]) -> None:
     cloud, scope, ec2 = ours
     step(cloud, scope, MINE).apply()
     world, _ = EVERY_KIND["other ports"]
@@ -92,7 +92,7 @@ def test_an_address_that_has_changed_since_up_is_told_by_train(account: Account)
     assert account.launch(*words).returncode == 0
 
 
-def test_a_group_that_lets_nothing_out_is_told_and_mended(ours: tuple[Cloud, Scope, Any]) -> None:
+def test_a_group_that_lets_nothing_out_is_told_and_mended(ours: tuple[Cloud, Project, Any]) -> None:
     cloud, scope, ec2 = ours
     name = group(cloud, scope)["GroupId"]
     ec2.revoke_security_group_egress(GroupId=name, IpPermissions=[ingress.TO_THE_WORLD])
@@ -102,7 +102,7 @@ def test_a_group_that_lets_nothing_out_is_told_and_mended(ours: tuple[Cloud, Sco
 
 
 def test_an_address_that_cannot_be_had_is_said_and_compared_with_nothing(
-    ours: tuple[Cloud, Scope, Any], monkeypatch: pytest.MonkeyPatch
+    ours: tuple[Cloud, Project, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cloud, scope, _ = ours
 

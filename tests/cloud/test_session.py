@@ -19,9 +19,9 @@ from tests.servers import CREDENTIALS
 from training.cloud.aws import inventory
 from training.cloud.cleanup import leaks
 from training.cloud.launch import setup
-from training.cloud.launch_record import read_intent
+from training.cloud.launch_record import read_launch_record
 from training.store import documents
-from training.store.checkpoint import Contents, claim
+from training.store.checkpoint import CheckpointData, claim
 from training.store.manifest import Owner
 
 pytestmark = pytest.mark.slow  # each command is a process of its own
@@ -135,7 +135,7 @@ def test_a_stopped_run_goes_on_as_a_second_launch(account: Account) -> None:
         "train", "--resume", "race", "--market", "on-demand", "--no-relaunch", "--yes", "--detach"
     )
     assert again.returncode == 0, again.stderr
-    intent = read_intent(account.storage, "race")
+    intent = read_launch_record(account.storage, "race")
     assert intent is not None
     assert (intent.launch, intent.market, intent.relaunch) == (2, "on-demand", False)
     (fleet,) = inventory.fleets(account.cloud, account.scope)
@@ -178,7 +178,7 @@ def test_prune_says_what_would_go_and_removes_it_when_told_to(account: Account) 
     documents.set_status(store, "race", "stopped")
     lineage = claim(store, "race", "sac", 1, owner=Owner())
     for step in (10, 20, 30):
-        lineage.commit(step, Contents({"learner": b"x" * step}, (), {}))
+        lineage.commit(step, CheckpointData({"learner": b"x" * step}, (), {}))
         time.sleep(1.1)  # S3 dates objects by the second, and what is as old as a kept checkpoint stays
     told = account.launch("prune", "race").stdout
     assert "are kept: 30, 20" in told

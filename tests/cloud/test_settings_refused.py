@@ -22,11 +22,11 @@ from training.envs.grid import check_grid
 from training.envs.race import Race
 from training.errors import ConfigurationError, DataError, TrainingError, UsageError
 from training.layout import config_key
-from training.run.session import NEWEST, open_run
+from training.run.session import LATEST, open_run
 from training.sim import Track, TrackError
 from training.sim.params import MAX_STEERING_DELAY
 from training.sim.track import catalog, names, spec
-from training.store.checkpoint import Contents, claim
+from training.store.checkpoint import CheckpointData, claim
 from training.store.directory import DirectoryStorage
 from training.store.manifest import Owner
 from training.stored_runs import policy_sources
@@ -214,7 +214,7 @@ def trainer(settings: tuple[str, ...], store: Path) -> None:
     config = load_config(None, settings, "cloud")
     tracks = [Track.load(name) for name in (*config.env.tracks, *config.evaluation.tracks)]
     check_grid(config.env, tracks[: len(config.env.tracks)], config.num_cars)
-    run = open_run(config, str(store), resume=None, origin=NEWEST)
+    run = open_run(config, str(store), resume=None, origin=LATEST)
     if run.lock is not None:
         run.lock.close()
     Race(config.env, tracks[: len(config.env.tracks)], 1)
@@ -240,8 +240,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> DirectoryStorage:
         store.put(config_key(run), json.dumps(Config().to_json_dict()).encode())
     store.put(config_key("broken"), b"{")
     store.put(config_key("listed"), b"[]")
-    claim(store, "old", "sac", 1, owner=Owner()).commit(10, Contents({"agent0.learner": b"x"}, (), {}))
-    claim(store, "raced", "sac", 1, owner=Owner()).commit(10, Contents({"agent0.kept": b"x"}, (), {}))
+    claim(store, "old", "sac", 1, owner=Owner()).commit(10, CheckpointData({"agent0.learner": b"x"}, (), {}))
+    claim(store, "raced", "sac", 1, owner=Owner()).commit(10, CheckpointData({"agent0.kept": b"x"}, (), {}))
     return store
 
 

@@ -14,7 +14,7 @@ from tests.cloud.service_model import problems_of_answer
 from training.cloud.aws import inventory
 from training.cloud.aws.client import Clock, Cloud
 from training.cloud.cleanup import leaks, stop
-from training.cloud.context import Site
+from training.cloud.context import CommandContext
 from training.config import Config
 from training.store import documents
 
@@ -92,7 +92,7 @@ def test_a_machine_that_goes_before_it_answers_has_no_successor(training: Accoun
 
     said: list[str] = []
     cloud = Emptied(training.aws, said.append, Clock(sleep=machine_goes))
-    site = Site(Config(aws=training.aws), cloud, training.scope)
+    site = CommandContext(Config(aws=training.aws), cloud, training.scope)
     state = stop.stop_run(site, training.storage, RUN, when="saved", wait=True)
     assert state == "stopped"
     assert any("its machine is gone" in line for line in said)

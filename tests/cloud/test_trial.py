@@ -14,14 +14,14 @@ from training import layout
 from training.cloud.aws import inventory
 from training.cloud.aws.client import Clock, Cloud
 from training.cloud.aws.project import read_scope
-from training.cloud.context import Site
+from training.cloud.context import CommandContext
 from training.cloud.launch import setup, trial
 from training.cloud.launch.trial import Trial
-from training.cloud.launch_record import read_intent
+from training.cloud.launch_record import read_launch_record
 from training.config import load_config
 from training.errors import UsageError
 from training.store import documents
-from training.store.checkpoint import Contents, claim
+from training.store.checkpoint import CheckpointData, claim
 from training.store.manifest import Owner, fresh_nonce
 
 
@@ -36,7 +36,7 @@ class Machine:
 
     def act(self, run: str) -> None:
         store = self.account.storage
-        intent = read_intent(store, run)
+        intent = read_launch_record(store, run)
         if intent is None or not intent.fleet_id:
             return
         rows = documents.read_attempts(store, run)
@@ -72,7 +72,7 @@ class Machine:
     def save(self, run: str, step: int) -> None:
         store = self.account.storage
         lineage = claim(store, run, "sac", len(self.launches_seen), owner=Owner())
-        lineage.commit(step, Contents({"learner": b"x"}, (), {}))
+        lineage.commit(step, CheckpointData({"learner": b"x"}, (), {}))
         documents.change_attempt(store, run, self.boot_id, last_step=step)
 
 
@@ -95,7 +95,7 @@ def made(account: Account, tmp_path: Path, machine: Machine | None) -> tuple[Tri
     real = Clock()
     clock = Clock(now=lambda: real.now() + timedelta(seconds=asleep), monotonic=lambda: asleep, sleep=sleep)
     cloud = Cloud(config.aws, said.append, clock)
-    ran.append(Trial(Site(config, cloud, read_scope(cloud)), ROOT, tmp_path, said.append))
+    ran.append(Trial(CommandContext(config, cloud, read_scope(cloud)), ROOT, tmp_path, said.append))
     return ran[0], said
 
 

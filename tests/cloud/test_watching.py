@@ -23,14 +23,14 @@ from training.cloud.aws import inventory
 from training.cloud.aws.client import Clock, Cloud
 from training.cloud.console import wait_notices
 from training.cloud.launch import follow, setup
-from training.cloud.launch_record import Intent
+from training.cloud.launch_record import LaunchRecord
 from training.cloud.watch import connect, run_status
 from training.cloud.watch.fetch import fetch_results
-from training.cloud.watch.run_status import Facts
+from training.cloud.watch.run_status import RunStatus
 from training.config import AwsSettings
 from training.run import stop_request
 from training.store import documents
-from training.store.checkpoint import Contents, claim
+from training.store.checkpoint import CheckpointData, claim
 from training.store.directory import DirectoryStorage
 from training.store.documents import Attempt, Status
 from training.store.manifest import Owner
@@ -177,7 +177,7 @@ def test_a_long_silence_is_broken_with_what_is_waited_for() -> None:
     slept: list[float] = []
     said: list[str] = []
     cloud = Cloud(AwsSettings(), said.append, Clock(monotonic=lambda: sum(slept), sleep=slept.append))
-    waiting = wait_notices.Patience(cloud)
+    waiting = wait_notices.WaitReporter(cloud)
     for _ in range(14):
         waiting.explain("still here")
         cloud.clock.sleep(5.0)
@@ -194,7 +194,7 @@ def test_a_store_that_does_not_answer_is_heard_of() -> None:
 
 def test_one_long_call_is_heard_of_too() -> None:
     heard_of = threading.Event()
-    with wait_notices.heard(lambda _: heard_of.set(), "still uploading", every_s=0.01):
+    with wait_notices.heartbeat(lambda _: heard_of.set(), "still uploading", every_s=0.01):
         assert heard_of.wait(30)
 
 
@@ -206,13 +206,13 @@ def attempt(number: int, hours_ago: float, **fields: Any) -> Attempt:
     )  # fmt: skip
 
 
-def intent(**fields: Any) -> Intent:
+def intent(**fields: Any) -> LaunchRecord:
     given: dict[str, Any] = {
         "run": "race", "launch": 1, "by": "kim@laptop", "created_at": NOW - timedelta(hours=3), "market": "spot",
         "valid_until": NOW + timedelta(hours=1), "price_cap_usd_per_hour": 1.0, "cap_usd": 4.0,
         "bundle_sha256": "ab" * 32, "image_id": "ami-1", "fleet_id": "fleet-12345678",
     }  # fmt: skip
-    return Intent.model_validate({**given, **fields})
+    return LaunchRecord.model_validate({**given, **fields})
 
 
 RUNNING = Status(state="running", changed_at=NOW)
@@ -220,7 +220,7 @@ TWO = (attempt(1, 3.0, first_step=0), attempt(2, 1.0, first_step=1_000_000))
 
 
 def test_status_tells_speed_rest_and_what_each_attempt_cost() -> None:
-    known = Facts("race", RUNNING, intent(), TWO, 1_800_000, NOW, NOW, 3_600_000, trained_s=9_000.0)
+    known = RunStatus("race", RUNNING, intent(), TWO, 1_800_000, NOW, NOW, 3_600_000, trained_s=9_000.0)
     told = "\n".join(run_status.describe(known))
     assert "steps       1,800,000 of 3,600,000, 200 a second" in told
     assert "to go       about 2.5 h and $1.00 at this speed and price" in told
@@ -233,7 +233,7 @@ def test_status_tells_speed_rest_and_what_each_attempt_cost() -> None:
 
 def test_a_run_whose_fleet_has_ended_by_its_date_is_expired_not_running() -> None:
     late = NOW + timedelta(hours=2)
-    known = Facts("race", RUNNING, intent(), TWO, 1_800_000, NOW, late, 3_600_000, trained_s=9_000.0)
+    known = RunStatus("race", RUNNING, intent(), TWO, 1_800_000, NOW, late, 3_600_000, trained_s=9_000.0)
     assert known.state == "expired"
     assert known.cost_usd == pytest.approx(0.4 * 4), "the fleet's end is the end of its cost"
     assert "./launch.py train --resume race" in run_status.describe(known)[0]
@@ -244,16 +244,16 @@ def test_the_first_clean_lap_costs_what_was_paid_until_its_checkpoint(account: A
     store = account.storage
     lineage = claim(store, "race", "sac", 1, owner=Owner(host="x"))
     for step, laps in ((100, 0), (200, 3), (300, 9)):
-        lineage.commit(step, Contents({"learner": b"x"}, (), {"laps": laps, "elapsed_s": step / 10}))
+        lineage.commit(step, CheckpointData({"learner": b"x"}, (), {"laps": laps, "elapsed_s": step / 10}))
     now = datetime.now(timezone.utc)
     boot = Attempt(
         number=1, boot_id="b", purchase="spot", price_usd_per_hour=0.4, started_at=now - timedelta(hours=1)
     )
     documents.begin_attempt(store, "race", boot)
-    known = run_status.read_facts(store, "race", now + timedelta(hours=1))
+    known = run_status.read_run_status(store, "race", now + timedelta(hours=1))
     figures = run_status.cost_figures(account.cloud, account.scope, store, known)
     nothing = run_status.cost_figures(
-        account.cloud, account.scope, store, Facts("x", None, None, (), None, None, now)
+        account.cloud, account.scope, store, RunStatus("x", None, None, (), None, None, now)
     )
     assert (nothing["usd"], nothing["usd_per_million_steps"], nothing["goodput"]) == (0.0, None, None)
     assert figures["usd"] == pytest.approx(0.8, rel=0.01)
@@ -272,7 +272,7 @@ def test_reads_are_reckoned_by_how_often_the_trainer_looks_for_requests() -> Non
 def test_fetch_brings_the_best_model_or_the_latest(tmp_path: Path, latest: bool, step: int) -> None:
     store = DirectoryStorage(tmp_path / "store")
     lineage = claim(store, "race", "sac", 1, owner=Owner(host="x"))
-    lineage.commit(300, Contents({"learner": b"x"}, (), {"kept": [{"step": 200}]}))
+    lineage.commit(300, CheckpointData({"learner": b"x"}, (), {"kept": [{"step": 200}]}))
     for one in (100, 200, 300):
         store.put(layout.model_key("race", "sac", one), str(one).encode())
     (file,) = fetch_results(store, "race", tmp_path / "out", print, latest=latest)
@@ -282,7 +282,7 @@ def test_fetch_brings_the_best_model_or_the_latest(tmp_path: Path, latest: bool,
 def test_fetch_brings_a_model_of_each_agent(tmp_path: Path) -> None:
     store = DirectoryStorage(tmp_path / "store")
     lineage = claim(store, "race", "sac_multiagent", 1, owner=Owner(host="x"))
-    lineage.commit(300, Contents({"learner": b"x"}, (), {"kept": [{"step": 200}, {"step": 100}]}))
+    lineage.commit(300, CheckpointData({"learner": b"x"}, (), {"kept": [{"step": 200}, {"step": 100}]}))
     for agent, step in ((0, 100), (0, 200), (1, 100), (1, 200)):
         store.put(layout.model_key("race", "sac_multiagent", step, agent), f"{agent} {step}".encode())
     best = fetch_results(store, "race", tmp_path / "best", print, latest=False)

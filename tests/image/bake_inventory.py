@@ -15,7 +15,7 @@ import pytest
 import rootfs
 import yaml
 
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +50,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def launch(address: str, project: str, run: str, region: str = bakery.REGION) -> None:
     """Start a machine with the tags that a launch gives it."""
     ends = datetime(2026, 11, 24, tzinfo=timezone.utc)
-    tags = Scope(project, "123456789012", region, "a-bucket").run_tags(run, "someone", ends)
+    tags = Project(project, "123456789012", region, "a-bucket").run_tags(run, "someone", ends)
     ec2 = bakery.client(address, region)
     started = ec2.run_instances(
         ImageId="ami-0123456789abcdef0",

@@ -17,7 +17,7 @@ from tests.rehearsal.small_cloud import Launcher, SmallCloud
 from tests.rehearsal.telling import Teller
 from tests.rehearsal.waiting import Waiting, slowness
 from training import layout
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 from training.sim import Track
 from training.store import documents
 from training.store.checkpoint import load
@@ -51,7 +51,7 @@ class Stage(NamedTuple):
     reference: Reference
 
     @property
-    def scope(self) -> Scope:
+    def scope(self) -> Project:
         return self.cloud.account.scope
 
     @property

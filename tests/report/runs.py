@@ -16,7 +16,7 @@ from training.agents.policy import Policy
 from training.config import Config, load_config
 from training.envs import observation
 from training.metrics.event_file import EventFile
-from training.store.checkpoint import CheckpointRef, Contents, Lineage, claim
+from training.store.checkpoint import CheckpointData, CheckpointRef, RunWriter, claim
 from training.store.storage import Storage
 
 STEP, KEPT_STEP = 60_000, 41_000
@@ -59,13 +59,13 @@ def make_run(storage: Storage, name: str, *overrides: str, policy: Policy | None
     return config
 
 
-def save_policy(lineage: Lineage, policy: Policy, step: int) -> CheckpointRef:
+def save_policy(lineage: RunWriter, policy: Policy, step: int) -> CheckpointRef:
     """Commit a checkpoint with a kept policy, and what training says beside it."""
     return save_policies(lineage, [policy], step)
 
 
 def save_policies(
-    lineage: Lineage, policies: Sequence[Policy], step: int, best_agent: int = 0
+    lineage: RunWriter, policies: Sequence[Policy], step: int, best_agent: int = 0
 ) -> CheckpointRef:
     """Commit a checkpoint with the kept policy of each agent, and which of them laps best."""
     kept = {"step": KEPT_STEP, "completed": 20, "starts": 20, "mean_speed_mps": 5.2}
@@ -76,7 +76,7 @@ def save_policies(
         "laps": 900,
     }
     members = {layout.kept_member(number): policy.encode() for number, policy in enumerate(policies)}
-    return lineage.commit(step, Contents(members, meta={**meta, "machine": {"torch": "2.13.0"}}))
+    return lineage.commit(step, CheckpointData(members, meta={**meta, "machine": {"torch": "2.13.0"}}))
 
 
 def put_curves(storage: Storage, name: str, folder: Path) -> str:

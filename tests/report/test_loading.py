@@ -14,7 +14,7 @@ from training.config import Config
 from training.envs import observation
 from training.errors import DataError, UsageError
 from training.evaluation.load_run import newest_run, policy_of, runs_in
-from training.store.checkpoint import CheckpointRef, Contents, claim
+from training.store.checkpoint import CheckpointData, CheckpointRef, claim
 from training.store.open import open_store
 from training.store.storage import Storage
 
@@ -62,7 +62,7 @@ def test_a_store_without_runs_says_how_to_make_one(storage: Storage) -> None:
 
 def test_a_run_that_has_not_kept_a_policy_yet_is_told_from_a_broken_one(storage: Storage) -> None:
     make_run(storage, "young")
-    claim(storage, "young", "sac", 2).commit(STEP + 1, Contents({"learner": b"no policy in here"}))
+    claim(storage, "young", "sac", 2).commit(STEP + 1, CheckpointData({"learner": b"no policy in here"}))
     with pytest.raises(UsageError, match=r"kept no policy yet.*\n.*--resume young"):
         policy_of(storage, "young")
 

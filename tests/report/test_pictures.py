@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.report.runs import QUICK, driver_by_hand, put_curves, straight_on
 from training.config import Config, load_config
-from training.evaluation.baselines import Course, drive
+from training.evaluation.baselines import EvalTrack, drive
 from training.evaluation.recording import Trace, best_lap
 from training.report import plots
 from training.report.curves import Curves, Series, read_curves
@@ -37,13 +37,13 @@ def track() -> Track:
 
 @pytest.fixture(scope="module")
 def trace(config: Config, track: Track) -> Trace:
-    tape, drives = drive(driver_by_hand(config), config.env, Course(track, seen=True), starts=2)
+    tape, drives = drive(driver_by_hand(config), config.env, EvalTrack(track, seen=True), starts=2)
     return best_lap(tape, drives, track, config.env)
 
 
 @pytest.fixture(scope="module")
 def crash(config: Config, track: Track) -> Trace:
-    tape, drives = drive(straight_on(config), config.env, Course(track, seen=True), starts=2)
+    tape, drives = drive(straight_on(config), config.env, EvalTrack(track, seen=True), starts=2)
     return best_lap(tape, drives, track, config.env)
 
 

@@ -16,7 +16,7 @@ from training.config import EnvSettings, RaceSettings, load_config
 from training.envs.drivers.registry import make_driver
 from training.errors import UsageError
 from training.evaluation.entrants import driver, parse
-from training.evaluation.races import Contestant, pairings, race_all
+from training.evaluation.races import Entrant, pairings, race_all
 from training.evaluation.ratings import beaten, elo, table, wilson
 from training.sim import Track
 from training.store.checkpoint import claim
@@ -135,12 +135,12 @@ def test_without_a_track_they_race_on_one_that_the_first_run_has_not_seen(
 
 
 def test_runs_of_different_physics_or_beams_are_refused_with_the_values(track) -> None:
-    mind = make_driver("pure_pursuit")
-    one = Contestant("one", EnvSettings(beams=1000), mind)
-    other = Contestant("other", EnvSettings(beams=1080), mind)
+    controller = make_driver("pure_pursuit")
+    one = Entrant("one", EnvSettings(beams=1000), controller)
+    other = Entrant("other", EnvSettings(beams=1080), controller)
     with pytest.raises(UsageError, match=r"env\.beams of 1000 and 1080"):
         race_all([one, other], [(0, 1)], track)
-    reference = Contestant("reference", EnvSettings(profile="f1tenth_gym"), mind)
+    reference = Entrant("reference", EnvSettings(profile="f1tenth_gym"), controller)
     with pytest.raises(
         UsageError, match=r"env\.profile differs: training for one, f1tenth_gym for reference"
     ):
@@ -212,7 +212,7 @@ def test_a_driver_races_alike_whatever_the_others_see_and_how_often_they_decide(
     """Pure pursuit at 10 Hz finishes in the same time beside a car at 25 Hz with a finer scan, far behind it."""
     times = []
     for seeing in (EnvSettings(), EnvSettings(action_repeat=4, beams=72)):
-        slow = Contestant("slow", seeing, make_driver("pure_pursuit", 1.5))
+        slow = Entrant("slow", seeing, make_driver("pure_pursuit", 1.5))
         (first, second) = race_all(
             [driver("pure_pursuit", EnvSettings()), slow], [(0, 1)], track, laps=1, grid="single_file"
         )[0].entries
@@ -264,7 +264,7 @@ def test_tables_count_what_happened(track) -> None:
 def test_a_race_starts_clear_of_what_stands_beside_the_line() -> None:
     """Side by side a pole or a gate is in the way of every third grid, where `World.reset` raised ValueError."""
     seeing = EnvSettings(beams=20)
-    pair = [Contestant(str(speed), seeing, make_driver("pure_pursuit", speed)) for speed in (1.5, 2.0)]
+    pair = [Entrant(str(speed), seeing, make_driver("pure_pursuit", speed)) for speed in (1.5, 2.0)]
     results = race_all(pair, [(0, 1)] * 40, cluttered(1), laps=1, grid="side_by_side")
     assert len(results) == 40
     assert all(entry.position in {1, 2} for one in results for entry in one.entries)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.report.runs import QUICK, driver_by_hand, straight_on
 from training.config import Config, load_config
-from training.evaluation.baselines import Course, drive, tally
+from training.evaluation.baselines import EvalTrack, drive, tally
 from training.evaluation.lap_evaluation import evaluate
 from training.evaluation.recording import Tape, best_lap
 from training.sim import Track
@@ -45,7 +45,7 @@ def test_the_recorded_lap_passes_through_every_state_that_evaluation_saw(
 
 
 def test_the_recorded_lap_lasts_as_long_as_the_timed_one(config: Config, track: Track) -> None:
-    tape, drives = drive(driver_by_hand(config), config.env, Course(track, seen=True), starts=3, laps=2)
+    tape, drives = drive(driver_by_hand(config), config.env, EvalTrack(track, seen=True), starts=3, laps=2)
     trace = best_lap(tape, drives, track, config.env)
     assert trace.lap_s == min(lap for one in drives for lap in one.lap_s)
     assert trace.time_s[-1] == pytest.approx(trace.lap_s, abs=0.021)
@@ -54,7 +54,7 @@ def test_the_recorded_lap_lasts_as_long_as_the_timed_one(config: Config, track: 
 
 
 def test_without_a_lap_the_longest_drive_is_recorded_up_to_the_wall(config: Config, track: Track) -> None:
-    tape, drives = drive(straight_on(config), config.env, Course(track, seen=True), starts=3)
+    tape, drives = drive(straight_on(config), config.env, EvalTrack(track, seen=True), starts=3)
     assert [one.completed for one in drives] == [False] * 3
     trace = best_lap(tape, drives, track, config.env)
     assert trace.lap_s is None
@@ -66,14 +66,14 @@ def test_without_a_lap_the_longest_drive_is_recorded_up_to_the_wall(config: Conf
 
 
 def test_the_same_starts_are_driven_whatever_else_is(config: Config, track: Track) -> None:
-    policy, course = driver_by_hand(config), Course(track, seen=True)
+    policy, course = driver_by_hand(config), EvalTrack(track, seen=True)
     alone = drive(policy, config.env, course, starts=3)[1]
-    drive(policy, config.env, Course(Track.load("generated-3-l60"), seen=False), starts=5)
+    drive(policy, config.env, EvalTrack(Track.load("generated-3-l60"), seen=False), starts=5)
     assert drive(policy, config.env, course, starts=3)[1] == alone
 
 
 def test_a_tally_counts_what_happened(config: Config, track: Track) -> None:
-    _, drives = drive(driver_by_hand(config), config.env, Course(track, seen=True), starts=3)
+    _, drives = drive(driver_by_hand(config), config.env, EvalTrack(track, seen=True), starts=3)
     one = tally(
         [*drives, drives[0]._replace(completed=False, collided=True, laps=0, lap_s=(), distance_m=7.0)]
     )

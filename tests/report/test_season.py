@@ -15,9 +15,9 @@ from training.__main__ import main
 from training.config import load_config
 from training.envs.race import Race
 from training.evaluation.load_run import policy_of
-from training.evaluation.races import Contestant, race_all
+from training.evaluation.races import Entrant, race_all
 from training.evaluation.recording import race_trace
-from training.evaluation.tournament import RACES, in_words, season_of
+from training.evaluation.tournament import RACES, in_words, run_tournament
 from training.report.frames import Painter
 from training.report.plots import car_colour
 from training.report.scenery import Scenery
@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_who_laps_wins_over_who_does_not_and_over_its_own_past(folder: Path) -> None:
     storage = open_store(str(folder))
-    found = season_of(policy_of(storage, "two"), storage, Track.load("generated-3-l60"))
+    found = run_tournament(policy_of(storage, "two"), storage, Track.load("generated-3-l60"))
     rows = {row.name: row for row in found.rows}
     assert set(rows) == {"agent 0", "agent 1", "follow-the-gap", "pure pursuit"}
     assert rows["agent 1"].wins == 0
@@ -73,7 +73,7 @@ def test_many_equal_agents_win_equally_often(tmp_path: Path) -> None:
     config = load_config(None, [*TWO, "training.num_agents=10"], "local")
     storage.put(layout.config_key("ten"), json.dumps(config.to_json_dict()).encode())
     save_policies(claim(storage, "ten", "sac_multiagent", 1), [driver_by_hand(config)] * 10, STEPS[-1])
-    rows = season_of(policy_of(storage, "ten"), storage, Track.load("generated-3-l60")).rows
+    rows = run_tournament(policy_of(storage, "ten"), storage, Track.load("generated-3-l60")).rows
     wins = [row.wins for row in rows if row.name.startswith("agent")]
     assert {row.races for row in rows} == {11 * RACES}
     assert min(wins) > 9 * RACES / 3
@@ -92,7 +92,7 @@ def test_policies_over_time_start_side_by_side_where_there_is_room(
     rules = loaded.config.env.race.model_copy(update={"grid": "either"})
     either = loaded.config.env.model_copy(update={"race": rules})
     loaded = loaded._replace(config=loaded.config.model_copy(update={"env": either}))
-    over = season_of(loaded, storage, Track.load(track)).over_time
+    over = run_tournament(loaded, storage, Track.load(track)).over_time
     assert over is not None
     assert over.grid == grid
     early, bold, late = range(3)  # of STEPS: the first drives straight on
@@ -122,8 +122,8 @@ def test_a_race_replayed_is_the_race_and_its_cars_have_their_colours() -> None:
     """The replay is at every decision where the race was; both cars' colours are in the picture, on their places."""
     config, track = load_config(None, TWO, "local"), Track.load("generated-3-l60")
     drivers = [
-        Contestant("bold", config.env, driver_by_hand(config, boldness=2.5)),
-        Contestant("timid", config.env, driver_by_hand(config, boldness=2.0)),
+        Entrant("bold", config.env, driver_by_hand(config, boldness=2.5)),
+        Entrant("timid", config.env, driver_by_hand(config, boldness=2.0)),
     ]
     (result,) = race_all(drivers, [(0, 1)], track, laps=1)
     trace = race_trace(result, ["bold", "timid"])

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from tests.store.memory import Call
 from training import layout
 from training.errors import TrainingError
-from training.store.checkpoint import Contents, Lineage, claim, load
+from training.store.checkpoint import CheckpointData, RunWriter, claim, load
 from training.store.retry import RetryingStorage, RetryPolicy
 from training.store.segments import PendingSegment, Target
 from training.store.storage import Storage, StoreError
@@ -36,20 +36,20 @@ def names(agents: int) -> list[str]:
     return ["car"] if agents == 1 else [f"agent{number}" for number in range(agents)]
 
 
-def contents_at(step: int, segments: list[PendingSegment], agents: int = 1) -> Contents:
+def contents_at(step: int, segments: list[PendingSegment], agents: int = 1) -> CheckpointData:
     """Return what a checkpoint at a step holds: members of the run and of each agent, the segments so far, JSON."""
     members = {"policy": b"policy at %d" % step, "optimizer": b"optimizer at %d " % step * 50}
     if agents > 1:
         members |= {f"{name}.learner": b"%s at %d" % (name.encode(), step) for name in names(agents)}
-    return Contents(members, segments=segments, meta={"step": step, "best": -0.5})
+    return CheckpointData(members, segments=segments, meta={"step": step, "best": -0.5})
 
 
-def segments_at(lineage: Lineage, step: int, agents: int = 1) -> list[PendingSegment]:
+def segments_at(lineage: RunWriter, step: int, agents: int = 1) -> list[PendingSegment]:
     """Upload every agent's replay rows that lead to a step, in the caller's thread."""
     return [segment_at(lineage, step, name) for name in names(agents)]
 
 
-def segment_at(lineage: Lineage, step: int, agent: str = "car") -> PendingSegment:
+def segment_at(lineage: RunWriter, step: int, agent: str = "car") -> PendingSegment:
     """Upload one agent's replay rows that lead to a step, in the caller's thread."""
     target = Target(lineage.storage, RUN, lineage.epoch)
     pending = PendingSegment(target, agent, (step - 100, step - 1), lambda: b"rows to %d " % step * 100)
@@ -111,7 +111,7 @@ def check(storage: Storage, told: Told, agents: int = 1) -> int:
     resumed = lineage.load()
     assert resumed.ref == sound.ref
     segments = [*resumed.manifest.segments, *segments_at(lineage, RESUMED_STEP, agents)]
-    lineage.commit(RESUMED_STEP, Contents({"policy": b"resumed"}, segments=segments))
+    lineage.commit(RESUMED_STEP, CheckpointData({"policy": b"resumed"}, segments=segments))
     assert load(storage, RUN, KIND, workers=1).read("policy") == b"resumed"
     return sound.step
 

@@ -26,7 +26,7 @@ from tests.store.memory import (
 from tests.store.scenario import KIND, RUN, contents_at, instant_policy
 from training import layout
 from training.errors import Fenced
-from training.store.checkpoint import Lineage, claim, load
+from training.store.checkpoint import RunWriter, claim, load
 from training.store.documents import Attempt, begin_attempt
 from training.store.manifest import MAX_RECENT, Pointer, decode_pointer, utc_now
 from training.store.prune import make_plan, sweep
@@ -240,7 +240,7 @@ def prune(storage: RetryingStorage, generator: random.Random) -> None:
             continue
 
 
-def _resume(lineage: Lineage) -> tuple[int, list[object]]:
+def _resume(lineage: RunWriter) -> tuple[int, list[object]]:
     try:
         checkpoint = lineage.load()
     except NoCheckpoint:

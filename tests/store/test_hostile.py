@@ -15,7 +15,7 @@ from tests.store.memory import MemoryStorage
 from tests.store.scenario import KIND, RUN, begin
 from training import layout
 from training.errors import DataError
-from training.store.checkpoint import Contents, claim, load
+from training.store.checkpoint import CheckpointData, claim, load
 from training.store.fencing import read_pointer
 from training.store.manifest import (
     MAX_MANIFEST_BYTES,
@@ -245,29 +245,29 @@ def test_nothing_is_ever_unpickled(store: MemoryStorage, monkeypatch: pytest.Mon
     lineage = claim(store, RUN, KIND, 2)
     checkpoint = lineage.load()
     assert [*checkpoint.read_segments("car")]
-    lineage.commit(300, Contents({"policy": pickle.dumps("kept as bytes, never read as a pickle")}))
+    lineage.commit(300, CheckpointData({"policy": pickle.dumps("kept as bytes, never read as a pickle")}))
     assert load(store, RUN, KIND).step == 300
 
 
 @pytest.mark.parametrize(
     ("contents", "said"),
     [
-        (Contents({"manifest.json": b"x"}), "reserved names"),
-        (Contents({"../up": b"x"}), "not a file name in a checkpoint"),
-        (Contents({}, meta={"state": object()}), "meta"),  # type: ignore[dict-item]
-        (Contents({f"m{number}": b"" for number in range(1001)}), "1001 members"),
-        (Contents({}, meta={"much": "x" * (MAX_MANIFEST_BYTES + 1)}), "Put large state into a member"),
+        (CheckpointData({"manifest.json": b"x"}), "reserved names"),
+        (CheckpointData({"../up": b"x"}), "not a file name in a checkpoint"),
+        (CheckpointData({}, meta={"state": object()}), "meta"),  # type: ignore[dict-item]
+        (CheckpointData({f"m{number}": b"" for number in range(1001)}), "1001 members"),
+        (CheckpointData({}, meta={"much": "x" * (MAX_MANIFEST_BYTES + 1)}), "Put large state into a member"),
     ],
     ids=["reserved", "escape", "no json", "many", "large"],
 )
 def test_what_could_not_be_read_back_is_not_committed(
-    store: MemoryStorage, contents: Contents, said: str
+    store: MemoryStorage, contents: CheckpointData, said: str
 ) -> None:
     lineage = claim(store, RUN, KIND, 2)
     with pytest.raises((Refused, DataError), match=said):
         lineage.commit(300, contents)
     assert load(store, RUN, KIND).step == 200
-    lineage.commit(300, Contents({"policy": b"sound"}))
+    lineage.commit(300, CheckpointData({"policy": b"sound"}))
     assert load(store, RUN, KIND).step == 300
 
 

@@ -14,7 +14,7 @@ from tests.servers import Bucket
 from training import layout
 from training.errors import UsageError
 from training.store import prune as prune_module
-from training.store.checkpoint import Contents, Lineage, claim, load
+from training.store.checkpoint import CheckpointData, RunWriter, claim, load
 from training.store.directory import DirectoryStorage
 from training.store.open import open_store
 from training.store.prune import make_plan, prune, sweep
@@ -30,14 +30,14 @@ def store(tmp_path: Path) -> DirectoryStorage:
     return DirectoryStorage(tmp_path)
 
 
-def save(lineage: Lineage, step: int, segments: tuple[str, ...] = (), *, milestone: bool = False) -> None:
+def save(lineage: RunWriter, step: int, segments: tuple[str, ...] = (), *, milestone: bool = False) -> None:
     """Commit a checkpoint with one segment a name; equal names are equal segments."""
     uploader = SegmentUploader(Target(lineage.storage, RUN, lineage.epoch))
     pending = [
         uploader.submit("car", (ord(name), ord(name)), lambda name=name: name.encode() * 10)
         for name in segments
     ]
-    lineage.commit(step, Contents({"weights": b"%d" % step}, segments=pending), milestone=milestone)
+    lineage.commit(step, CheckpointData({"weights": b"%d" % step}, segments=pending), milestone=milestone)
 
 
 def age_everything(store: DirectoryStorage) -> None:
@@ -52,7 +52,7 @@ def keys(store: Storage, part: str) -> set[str]:
     return {entry.key for entry in store.list(f"runs/{RUN}/") if part in entry.key}
 
 
-def grown(store: DirectoryStorage) -> Lineage:
+def grown(store: DirectoryStorage) -> RunWriter:
     lineage = claim(store, RUN, "sac", 1)
     for step, segments in ((100, ("a",)), (200, ("a", "b")), (300, ("b", "c")), (400, ("c", "d"))):
         age_everything(store)
@@ -105,7 +105,7 @@ def test_what_is_newer_than_the_oldest_kept_checkpoint_is_never_removed(store: D
     pending = uploader.submit("car", (500, 509), lambda: b"uploaded, not yet named")
     pending.result()
     sweep(store, make_plan(store, RUN, 2))
-    lineage.commit(500, Contents({}, segments=[pending]))
+    lineage.commit(500, CheckpointData({}, segments=[pending]))
     assert load(store, RUN, "sac").step == 500
 
 
@@ -125,7 +125,7 @@ def test_a_clock_that_was_set_back_removes_nothing_that_the_next_checkpoint_name
             then = path.stat().st_mtime - 6 * 3600
             os.utime(path, (then, then))
     sweep(store, make_plan(store, RUN, 2))
-    lineage.commit(500, Contents({"weights": b"500"}, segments=pending))
+    lineage.commit(500, CheckpointData({"weights": b"500"}, segments=pending))
     assert store.get(member, max_bytes=10).data == b"500"
     newest = load(store, RUN, "sac")
     assert newest.step == 500

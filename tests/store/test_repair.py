@@ -11,7 +11,7 @@ import pytest
 from tests.store.scenario import KIND, RUN, begin
 from training import layout
 from training.errors import Fenced
-from training.store.checkpoint import Contents, claim, load
+from training.store.checkpoint import CheckpointData, claim, load
 from training.store.directory import DirectoryStorage
 from training.store.repair import main, repair
 from training.store.restore import NoCheckpoint
@@ -41,7 +41,7 @@ def test_a_damaged_pointer_says_how_it_is_repaired_and_is(store: DirectoryStorag
     assert main([RUN, KIND, "--store", store.url]) == 0
     assert load(store, RUN, KIND).read("policy") == b"policy at 200"
     assert load(store, RUN, KIND, at_step=100).read("policy") == b"policy at 100"
-    claim(store, RUN, KIND, 2).commit(300, Contents({"policy": b"on"}))
+    claim(store, RUN, KIND, 2).commit(300, CheckpointData({"policy": b"on"}))
     assert load(store, RUN, KIND).step == 300
 
 
@@ -55,14 +55,14 @@ def test_who_wrote_before_the_repair_is_fenced(store: DirectoryStorage) -> None:
     spoil(store)
     repair(store, RUN, KIND)
     with pytest.raises(Fenced):
-        lineage.commit(300, Contents({}))
+        lineage.commit(300, CheckpointData({}))
 
 
 def test_a_zombies_checkpoint_of_an_older_epoch_does_not_come_first(store: DirectoryStorage) -> None:
     old = claim(store, RUN, KIND, 1)
     new = claim(store, RUN, KIND, 2)
-    new.commit(300, Contents({"policy": b"new"}))
-    old._write(store, 900, Contents({"policy": b"zombie"}), "full")
+    new.commit(300, CheckpointData({"policy": b"new"}))
+    old._write(store, 900, CheckpointData({"policy": b"zombie"}), "full")
     spoil(store)
     pointer = repair(store, RUN, KIND)
     assert [ref.step for ref in pointer.checkpoints] == [300, 200, 100]

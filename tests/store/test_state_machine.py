@@ -21,7 +21,7 @@ from tests.store.memory import FAULTS, Call, Crash, Fault, FaultyStorage, Memory
 from tests.store.scenario import KIND, RUN, instant_policy
 from training import layout
 from training.errors import Fenced
-from training.store.checkpoint import Contents, Lineage, claim, load, load_partial
+from training.store.checkpoint import CheckpointData, RunWriter, claim, load, load_partial
 from training.store.manifest import CheckpointRef, SegmentRef, decode_pointer
 from training.store.prune import make_plan, sweep
 from training.store.restore import NoCheckpoint
@@ -39,7 +39,7 @@ PICK = st.integers(0, 10**6)
 class Writer:
     """An attempt: its lineage, and what it would train on from."""
 
-    lineage: Lineage
+    lineage: RunWriter
     step: int
     segments: list[SegmentRef] = field(default_factory=list)
 
@@ -110,7 +110,7 @@ class Protocol(RuleBasedStateMachine):
     @rule(pick=PICK, fault=FAULT)
     def commit_partially(self, pick: int, fault: tuple[int, str] | None) -> None:
         writer = self.writers[pick % len(self.writers)]
-        part = Contents({"policy": b"part"}, meta={"policy": "part"})
+        part = CheckpointData({"policy": b"part"}, meta={"policy": "part"})
         try:
             self._with_fault(fault, lambda: writer.lineage.commit_partial(writer.step + 50, part))
         except StoreError:
@@ -201,7 +201,9 @@ class Protocol(RuleBasedStateMachine):
         target = Target(writer.lineage.storage, RUN, writer.lineage.epoch)
         segment = PendingSegment(target, "car", (step - 100, step - 1), lambda: b"rows for " + policy)
         segment.upload()
-        contents = Contents({"policy": policy}, [*writer.segments, segment], {"policy": policy.decode()})
+        contents = CheckpointData(
+            {"policy": policy}, [*writer.segments, segment], {"policy": policy.decode()}
+        )
         return writer.lineage.commit(step, contents, milestone=milestone)
 
     def _note_commit(self, writer: Writer, uuid: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.servers import Bucket
 from training.config import AwsSettings
 from training.errors import UsageError
-from training.store.checkpoint import Contents, claim, load
+from training.store.checkpoint import CheckpointData, claim, load
 from training.store.open import open_store
 from training.store.retry import RetryingStorage, RetryPolicy
 from training.store.s3 import S3Settings, S3Storage
@@ -192,10 +192,10 @@ def test_other_schemes_are_no_stores(url: str) -> None:
 
 
 def test_a_run_is_committed_and_resumed_in_every_store(store: Storage) -> None:
-    claim(store, "run-a", "sac", 1).commit(100, Contents({"w": b"1", "v": b"2"}, meta={"n": 1}))
+    claim(store, "run-a", "sac", 1).commit(100, CheckpointData({"w": b"1", "v": b"2"}, meta={"n": 1}))
     again = claim(store, "run-a", "sac", 2)
     assert again.load().read("v") == b"2"
-    again.commit(200, Contents({"w": b"3"}))
+    again.commit(200, CheckpointData({"w": b"3"}))
     assert load(store, "run-a", "sac").step == 200
 
 

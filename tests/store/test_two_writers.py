@@ -10,7 +10,7 @@ import pytest
 from tests.servers import Bucket
 from tests.store.scenario import KIND, contents_at
 from training.errors import Fenced
-from training.store.checkpoint import Lineage, claim, load
+from training.store.checkpoint import RunWriter, claim, load
 from training.store.documents import Attempt, begin_attempt
 from training.store.fencing import read_pointer
 from training.store.manifest import utc_now
@@ -30,7 +30,7 @@ class Outcome:
         self.error: Exception | None = None
 
 
-def commit_until_fenced(lineage: Lineage, step: int, outcome: Outcome, other: Outcome) -> None:
+def commit_until_fenced(lineage: RunWriter, step: int, outcome: Outcome, other: Outcome) -> None:
     """Commit again and again until another attempt takes the run, or knows that we took it."""
     while len(outcome.uuids) < MOST_COMMITS and not (other.fenced and len(outcome.uuids) >= 3):
         step += 100
@@ -46,7 +46,7 @@ def race(bucket: Bucket, run: str, *, old_is_there: bool) -> list[Outcome]:
     outcomes = [Outcome(), Outcome()]
     start = threading.Barrier(2)
 
-    def boot() -> Lineage:
+    def boot() -> RunWriter:
         storage = open_store(bucket.url, bucket.aws)
         attempt = begin_attempt(
             storage, run, Attempt(number=1, boot_id=threading.current_thread().name, started_at=utc_now())
@@ -55,7 +55,7 @@ def race(bucket: Bucket, run: str, *, old_is_there: bool) -> list[Outcome]:
         number = 1 if not old_is_there else attempt.number
         return claim(storage, run, KIND, number, workers=2)
 
-    def write(me: int, lineage: Lineage | None) -> None:
+    def write(me: int, lineage: RunWriter | None) -> None:
         try:
             start.wait(30)
             lineage = lineage or boot()
@@ -78,7 +78,7 @@ def race(bucket: Bucket, run: str, *, old_is_there: bool) -> list[Outcome]:
     return outcomes
 
 
-def newest_step(lineage: Lineage) -> int:
+def newest_step(lineage: RunWriter) -> int:
     try:
         return lineage.load().step
     except NoCheckpoint:

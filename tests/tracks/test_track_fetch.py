@@ -41,7 +41,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         """Keep the test's output clean."""
 
 
-class Site:
+class CommandContext:
     """A little f1tenth_racetracks: two tracks and a licence, on 127.0.0.1."""
 
     def __init__(self, root: Path) -> None:
@@ -61,7 +61,7 @@ class Site:
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.source = Source(f"http://127.0.0.1:{self.server.server_port}", self.pins, pause_s=0.0)
 
-    def __enter__(self) -> Site:  # noqa: PYI034 - Self is of Python 3.11
+    def __enter__(self) -> CommandContext:  # noqa: PYI034 - Self is of Python 3.11
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
         self.thread.start()
         return self
@@ -73,14 +73,14 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CommandContext]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with Site(tmp_path) as opened:
+    with CommandContext(tmp_path) as opened:
         yield opened
 
 
 def test_every_track_is_fetched_and_loads_by_its_name(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: CommandContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(catalog.DIRECTORY_VARIABLE, str(tmp_path / "cache"))
     told = []
@@ -93,7 +93,7 @@ def test_every_track_is_fetched_and_loads_by_its_name(
 
 
 def test_tracks_that_lie_as_in_their_repository_go_by_their_names(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: CommandContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So they lie on an image, one in a folder of another name."""
     monkeypatch.setenv(catalog.DIRECTORY_VARIABLE, str(site.files))
@@ -117,7 +117,9 @@ def test_an_image_says_where_its_circuits_are() -> None:
     )
 
 
-def test_what_is_there_is_not_fetched_again_and_what_is_damaged_is(site: Site, tmp_path: Path) -> None:
+def test_what_is_there_is_not_fetched_again_and_what_is_damaged_is(
+    site: CommandContext, tmp_path: Path
+) -> None:
     (place,) = fetch(["Oval"], tmp_path / "cache", source=site.source)
     site.asked.clear()
     told = []
@@ -129,7 +131,9 @@ def test_what_is_there_is_not_fetched_again_and_what_is_damaged_is(site: Site, t
     assert Track.load(place) == Track.generate(1, 40.0, name="Oval")
 
 
-def test_a_file_that_is_not_the_pinned_one_is_refused_and_not_kept(site: Site, tmp_path: Path) -> None:
+def test_a_file_that_is_not_the_pinned_one_is_refused_and_not_kept(
+    site: CommandContext, tmp_path: Path
+) -> None:
     (site.files / "Oval" / "Oval_map.png").write_bytes(b"something else")
     with pytest.raises(
         TrackError, match=r"Oval_map.png is not the pinned file: its SHA-256 is [0-9a-f]{64}, not"
@@ -138,27 +142,29 @@ def test_a_file_that_is_not_the_pinned_one_is_refused_and_not_kept(site: Site, t
     assert not list((tmp_path / "cache").rglob("*.png*"))
 
 
-def test_a_server_that_is_busy_is_asked_again(site: Site, tmp_path: Path) -> None:
+def test_a_server_that_is_busy_is_asked_again(site: CommandContext, tmp_path: Path) -> None:
     site.failures += [503, 500]
     fetch(["Oval"], tmp_path / "cache", source=site.source)
     assert len(site.asked) == 4 + 2
 
 
-def test_a_server_that_stays_busy_is_given_up_after_three_attempts(site: Site, tmp_path: Path) -> None:
+def test_a_server_that_stays_busy_is_given_up_after_three_attempts(
+    site: CommandContext, tmp_path: Path
+) -> None:
     site.failures += [503] * 9
     with pytest.raises(TrackError, match=r"cannot fetch http.*_centerline.csv: the server answered 503"):
         fetch(["Oval"], tmp_path / "cache", source=site.source)
     assert len(site.asked) == 3
 
 
-def test_a_file_that_is_gone_is_not_asked_for_twice(site: Site, tmp_path: Path) -> None:
+def test_a_file_that_is_gone_is_not_asked_for_twice(site: CommandContext, tmp_path: Path) -> None:
     (site.files / "LICENSE").unlink()
     with pytest.raises(TrackError, match=r"/LICENSE: the server answered 404"):
         fetch(["Oval"], tmp_path / "cache", source=site.source)
     assert site.asked.count("/LICENSE") == 1
 
 
-def test_an_answer_far_too_long_is_refused(site: Site, tmp_path: Path) -> None:
+def test_an_answer_far_too_long_is_refused(site: CommandContext, tmp_path: Path) -> None:
     with (site.files / "LICENSE").open("wb") as licence:
         licence.truncate(2**23 + 1)
     with pytest.raises(TrackError, match="/LICENSE: more than 8388608 bytes"):
@@ -166,7 +172,7 @@ def test_an_answer_far_too_long_is_refused(site: Site, tmp_path: Path) -> None:
 
 
 def test_without_a_network_the_error_names_the_tracks_that_need_none(tmp_path: Path) -> None:
-    with Site(tmp_path) as closed:
+    with CommandContext(tmp_path) as closed:
         source = closed.source
     with pytest.raises(
         TrackError, match=r"refused. The bundled tracks \(kart, .*\) and generated-SEED need no"
@@ -174,13 +180,13 @@ def test_without_a_network_the_error_names_the_tracks_that_need_none(tmp_path: P
         fetch(["Oval"], tmp_path / "cache", source=source)
 
 
-def test_an_address_that_is_not_http_is_refused(site: Site, tmp_path: Path) -> None:
+def test_an_address_that_is_not_http_is_refused(site: CommandContext, tmp_path: Path) -> None:
     source = site.source._replace(address=site.files.as_uri())
     with pytest.raises(TrackError, match="fetched by http or https"):
         fetch(["Oval"], tmp_path / "cache", source=source)
 
 
-def test_an_unknown_track_is_refused_before_anything_is_fetched(site: Site, tmp_path: Path) -> None:
+def test_an_unknown_track_is_refused_before_anything_is_fetched(site: CommandContext, tmp_path: Path) -> None:
     with pytest.raises(
         TrackError, match="Nordschleife: not among the tracks to fetch, which are LongWay, Oval"
     ):
@@ -188,7 +194,7 @@ def test_an_unknown_track_is_refused_before_anything_is_fetched(site: Site, tmp_
     assert site.asked == []
 
 
-def test_the_command_refuses_a_server_whose_files_are_others(site: Site, tmp_path: Path) -> None:
+def test_the_command_refuses_a_server_whose_files_are_others(site: CommandContext, tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"cannot fetch .*/Monza/Monza_centerline.csv: the server answered 404"
     ):

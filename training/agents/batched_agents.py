@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from training.agents.policy import Policy
-from training.agents.stacked_mlp import Stack
+from training.agents.stacked_mlp import StackedMlp
 from training.agents.update import LOG_STD_MAX, LOG_STD_MIN, Batch, Losses, SacUpdate
 from training.process.systemd_notify import alive
 
@@ -40,7 +40,7 @@ class Pause(NamedTuple):
 NO_PAUSE = Pause(lambda: False, lambda _done: True)
 
 
-class Team:
+class BatchedAgents:
     """Hold the networks of A agents of one shape, and their averaged policies.
 
     average_tau: the mean of the recent policies (Polyak and Juditsky 1992) drives steadier than the newest one; this
@@ -53,7 +53,7 @@ class Team:
         self.agents = list(agents)
         self.device = agents[0].device
         self.update = _bind(self.agents, compute)
-        self.average = Stack(len(self.agents), self.update.actor.sizes, self.device)
+        self.average = StackedMlp(len(self.agents), self.update.actor.sizes, self.device)
         self.average.flat.copy_(self.update.actor.flat)
         self.average_tau = average_tau
 
@@ -152,9 +152,10 @@ def _bind(agents: Sequence[Agent], compute: torch.dtype) -> SacUpdate:
     width, actions = first.observation_space.shape[0], first.action_space.shape[0]
     hidden = list(first.policy.net_arch)
     critics = len(first.critic.q_networks)
-    actor = Stack(len(agents), [width, *hidden, 2 * actions], first.device, compute)
+    actor = StackedMlp(len(agents), [width, *hidden, 2 * actions], first.device, compute)
     critic, target = (
-        Stack(critics * len(agents), [width + actions, *hidden, 1], first.device, compute) for _ in range(2)
+        StackedMlp(critics * len(agents), [width + actions, *hidden, 1], first.device, compute)
+        for _ in range(2)
     )
     learned = first.log_ent_coef is not None
     log_alpha = torch.zeros(len(agents), device=first.device)
@@ -179,7 +180,7 @@ def _bind(agents: Sequence[Agent], compute: torch.dtype) -> SacUpdate:
 
 
 def actor_layers(actor: Actor) -> list[list[torch.nn.Linear]]:
-    """Return stable-baselines3's modules of each layer of a policy, as `Stack.bind` takes them."""
+    """Return stable-baselines3's modules of each layer of a policy, as `StackedMlp.bind` takes them."""
     return [*_linears(actor.latent_pi), [actor.mu, actor.log_std]]
 
 

@@ -38,23 +38,23 @@ class GraphStep:
 
     def __call__(self, batch: Batch, noise: torch.Tensor, next_noise: torch.Tensor) -> torch.Tensor:
         """Return the losses (4, A): actor, critic, entropy, coefficient."""
-        pull = self._update.pull(batch)
-        given = [*batch[:5], noise, next_noise, *([] if pull is None else [batch.guides])]
+        imitation_scale = self._update.imitation_scale(batch)
+        given = [*batch[:5], noise, next_noise, *([] if imitation_scale is None else [batch.guides])]
         known = [part.shape for part in given] == [part.shape for part in self._inputs]
         if not known:
             self._again = None
             self._inputs = [torch.empty(part.shape, device=self._device) for part in given]
         torch._foreach_copy_(self._inputs, given)  # one launch for all
-        if pull is not None and pull != self._pulled:
-            self._pull.fill_(pull)
-            self._pulled = pull
+        if imitation_scale is not None and imitation_scale != self._pulled:
+            self._pull.fill_(imitation_scale)
+            self._pulled = imitation_scale
         if self._again is not None:
             return self._again().clone()  # the next replay writes over its results
         *transitions, noise, next_noise = self._inputs[:7]
-        guides, pull = (None, None) if pull is None else (self._inputs[7], self._pull)
-        fixed = type(batch)(*transitions, guides), noise, next_noise, pull
-        losses = self._update.with_torch(*fixed)  # loads kernels and libraries too, which a recording may not
-        self._again = self._recorded(lambda: self._update.with_torch(*fixed))
+        guides, imitation_scale = (None, None) if imitation_scale is None else (self._inputs[7], self._pull)
+        fixed = type(batch)(*transitions, guides), noise, next_noise, imitation_scale
+        losses = self._update.step_eager(*fixed)  # loads kernels and libraries too, which a recording may not
+        self._again = self._recorded(lambda: self._update.step_eager(*fixed))
         return losses
 
     def _recorded(self, body: Body) -> Body:

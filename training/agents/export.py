@@ -9,7 +9,7 @@ import torch
 from stable_baselines3 import SAC
 
 from training.agents.batched_agents import actor_layers
-from training.agents.stacked_mlp import Stack
+from training.agents.stacked_mlp import StackedMlp
 
 if TYPE_CHECKING:
     from training.agents.policy import Policy
@@ -40,7 +40,7 @@ def model_zip(agent: Agent, policy: Policy, step: int) -> bytes:
     model._setup_model()  # noqa: SLF001 - as stable-baselines3's own `load` does
     model.policy.load_state_dict(agent.policy.state_dict())
     with torch.no_grad():
-        stack = Stack(1, policy.stack.sizes)
+        stack = StackedMlp(1, policy.stack.sizes)
         stack.bind(0, actor_layers(model.actor))
         stack.flat.copy_(policy.stack.flat)
     model.num_timesteps = step

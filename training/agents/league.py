@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from training.agents.batched_agents import Team
+    from training.agents.batched_agents import BatchedAgents
     from training.config import Config
     from training.envs.batch import RaceBatch
 
@@ -35,7 +35,7 @@ LIVE, PURE_PURSUIT, FOLLOW_THE_GAP, POOL = 0, 1, 2, 3
 _DRIVERS = {PURE_PURSUIT: "pure_pursuit", FOLLOW_THE_GAP: "follow_the_gap"}
 
 
-class Frozen(NamedTuple):
+class PolicySnapshot(NamedTuple):
     """A policy that learns no more."""
 
     name: str  # for people: which agent, of which step or run
@@ -43,22 +43,22 @@ class Frozen(NamedTuple):
     step: int = 0  # of this run
 
 
-class Verdict(NamedTuple):
+class PromotionResult(NamedTuple):
     """What came of a challenge."""
 
-    crowned: bool
+    promoted: bool
     won_share: float = math.nan  # of the decided races against the newest champion; nan where there was none
 
 
-class Contest(Protocol):
+class PromotionTest(Protocol):
     """Decide whether a policy becomes its agent's champion."""
 
-    def __call__(self, challenger: Policy, champions: Sequence[Policy], step: int) -> Verdict:
+    def __call__(self, challenger: Policy, champions: Sequence[Policy], step: int) -> PromotionResult:
         """Race it against those before it, newest last; the same for the same arguments."""
 
 
-def _nobody(_challenger: Policy, _champions: Sequence[Policy], _step: int) -> Verdict:
-    return Verdict(crowned=False)
+def _nobody(_challenger: Policy, _champions: Sequence[Policy], _step: int) -> PromotionResult:
+    return PromotionResult(promoted=False)
 
 
 class League:
@@ -74,7 +74,7 @@ class League:
     """
 
     def __init__(
-        self, config: Config, env: RaceBatch, sizes: Sequence[int], contest: Contest | None = None
+        self, config: Config, env: RaceBatch, sizes: Sequence[int], contest: PromotionTest | None = None
     ) -> None:
         self._settings, self._env, self._sizes = config.multi_agent.league, env, tuple(sizes)
         self._drivers = {kind: make_driver(name, config.env.speed_cap_mps) for kind, name in _DRIVERS.items()}
@@ -82,15 +82,15 @@ class League:
         self.speed_factor = np.ones((env.num_envs, env.num_cars))  # of the cars that no agent drives
         self.races = np.zeros(env.num_envs, dtype=np.int64)
         self.rng = np.random.default_rng([config.training.seed, 2])
-        self.given: list[Frozen] = []
-        self.generations: list[list[Frozen]] = []
-        self.champions: list[list[Frozen]] = [[] for _ in range(config.num_agents)]
+        self.external: list[PolicySnapshot] = []
+        self.snapshots: list[list[PolicySnapshot]] = []
+        self.champions: list[list[PolicySnapshot]] = [[] for _ in range(config.num_agents)]
         if self._settings.champions and contest is None:
             raise ValueError("multi_agent.league.champions needs a contest")
         self._contest = contest or _nobody
         self._won_shares = [math.nan] * config.num_agents  # in the last challenge, for people
         self.asked: Callable[[], bool] = lambda: False  # whether a stop is, which a challenge need not delay
-        self.on_champion: Callable[[Frozen, Verdict], None] = lambda _champion, _verdict: None
+        self.on_champion: Callable[[PolicySnapshot, PromotionResult], None] = lambda _champion, _verdict: None
         self.interval = self._settings.interval
         first = self._settings.champions_from if self._settings.champions else 0
         self.next_step = max(self.interval, first)
@@ -101,13 +101,13 @@ class League:
         return self.driver == LIVE
 
     @property
-    def pool(self) -> list[Frozen]:
+    def pool(self) -> list[PolicySnapshot]:
         """Return all frozen policies, in the order of their numbers."""
-        return [*self.given, *(one for row in (*self.generations, *self.champions) for one in row)]
+        return [*self.external, *(one for row in (*self.snapshots, *self.champions) for one in row)]
 
-    def admit(self, name: str, policy: Policy) -> None:
+    def add(self, name: str, policy: Policy) -> None:
         """Take another run's policy, of this run's shape, into the pool."""
-        self.given.append(Frozen(name, policy))
+        self.external.append(PolicySnapshot(name, policy))
 
     def drive(self, observations: NDArray[np.float32], actions: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the actions (E, N, 2) of all cars, those of opponents put in place of the agents'."""
@@ -128,7 +128,7 @@ class League:
             actions[scaled] = race.actions_of(commands)[scaled]
         return actions
 
-    def after_step(self, restarted: NDArray[np.bool_], step: int, team: Team) -> None:
+    def after_step(self, restarted: NDArray[np.bool_], step: int, team: BatchedAgents) -> None:
         """Draw the drivers of races that have begun, and take in a generation when it is time.
 
         Raises Left where a challenge was left: call it again, with the same, before the next step.
@@ -171,8 +171,8 @@ class League:
             "league.speed_factor": self.speed_factor.copy(),
         }
         meta = {
-            "given": [one.name for one in self.given],
-            "generations": [[one.name for one in generation] for generation in self.generations],
+            "given": [one.name for one in self.external],
+            "generations": [[one.name for one in generation] for generation in self.snapshots],
             "champions": [[[one.name, one.step] for one in line] for line in self.champions],
             "interval": self.interval,
             "next_step": self.next_step,
@@ -184,13 +184,13 @@ class League:
         """Go on where `state` was taken; KeyError or DataError where it does not fit."""
         numbers = iter(range(10**6))
 
-        def frozen(name: str, step: int = 0) -> Frozen:
+        def frozen(name: str, step: int = 0) -> PolicySnapshot:
             policy = Policy(self._sizes)
             copy_into(policy.stack.flat.numpy(), arrays, f"league.pool.{next(numbers)}", what="checkpoint")
-            return Frozen(name, policy, step)
+            return PolicySnapshot(name, policy, step)
 
-        self.given = [frozen(name) for name in meta["given"]]
-        self.generations = [[frozen(name) for name in names] for names in meta["generations"]]
+        self.external = [frozen(name) for name in meta["given"]]
+        self.snapshots = [[frozen(name) for name in names] for names in meta["generations"]]
         lines = meta.get("champions", [[] for _ in self.champions])  # not in checkpoints from before them
         self.champions = [[frozen(name, step) for name, step in line] for line in lines]
         copy_into(self.driver, arrays, "league.driver", what="checkpoint")
@@ -216,11 +216,11 @@ class League:
         """Draw numbers of the pool: of a sample any alike; of champions a line, and the newer the likelier."""
         if not self._settings.champions or count == 0:
             return self.rng.integers(0, max(count, 1), size=cars)
-        lines = [1] * len(self.given) + [len(line) for line in self.champions if line]
+        lines = [1] * len(self.external) + [len(line) for line in self.champions if line]
         chances = [np.exp2(np.arange(length)) / (2.0**length - 1.0) for length in lines]
         return self.rng.choice(count, size=cars, p=np.concatenate(chances) / len(lines))
 
-    def _challenge(self, step: int, team: Team) -> None:
+    def _challenge(self, step: int, team: BatchedAgents) -> None:
         """Let every agent's averaged policy race for its place at the end of its line.
 
         Raises Left where a stop is asked for before all have raced: then nobody has.
@@ -233,13 +233,13 @@ class League:
             ]
         for a, (challenger, verdict) in enumerate(zip(challengers, verdicts, strict=True)):
             self._won_shares[a] = verdict.won_share
-            if verdict.crowned:
-                champion = Frozen(f"agent{a} of step {step:,}", challenger, step)
+            if verdict.promoted:
+                champion = PolicySnapshot(f"agent{a} of step {step:,}", challenger, step)
                 self._crown(a, champion)
                 self.on_champion(champion, verdict)
         self.next_step += self.interval
 
-    def _crown(self, agent: int, champion: Frozen) -> None:
+    def _crown(self, agent: int, champion: PolicySnapshot) -> None:
         """Put a champion at the end of its line; who drove one that goes drives the oldest that stays."""
         before, line = self.pool, self.champions[agent]
         line.append(champion)
@@ -251,15 +251,15 @@ class League:
         own = self.driver >= POOL
         self.driver[own] = POOL + moved[self.driver[own] - POOL]
 
-    def _freeze(self, step: int, team: Team) -> None:
+    def _freeze(self, step: int, team: BatchedAgents) -> None:
         count = len(team.agents)
-        self.generations.append(
-            [Frozen(f"agent{a} of step {step:,}", team.average_policy(a)) for a in range(count)]
+        self.snapshots.append(
+            [PolicySnapshot(f"agent{a} of step {step:,}", team.average_policy(a)) for a in range(count)]
         )
-        if len(self.generations) > self._settings.pool_size:
-            self.generations = self.generations[::2]
+        if len(self.snapshots) > self._settings.pool_size:
+            self.snapshots = self.snapshots[::2]
             self.interval *= 2
-            first = POOL + len(self.given)
+            first = POOL + len(self.external)
             own = self.driver >= first
             generation, agent = np.divmod(self.driver[own] - first, count)
             self.driver[own] = first + generation // 2 * count + agent

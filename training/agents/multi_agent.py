@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from training.agents.batched_agents import Pause, Team
+from training.agents.batched_agents import BatchedAgents, Pause
 from training.agents.league import League
 from training.agents.replay import Row
 from training.agents.sac import Agent, Spaces
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from training.agents.league import Contest, Frozen
+    from training.agents.league import PolicySnapshot, PromotionTest
     from training.agents.policy import Policy
     from training.config import Config
     from training.envs.batch import RaceBatch, Step
@@ -54,12 +54,17 @@ class MultiAgentSAC:
     """
 
     def __init__(
-        self, env: RaceBatch, config: Config, *, device: torch.device | str, contest: Contest | None = None
+        self,
+        env: RaceBatch,
+        config: Config,
+        *,
+        device: torch.device | str,
+        contest: PromotionTest | None = None,
     ) -> None:
         self.env, self._settings = env, config.sac
         count = config.num_agents
         self._shared = count < env.num_cars
-        surface = Spaces(env.observation_space, env.action_space, env.num_envs * env.num_cars // count)
+        spaces = Spaces(env.observation_space, env.action_space, env.num_envs * env.num_cars // count)
         seed = config.training.seed
         self._guide = config.guide
         self._driver = (
@@ -69,7 +74,7 @@ class MultiAgentSAC:
         )
         self.agents = [
             Agent(
-                surface,
+                spaces,
                 config.sac,
                 seed=seed,
                 device=device,
@@ -79,7 +84,7 @@ class MultiAgentSAC:
             for number in range(count)
         ]
         compute = torch.bfloat16 if config.training.mixed_precision else torch.float32
-        self.team = Team(self.agents, config.sac.average_tau, compute)
+        self.team = BatchedAgents(self.agents, config.sac.average_tau, compute)
         self.league = League(config, env, self.team.average.sizes, contest) if config.has_league else None
         self._learnt_before = config.training.init_from is not None
         self.at_boundary: Callable[[], bool] = lambda: True
@@ -106,7 +111,7 @@ class MultiAgentSAC:
         """Return a copy of an agent's averaged policy."""
         return self.team.average_policy(agent)
 
-    def champion(self, agent: int) -> Frozen | None:
+    def champion(self, agent: int) -> PolicySnapshot | None:
         """Return an agent's newest champion; None where there is no league of champions, or none yet."""
         line = [] if self.league is None else self.league.champions[agent]
         return line[-1] if line else None
@@ -232,7 +237,7 @@ class MultiAgentSAC:
         """Give each agent's replay the transitions of its cars; those of cars that are out are no transitions."""
         used = step.active if self.league is None else step.active & self.league.live
         ended = step.terminated | step.truncated
-        rewards, following, terminated, ended, idle = (
+        rewards, next_observations, terminated, ended, idle = (
             self._by_agent(part)
             for part in (step.rewards, step.next_observations, step.terminated, ended, ~used)
         )
@@ -242,7 +247,7 @@ class MultiAgentSAC:
                 observations=seen.observations[a],
                 actions=seen.actions[a],
                 rewards=rewards[a],
-                following=following[a],
+                next_observations=next_observations[a],
                 terminated=terminated[a],
                 ended=ended[a],
                 guides=None if seen.guides is None else seen.guides[a],
@@ -256,7 +261,7 @@ class MultiAgentSAC:
                 self.on_episode(0 if self._shared else n, figures)
 
     def _all_can_learn(self) -> bool:
-        return all(agent.replay_buffer.has_any() for agent in self.agents)
+        return all(agent.replay_buffer.can_sample() for agent in self.agents)
 
     def _by_agent(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
         """Return values of cars (E, N, ·) as those of agents (A, K, ·)."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from training.agents.codec import copy_into, decode, encode
-from training.agents.stacked_mlp import Stack
+from training.agents.stacked_mlp import StackedMlp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ class Policy:
     """Drive by an actor's mean action; no exploration, no randomness."""
 
     def __init__(self, sizes: Sequence[int]) -> None:
-        self.stack = Stack(1, sizes)
+        self.stack = StackedMlp(1, sizes)
 
     def act(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return actions (n, 2) in [-1, 1] for observations (n, D)."""
@@ -49,7 +49,7 @@ class Policy:
         return policy
 
 
-class Kept(NamedTuple):
+class SelectedPolicy(NamedTuple):
     """The policy that evaluation chose during training."""
 
     policy: Policy

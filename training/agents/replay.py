@@ -30,7 +30,7 @@ class Row(NamedTuple):
     observations: NDArray[np.float32]
     actions: NDArray[np.float32]
     rewards: NDArray[np.float32]
-    following: NDArray[np.float32]  # observations that the step led to, at an episode's end its last one
+    next_observations: NDArray[np.float32]  # that the step led to, at an episode's end its last one
     terminated: NDArray[np.bool_]
     ended: NDArray[np.bool_]  # terminated or truncated
     guides: NDArray[np.float32] | None = None  # what the guide would have done
@@ -73,7 +73,7 @@ class CompactReplay(ReplayBuffer):
         # Number of the episode's end among all ends so far; WITHIN an episode; IDLE where there is no transition.
         self.final_number = np.full((rows + 1, n_envs), WITHIN, dtype=np.int64)
         self.final_observations = np.zeros((64, width), dtype=np.float32)
-        self.finals = 0  # ends so far
+        self.episode_ends = 0  # ends so far
         self.dropped = 0  # ends whose rows have been written over; rows and ends go in the same order
         self.steps = 0  # rows written so far
         self.last_used = -1  # the newest row, by that count, with anything to learn from
@@ -99,18 +99,18 @@ class CompactReplay(ReplayBuffer):
         self.final_number[row] = WITHIN if step.idle is None else np.where(step.idle, IDLE, WITHIN)
         ended = step.ended if step.idle is None else step.ended & ~step.idle
         for e in np.flatnonzero(ended):
-            self.final_number[row, e] = self.keep_final(step.following[e])
+            self.final_number[row, e] = self.keep_final(step.next_observations[e])
         if step.idle is None or not step.idle.all():
             self.last_used = self.steps
         self.steps += 1
-        self.observations[self.steps % self.rows] = step.following
+        self.observations[self.steps % self.rows] = step.next_observations
         self.pos, self.full = self.steps % self.rows, self.steps >= self.rows - 1
 
-    def has_any(self) -> bool:
+    def can_sample(self) -> bool:
         """Tell whether there is a transition to learn from."""
         return self.last_used >= max(0, self.steps - self.size())
 
-    def break_off(self) -> None:
+    def truncate_open_episodes(self) -> None:
         """End every episode at the newest row, as if truncated there: what comes next does not follow from it."""
         if self.steps == 0:
             return
@@ -119,7 +119,7 @@ class CompactReplay(ReplayBuffer):
             self.final_number[row, e] = self.keep_final(self.observations[self.steps % self.rows, e])
 
     def pick(self, rng: np.random.Generator, count: int) -> Transitions:
-        """Draw `count` transitions uniformly, with replacement; there must be one (`has_any`)."""
+        """Draw `count` transitions uniformly, with replacement; there must be one (`can_sample`)."""
         row, env = self._draw(rng, count)
         while (idle := self.final_number[row, env] == IDLE).any():
             row[idle], env[idle] = self._draw(rng, int(idle.sum()))
@@ -132,15 +132,15 @@ class CompactReplay(ReplayBuffer):
 
     def at(self, row: NDArray[np.int64], env: NDArray[np.int64]) -> Transitions:
         """Return the transitions at ring rows and environments, both (n,)."""
-        following = self.observations[(row + 1) % self.rows, env]
+        next_observations = self.observations[(row + 1) % self.rows, env]
         number = self.final_number[row, env]
         ended = number >= 0
         if ended.any():
-            following[ended] = self.final_observations[number[ended] % len(self.final_observations)]
+            next_observations[ended] = self.final_observations[number[ended] % len(self.final_observations)]
         return Transitions(
             self.observations[row, env],
             self.actions[row, env],
-            following,
+            next_observations,
             self.rewards[row, env],
             self.dones[row, env].astype(np.float32),
             self.guides[row, env],
@@ -157,11 +157,11 @@ class CompactReplay(ReplayBuffer):
     def keep_final(self, observation: NDArray[np.float32]) -> int:
         """Keep an episode's last observation and return its number; ends leave in the order they came."""
         capacity = len(self.final_observations)
-        if self.finals - self.dropped >= capacity:
-            live = np.arange(self.finals - capacity, self.finals)
+        if self.episode_ends - self.dropped >= capacity:
+            live = np.arange(self.episode_ends - capacity, self.episode_ends)
             grown = np.zeros((2 * capacity, self.final_observations.shape[1]), dtype=np.float32)
             grown[live % (2 * capacity)] = self.final_observations[live % capacity]
             self.final_observations = grown
-        self.final_observations[self.finals % len(self.final_observations)] = observation
-        self.finals += 1
-        return self.finals - 1
+        self.final_observations[self.episode_ends % len(self.final_observations)] = observation
+        self.episode_ends += 1
+        return self.episode_ends - 1

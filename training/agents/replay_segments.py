@@ -64,8 +64,8 @@ def paste(replay: CompactReplay, first: int, last: int, piece: Mapping[str, NDAr
     copy_into(ended, piece, "ended", what=what)
     idle = np.empty((count, replay.n_envs), dtype=np.bool_)
     copy_into(idle, piece, "idle", what=what)
-    finals = np.empty((int(ended.sum()), replay.observations.shape[2]), dtype=np.float32)
-    copy_into(finals, piece, "final_observations", what=what)
+    episode_ends = np.empty((int(ended.sum()), replay.observations.shape[2]), dtype=np.float32)
+    copy_into(episode_ends, piece, "final_observations", what=what)
     for part, values in held.items():
         getattr(replay, part)[rows] = values
     replay.dropped += int((replay.final_number[rows] >= 0).sum())
@@ -74,7 +74,7 @@ def paste(replay: CompactReplay, first: int, last: int, piece: Mapping[str, NDAr
     if used.size:
         replay.last_used = first + int(used[-1])
     places = np.argwhere(ended)
-    for (row, env), observation in zip(places, finals, strict=True):
+    for (row, env), observation in zip(places, episode_ends, strict=True):
         replay.final_number[rows[row], env] = replay.keep_final(observation)
 
 
@@ -95,7 +95,7 @@ def first_needed(replay: CompactReplay, steps: int) -> int:
 
 def restart(replay: CompactReplay, first: int) -> None:
     """Empty the ring; the next `paste` begins at row `first`."""
-    replay.steps, replay.finals, replay.dropped, replay.last_used = first, 0, 0, -1
+    replay.steps, replay.episode_ends, replay.dropped, replay.last_used = first, 0, 0, -1
     replay.final_number[:] = WITHIN
 
 

@@ -37,15 +37,15 @@ class Agent(SAC):
     """Hold the policy, critics, targets, entropy coefficient, replay buffer and generators of one agent.
 
     All of it is stable-baselines3's, `predict` and `save` work; but steps are taken by `MultiAgentSAC` and updates by
-    `Team`, for all agents of a run at once. number: the agent's own in its run, from 0. guided: its replay keeps what
-    a guide would have done.
+    `BatchedAgents`, for all agents of a run at once. number: the agent's own in its run, from 0. guided: its replay
+    keeps what a guide would have done.
     """
 
     replay_buffer: CompactReplay
 
     def __init__(  # noqa: PLR0913 - what it is for, and which one of its run
         self,
-        surface: Spaces,
+        spaces: Spaces,
         settings: SacSettings,
         *,
         seed: int,
@@ -66,10 +66,10 @@ class Agent(SAC):
             train_freq=settings.train_freq,
             gradient_steps=settings.gradient_steps,
             replay_buffer_class=CompactReplay,
-            replay_buffer_kwargs={"guide_dim": surface.action.shape[0] if guided else 0},
+            replay_buffer_kwargs={"guide_dim": spaces.action.shape[0] if guided else 0},
             ent_coef=settings.ent_coef,
             # stable-baselines3's "auto", which it would look up in an environment
-            target_entropy=-float(surface.action.shape[0])
+            target_entropy=-float(spaces.action.shape[0])
             if settings.target_entropy == "auto"
             else settings.target_entropy,
             policy_kwargs={"net_arch": list(settings.net_arch)},
@@ -78,7 +78,7 @@ class Agent(SAC):
             _init_setup_model=False,
         )
         # As stable-baselines3's own `load` makes a model without an environment.
-        self.observation_space, self.action_space, self.n_envs = surface
+        self.observation_space, self.action_space, self.n_envs = spaces
         self._setup_model()
         # Ours are written by training.metrics; the default logger would leave a folder in /tmp for every run.
         self.set_logger(Logger(None, []))

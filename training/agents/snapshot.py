@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from training.agents.batched_agents import Team
+    from training.agents.batched_agents import BatchedAgents
     from training.agents.multi_agent import MultiAgentSAC
-    from training.agents.stacked_mlp import Stack
+    from training.agents.stacked_mlp import StackedMlp
 
     Arrays = dict[str, NDArray[Any]]
 
@@ -42,7 +42,7 @@ class Captured(NamedTuple):
 class _Place(NamedTuple):
     """Where an array of an agent lies among those of all: networks first to first + count of a flat tensor."""
 
-    stack: Stack
+    stack: StackedMlp
     flat: torch.Tensor
     first: int
     count: int
@@ -139,7 +139,7 @@ def _seen(learner: MultiAgentSAC) -> NDArray[np.float32]:
     return np.zeros((env.num_envs, env.num_cars, *env.observation_space.shape), dtype=np.float32)
 
 
-def places(team: Team, number: int) -> Iterator[tuple[str, _Place]]:
+def places(team: BatchedAgents, number: int) -> Iterator[tuple[str, _Place]]:
     """Name everything of an agent that has the shape of a network: weights, and Adam's two moments of them."""
     update, agents = team.update, len(team.agents)
     stacks = {"actor": update.actor, "critic": update.critic, "target": update.target}
@@ -153,7 +153,7 @@ def places(team: Team, number: int) -> Iterator[tuple[str, _Place]]:
             yield f"adam.{name}.{part}", _Place(stack, moments[part], number * count, count)
 
 
-def numbers(team: Team, number: int) -> Iterator[tuple[str, torch.Tensor]]:
+def numbers(team: BatchedAgents, number: int) -> Iterator[tuple[str, torch.Tensor]]:
     """Name the single numbers of an agent; the optimizers' counters of steps are one for all agents."""
     update = team.update
     yield "log_alpha", update.log_alpha[number : number + 1]
@@ -165,7 +165,9 @@ def numbers(team: Team, number: int) -> Iterator[tuple[str, torch.Tensor]]:
                 yield f"adam.{name}.{part}", state[part][number : number + 1]
 
 
-def _copy(team: Team, number: int, arrays: Mapping[str, NDArray[Any]], wanted: Callable[[str], bool]) -> None:
+def _copy(
+    team: BatchedAgents, number: int, arrays: Mapping[str, NDArray[Any]], wanted: Callable[[str], bool]
+) -> None:
     with torch.no_grad():
         for name, place in places(team, number):
             if wanted(name):
@@ -176,7 +178,7 @@ def _copy(team: Team, number: int, arrays: Mapping[str, NDArray[Any]], wanted: C
                 tensor.copy_(_read(arrays, name, tensor))
 
 
-def _restore_optimizers(team: Team, number: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+def _restore_optimizers(team: BatchedAgents, number: int, arrays: Mapping[str, NDArray[Any]]) -> None:
     counters = [adam_state(o)["step"].item() for o in team.update.optimizers.values()]
     _copy(team, number, arrays, lambda name: name.startswith("adam."))
     after = [adam_state(o)["step"].item() for o in team.update.optimizers.values()]

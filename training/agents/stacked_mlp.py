@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
-class Stack:
+class StackedMlp:
     """Hold N MLPs with ReLU between layers and nothing after the last.
 
     weights[i]: (N, out, in), biases[i]: (N, 1, out); all views of `flat`, float32. compute: the type that the
@@ -86,7 +86,7 @@ class Stack:
         sizes = [math.prod(shape) for shape in self._shapes]
         return [part.view(s) for part, s in zip(flat.split(sizes), self._shapes, strict=True)]
 
-    def backward(self, values: Sequence[torch.Tensor], gradient: torch.Tensor, into: Stack) -> None:
+    def backward(self, values: Sequence[torch.Tensor], gradient: torch.Tensor, into: StackedMlp) -> None:
         """Write the weights' gradients into another stack, from the gradient (N, B, out) at the outputs."""
         gradient = gradient.to(self.compute)
         for i in range(len(self.weights) - 1, -1, -1):

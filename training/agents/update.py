@@ -18,7 +18,7 @@ import torch
 from training.agents.cuda_graph import GraphStep
 from training.agents.fused.phases import LOG_STD_MAX, LOG_STD_MIN, TANH_EPSILON
 from training.agents.fused.step import FusedStep, fits
-from training.agents.stacked_mlp import Stack
+from training.agents.stacked_mlp import StackedMlp
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 _CRITICS = 2
@@ -44,14 +44,14 @@ class Losses(NamedTuple):
     coefficient: torch.Tensor
 
 
-class Squashed(NamedTuple):
+class SquashedSample(NamedTuple):
     """A sample of the squashed Gaussian policy and what its gradient needs; (A, B, actions)."""
 
     action: torch.Tensor
     log_prob: torch.Tensor  # (A, B)
     std_noise: torch.Tensor  # std times noise: du / d log_std
-    slope: torch.Tensor  # 1 - action^2: d action / du
-    free: torch.Tensor  # where log_std is not clamped
+    dtanh: torch.Tensor  # 1 - action^2: d action / du
+    unclamped: torch.Tensor  # where log_std is not clamped
 
 
 class SacUpdate:
@@ -62,9 +62,9 @@ class SacUpdate:
 
     def __init__(  # noqa: PLR0913 - the algorithm's own parameters, by their names in the paper
         self,
-        actor: Stack,
-        critic: Stack,
-        target: Stack,
+        actor: StackedMlp,
+        critic: StackedMlp,
+        target: StackedMlp,
         *,
         learning_rate: float,
         gamma: float,
@@ -79,8 +79,8 @@ class SacUpdate:
         # Weight of the actor's squared distance to the guide's action; 0: plain SAC.
         self.guide_weight = 0.0
         device = actor.flat.device
-        self._actor_gradient = Stack(actor.nets, actor.sizes, device)
-        self._critic_gradient = Stack(critic.nets, critic.sizes, device)
+        self._actor_gradient = StackedMlp(actor.nets, actor.sizes, device)
+        self._critic_gradient = StackedMlp(critic.nets, critic.sizes, device)
         self.actor_optimizer = _adam(actor.flat, self._actor_gradient.flat, learning_rate)
         self.critic_optimizer = _adam(critic.flat, self._critic_gradient.flat, learning_rate)
         self._learning_rate = learning_rate
@@ -110,7 +110,7 @@ class SacUpdate:
                 else:
                     group["lr"] = learning_rate
 
-    def pull(self, batch: Batch) -> float | None:
+    def imitation_scale(self, batch: Batch) -> float | None:
         """Return what the actor's distance to the guide is to be multiplied by; None: plain SAC."""
         return None if self.guide_weight == 0.0 else 2.0 * self.guide_weight / batch.rewards.shape[1]
 
@@ -121,10 +121,14 @@ class SacUpdate:
             return Losses(*torch.from_numpy(self._fused(batch, noise, next_noise)).unbind(1))
         if self._graph is not None:
             return Losses(*self._graph(batch, noise, next_noise).unbind())
-        return Losses(*self.with_torch(batch, noise, next_noise, self.pull(batch)).unbind())
+        return Losses(*self.step_eager(batch, noise, next_noise, self.imitation_scale(batch)).unbind())
 
-    def with_torch(
-        self, batch: Batch, noise: torch.Tensor, next_noise: torch.Tensor, pull: float | torch.Tensor | None
+    def step_eager(
+        self,
+        batch: Batch,
+        noise: torch.Tensor,
+        next_noise: torch.Tensor,
+        imitation_scale: float | torch.Tensor | None,
     ) -> torch.Tensor:
         """Update everything once, operator by operator; return the losses (4, A).
 
@@ -139,8 +143,8 @@ class SacUpdate:
         entropy_loss = self._update_alpha(log_prob)
         target = self._target(batch, sample.action[:, rows:], next_log_prob, alpha)
         critic_loss = self._update_critics(batch, target)
-        here = Squashed(*(part[:, :rows] for part in sample))
-        actor_loss = self._update_actor(batch, [v[:, :rows] for v in values], here, alpha, pull)
+        here = SquashedSample(*(part[:, :rows] for part in sample))
+        actor_loss = self._update_actor(batch, [v[:, :rows] for v in values], here, alpha, imitation_scale)
         self.target.flat.lerp_(self.critic.flat, self.tau)
         return torch.stack([actor_loss, critic_loss, entropy_loss, alpha])
 
@@ -174,9 +178,9 @@ class SacUpdate:
         self,
         batch: Batch,
         values: list[torch.Tensor],
-        sample: Squashed,
+        sample: SquashedSample,
         alpha: torch.Tensor,
-        pull: float | torch.Tensor | None,
+        imitation_scale: float | torch.Tensor | None,
     ) -> torch.Tensor:
         rows, actions = sample.action.shape[1:]
         inputs = _for_critics(batch.observations, sample.action)
@@ -188,10 +192,12 @@ class SacUpdate:
         at_action = at_inputs.view(self.agents, _CRITICS, rows, actions).sum(dim=1)
         weight = (alpha / rows)[:, None, None]
         # d log_prob / du of the squashing term -log(1 - tanh(u)^2 + epsilon); the Gaussian's own terms cancel in u.
-        squash = 2.0 * sample.action * sample.slope / (sample.slope + TANH_EPSILON)
-        at_u = weight * squash + at_action * sample.slope
-        at_log_std = (at_u * sample.std_noise - weight) * sample.free
-        at_mean = at_u if pull is None else at_u + _to_guide(batch.guides, values[-1], pull)
+        squash = 2.0 * sample.action * sample.dtanh / (sample.dtanh + TANH_EPSILON)
+        at_u = weight * squash + at_action * sample.dtanh
+        at_log_std = (at_u * sample.std_noise - weight) * sample.unclamped
+        at_mean = (
+            at_u if imitation_scale is None else at_u + _to_guide(batch.guides, values[-1], imitation_scale)
+        )
         self.actor.backward(values, torch.cat([at_mean, at_log_std], dim=2), self._actor_gradient)
         self.actor_optimizer.step()
         return (alpha[:, None] * sample.log_prob - smallest[:, 0]).mean(dim=1)
@@ -204,7 +210,7 @@ class SacUpdate:
 def compile_update(device: torch.device) -> None:
     """Have the update for this device compiled, or loaded from the cache, by making one of the smallest networks."""
     actor, critic, target = (
-        Stack(nets, sizes, device) for nets, sizes in ((1, (1, 1, 2)), *[(2, (2, 1, 1))] * 2)
+        StackedMlp(nets, sizes, device) for nets, sizes in ((1, (1, 1, 2)), *[(2, (2, 1, 1))] * 2)
     )
     update = SacUpdate(
         actor,
@@ -220,21 +226,23 @@ def compile_update(device: torch.device) -> None:
     update.step(Batch(one, one, one, vector, vector), one, one)
 
 
-def _squash(outputs: torch.Tensor, noise: torch.Tensor) -> Squashed:
+def _squash(outputs: torch.Tensor, noise: torch.Tensor) -> SquashedSample:
     """Sample actions from the actor's outputs (A, B, 2 actions): means, then logarithms of deviations."""
     mean, raw = outputs.chunk(2, dim=2)
     log_std = raw.clamp(LOG_STD_MIN, LOG_STD_MAX)
     std_noise = log_std.exp() * noise
     action = torch.tanh(mean + std_noise)
-    slope = 1.0 - action * action
-    log_prob = -(0.5 * noise * noise + log_std + _HALF_LOG_2PI + torch.log(slope + TANH_EPSILON)).sum(dim=2)
-    return Squashed(action, log_prob, std_noise, slope, (raw == log_std).to(raw.dtype))
+    dtanh = 1.0 - action * action
+    log_prob = -(0.5 * noise * noise + log_std + _HALF_LOG_2PI + torch.log(dtanh + TANH_EPSILON)).sum(dim=2)
+    return SquashedSample(action, log_prob, std_noise, dtanh, (raw == log_std).to(raw.dtype))
 
 
-def _to_guide(guides: torch.Tensor, outputs: torch.Tensor, pull: float | torch.Tensor) -> torch.Tensor:
+def _to_guide(
+    guides: torch.Tensor, outputs: torch.Tensor, imitation_scale: float | torch.Tensor
+) -> torch.Tensor:
     """Return the gradient (A, B, actions) of pull / 2 x |tanh(mean) - guide|^2 at the means."""
     driven = torch.tanh(outputs[..., : guides.shape[2]])
-    return pull * (driven - guides) * (1.0 - driven * driven)
+    return imitation_scale * (driven - guides) * (1.0 - driven * driven)
 
 
 def _for_critics(observations: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:

@@ -15,8 +15,8 @@ from training.cloud.aws import iam_policies, inventory, people_policies, prices
 from training.cloud.aws.client import Cloud
 from training.cloud.aws.errors import CloudError
 from training.cloud.cleanup.stop import When, stop_run
-from training.cloud.console.output import Manner, answer, ask, ask_again, pass_on, say, show, table
-from training.cloud.context import Site
+from training.cloud.console.output import OutputOptions, answer, ask, ask_again, pass_on, say, show, table
+from training.cloud.context import CommandContext
 from training.cloud.launch import follow, launch, own_maps, setup, training_price
 from training.cloud.launch.basis import read_basis
 from training.cloud.launch.settings_checks import check_new
@@ -29,7 +29,7 @@ from training.store.prune import make_plan, sweep
 
 
 # --- setting up ---
-def examine(cloud: Cloud, root: Path, manner: Manner) -> int:
+def examine(cloud: Cloud, root: Path, manner: OutputOptions) -> int:
     """Print what `doctor` finds."""
     findings = []
     for finding in doctor.examine(cloud, root):
@@ -52,7 +52,7 @@ def examine(cloud: Cloud, root: Path, manner: Manner) -> int:
     return 0 if all(finding.ok for finding in findings) else 1
 
 
-def show_policies(site: Site, out: Path | None, manner: Manner) -> None:
+def show_policies(site: CommandContext, out: Path | None, manner: OutputOptions) -> None:
     """Print the policies that a person needs, or write them to files and print how they are given."""
     scope = site.scope
     if out is not None:
@@ -72,7 +72,7 @@ def show_policies(site: Site, out: Path | None, manner: Manner) -> None:
     show({**people_policies.all_of(scope), **machines})
 
 
-def up(site: Site, manner: Manner, *, use_existing_bucket: bool = False) -> None:
+def up(site: CommandContext, manner: OutputOptions, *, use_existing_bucket: bool = False) -> None:
     """Make what is missing, after asking."""
     steps = setup.plan(site.cloud, site.scope, use_existing_bucket=use_existing_bucket)
     if manner.dry_run:
@@ -90,7 +90,7 @@ def _requests(steps: list[Step]) -> list[dict[str, object]]:
     return [step.to_json_dict() for step in steps]
 
 
-def _apply(steps: list[Step], manner: Manner) -> None:
+def _apply(steps: list[Step], manner: OutputOptions) -> None:
     changes = [step for step in steps if step.action != "keep"]
     for step in steps:
         if step.action != "keep" or step.notes:
@@ -104,7 +104,13 @@ def _apply(steps: list[Step], manner: Manner) -> None:
 
 # --- runs ---
 def train(  # noqa: PLR0913 - the options of the command
-    site: Site, options: launch.Options, root: Path, manner: Manner, *, up_first: bool, detach: bool
+    site: CommandContext,
+    options: launch.Options,
+    root: Path,
+    manner: OutputOptions,
+    *,
+    up_first: bool,
+    detach: bool,
 ) -> int:
     """Plan, ask, start, follow; what cannot work is refused before `up_first` makes anything."""
     with tempfile.TemporaryDirectory(prefix="f1tenth-maps-") as folder:
@@ -122,7 +128,13 @@ def train(  # noqa: PLR0913 - the options of the command
 
 
 def _train(  # noqa: PLR0913 - the options of the command
-    site: Site, options: launch.Options, root: Path, manner: Manner, *, up_first: bool, detach: bool
+    site: CommandContext,
+    options: launch.Options,
+    root: Path,
+    manner: OutputOptions,
+    *,
+    up_first: bool,
+    detach: bool,
 ) -> int:
     if not options.resume:  # a run that is continued brings its own settings
         check_new(site.config, {one.name: one.length_m for one in options.maps.values()})
@@ -168,7 +180,7 @@ def _train(  # noqa: PLR0913 - the options of the command
     return 1 if state == "failed" else 0
 
 
-def _confirm(plan: launch.Plan, manner: Manner) -> None:
+def _confirm(plan: launch.Plan, manner: OutputOptions) -> None:
     """Go on if the user agrees to the launch; UsageError where one that would surely fail is agreed to in advance."""
     if plan.failure is not None and plan.failure.is_certain:
         question = f"Run {plan.launch.run} would fail again. Launch it all the same?"
@@ -177,10 +189,12 @@ def _confirm(plan: launch.Plan, manner: Manner) -> None:
         ask("Launch?", manner)
 
 
-def statuses(site: Site, manner: Manner) -> None:
+def statuses(site: CommandContext, manner: OutputOptions) -> None:
     """Print all runs, newest first."""
     storage, now = site.storage, site.cloud.now()
-    found = [run_status.read_facts(storage, run, now) for run in inventory.run_names(site.cloud, site.scope)]
+    found = [
+        run_status.read_run_status(storage, run, now) for run in inventory.run_names(site.cloud, site.scope)
+    ]
     found.sort(key=lambda one: one.begun_at.timestamp() if one.begun_at else 0.0, reverse=True)
     if manner.json:
         show([one.to_json_dict() for one in found])
@@ -205,7 +219,7 @@ def statuses(site: Site, manner: Manner) -> None:
     )
 
 
-def status(site: Site, run: str, manner: Manner) -> None:
+def status(site: CommandContext, run: str, manner: OutputOptions) -> None:
     """Print one run in detail, and why it waits if it has no machine."""
     one = _known(site, run)
     machines = inventory.machines(site.cloud, site.scope, run)
@@ -227,7 +241,7 @@ def status(site: Site, run: str, manner: Manner) -> None:
         answer(f"waiting     {run_status.why_waiting(site.cloud, site.scope, run)}")
 
 
-def logs(site: Site, run: str, manner: Manner, *, follow: bool, system: bool) -> None:
+def logs(site: CommandContext, run: str, manner: OutputOptions, *, follow: bool, system: bool) -> None:
     """Print a run's log, or its machines'; as JSON one object a line."""
     _known(site, run)
     if system:
@@ -254,7 +268,7 @@ def logs(site: Site, run: str, manner: Manner, *, follow: bool, system: bool) ->
         lines.close()
 
 
-def stop(site: Site, run: str, manner: Manner, *, when: When, wait: bool) -> None:
+def stop(site: CommandContext, run: str, manner: OutputOptions, *, when: When, wait: bool) -> None:
     """Stop a run."""
     _known(site, run)
     state = stop_run(site, site.storage, run, when=when, wait=wait)
@@ -268,7 +282,7 @@ def stop(site: Site, run: str, manner: Manner, *, when: When, wait: bool) -> Non
     answer(f"run {run} is {state}{again}")
 
 
-def fetch(site: Site, run: str, out: Path, manner: Manner, *, latest: bool) -> None:
+def fetch(site: CommandContext, run: str, out: Path, manner: OutputOptions, *, latest: bool) -> None:
     """Copy a run's model and report here, and print the files."""
     _known(site, run)
     files = fetch_results(site.storage, run, out, say, latest=latest)
@@ -278,7 +292,7 @@ def fetch(site: Site, run: str, out: Path, manner: Manner, *, latest: bool) -> N
         pass_on("".join(f"{path}\n" for path in files))
 
 
-def prune(site: Site, run: str, manner: Manner, *, keep: int, delete: bool) -> None:
+def prune(site: CommandContext, run: str, manner: OutputOptions, *, keep: int, delete: bool) -> None:
     """Prune a run's store, or say what would go."""
     _known(site, run)
     storage = site.storage
@@ -305,14 +319,14 @@ def prune(site: Site, run: str, manner: Manner, *, keep: int, delete: bool) -> N
 
 
 # --- reaching a machine ---
-def ssh(site: Site, run: str, manner: Manner) -> int:
+def ssh(site: CommandContext, run: str, manner: OutputOptions) -> int:
     """Open a shell on a run's machine."""
     machine = _machine(site, run)
     way = {"run": run, "instance_id": machine["InstanceId"]}
     return _reach(way, connect.shell_command(site.cloud, machine), manner)
 
 
-def tensorboard(site: Site, run: str, port: int, manner: Manner) -> int:
+def tensorboard(site: CommandContext, run: str, port: int, manner: OutputOptions) -> int:
     """Bring a run's TensorBoard to this computer."""
     machine = _machine(site, run)
     url = f"http://127.0.0.1:{port}"
@@ -322,7 +336,7 @@ def tensorboard(site: Site, run: str, port: int, manner: Manner) -> int:
     return _reach(way, connect.tensorboard_command(site.cloud, machine, port), manner)
 
 
-def _machine(site: Site, run: str) -> dict[str, Any]:
+def _machine(site: CommandContext, run: str) -> dict[str, Any]:
     try:
         return connect.machine_of(site.cloud, site.scope, layout.check_run_name(run))
     except CloudError:
@@ -330,7 +344,7 @@ def _machine(site: Site, run: str) -> dict[str, Any]:
         raise
 
 
-def _reach(way: dict[str, object], command: list[str], manner: Manner) -> int:
+def _reach(way: dict[str, object], command: list[str], manner: OutputOptions) -> int:
     if manner.json:
         show({**way, "command": command})
         return 0
@@ -342,7 +356,7 @@ def _reach(way: dict[str, object], command: list[str], manner: Manner) -> int:
 
 
 # --- money ---
-def compare_prices(site: Site, manner: Manner) -> None:
+def compare_prices(site: CommandContext, manner: OutputOptions) -> None:
     """Print prices by type and zone, of an hour and of a million timesteps."""
     kinds = site.config.aws.instance_types
     rows = prices.compare(prices.read_prices(site.cloud, kinds))
@@ -375,7 +389,7 @@ def compare_prices(site: Site, manner: Manner) -> None:
         )
 
 
-def cost(site: Site, run: str, manner: Manner) -> None:
+def cost(site: CommandContext, run: str, manner: OutputOptions) -> None:
     """Print what a run has cost."""
     figures = run_status.cost_figures(site.cloud, site.scope, site.storage, _known(site, run))
     if manner.json:
@@ -386,9 +400,9 @@ def cost(site: Site, run: str, manner: Manner) -> None:
         answer(f"{key.replace('_', ' '):26} {text}")
 
 
-def _known(site: Site, run: str) -> run_status.Facts:
+def _known(site: CommandContext, run: str) -> run_status.RunStatus:
     """Return what is known of a run. UsageError if there is none of that name."""
-    one = run_status.read_facts(site.storage, layout.check_run_name(run), site.cloud.now())
+    one = run_status.read_run_status(site.storage, layout.check_run_name(run), site.cloud.now())
     if one.status is None and one.intent is None:
         raise UsageError(
             f"there is no run {run} in {site.scope.store}", next_step="List them: ./launch.py list"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from training.cloud.aws import inventory
 from training.cloud.aws.client import Cloud
 from training.cloud.aws.errors import CloudError
-from training.cloud.aws.project import Scope, read_scope
+from training.cloud.aws.project import Project, read_scope
 from training.cloud.console.wait_notices import store_policy
 from training.config import DEFAULT_FILE, AwsSettings, Config, load_config, settings_file
 from training.store.open import open_store
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).resolve().parents[2]  # the folder that holds launch.py
 
 
-class Site(NamedTuple):
+class CommandContext(NamedTuple):
     """One project in one account, with the settings of the user."""
 
     config: Config
     cloud: Cloud
-    scope: Scope
+    scope: Project
 
     @property
     def storage(self) -> Storage:
@@ -60,8 +60,8 @@ def read_settings(path: Path | None, overrides: Sequence[str]) -> Config:
     return load_config(settings_path(path), overrides)
 
 
-def open_site(path: Path | None, overrides: Sequence[str], say: Callable[[str], None]) -> Site:
+def open_site(path: Path | None, overrides: Sequence[str], say: Callable[[str], None]) -> CommandContext:
     """Read the settings and find out who we are. NoAccess where AWS does not know us."""
     config = read_settings(path, overrides)
     cloud = Cloud(config.aws, say)
-    return Site(config, cloud, read_scope(cloud))
+    return CommandContext(config, cloud, read_scope(cloud))

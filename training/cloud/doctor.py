@@ -22,11 +22,11 @@ from training.cloud.aws import (
     quotas,
 )
 from training.cloud.aws.client import Cloud, endpoint_of
-from training.cloud.aws.errors import Denied
+from training.cloud.aws.errors import AccessDenied
 from training.cloud.aws.probe import ask_all
-from training.cloud.aws.project import Scope, read_scope
-from training.cloud.console.output import Manner, answer, show
-from training.cloud.context import Site
+from training.cloud.aws.project import Project, read_scope
+from training.cloud.console.output import OutputOptions, answer, show
+from training.cloud.context import CommandContext
 from training.cloud.launch import basis, setup
 from training.errors import TrainingError
 
@@ -81,7 +81,7 @@ def examine(cloud: Cloud, root: Path) -> Iterator[Finding]:
     for what, check in checks.items():
         try:
             yield check()
-        except Denied as error:
+        except AccessDenied as error:
             actions = (error.action,) if error.can_be_granted else ()
             next_step = GIVE if actions else error.next_step
             yield Finding(
@@ -105,7 +105,7 @@ def missing(findings: list[Finding]) -> dict[str, list[str]]:
     return {"actions": actions, "policies": list(give), "commands": commands if give else []}
 
 
-def _permissions(cloud: Cloud, scope: Scope) -> Finding:
+def _permissions(cloud: Cloud, scope: Project) -> Finding:
     """Ask IAM whether the caller may do what training takes, and set-up where that is not done yet."""
     try:
         who = permission_check.principal(cloud, scope)
@@ -131,7 +131,7 @@ def _permissions(cloud: Cloud, scope: Scope) -> Finding:
     return Finding("permissions", detail, " ".join(steps), actions, _how_to_give(scope, kinds))
 
 
-def _how_to_give(scope: Scope, kinds: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _how_to_give(scope: Project, kinds: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     return tuple((kind, people_policies.how_to_give(scope, kind)) for kind in kinds)
 
 
@@ -166,7 +166,7 @@ def _types(cloud: Cloud) -> Finding:
     return Finding("types", ", ".join(f"{kind} ({count} vCPUs)" for kind, count in sizes.items()))
 
 
-def _quota(cloud: Cloud, scope: Scope, market: str) -> Finding:
+def _quota(cloud: Cloud, scope: Project, market: str) -> Finding:
     """Look at the quota of each family that the types of the settings belong to."""
     sizes = instance_types.vcpus(instance_types.describe_types(cloud, cloud.aws.instance_types))
     read = quotas.read_quotas(cloud, sizes, market)
@@ -185,14 +185,14 @@ def _service_roles(cloud: Cloud) -> Finding:
     return Finding("service roles", "EC2 Fleet and spot")
 
 
-def _set_up(cloud: Cloud, scope: Scope) -> Finding:
+def _set_up(cloud: Cloud, scope: Project) -> Finding:
     lacking = setup.is_up(cloud, scope)
     if lacking:
         return Finding("set-up", "; ".join(lacking), "./launch.py up")
     return Finding("set-up", f"bucket {scope.bucket}, policy, security group")
 
 
-def _image(cloud: Cloud, scope: Scope, root: Path) -> Finding:
+def _image(cloud: Cloud, scope: Project, root: Path) -> Finding:
     digest = hashlib.sha256((root / "requirements.txt").read_bytes()).hexdigest()
     image = inventory.image_for(cloud, scope, digest)
     types = instance_types.describe_types(cloud, cloud.aws.instance_types)
@@ -250,7 +250,7 @@ def _date_of(address: str) -> tuple[datetime, str]:
     return date.astimezone(timezone.utc), problem
 
 
-def probe(site: Site, manner: Manner) -> int:
+def probe(site: CommandContext, manner: OutputOptions) -> int:
     """Print what EC2 itself would let the caller do; return 1 where it denies something or its answer is unknown."""
     marks = {"allowed": "ok", "not asked": "--", "denied": "NO", "unknown": "??"}
     answers = []

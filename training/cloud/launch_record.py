@@ -17,7 +17,7 @@ from pydantic import Field
 from training import layout
 from training.cloud.aws.client import Cloud
 from training.cloud.aws.launch_requests import Market
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 from training.errors import UsageError
 from training.process.user_account import user_name
 from training.store import documents
@@ -33,7 +33,7 @@ HALF_MADE_AFTER_S = 300.0
 FleetId = Literal[""] | Annotated[str, Field(pattern=r"^fleet-[0-9a-f-]{8,60}$")]
 
 
-class Intent(Versioned):
+class LaunchRecord(Versioned):
     """One launch of a run, and the fleet that came of it; `fleet_id` is empty until AWS has answered."""
 
     run: RunName
@@ -64,7 +64,7 @@ class Intent(Versioned):
         return known.get(f"{instance_type} {zone}", known.get(instance_type, self.price_cap_usd_per_hour))
 
 
-def check_place(intent: Intent | None, scope: Scope) -> None:
+def check_place(intent: LaunchRecord | None, scope: Project) -> None:
     """Raise UsageError for a run that was launched in another region or account: its fleet cannot be seen from here.
 
     A record of before, which does not say where, passes.
@@ -82,20 +82,22 @@ def check_place(intent: Intent | None, scope: Scope) -> None:
     )
 
 
-def is_here(intent: Intent, scope: Scope) -> bool:
+def is_here(intent: LaunchRecord, scope: Project) -> bool:
     """Tell whether a run was launched in this region and account, as far as its record says."""
     return intent.region in {"", scope.region} and intent.account in {"", scope.account}
 
 
-def read_intent(storage: Storage, run: str) -> Intent | None:
+def read_launch_record(storage: Storage, run: str) -> LaunchRecord | None:
     """Read what was last meant to be started for a run; None if nothing was."""
-    return documents.read(storage, layout.fleet_key(run), Intent)
+    return documents.read(storage, layout.fleet_key(run), LaunchRecord)
 
 
-def write_intent(storage: Storage, intent: Intent, may_replace: Callable[[Intent], bool]) -> Intent:
+def write_launch_record(
+    storage: Storage, intent: LaunchRecord, may_replace: Callable[[LaunchRecord], bool]
+) -> LaunchRecord:
     """Take the run for this launch, or raise UsageError if another launch of it came first."""
 
-    def change(current: Intent | None) -> Intent:
+    def change(current: LaunchRecord | None) -> LaunchRecord:
         if current is not None and not _same(current, intent) and not may_replace(current):
             raise UsageError(
                 f"run {intent.run} was launched by {current.by} at {current.created_at:%H:%M:%S} UTC",
@@ -103,21 +105,21 @@ def write_intent(storage: Storage, intent: Intent, may_replace: Callable[[Intent
             )
         return intent
 
-    return documents.update(storage, layout.fleet_key(intent.run), Intent, change)
+    return documents.update(storage, layout.fleet_key(intent.run), LaunchRecord, change)
 
 
-def name_fleet(storage: Storage, intent: Intent, fleet_id: str) -> Intent:
+def name_fleet(storage: Storage, intent: LaunchRecord, fleet_id: str) -> LaunchRecord:
     """Write down which fleet a launch has become."""
 
-    def change(current: Intent | None) -> Intent:
+    def change(current: LaunchRecord | None) -> LaunchRecord:
         if current is not None and current.launch > intent.launch:
             return current
         return intent.model_copy(update={"fleet_id": fleet_id})
 
-    return documents.update(storage, layout.fleet_key(intent.run), Intent, change)
+    return documents.update(storage, layout.fleet_key(intent.run), LaunchRecord, change)
 
 
-def _same(one: Intent, other: Intent) -> bool:
+def _same(one: LaunchRecord, other: LaunchRecord) -> bool:
     return (one.launch, one.by, one.created_at) == (other.launch, other.by, other.created_at)
 
 
@@ -127,7 +129,7 @@ def owner() -> str:
     return re.sub(r"[^\w .:/=+@-]", "_", name)[:250]
 
 
-def is_under_way(cloud: Cloud, storage: Storage, intent: Intent, us: str) -> bool:
+def is_under_way(cloud: Cloud, storage: Storage, intent: LaunchRecord, us: str) -> bool:
     """Tell whether a launch without a fleet may still become one; us: who asks, whose own launches are not waited for.
 
     Its age is the store's date of fleet.json before AWS's present time: the clocks of the two laptops do not count.

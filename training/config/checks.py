@@ -15,7 +15,7 @@ from training.errors import ConfigurationError
 # The settings of env that cars of one race share.
 PHYSICS = ("backend", "profile", "friction_circle")
 # Those that say what the numbers of an observation and of an action mean, and how often there are any.
-MEANING = (
+OBSERVATION_SETTINGS = (
     *PHYSICS,
     "beams",
     "scans_stacked",
@@ -90,7 +90,7 @@ def check_shape(what: str, theirs: Config, ours: Config) -> None:
         )
 
 
-def check_meaning(what: str, theirs: EnvSettings, ours: EnvSettings) -> None:
+def check_compatible(what: str, theirs: EnvSettings, ours: EnvSettings) -> None:
     """Refuse a policy that would see and act here otherwise than it has learnt to; a race would translate."""
     if other := other_meaning(theirs, ours):
         values = " ".join(f"--set {key}={_as_yaml(their)}" for key, (their, _) in other.items())
@@ -103,7 +103,7 @@ def check_meaning(what: str, theirs: EnvSettings, ours: EnvSettings) -> None:
 
 def other_meaning(theirs: EnvSettings, ours: EnvSettings) -> dict[str, tuple[object, object]]:
     """Return the settings by which the same numbers mean something else, with both values."""
-    pairs = {f"env.{name}": (getattr(theirs, name), getattr(ours, name)) for name in MEANING}
+    pairs = {f"env.{name}": (getattr(theirs, name), getattr(ours, name)) for name in OBSERVATION_SETTINGS}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
 

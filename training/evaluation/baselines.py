@@ -36,7 +36,7 @@ PURE_PURSUIT, FOLLOW_THE_GAP = "pure pursuit", "follow-the-gap"
 SHOWN_TRAINING_TRACKS = 2
 
 
-class Course(NamedTuple):
+class EvalTrack(NamedTuple):
     """A track to drive on, and whether training has driven on it."""
 
     track: Track
@@ -75,14 +75,14 @@ class Tally(NamedTuple):
 class Result(NamedTuple):
     """One driver on one course: every drive, their sum, and the best lap in full where it is asked for."""
 
-    course: Course
+    course: EvalTrack
     driver: str
     drives: list[Drive]
     tally: Tally
     trace: Trace | None
 
 
-class Driven:
+class DriverController:
     """Let a driver that gives commands drive as a Controller."""
 
     def __init__(self, driver: Driver) -> None:
@@ -93,11 +93,11 @@ class Driven:
         return race.actions_of(self._driver.act(race.world))
 
 
-def courses_of(config: Config, names: Sequence[str] = ()) -> list[Course]:
+def courses_of(config: Config, names: Sequence[str] = ()) -> list[EvalTrack]:
     """Load the named tracks, or else those a run learns on and is tested on. TrackError names a broken one."""
     known, given = config.env.tracks, list(names or _all_names(config))
     tracks = told_apart([Track.load(name) for name in given], given)
-    return [Course(track, name in known) for track, name in zip(tracks, given, strict=True)]
+    return [EvalTrack(track, name in known) for track, name in zip(tracks, given, strict=True)]
 
 
 def told_apart(tracks: Sequence[Track], given: Sequence[str]) -> list[Track]:
@@ -124,7 +124,7 @@ def told_apart(tracks: Sequence[Track], given: Sequence[str]) -> list[Track]:
     ]
 
 
-def loadable_courses(config: Config) -> tuple[list[Course], list[str]]:
+def loadable_courses(config: Config) -> tuple[list[EvalTrack], list[str]]:
     """Return the tracks that a report shows, the first of training and all unseen ones, as far as they load.
 
     Also returns what is wrong with those that do not, in words.
@@ -138,7 +138,7 @@ def loadable_courses(config: Config) -> tuple[list[Course], list[str]]:
             problems.append(f"Track {name} is missing from this report: {error}")
     told = told_apart(list(tracks.values()), list(tracks))
     return [
-        Course(track, name in config.env.tracks) for name, track in zip(tracks, told, strict=True)
+        EvalTrack(track, name in config.env.tracks) for name, track in zip(tracks, told, strict=True)
     ], problems
 
 
@@ -165,7 +165,7 @@ def tally(drives: Sequence[Drive]) -> Tally:
 
 
 def drive(
-    controller: Controller, settings: EnvSettings, course: Course, *, starts: int, laps: int = 1
+    controller: Controller, settings: EnvSettings, course: EvalTrack, *, starts: int, laps: int = 1
 ) -> tuple[Tape, list[Drive]]:
     """Drive one course from `starts` standing starts; the same ones whatever else is driven."""
     tape = Tape(controller)
@@ -173,23 +173,23 @@ def drive(
     return tape, drives
 
 
-def yardsticks(settings: EnvSettings) -> dict[str, tuple[Controller, EnvSettings]]:
+def baseline_drivers(settings: EnvSettings) -> dict[str, tuple[Controller, EnvSettings]]:
     """Return the drivers to compare with, by name, and the settings they drive under."""
     cap_mps = settings.speed_cap_mps
     seeing = settings.model_copy(update={"beams": max(settings.beams, FEWEST_BEAMS)})
     return {
-        PURE_PURSUIT: (Driven(make_driver("pure_pursuit", cap_mps)), settings),
-        FOLLOW_THE_GAP: (Driven(make_driver("follow_the_gap", cap_mps)), seeing),
+        PURE_PURSUIT: (DriverController(make_driver("pure_pursuit", cap_mps)), settings),
+        FOLLOW_THE_GAP: (DriverController(make_driver("follow_the_gap", cap_mps)), seeing),
     }
 
 
-def results(policies: Mapping[str, Controller], config: Config, courses: Sequence[Course]) -> list[Result]:
+def results(policies: Mapping[str, Controller], config: Config, courses: Sequence[EvalTrack]) -> list[Result]:
     """Drive a run's policies, by the names they get, and yardsticks on every course, as often as the settings say.
 
     The first policy's best laps are recorded in full.
     """
     own = {name: (controller, config.env) for name, controller in policies.items()}
-    drivers: Mapping[str, tuple[Controller, EnvSettings]] = {**own, **yardsticks(config.env)}
+    drivers: Mapping[str, tuple[Controller, EnvSettings]] = {**own, **baseline_drivers(config.env)}
     first = next(iter(policies))
     found = []
     for name, (controller, settings) in drivers.items():

@@ -8,7 +8,7 @@ from training.agents.policy import Policy
 from training.config import EnvSettings
 from training.envs.drivers.follow_the_gap import FEWEST_BEAMS
 from training.envs.drivers.registry import DRIVERS, make_driver
-from training.evaluation.races import Contestant
+from training.evaluation.races import Entrant
 from training.stored_runs import read
 from training.stored_runs.read import FORMS, Named, StoredPolicy, parse, steps_of
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from training.config import Config
     from training.store.storage import Storage
 
-__all__ = ["FORMS", "Named", "contestants_of", "driver", "parse", "policy_at", "sizes_of", "steps_of"]
+__all__ = ["FORMS", "Named", "driver", "entrants_of", "parse", "policy_at", "sizes_of", "steps_of"]
 # What a built-in driver of a race without any run drives by.
 DRIVER_SETTINGS = EnvSettings(beams=108)
 
 
-def contestants_of(storage: Storage, specs: tuple[str, ...]) -> list[Contestant]:
+def entrants_of(storage: Storage, specs: tuple[str, ...]) -> list[Entrant]:
     """Load all who are named; drivers drive at the speeds and rate of the first run among them.
 
     Raises UsageError for an unknown run, step or agent; DataError for a broken policy.
@@ -31,10 +31,10 @@ def contestants_of(storage: Storage, specs: tuple[str, ...]) -> list[Contestant]
     return [loaded[spec] if spec in loaded else driver(spec, settings) for spec in specs]
 
 
-def driver(name: str, settings: EnvSettings) -> Contestant:
+def driver(name: str, settings: EnvSettings) -> Entrant:
     """Return a built-in driver that drives at the speeds and rate of some settings."""
     seeing = settings.model_copy(update={"beams": max(settings.beams, FEWEST_BEAMS)})
-    return Contestant(name, seeing, make_driver(name, settings.speed_cap_mps))
+    return Entrant(name, seeing, make_driver(name, settings.speed_cap_mps))
 
 
 def policy_at(storage: Storage, config: Config, named: Named) -> Policy:
@@ -47,9 +47,9 @@ def sizes_of(config: Config) -> list[int]:
     return config.actor_sizes
 
 
-def _load(storage: Storage, spec: str) -> Contestant:
+def _load(storage: Storage, spec: str) -> Entrant:
     stored = read.policy_named(storage, parse(spec, DRIVERS))
-    return Contestant(spec, stored.config.env, _decoded(stored))
+    return Entrant(spec, stored.config.env, _decoded(stored))
 
 
 def _decoded(stored: StoredPolicy) -> Policy:

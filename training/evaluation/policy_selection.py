@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from training.agents.policy import Kept, Policy
+from training.agents.policy import Policy, SelectedPolicy
 from training.evaluation.lap_evaluation import Drive, evaluate
-from training.evaluation.races import Contestant, pairings, race_all
+from training.evaluation.races import Entrant, pairings, race_all
 from training.process.systemd_notify import Left, leaving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from training.agents.league import Frozen
+    from training.agents.league import PolicySnapshot
     from training.agents.multi_agent import MultiAgentSAC
     from training.config import Config
     from training.envs.race import Race
@@ -46,7 +46,7 @@ DISTURBANCE = 0.08
 
 
 @contextlib.contextmanager
-def all_or_nothing(keepers: Sequence[Keeper], asked: Callable[[], bool]) -> Iterator[None]:
+def all_or_nothing(keepers: Sequence[BestPolicyTracker], asked: Callable[[], bool]) -> Iterator[None]:
     """Let keepers judge or choose until a stop is asked for; then raise Left, and nothing is judged or chosen.
 
     What was due is still due: a resumed run does it, to the same end.
@@ -61,27 +61,27 @@ def all_or_nothing(keepers: Sequence[Keeper], asked: Callable[[], bool]) -> Iter
         raise
 
 
-class Keeper:
+class BestPolicyTracker:
     """Judge the policies of one agent and keep the best few; each agent of a run has a keeper of its own."""
 
     def __init__(self, config: Config, tracks: Sequence[Track], agent: int = 0) -> None:
         self._config, self._tracks, self._agent = config, list(tracks), agent
-        self.candidates: list[Kept] = []  # best first
+        self.candidates: list[SelectedPolicy] = []  # best first
         self.chosen = False  # nothing was judged since the final choice
         self.next_step = config.evaluation.frequency or None
 
     @property
-    def best(self) -> Kept | None:
+    def best(self) -> SelectedPolicy | None:
         """Return the best policy so far."""
         return self.candidates[0] if self.candidates else None
 
     @property
-    def memory(self) -> tuple[list[Kept], bool, int | None]:
+    def memory(self) -> tuple[list[SelectedPolicy], bool, int | None]:
         """Return all that judging and choosing change; set it to take them back."""
         return self.candidates, self.chosen, self.next_step
 
     @memory.setter
-    def memory(self, before: tuple[list[Kept], bool, int | None]) -> None:
+    def memory(self, before: tuple[list[SelectedPolicy], bool, int | None]) -> None:
         self.candidates, self.chosen, self.next_step = before
 
     def due(self, step: int) -> bool:
@@ -108,7 +108,7 @@ class Keeper:
             self._consider(_rated(policy, step, drives))
         return figures(drives)
 
-    def choose(self) -> Kept | None:
+    def choose(self) -> SelectedPolicy | None:
         """Drive every candidate from many fresh starts and put the best first; call once, at the end of training.
 
         Only those that complete the most are driven again with their actions disturbed. Cars that learn together race.
@@ -144,9 +144,9 @@ class Keeper:
         for i, row in enumerate(meta["candidates"]):
             policy = Policy(sizes)
             policy.stack.flat.numpy()[...] = arrays[f"kept.{i}"]
-            self.candidates.append(Kept(policy=policy, **row))
+            self.candidates.append(SelectedPolicy(policy=policy, **row))
 
-    def _keep(self, champion: Frozen) -> dict[str, float]:
+    def _keep(self, champion: PolicySnapshot) -> dict[str, float]:
         """Keep a champion and nobody else; return figures to log, none for one that is kept already."""
         policy, step = champion.policy, champion.step
         if self.best is not None and self.best.step == step:
@@ -168,11 +168,11 @@ class Keeper:
             seed=seed,
         )
 
-    def _raced(self, rated: list[Kept]) -> list[Kept]:
+    def _raced(self, rated: list[SelectedPolicy]) -> list[SelectedPolicy]:
         """Return policies with the share of races that each won against the others; unchanged for a single car."""
         if self._config.num_cars < 2 or len(rated) < 2:
             return rated
-        field = [Contestant(f"step {kept.step}", self._config.env, kept.policy) for kept in rated]
+        field = [Entrant(f"step {kept.step}", self._config.env, kept.policy) for kept in rated]
         fixtures = pairings(len(field), FINAL_RACES)
         won = np.zeros(len(field))
         tracks = self._tracks[:RACE_TRACKS]
@@ -183,7 +183,7 @@ class Keeper:
         races = len(tracks) * FINAL_RACES * (len(field) - 1)
         return [kept._replace(raced=float(wins) / races) for kept, wins in zip(rated, won, strict=True)]
 
-    def _consider(self, kept: Kept) -> None:
+    def _consider(self, kept: SelectedPolicy) -> None:
         # Races were of other candidates, with laps that newer ones have not driven: only the next choice counts them.
         known = [candidate._replace(raced=0.0) for candidate in self.candidates]
         self.candidates = sorted([*known, kept], key=lambda k: k.score, reverse=True)[:CANDIDATES]
@@ -200,11 +200,13 @@ def disturb(policy: Policy, seed: int) -> Controller:
     return shaking
 
 
-def _rated(policy: Policy, step: int, drives: Sequence[Drive], disturbed: Sequence[Drive] = ()) -> Kept:
+def _rated(
+    policy: Policy, step: int, drives: Sequence[Drive], disturbed: Sequence[Drive] = ()
+) -> SelectedPolicy:
     completed = [d for d in drives if d.completed]
     speed = float(np.mean([d.mean_speed_mps for d in completed])) if completed else 0.0
     steady = sum(d.completed for d in disturbed) / max(len(disturbed), 1)
-    return Kept(policy, step, len(completed), len(drives), speed, steady)
+    return SelectedPolicy(policy, step, len(completed), len(drives), speed, steady)
 
 
 def figures(drives: Sequence[Drive]) -> dict[str, float]:

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from training.agents.league import Verdict
+from training.agents.league import PromotionResult
 from training.evaluation.lap_evaluation import evaluate
-from training.evaluation.races import Contestant, race_all
+from training.evaluation.races import Entrant, race_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from training.agents.league import Frozen
+    from training.agents.league import PolicySnapshot
     from training.agents.policy import Policy
     from training.config import Config
     from training.evaluation.races import Entry
@@ -43,17 +43,17 @@ FAULTS = 0.02
 CONTEST_SEED = 13_000_000
 
 
-class Bouts(NamedTuple):
+class MatchFormat(NamedTuple):
     """So many tracks, drawn for each challenge, and so many races on each; either car at each place in half of them."""
 
     tracks: int
     races: int
 
 
-QUICK, FULL, AGAINST_EARLIER = Bouts(4, 30), Bouts(6, 40), Bouts(6, 40)
+QUICK, FULL, AGAINST_EARLIER = MatchFormat(4, 30), MatchFormat(6, 40), MatchFormat(6, 40)
 
 
-class Tally(NamedTuple):
+class WinLoss(NamedTuple):
     """Races won and lost; those that nobody finished are neither."""
 
     won: int
@@ -69,12 +69,12 @@ class Tally(NamedTuple):
         """Return the share won of those that are decided, nan of none."""
         return self.share if self.won + self.lost else math.nan
 
-    def __add__(self, other: Tally) -> Tally:  # type: ignore[override]  # of tallies, not of tuples
+    def __add__(self, other: WinLoss) -> WinLoss:  # type: ignore[override]  # of tallies, not of tuples
         """Return both together."""
-        return Tally(self.won + other.won, self.lost + other.lost)
+        return WinLoss(self.won + other.won, self.lost + other.lost)
 
 
-def in_words(champion: Frozen, verdict: Verdict) -> str:
+def in_words(champion: PolicySnapshot, verdict: PromotionResult) -> str:
     """Say who has become champion, and by how much."""
     won = (
         "the first"
@@ -84,39 +84,42 @@ def in_words(champion: Frozen, verdict: Verdict) -> str:
     return f"champion: {champion.name}, {won}"
 
 
-class Races:
+class PromotionRaces:
     """Race challengers against champions on the training tracks; a league's contest (training.agents.league)."""
 
     def __init__(self, config: Config, tracks: Sequence[Track]) -> None:
         self._settings, self._tracks = config.env, list(tracks)
 
-    def __call__(self, challenger: Policy, champions: Sequence[Policy], step: int) -> Verdict:
+    def __call__(self, challenger: Policy, champions: Sequence[Policy], step: int) -> PromotionResult:
         """Crown a challenger that beats champions, the newest last, or the first that laps; if it races cleanly."""
         if not champions:
             laps = self._completed(challenger, step) >= FIRST_COMPLETES
-            return Verdict(laps and self._is_clean(challenger, step))
+            return PromotionResult(laps and self._is_clean(challenger, step))
         rng = np.random.default_rng([CONTEST_SEED, step])
-        against_newest = self._meet(challenger, champions[-1], QUICK, rng)
+        against_newest = self.play(challenger, champions[-1], QUICK, rng)
         if against_newest.share < QUICK_SHARE:
-            return Verdict(crowned=False, won_share=against_newest.known_share)
-        against_newest += self._meet(challenger, champions[-1], FULL, rng)
-        crowned = against_newest.share >= SHARE and self._holds(challenger, champions, step, rng)
-        return Verdict(crowned, against_newest.known_share)
+            return PromotionResult(promoted=False, won_share=against_newest.known_share)
+        against_newest += self.play(challenger, champions[-1], FULL, rng)
+        promoted = against_newest.share >= SHARE and self.beats_previous(challenger, champions, step, rng)
+        return PromotionResult(promoted, against_newest.known_share)
 
-    def _holds(
+    def beats_previous(
         self, challenger: Policy, champions: Sequence[Policy], step: int, rng: np.random.Generator
     ) -> bool:
         """Tell whether who beats the newest champion beats earlier ones too, laps as surely and races cleanly."""
-        earlier = [self._meet(challenger, one, AGAINST_EARLIER, rng) for one in champions[-1 - EARLIER : -1]]
-        if earlier and sum(earlier, Tally(0, 0)).share < EARLIER_SHARE:
+        earlier = [self.play(challenger, one, AGAINST_EARLIER, rng) for one in champions[-1 - EARLIER : -1]]
+        if earlier and sum(earlier, WinLoss(0, 0)).share < EARLIER_SHARE:
             return False
         if self._completed(challenger, step) < min(self._completed(champions[-1], step), COMPLETES):
             return False
         return self._is_clean(challenger, step)
 
-    def _meet(self, challenger: Policy, champion: Policy, bouts: Bouts, rng: np.random.Generator) -> Tally:
+    def play(
+        self, challenger: Policy, champion: Policy, bouts: MatchFormat, rng: np.random.Generator
+    ) -> WinLoss:
+        """Race two policies in a format; return how often each won."""
         races = self._race(challenger, champion, bouts, rng)
-        return Tally(*(sum(cars[place].won for cars in races) for place in range(2)))
+        return WinLoss(*(sum(cars[place].won for cars in races) for place in range(2)))
 
     def _is_clean(self, policy: Policy, step: int) -> bool:
         """Tell whether a policy seldom drives into its equal."""
@@ -125,11 +128,12 @@ class Races:
         return sum(faults) <= FAULTS * len(faults)
 
     def _race(
-        self, challenger: Policy, champion: Policy, bouts: Bouts, rng: np.random.Generator
+        self, challenger: Policy, champion: Policy, bouts: MatchFormat, rng: np.random.Generator
     ) -> list[tuple[Entry, ...]]:
         """Return how both fared in each race, the challenger first."""
         pair = [
-            Contestant(name, self._settings, mind) for name, mind in (("new", challenger), ("old", champion))
+            Entrant(name, self._settings, controller)
+            for name, controller in (("new", challenger), ("old", champion))
         ]
         count = min(bouts.tracks, len(self._tracks))
         drawn = rng.permutation(len(self._tracks))[:count]

@@ -45,12 +45,12 @@ _GRID_DRAWS = 64
 RACE_SEED = 11_000_000
 
 
-class Contestant(NamedTuple):
+class Entrant(NamedTuple):
     """One who races: a name, the settings it sees and acts by, and the policy or driver that decides."""
 
     name: str
     settings: EnvSettings
-    mind: Policy | Driver
+    controller: Policy | Driver
 
 
 class Entry(NamedTuple):
@@ -94,7 +94,7 @@ class RaceResult(NamedTuple):
 
 
 def race_all(  # noqa: PLR0913 - the conditions of a race
-    contestants: Sequence[Contestant],
+    contestants: Sequence[Entrant],
     fixtures: Sequence[Sequence[int]],
     track: Track | Sequence[Track],
     *,
@@ -132,7 +132,7 @@ def race_all(  # noqa: PLR0913 - the conditions of a race
     return field.results(poses)
 
 
-def common_settings(contestants: Sequence[Contestant], length_m: float, laps: int) -> EnvSettings:
+def common_settings(contestants: Sequence[Entrant], length_m: float, laps: int) -> EnvSettings:
     """Return the settings of a race in which each contestant can see and act as it is used to.
 
     Beams: so many that each finds its own among them. Raises UsageError where there is no such race.
@@ -212,7 +212,7 @@ class _Field:
 
     def __init__(
         self,
-        contestants: Sequence[Contestant],
+        contestants: Sequence[Entrant],
         seats: NDArray[np.int64],
         tracks: Sequence[Track],
         settings: EnvSettings,
@@ -313,7 +313,7 @@ class _Sight(NamedTuple):
 class _Pilot:
     """Let a contestant drive its cars, where (E, N), at its own rate and with its own sight."""
 
-    def __init__(self, one: Contestant, where: NDArray[np.bool_], common: EnvSettings) -> None:
+    def __init__(self, one: Entrant, where: NDArray[np.bool_], common: EnvSettings) -> None:
         self._one, self._where = one, where
         self._every = one.settings.action_repeat // common.action_repeat
         self._beams = np.linspace(0, common.beams - 1, one.settings.beams).round().astype(np.int64)
@@ -330,14 +330,14 @@ class _Pilot:
     def command(self, race: Race, decisions: int, commands: Array) -> None:
         if decisions % self._every != 0:
             return
-        mind = self._one.mind
-        if hasattr(mind, "encode"):  # a policy; drivers know the world
+        controller = self._one.controller
+        if hasattr(controller, "encode"):  # a policy; drivers know the world
             seen = self._stack.observe(self._sight(race.world), self._previous)[self._where]
-            actions = np.clip(mind.act(seen).astype(np.float64), -1.0, 1.0)
+            actions = np.clip(controller.act(seen).astype(np.float64), -1.0, 1.0)
             self._previous[self._where] = actions
             commands[self._where] = commands_of(self._one.settings, actions)
         else:
-            commands[self._where] = mind.act(race.world)[self._where]
+            commands[self._where] = controller.act(race.world)[self._where]
 
     def _sight(self, world: World) -> World:
         return _Sight(world.states, world.scans[..., self._beams])  # type: ignore[return-value]

@@ -10,7 +10,7 @@ from training.errors import UsageError
 from training.evaluation.baselines import FOLLOW_THE_GAP, PURE_PURSUIT
 from training.evaluation.entrants import Named, driver, policy_at, steps_of
 from training.evaluation.load_run import policies_of
-from training.evaluation.races import Contestant, pairings, race_all
+from training.evaluation.races import Entrant, pairings, race_all
 from training.evaluation.ratings import Row, beaten, elo, table
 from training.evaluation.recording import race_trace
 
@@ -36,7 +36,7 @@ MOST_FILMED = 8
 FILM_SEED = 5
 
 
-class OverTime(NamedTuple):
+class PolicyHistory(NamedTuple):
     """Policies of different steps raced against each other."""
 
     agent: int
@@ -47,29 +47,31 @@ class OverTime(NamedTuple):
     grid: Grid  # how they start
 
 
-class Season(NamedTuple):
+class Tournament(NamedTuple):
     """All races of a report."""
 
     track: Track
     grid: Grid  # how cars start
     rows: list[Row]
-    over_time: OverTime | None  # None: the run left fewer than two policies
+    over_time: PolicyHistory | None  # None: the run left fewer than two policies
     trace: Trace
     filmed: RaceResult
 
 
-def season_of(loaded: LoadedRun, storage: Storage, track: Track) -> Season:
+def run_tournament(loaded: LoadedRun, storage: Storage, track: Track) -> Tournament:
     """Race the agents of a run, two drivers and the run's earlier policies on one track, a few laps each."""
     own = policies_of(loaded, storage)
-    agents = [Contestant(name, loaded.config.env, policy) for name, policy in own.items()]
-    yardsticks = [driver(name, loaded.config.env)._replace(name=shown) for name, shown in DRIVERS.items()]
-    field = [*agents, *yardsticks]
+    agents = [Entrant(name, loaded.config.env, policy) for name, policy in own.items()]
+    baseline_drivers = [
+        driver(name, loaded.config.env)._replace(name=shown) for name, shown in DRIVERS.items()
+    ]
+    field = [*agents, *baseline_drivers]
     results = race_all(field, pairings(len(field), RACES), track, laps=LAPS)
     past = _snapshots(loaded, storage)
     trace, filmed = _film(
         agents if len(agents) > 1 else [*agents, *past[::-1]], loaded.config.num_cars, track
     )
-    return Season(
+    return Tournament(
         track,
         loaded.config.env.race.grid,
         table([one.name for one in field], results),
@@ -79,7 +81,7 @@ def season_of(loaded: LoadedRun, storage: Storage, track: Track) -> Season:
     )
 
 
-def in_words(over_time: OverTime) -> list[dict[str, Any]]:
+def in_words(over_time: PolicyHistory) -> list[dict[str, Any]]:
     """Return the rows of the matrix of checkpoints: rating, and the share of races won against each other one."""
     rows = []
     for i, step in enumerate(over_time.steps):
@@ -91,12 +93,12 @@ def in_words(over_time: OverTime) -> list[dict[str, Any]]:
     return rows
 
 
-def _snapshots(loaded: LoadedRun, storage: Storage) -> list[Contestant]:
+def _snapshots(loaded: LoadedRun, storage: Storage) -> list[Entrant]:
     """Return an agent's policies of a few steps from the first save to the last, by their steps."""
     steps = [step for step in steps_of(storage, loaded.run, loaded.agent) if step > 0]
     chosen = sorted({steps[round(i)] for i in np.linspace(0, len(steps) - 1, min(MOST_STEPS, len(steps)))})
     return [
-        Contestant(
+        Entrant(
             f"step {step:,}",
             loaded.config.env,
             policy_at(storage, loaded.config, Named(loaded.run, step, loaded.agent)),
@@ -105,7 +107,7 @@ def _snapshots(loaded: LoadedRun, storage: Storage) -> list[Contestant]:
     ]
 
 
-def _over_time(loaded: LoadedRun, past: Sequence[Contestant], track: Track) -> OverTime | None:
+def _over_time(loaded: LoadedRun, past: Sequence[Entrant], track: Track) -> PolicyHistory | None:
     if len(past) < 2:
         return None
     fixtures = pairings(len(past), RACES_OVER_TIME)
@@ -118,10 +120,10 @@ def _over_time(loaded: LoadedRun, past: Sequence[Contestant], track: Track) -> O
         results = race_all(past, fixtures, track, laps=LAPS, grid=grid)
     wins = beaten(len(past), results)
     steps = [int(one.name.removeprefix("step ").replace(",", "")) for one in past]
-    return OverTime(loaded.agent, steps, wins, elo(wins), RACES_OVER_TIME, grid)
+    return PolicyHistory(loaded.agent, steps, wins, elo(wins), RACES_OVER_TIME, grid)
 
 
-def _film(drivers: Sequence[Contestant], cars: int, track: Track) -> tuple[Trace, RaceResult]:
+def _film(drivers: Sequence[Entrant], cars: int, track: Track) -> tuple[Trace, RaceResult]:
     """Race as many cars as the run has and return the race with the most passes; drivers take turns in the cars."""
     seats = [car % len(drivers) for car in range(min(cars, MOST_FILMED))]
     results = race_all(drivers, [seats] * len(seats), track, laps=LAPS, seed=FILM_SEED)

@@ -46,10 +46,10 @@ def identity(imds: Imds) -> Identity:
 
 def machine_facts(imds: Imds, storage: Storage, run: str) -> dict[str, Any]:
     """Return what this machine is, its launch, and its price as the launcher wrote it down: fields of an attempt."""
-    from training.cloud.launch_record import read_intent  # noqa: PLC0415 - brings the launcher's modules
+    from training.cloud.launch_record import read_launch_record  # noqa: PLC0415 - brings the launcher's modules
 
     found: dict[str, Any] = {**identity(imds), "launch": launch_number()}
-    intent = read_intent(storage, run)
+    intent = read_launch_record(storage, run)
     if intent is not None:
         kind, zone = found.get("instance_type", ""), found.get("availability_zone", "")
         found |= {"price_usd_per_hour": intent.price_of(kind, zone), "price_source": intent.price_source}

@@ -13,7 +13,7 @@ from training import layout
 from training.config import Config
 from training.envs.drivers.registry import DRIVERS
 from training.evaluation.baselines import courses_of, drive, tally
-from training.evaluation.entrants import contestants_of, parse
+from training.evaluation.entrants import entrants_of, parse
 from training.evaluation.load_run import config_of, newest_run, policy_of
 from training.evaluation.races import race_all
 from training.evaluation.ratings import table
@@ -95,7 +95,7 @@ def race(  # noqa: PLR0913 - the command line's options
     track: a name or path; without one the first that the training of the first run has not seen. grid: as `race_all`
     has it. Raises UsageError for what cannot race, TrackError for a broken track.
     """
-    contestants = contestants_of(open_store(store, aws), specs)
+    contestants = entrants_of(open_store(store, aws), specs)
     course = Track.load(track or _unseen_track(open_store(store, aws), specs))
     results = race_all(contestants, [(0, 1)] * races, course, laps=laps, grid=grid)
     rows = table([one.name for one in contestants], results)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from training.evaluation.baselines import Course, Result, Tally
+    from training.evaluation.baselines import EvalTrack, Result, Tally
     from training.evaluation.lap_evaluation import Drive
     from training.evaluation.load_run import LoadedRun
     from training.store.storage import Storage
@@ -60,7 +60,7 @@ def report(
         return None
 
 
-def lap_row(course: Course, driver: str, one: Tally, *, kept: bool) -> LapRow:
+def lap_row(course: EvalTrack, driver: str, one: Tally, *, kept: bool) -> LapRow:
     """Return a row of the table; nan where no lap was completed."""
     return LapRow(
         track=one.track,

@@ -9,7 +9,7 @@ from training.report.tables import duration
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from training.evaluation.baselines import Course, Result
+    from training.evaluation.baselines import EvalTrack, Result
     from training.evaluation.load_run import LoadedRun
     from training.evaluation.recording import Trace
 
@@ -27,11 +27,11 @@ class Laps:
         self.courses.sort(key=lambda course: course.seen)  # what it never saw first
         self.drivers = list(dict.fromkeys(result.driver for result in results))
 
-    def of(self, course: Course, driver: str) -> Result:
+    def of(self, course: EvalTrack, driver: str) -> Result:
         """Return how a driver did on a course."""
         return self._found[course, driver]
 
-    def traces(self) -> list[tuple[Course, Trace]]:
+    def traces(self) -> list[tuple[EvalTrack, Trace]]:
         """Return the policy's best laps."""
         pairs = [(course, self.of(course, self._loaded.name).trace) for course in self.courses]
         return [(course, trace) for course, trace in pairs if trace is not None]
@@ -91,7 +91,7 @@ class Laps:
             if (rows := [self._row(course) for course in self.courses if course.seen == seen])
         ]
 
-    def figures(self, course: Course) -> list[dict[str, str]]:
+    def figures(self, course: EvalTrack) -> list[dict[str, str]]:
         """Return how every driver did on one track."""
         tallies = [(driver, self.of(course, driver).tally) for driver in self.drivers]
         return [
@@ -115,7 +115,7 @@ class Laps:
         tallies = [self.of(course, self._loaded.name).tally for course in self.courses if course.seen == seen]
         return f"{sum(one.completed for one in tallies)} of {sum(one.starts for one in tallies)}"
 
-    def _row(self, course: Course) -> dict[str, Any]:
+    def _row(self, course: EvalTrack) -> dict[str, Any]:
         tallies = {driver: self.of(course, driver).tally for driver in self.drivers}
         whole = {driver: one.mean_lap_s for driver, one in tallies.items() if one.completed == one.starts}
         fastest = min((mean for mean in whole.values() if mean is not None), default=None)

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from training.config.fields import Grid
-    from training.evaluation.baselines import Course, Result
+    from training.evaluation.baselines import EvalTrack, Result
     from training.evaluation.load_run import LoadedRun
     from training.evaluation.recording import Trace
-    from training.evaluation.tournament import Season
+    from training.evaluation.tournament import Tournament
     from training.store.storage import Storage
 
 PAGE, TEMPLATE = "index.html", "page.html.j2"
@@ -91,7 +91,7 @@ def _rendered(
     clock.said("made the film")
     races = None
     if loaded.config.num_cars > 1 and laps.courses:
-        races = tournament.season_of(loaded, storage, laps.courses[0].track)
+        races = tournament.run_tournament(loaded, storage, laps.courses[0].track)
         clock.said(f"raced {len(races.rows)} drivers")
     changed, unchanged = run_info.settings_of(loaded.config)
     return _template().render(
@@ -127,7 +127,7 @@ class _Clock:
         self._before = now
 
 
-def _card(laps: Laps, course: Course, trace: Trace, scenery: Scenery) -> dict[str, Any]:
+def _card(laps: Laps, course: EvalTrack, trace: Trace, scenery: Scenery) -> dict[str, Any]:
     """Return one track's picture, what it shows, and how every driver did there."""
     picture = plots.track_picture(scenery, trace, (0.0, trace.settings.speed_cap_mps))
     alive()
@@ -148,7 +148,7 @@ _STARTS: dict[Grid, str] = {
 }
 
 
-def _races(found: Season, directory: Path) -> dict[str, Any]:
+def _races(found: Tournament, directory: Path) -> dict[str, Any]:
     """Return the section of the races: the film, the table, and how policies of different steps fare."""
     over = found.over_time
     return {
@@ -163,7 +163,7 @@ def _races(found: Season, directory: Path) -> dict[str, Any]:
     }
 
 
-def _race_film(found: Season, directory: Path) -> ShownFilm:
+def _race_film(found: Tournament, directory: Path) -> ShownFilm:
     trace, heading = found.trace, f"A race on {found.track.name}"
     names = trace.rivals.names if trace.rivals is not None else ()
     try:
@@ -182,7 +182,7 @@ def _race_film(found: Season, directory: Path) -> ShownFilm:
 
 
 def _film(
-    traces: Sequence[tuple[Course, Trace]], sceneries: dict[Course, Scenery], directory: Path
+    traces: Sequence[tuple[EvalTrack, Trace]], sceneries: dict[EvalTrack, Scenery], directory: Path
 ) -> ShownFilm:
     """Film the best lap of the first track that has one; unseen tracks come first."""
     if not traces:

@@ -19,7 +19,7 @@ from training.agents.codec import decode, encode
 from training.errors import DataError
 from training.process.systemd_notify import alive
 from training.run.replay_upload import ReplayLog
-from training.store.checkpoint import Contents
+from training.store.checkpoint import CheckpointData
 from training.store.segments import SegmentUploader, Target
 from training.store.storage import StoreError, Unavailable
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from training.agents.multi_agent import MultiAgentSAC
     from training.agents.policy import Policy
     from training.config import Config
-    from training.evaluation.policy_selection import Keeper
-    from training.store.checkpoint import Checkpoint, Lineage, SegmentRef
+    from training.evaluation.policy_selection import BestPolicyTracker
+    from training.store.checkpoint import Checkpoint, RunWriter, SegmentRef
     from training.store.segments import PendingSegment
 
 # What a partial save may take before a deadline; the whole one must be through by then.
@@ -45,7 +45,7 @@ class Parts(NamedTuple):
     """The live objects of a run that a checkpoint is made of."""
 
     learner: MultiAgentSAC
-    keepers: Sequence[Keeper]  # of each agent
+    keepers: Sequence[BestPolicyTracker]  # of each agent
 
 
 class Durable(NamedTuple):
@@ -68,7 +68,7 @@ class Snapshot(NamedTuple):
 class Saver:
     """Save a run when it is due, and restore it."""
 
-    def __init__(self, parts: Parts, lineage: Lineage, config: Config, say: Callable[[str], None]) -> None:
+    def __init__(self, parts: Parts, lineage: RunWriter, config: Config, say: Callable[[str], None]) -> None:
         self._parts, self._lineage, self._say = parts, lineage, say
         self._frequency = config.training.save_frequency
         self._interval_s = config.training.save_interval_s
@@ -112,9 +112,9 @@ class Saver:
         for log in self._behind():
             if not self._uploader.has_room():
                 break
-            log.cut_one()
+            log.submit_next()
         for log in self._logs:
-            log.forget_old()
+            log.drop_overwritten()
 
     def start(self, meta: Mapping[str, Any]) -> bool:
         """Copy the state and commit it in the background; False if that cannot begin yet.
@@ -168,7 +168,7 @@ class Saver:
             snapshot = self._state(meta)
             tails = {layout.tail_member(number) for number in range(len(self._logs))}
             members = {name: make() for name, make in snapshot.members.items() if name not in tails}
-            contents = Contents(members, (), snapshot.meta)
+            contents = CheckpointData(members, (), snapshot.meta)
             self._lineage.commit_partial(snapshot.step, contents, not_after=not_after)
             return False
         return True
@@ -204,7 +204,7 @@ class Saver:
         self.durable = Durable(checkpoint.step, self._last_at)
         if partial is not None:
             for log in self._logs:
-                log.continue_elsewhere()
+                log.start_new_lineage()
             self._last_step = -1  # the next boundary makes a whole checkpoint
         return meta
 
@@ -229,9 +229,9 @@ class Saver:
     def _snapshot(self, meta: Mapping[str, Any], not_after: float | None = None) -> Snapshot:
         """Copy all that a checkpoint of this moment consists of."""
         for log in self._behind():
-            log.cut_one(not_after)
+            log.submit_next(not_after)
         for log in self._logs:
-            log.forget_old()
+            log.drop_overwritten()
         return self._state(meta)
 
     def _state(self, meta: Mapping[str, Any]) -> Snapshot:
@@ -268,7 +268,7 @@ class Saver:
             for name, make in snapshot.members.items():
                 members[name] = make()
                 alive()
-            contents = Contents(members, snapshot.segments, snapshot.meta)
+            contents = CheckpointData(members, snapshot.segments, snapshot.meta)
             every = self._milestones
             milestone = every > 0 and snapshot.step // every > self.durable_step // every
             self._lineage.commit(snapshot.step, contents, milestone=milestone, not_after=not_after)

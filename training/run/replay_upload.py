@@ -30,7 +30,7 @@ class ReplayLog:
         """Tell whether rows that fill a segment have not been handed over."""
         return self._replay.steps - self._next_row >= replay_segments.segment_rows(self._replay)
 
-    def cut_one(self, not_after: float | None = None) -> None:
+    def submit_next(self, not_after: float | None = None) -> None:
         """Hand over the next segment."""
         replay = self._replay
         length = replay_segments.segment_rows(replay)
@@ -42,7 +42,7 @@ class ReplayLog:
         self.segments.append(pending)
         self._next_row = first + length
 
-    def forget_old(self) -> None:
+    def drop_overwritten(self) -> None:
         """Drop segments all of whose rows have been written over."""
         oldest = replay_segments.first_needed(self._replay, self._replay.steps)
         self.segments = [segment for segment in self.segments if segment.last >= oldest]
@@ -51,11 +51,11 @@ class ReplayLog:
         """Copy the rows that no segment holds."""
         return replay_segments.tail(self._replay)
 
-    def continue_elsewhere(self) -> None:
+    def start_new_lineage(self) -> None:
         """Go on at a later step than the replay's end: no transition leads from the one to the other."""
         if self.segments and self._next_row == self._replay.steps:
             self._next_row = self.segments.pop().first  # its last row changes: it is cut again
-        self._replay.break_off()
+        self._replay.truncate_open_episodes()
 
     def restore(self, checkpoint: Checkpoint, steps: int, tail_member: str) -> None:
         """Fill the buffer with what a checkpoint of so many rows names; DataError where rows are missing."""

@@ -15,7 +15,7 @@ from training.process.systemd_notify import alive
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from training.agents.policy import Kept
+    from training.agents.policy import SelectedPolicy
     from training.run.session import Run
     from training.run.step_hooks import Parts
 
@@ -31,7 +31,7 @@ def make_results(run: Run, parts: Parts) -> None:
     draw_networks(parts)
 
 
-def put_models(run: Run, parts: Parts, kept: Sequence[Kept]) -> None:
+def put_models(run: Run, parts: Parts, kept: Sequence[SelectedPolicy]) -> None:
     """Put each agent's kept policy into the store as a model for people."""
     for number, (agent, best) in enumerate(zip(parts.learner.agents, kept, strict=True)):
         folder = number if len(kept) > 1 else None

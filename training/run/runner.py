@@ -21,7 +21,7 @@ from training.envs.drivers.registry import make_driver
 from training.envs.race import Race
 from training.errors import Fenced, Interrupted
 from training.evaluation import promotion
-from training.evaluation.policy_selection import Keeper, all_or_nothing
+from training.evaluation.policy_selection import BestPolicyTracker, all_or_nothing
 from training.instance.log_upload import logged
 from training.metrics import Metrics
 from training.process.systemd_notify import Left, alive, leaving, ready
@@ -31,9 +31,9 @@ from training.run.checkpointing import Parts as SavedParts
 from training.run.checkpointing import Saver
 from training.run.progress_display import Display
 from training.run.results import make_results
-from training.run.session import NEWEST, Origin, Run, open_run
-from training.run.step_hooks import Boundary, Episodes, Parts
-from training.run.stop_request import StopRequest, before_the_first_step, watch
+from training.run.session import LATEST, ResumePoint, Run, open_run
+from training.run.step_hooks import Episodes, Parts, StepHook
+from training.run.stop_request import StopRequest, interruptible_setup, watch
 from training.sim import Track, World
 from training.sim.world import PARALLEL_FROM
 from training.store.storage import StoreError
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from training.agents.policy import Kept
+    from training.agents.policy import SelectedPolicy
     from training.config import Config, EnvSettings
 
 
@@ -56,7 +56,7 @@ class Setup(NamedTuple):
 
     run: Run
     parts: Parts
-    boundary: Boundary
+    boundary: StepHook
     maps: Mapping[str, str]  # digests, by name
 
 
@@ -65,7 +65,7 @@ def train(  # noqa: PLR0913 - the options of the command
     *,
     store: str,
     resume: str | None = None,
-    origin: Origin = NEWEST,
+    origin: ResumePoint = LATEST,
     overrides: Sequence[str] = (),
     settings_file: Path | None = None,
 ) -> int:
@@ -80,7 +80,7 @@ def train(  # noqa: PLR0913 - the options of the command
     rng.set_threads(config.sac.torch_threads)
     device = rng.choose_device(config.training.device)
     file = None if settings_file is None else SettingsFile.read(settings_file)
-    with before_the_first_step("Continue with the same command."):
+    with interruptible_setup("Continue with the same command."):
         tracks: Mapping[str, Track] = {}
         if (
             resume is None
@@ -107,14 +107,14 @@ def carry_on(run: Run, device: Any, tracks: Mapping[str, Track]) -> int:  # noqa
     with Display() as display:
         try:
             try:
-                with before_the_first_step(run.how_to_continue):
+                with interruptible_setup(run.how_to_continue):
                     display.say("\n".join(filter(None, (run.greeting, learns_nothing(run.config)))))
                     setup = prepare(run, display, device, tracks)
                     ready()
                     setup.parts.stop.listen()
                     setup.boundary.stopwatch.listen()
             except Interrupted as early:
-                run.end_by(early)
+                run.record_failure(early)
                 raise
             try:
                 with divergence.explained(setup.parts.learner, run):
@@ -122,14 +122,14 @@ def carry_on(run: Run, device: Any, tracks: Mapping[str, Track]) -> int:  # noqa
                 return close(setup)
             except KeyboardInterrupt as second:
                 at_once = interrupted_twice(setup)
-                run.end_by(at_once)
+                run.record_failure(at_once)
                 raise at_once from second
             finally:
                 setup.parts.metrics.flush()
         except (Interrupted, Fenced):
             raise  # written down already, or not ours to write
         except BaseException as error:
-            run.end_by(error)
+            run.record_failure(error)
             raise
 
 
@@ -155,13 +155,13 @@ def prepare(run: Run, display: Display, device: Any, loaded: Mapping[str, Track]
         RaceBatch(config.env, tracks, config.num_cars, config.training.seed),
         config,
         device=device,
-        contest=promotion.Races(config, tracks),
+        contest=promotion.PromotionRaces(config, tracks),
     )
     alive()
-    keepers = [Keeper(config, tracks, number) for number in range(config.num_agents)]
+    keepers = [BestPolicyTracker(config, tracks, number) for number in range(config.num_agents)]
     saver = Saver(SavedParts(learner, keepers), run.lineage, config, display.say)
     if run.checkpoint is None:
-        warm_start.take_over(learner, config, run.storage, run.name, display.say)
+        warm_start.load_initial_policies(learner, config, run.storage, run.name, display.say)
         meta = {}
     else:
         with divergence.explained(learner, run):
@@ -187,7 +187,7 @@ def prepare(run: Run, display: Display, device: Any, loaded: Mapping[str, Track]
         )
         learner.league.asked = lambda: stop.reason is not None
     parts = Parts(learner, keepers, saver, metrics, display, episodes, stop)
-    boundary = Boundary(
+    boundary = StepHook(
         parts, config, elapsed_s=meta.get("elapsed_s", 0.0), meta=lambda: _meta(parts, boundary, maps)
     )
     return Setup(run, parts, boundary, maps)
@@ -334,7 +334,7 @@ def close(setup: Setup) -> int:
     return 0
 
 
-def _meta(parts: Parts, boundary: Boundary, maps: Mapping[str, str]) -> dict[str, Any]:
+def _meta(parts: Parts, boundary: StepHook, maps: Mapping[str, str]) -> dict[str, Any]:
     """Return what a checkpoint says of the run beside the learner's own state."""
     return {
         "elapsed_s": boundary.elapsed_s,
@@ -349,5 +349,5 @@ def _meta(parts: Parts, boundary: Boundary, maps: Mapping[str, str]) -> dict[str
     }
 
 
-def _described(kept: Kept) -> dict[str, Any]:
+def _described(kept: SelectedPolicy) -> dict[str, Any]:
     return {name: value for name, value in kept._asdict().items() if name != "policy"}

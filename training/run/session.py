@@ -17,7 +17,14 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from training import layout
 from training.config.checks import check_backend
 from training.config.resume import changed, check_league
-from training.errors import ConfigurationError, DataError, Interrupted, NoProgress, Over, UsageError
+from training.errors import (
+    ConfigurationError,
+    DataError,
+    Interrupted,
+    NoProgress,
+    RunAlreadyFinished,
+    UsageError,
+)
 from training.instance import attempt_limit
 from training.instance.identity import machine_facts
 from training.instance.image_interface import check_image
@@ -39,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from training.config import Config
-    from training.store.checkpoint import Checkpoint, Lineage
+    from training.store.checkpoint import Checkpoint, RunWriter
     from training.store.storage import Storage
 
 LOCK = ".lock"
@@ -47,14 +54,14 @@ MAX_EVENT_FILE_BYTES = 256 << 20
 LAST_WORDS_S = 10.0
 
 
-class Origin(NamedTuple):
+class ResumePoint(NamedTuple):
     """Where a run that is named goes on: at its newest checkpoint, an older one, or a partial save after it."""
 
     at_step: int | None = None
     from_partial: bool = False
 
 
-NEWEST = Origin()
+LATEST = ResumePoint()
 
 
 class Run(NamedTuple):
@@ -64,7 +71,7 @@ class Run(NamedTuple):
     config: Config
     store: str
     storage: Storage
-    lineage: Lineage
+    lineage: RunWriter
     attempt: documents.Attempt
     checkpoint: Checkpoint | None  # to go on from
     partial: Checkpoint | None  # a later save without replay, where that was asked for
@@ -151,7 +158,7 @@ class Run(NamedTuple):
             state: documents.State = "done" if cause == "done" else "stopped"
             documents.set_status(self.storage, self.name, state, step=step, exit_code=exit_code)
 
-    def end_by(self, error: BaseException) -> None:
+    def record_failure(self, error: BaseException) -> None:
         """Write down that an error ended this attempt, if the store takes it within seconds."""
         code = getattr(error, "exit_code", 1)
         cause = "failed" if isinstance(error, (ConfigurationError, DataError, UsageError)) else "crashed"
@@ -164,7 +171,7 @@ class Run(NamedTuple):
 
 
 def open_run(
-    config: Config, store: str, *, resume: str | None, origin: Origin, overrides: Sequence[str] = ()
+    config: Config, store: str, *, resume: str | None, origin: ResumePoint, overrides: Sequence[str] = ()
 ) -> Run:
     """Begin a run, or go on with one: the named one, or the newest unfinished one of the same settings.
 
@@ -202,7 +209,7 @@ def _write_config(storage: Storage, config: Config, name: str, store: str) -> No
 
 
 def _claimed(  # noqa: PLR0913, PLR0917 - the fields of a Run
-    config: Config, storage: Storage, store: str, name: str, origin: Origin, lock: IO[str] | None
+    config: Config, storage: Storage, store: str, name: str, origin: ResumePoint, lock: IO[str] | None
 ) -> Run:
     row = _this_attempt(storage, name, origin)
     partial = _partial(storage, config, name, row.fleet_id) if origin.from_partial else None
@@ -221,7 +228,7 @@ def _claimed(  # noqa: PLR0913, PLR0917 - the fields of a Run
     return Run(name, config, store, storage, lineage, attempt, checkpoint, partial, local, lock)
 
 
-def _this_attempt(storage: Storage, name: str, origin: Origin) -> documents.Attempt:
+def _this_attempt(storage: Storage, name: str, origin: ResumePoint) -> documents.Attempt:
     """Return the row of attempts.json for this process; its number is given when it is added."""
     machine = machine_facts(Imds(), storage, name) if os.environ.get(ON_INSTANCE) else {}
     about = {"boot_id": uuid.uuid4().hex, "host": platform.node()[:300], "started_at": utc_now()}
@@ -235,7 +242,7 @@ def _check_boot(storage: Storage, name: str) -> None:
     check_image()
     decision = attempt_limit.at_start(storage, name)
     if decision.verdict == "over":
-        raise Over(f"run {name}: {decision.reason}; this machine has nothing to do")
+        raise RunAlreadyFinished(f"run {name}: {decision.reason}; this machine has nothing to do")
     if decision.verdict == "failed":
         next_step = (
             f"Look at its log, mend the cause, then launch it again: ./launch.py train --resume {name}"
@@ -259,18 +266,18 @@ def _partial(storage: Storage, config: Config, name: str, fleet_id: str) -> Chec
         raise UsageError(error.message, next_step=next_step.strip()) from error
 
 
-def _newest(lineage: Lineage, attempt: documents.Attempt, origin: Origin) -> Checkpoint | None:
+def _newest(lineage: RunWriter, attempt: documents.Attempt, origin: ResumePoint) -> Checkpoint | None:
     try:
         if origin.at_step is None or not attempt.fleet_id:
             return lineage.load(at_step=origin.at_step)
         newest = lineage.load()
-        gone_back = _went_back_already(lineage, attempt, newest)
+        gone_back = _already_rewound(lineage, attempt, newest)
         return newest if gone_back else lineage.load(at_step=origin.at_step)
     except NoCheckpoint:
         return None
 
 
-def _went_back_already(lineage: Lineage, attempt: documents.Attempt, newest: Checkpoint) -> bool:
+def _already_rewound(lineage: RunWriter, attempt: documents.Attempt, newest: Checkpoint) -> bool:
     """Tell whether an earlier machine of this fleet has gone on from the step asked for, and got further.
 
     Each machine of a fleet has the same command line: without this every relaunch would begin at --at again.

@@ -1,6 +1,6 @@
 """What happens between two rounds of training, in order, and what is said about it.
 
-`Boundary` is called where nothing is half done: before each round, and within one that takes long (`pause`). It never
+`StepHook` is called where nothing is half done: before each round, and within one that takes long (`pause`). It never
 changes what is learnt: a run with and without saves, evaluations and displays makes the same steps.
 """
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from training.agents.multi_agent import MultiAgentSAC
-    from training.agents.policy import Kept
+    from training.agents.policy import SelectedPolicy
     from training.config import Config
-    from training.evaluation.policy_selection import Keeper
+    from training.evaluation.policy_selection import BestPolicyTracker
     from training.metrics import Metrics
     from training.run.checkpointing import Saver
     from training.run.progress_display import Display
@@ -88,7 +88,7 @@ _COMBINED: Mapping[str, Callable[[list[float]], float]] = {
 }
 
 
-def of_all(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def aggregate(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return the figures of all agents: each under its agent's name, and their mean or sum under the plain one.
 
     Those of a single agent come back as they are.
@@ -111,7 +111,7 @@ class Parts(NamedTuple):
     """What the boundary works with."""
 
     learner: MultiAgentSAC
-    keepers: Sequence[Keeper]  # of each agent
+    keepers: Sequence[BestPolicyTracker]  # of each agent
     saver: Saver
     metrics: Metrics
     display: Display
@@ -125,7 +125,7 @@ class Parts(NamedTuple):
         return max(range(len(scores)), key=scores.__getitem__)
 
 
-class Boundary:
+class StepHook:
     """Decide between two rounds: log, evaluate, save, or stop. Returns whether to continue."""
 
     def __init__(
@@ -179,7 +179,7 @@ class Boundary:
                 judged = [keeper.judge(learner) for keeper in keepers]
         except Left:
             return
-        self._parts.metrics.record(learner.num_timesteps, of_all(judged))
+        self._parts.metrics.record(learner.num_timesteps, aggregate(judged))
 
     def _look(self) -> None:
         """Save and log what is due, and show how it goes."""
@@ -224,7 +224,7 @@ class Boundary:
             for number, (episodes, agent) in enumerate(zip(self._parts.episodes, learner.agents, strict=True))
         ]
         figures = {
-            **of_all(own),
+            **aggregate(own),
             "train/learning_rate": learner.learning_rate(),
             "time/steps_per_s": self._rate,
             **metrics.sample_system(),
@@ -253,7 +253,7 @@ class Boundary:
         )
 
 
-def _agent_progress(episodes: Episodes, best: Kept | None) -> AgentProgress:
+def _agent_progress(episodes: Episodes, best: SelectedPolicy | None) -> AgentProgress:
     return AgentProgress(
         reward=_mean(e["r"] for e in episodes.recent),
         laps=episodes.laps,

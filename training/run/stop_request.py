@@ -88,7 +88,7 @@ def heard() -> list[signal.Signals]:
 
 
 @contextlib.contextmanager
-def before_the_first_step(how_to_continue: str) -> Iterator[None]:
+def interruptible_setup(how_to_continue: str) -> Iterator[None]:
     """Let a signal end what is inside, while there is nothing to save yet.
 
     Raises Interrupted whatever the code that it hit made of it: numba's compiler swallows KeyboardInterrupt in its

@@ -31,7 +31,7 @@ def check(config: Config, storage: Storage) -> None:
         pass
 
 
-def take_over(
+def load_initial_policies(
     learner: MultiAgentSAC, config: Config, storage: Storage, run: str, say: Callable[[str], None]
 ) -> None:
     """Give the agents of a new run what its settings name; agent n gets the networks of agent n modulo theirs.
@@ -55,7 +55,7 @@ def take_over(
             say(f"they learnt with {told(other)} as here, and have to learn that anew")
     if learner.league is not None:
         for name, policy in _decoded(policy_sources.opponents_of(storage, run, config)):
-            learner.league.admit(name, policy)
+            learner.league.add(name, policy)
             alive()
 
 

@@ -75,7 +75,7 @@ def make_cars(num_envs: int, num_cars: int, beams: int, kind: type) -> Cars:
     )
 
 
-class Atlas(NamedTuple):
+class TrackArrays(NamedTuple):
     """Hold all maps one after the other, and which environment drives on which."""
 
     field: np.ndarray  # flat, cells
@@ -98,7 +98,7 @@ class Atlas(NamedTuple):
     track_of: np.ndarray  # (E,)
 
 
-def make_atlas(tracks: tuple[Track, ...], switches: Switches, kind: type) -> Atlas:
+def make_atlas(tracks: tuple[Track, ...], switches: Switches, kind: type) -> TrackArrays:
     """Return the maps of all distinct tracks; tracks: of each environment; kind: of the distance field."""
     distinct = list({id(t): t for t in tracks}.values())
     index = {id(t): i for i, t in enumerate(distinct)}
@@ -111,7 +111,7 @@ def make_atlas(tracks: tuple[Track, ...], switches: Switches, kind: type) -> Atl
     lined = [t for t in distinct if t.centerline is not None]
     # The border moves the corner of the map outwards, along the map's own axes.
     out = [-border * t.resolution_m for t in distinct]
-    return Atlas(
+    return TrackArrays(
         field=np.concatenate(flat),
         first=_starts([f.size for f in flat]),
         width=np.array([f.shape[1] for f in fields]),
@@ -190,7 +190,7 @@ class _PlainSimulation(NamedTuple):
     """What a Simulation is where numba is switched off."""
 
     cars: Cars
-    atlas: Atlas
+    atlas: TrackArrays
     rules: Rules
 
 
@@ -199,7 +199,7 @@ if numba.config.DISABLE_JIT:
 
 
 @kernel
-def hold(cars: Cars, atlas: Atlas, rules: Rules) -> Simulation:
+def hold(cars: Cars, atlas: TrackArrays, rules: Rules) -> Simulation:
     """Return a simulation's arrays as one object."""
     return Simulation(cars, atlas, rules)
 
@@ -214,7 +214,7 @@ class Scratch(NamedTuple):
 
 
 @kernel
-def make_scratch(cars: Cars, atlas: Atlas) -> Scratch:
+def make_scratch(cars: Cars, atlas: TrackArrays) -> Scratch:
     """Return one thread's scratch room."""
     num_cars = cars.states.shape[1]
     rays = make_rays(cars.scans.shape[2], atlas.field)

@@ -100,7 +100,7 @@ class _Cache(FunctionCache):
             super().save_overload(sig, data)
 
 
-def declaring(name: str, sources: Iterable[Path]) -> Callable[..., Callable[[Callable[..., Any]], Any]]:
+def jit_variants(name: str, sources: Iterable[Path]) -> Callable[..., Callable[[Callable[..., Any]], Any]]:
     """Return numba.njit with a cache of its own for every version of these sources."""
     kept_in = str(directory(name, sources))
 
@@ -130,7 +130,7 @@ def _keep(compiled: Any, function: Callable[..., Any], folder: str) -> None:  # 
         compiled._cache = cache  # noqa: SLF001 - numba takes no other
 
 
-_declare = declaring("sim", sorted(_HERE.glob("*.py")))
+_declare = jit_variants("sim", sorted(_HERE.glob("*.py")))
 # Every kernel of the simulator is declared with one of these, so that this module is imported first.
 kernel = _declare()
 parallel_kernel = _declare(parallel=True)

@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numba import prange
 
-from training.sim.arrays import Atlas, Cars, Rules, Scratch, Simulation, make_scratch
+from training.sim.arrays import Cars, Rules, Scratch, Simulation, TrackArrays, make_scratch
 from training.sim.collision import (
     TIME_TO_COLLISION_S,
     boxes_overlap,
@@ -55,7 +55,7 @@ FOLLOW_EVERY = 10
 
 
 @inner
-def _view(atlas: Atlas, e: int) -> View:
+def _view(atlas: TrackArrays, e: int) -> View:
     t = atlas.track_of[e]
     return View(
         atlas.first[t],
@@ -106,7 +106,7 @@ def _drive(cars: Cars, rules: Rules, e: int, n: int, speed: float) -> None:
 
 
 @inner
-def _scan_walls(cars: Cars, atlas: Atlas, rules: Rules, e: int, n: int, rays: Rays) -> float:
+def _scan_walls(cars: Cars, atlas: TrackArrays, rules: Rules, e: int, n: int, rays: Rays) -> float:
     """Scan the walls; return a range, m, that no beam of the scan falls below."""
     s, view = cars.states[e, n], _view(atlas, e)
     if rules.switches.exact_beams:
@@ -168,7 +168,7 @@ def _judge(cars: Cars, e: int, i: int, j: int, corners: np.ndarray) -> None:
 
 @inner
 def _touches_wall(
-    cars: Cars, atlas: Atlas, rules: Rules, e: int, n: int, corners: np.ndarray, shortest: float
+    cars: Cars, atlas: TrackArrays, rules: Rules, e: int, n: int, corners: np.ndarray, shortest: float
 ) -> bool:
     """Tell whether a car touches a wall; shortest: as `_scan_walls` returns it, where the contact is the scan's."""
     s = cars.states[e, n]
@@ -193,7 +193,7 @@ def _stop_at_wall(cars: Cars, rules: Rules, e: int, n: int, before: np.ndarray) 
 
 
 @inner
-def _follow_line(cars: Cars, atlas: Atlas, e: int, n: int, search_all: bool) -> None:
+def _follow_line(cars: Cars, atlas: TrackArrays, e: int, n: int, search_all: bool) -> None:
     """Update a car's place along the centreline and its unwrapped progress."""
     t = atlas.track_of[e]
     count = atlas.line_count[t]
@@ -224,7 +224,7 @@ def _fill_all_corners(cars: Cars, rules: Rules, e: int, corners: np.ndarray) -> 
 
 @inner
 def _step_environment(  # noqa: C901, PLR0912 - the order of a step stays in one place
-    cars: Cars, atlas: Atlas, rules: Rules, scratch: Scratch, e: int, actions: np.ndarray, repeat: int
+    cars: Cars, atlas: TrackArrays, rules: Rules, scratch: Scratch, e: int, actions: np.ndarray, repeat: int
 ) -> None:
     num_cars = cars.states.shape[1]
     footprint = rules.switches.footprint_contact
@@ -277,7 +277,7 @@ def _forget_contacts(cars: Cars, e: int, n: int) -> None:
 @inner
 def _step_span(
     cars: Cars,
-    atlas: Atlas,
+    atlas: TrackArrays,
     rules: Rules,
     scratch: Scratch,
     span: tuple[int, int],
@@ -351,7 +351,7 @@ def _put(cars: Cars, e: int, n: int, pose: np.ndarray) -> None:
 
 @kernel
 def reset(
-    cars: Cars, atlas: Atlas, rules: Rules, draws: Randomisation, poses: np.ndarray, where: np.ndarray
+    cars: Cars, atlas: TrackArrays, rules: Rules, draws: Randomisation, poses: np.ndarray, where: np.ndarray
 ) -> None:
     """Put the cars of the chosen environments at rest at their poses (E, N, 3) and scan from there."""
     num_cars = cars.states.shape[1]
@@ -373,7 +373,7 @@ def reset(
 
 
 @kernel
-def place(cars: Cars, atlas: Atlas, rules: Rules, poses: np.ndarray, where: np.ndarray) -> None:
+def place(cars: Cars, atlas: TrackArrays, rules: Rules, poses: np.ndarray, where: np.ndarray) -> None:
     """Put single cars, where (E, N), at rest at their poses (E, N, 3) and scan from there; the others drive on."""
     num_cars = cars.states.shape[1]
     scratch = make_scratch(cars, atlas)

@@ -48,7 +48,7 @@ from training.store.storage import (
 DEFAULT_WORKERS = 4
 
 
-class Contents(NamedTuple):
+class CheckpointData(NamedTuple):
     """What a checkpoint consists of: named files, replay segments (uploaded or on their way), JSON."""
 
     members: Mapping[str, Body]
@@ -64,16 +64,16 @@ def claim(  # noqa: PLR0913 - four that name the attempt, two that are usually l
     *,
     owner: Owner | None = None,
     workers: int = DEFAULT_WORKERS,
-) -> Lineage:
+) -> RunWriter:
     """Take the run for this attempt; every earlier holder is fenced from now on.
 
     `attempt` counts boots (`attempts.json`); raises `Fenced` if a later attempt holds the run.
     """
     held = fencing.take(storage, run, training_type, attempt, owner or Owner())
-    return Lineage(held, workers=workers)
+    return RunWriter(held, workers=workers)
 
 
-class Lineage:
+class RunWriter:
     """The one line of checkpoints of a claimed run. Methods may be called from any thread."""
 
     def __init__(self, held: fencing.Ownership, *, workers: int = DEFAULT_WORKERS) -> None:
@@ -122,7 +122,7 @@ class Lineage:
             return checkpoint
 
     def commit(
-        self, step: int, contents: Contents, *, milestone: bool = False, not_after: float | None = None
+        self, step: int, contents: CheckpointData, *, milestone: bool = False, not_after: float | None = None
     ) -> CheckpointRef:
         """Make a checkpoint durable, and only then let the pointer name it.
 
@@ -140,7 +140,7 @@ class Lineage:
             return ref
 
     def commit_partial(
-        self, step: int, contents: Contents, *, not_after: float | None = None
+        self, step: int, contents: CheckpointData, *, not_after: float | None = None
     ) -> CheckpointRef:
         """Save what fits before a deadline (weights, optimizers); the pointer is left alone.
 
@@ -169,7 +169,7 @@ class Lineage:
             }
         )
 
-    def _write(self, storage: Storage, step: int, contents: Contents, kind: str) -> CheckpointRef:
+    def _write(self, storage: Storage, step: int, contents: CheckpointData, kind: str) -> CheckpointRef:
         checkpoint = layout.CheckpointId(step, self.epoch, uuid.uuid4().hex)
         segments = [
             part if isinstance(part, SegmentRef) else part.result(not_after=end_of(storage))
@@ -242,10 +242,10 @@ def _write_manifest(storage: Storage, key: str, data: bytes) -> None:
 
 __all__ = [
     "Checkpoint",
+    "CheckpointData",
     "CheckpointRef",
-    "Contents",
-    "Lineage",
     "Owner",
+    "RunWriter",
     "SegmentRef",
     "claim",
     "load",

@@ -16,7 +16,7 @@ from training.config.resume import LIMITS, differences, forked
 from training.errors import ConfigurationError, UsageError
 from training.process.systemd_notify import alive
 from training.store import documents
-from training.store.checkpoint import Checkpoint, Contents, claim, load
+from training.store.checkpoint import Checkpoint, CheckpointData, claim, load
 from training.store.manifest import Count, Hex32, ShortText
 from training.store.restore import NoCheckpoint
 from training.store.segments import PendingSegment, SegmentUploader, Target
@@ -100,7 +100,7 @@ def make_fork(storage: Storage, plan: Plan, name: str, say: Callable[[str], None
         segments = _copied_segments(checkpoint, uploader)
         members = {member: checkpoint.read(member) for member in checkpoint.manifest.members}
         meta = {key: value for key, value in checkpoint.meta.items() if key not in OF_THE_PARENT}
-        lineage.commit(checkpoint.step, Contents(members, segments, meta), milestone=True)
+        lineage.commit(checkpoint.step, CheckpointData(members, segments, meta), milestone=True)
     finally:
         uploader.close()
     maps.copy(storage, plan.parent, name)

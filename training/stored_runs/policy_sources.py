@@ -14,7 +14,7 @@ from pydantic import Field
 
 from training import layout
 from training.config import Config
-from training.config.checks import check_meaning, check_shape
+from training.config.checks import check_compatible, check_shape
 from training.errors import ConfigurationError, DataError, UsageError
 from training.process.systemd_notify import alive
 from training.store import documents
@@ -91,7 +91,7 @@ def read_opponents(storage: Storage, config: Config) -> Iterator[tuple[str, Stor
     for name in _opponent_names(config):
         key = f"multi_agent.league.checkpoints: {name}"
         found = _explained(key, lambda name=name: policy_named(storage, parse(name)))  # type: ignore[misc]
-        check_meaning(key, found.config.env, config.env)
+        check_compatible(key, found.config.env, config.env)
         check_shape(key, found.config, config)
         yield name, found
 

@@ -8,13 +8,13 @@ import numba
 import numpy as np
 from numba import float32
 
-from training.agents.fused.layout import Learned, Network, Own
+from training.agents.fused.layout import Learned, Network, Task
 from training.agents.fused.products import (
     blocks_of,
     hidden_layer,
     inner,
     layer,
-    leading,
+    leading_dim,
     multiply_transposed,
     pack_rows,
     pack_transposed,
@@ -35,28 +35,32 @@ elementwise = numba.njit(
 
 
 @inner
-def forward(own: Own, network: Network, inputs: tuple[int, int], values: np.ndarray) -> None:
+def forward(task: Task, network: Network, inputs: tuple[int, int], values: np.ndarray) -> None:
     """Write the outputs of all layers to the places `values`; inputs: place of the first matrix and its step."""
     out_of_line()
-    n, (flat, shape, number), (a, a_step) = own.n, network, inputs
-    panels, bias = own.base + own.where.panels[own.part], own.base + own.where.bias[own.part]
-    last, blocks = len(shape.weights) - 1, blocks_of(own.where.rows)
+    workspace, (flat, shape, number), (a, a_step) = task.workspace, network, inputs
+    panels, bias = task.base + task.layout.panels[task.part], task.base + task.layout.bias[task.part]
+    last, blocks = len(shape.weights) - 1, blocks_of(task.layout.rows)
     for index in range(last + 1):
         depth, units = shape.sizes[index], shape.sizes[index + 1]
-        pack_transposed(flat, shape.weights[index] + number * depth * units, depth, units, depth, n, panels)
-        for j in range(leading(units)):
-            n[bias + j] = flat[shape.biases[index] + number * units + j] if j < units else float32(0.0)
-        c, c_step = own.base + values[index], leading(units)
+        pack_transposed(
+            flat, shape.weights[index] + number * depth * units, depth, units, depth, workspace, panels
+        )
+        for j in range(leading_dim(units)):
+            workspace[bias + j] = (
+                flat[shape.biases[index] + number * units + j] if j < units else float32(0.0)
+            )
+        c, c_step = task.base + values[index], leading_dim(units)
         if index == last:
-            layer(n, a, a_step, panels, depth, units, c, c_step, bias, 0, blocks)
+            layer(workspace, a, a_step, panels, depth, units, c, c_step, bias, 0, blocks)
         else:
-            hidden_layer(n, a, a_step, panels, depth, units, c, c_step, bias, 0, blocks)
+            hidden_layer(workspace, a, a_step, panels, depth, units, c, c_step, bias, 0, blocks)
         a, a_step = c, c_step
 
 
 @inner
-def back(
-    own: Own, network: Network, index: int, gradient: int, passed: int, gates: int, first: int, last: int
+def backward(
+    task: Task, network: Network, index: int, gradient: int, passed: int, gates: int, first: int, last: int
 ) -> None:
     """Pass a gradient back through layer `index` and the ReLU before it, which is open where `gates` is positive.
 
@@ -65,39 +69,60 @@ def back(
     out_of_line()
     flat, shape, number = network
     units, inputs = shape.sizes[index + 1], shape.sizes[index]
-    panels = own.base + own.where.panels[own.part]
-    pack_rows(flat, shape.weights[index] + number * units * inputs, inputs, units, inputs, own.n, panels)
+    panels = task.base + task.layout.panels[task.part]
+    pack_rows(
+        flat, shape.weights[index] + number * units * inputs, inputs, units, inputs, task.workspace, panels
+    )
     through_relu(
-        own.n, gradient, leading(units), panels, units, inputs, passed, leading(inputs), gates, first, last
+        task.workspace,
+        gradient,
+        leading_dim(units),
+        panels,
+        units,
+        inputs,
+        passed,
+        leading_dim(inputs),
+        gates,
+        first,
+        last,
     )
 
 
 @inner
 def weights_gradient(
-    own: Own, gradient: int, units: int, inputs: tuple[int, int], width: int, first: int, end: int
+    task: Task, gradient: int, units: int, inputs: tuple[int, int], width: int, first: int, end: int
 ) -> None:
     """Write the gradient of a layer's weights and biases, units first to end; first is a multiple of ROWS.
 
     gradient: at the layer's outputs. inputs: place of the matrix that the layer took, and its step; width: its columns.
     """
     out_of_line()
-    n, where = own.n, own.where
-    panels, out = own.base + where.panels[own.part], own.base + where.weights_gradient[own.part]
-    pack_rows(n, inputs[0], inputs[1], where.rows, width, n, panels)
+    workspace, layout = task.workspace, task.layout
+    panels, out = task.base + layout.panels[task.part], task.base + layout.weights_gradient[task.part]
+    pack_rows(workspace, inputs[0], inputs[1], layout.rows, width, workspace, panels)
     blocks = first // ROWS, blocks_of(end)
     multiply_transposed(
-        n, gradient, leading(units), panels, where.rows, width, out, leading(width), blocks[0], blocks[1]
+        workspace,
+        gradient,
+        leading_dim(units),
+        panels,
+        layout.rows,
+        width,
+        out,
+        leading_dim(width),
+        blocks[0],
+        blocks[1],
     )
-    bias, step = n[own.base + where.bias[own.part] :], leading(units)
+    bias, step = workspace[task.base + layout.bias[task.part] :], leading_dim(units)
     for j in range(end - first):
         bias[j] = float32(0.0)
-    for b in range(where.rows):
-        _add(n[gradient + b * step + first :], bias, end - first)
+    for b in range(layout.rows):
+        _add(workspace[gradient + b * step + first :], bias, end - first)
 
 
 @inner
 def adam_layer(
-    own: Own, learned: Learned, network: Network, index: int, first: int, end: int, size: float, root: float
+    task: Task, learned: Learned, network: Network, index: int, first: int, end: int, size: float, root: float
 ) -> None:
     """Take Adam's step of a layer's units first to end, by the gradient that `weights_gradient` wrote."""
     out_of_line()
@@ -105,9 +130,11 @@ def adam_layer(
     units, inputs = shape.sizes[index + 1], shape.sizes[index]
     for unit in range(first, end):
         place = shape.weights[index] + (number * units + unit) * inputs
-        gradient = own.n[own.base + own.where.weights_gradient[own.part] + unit * leading(inputs) :]
+        gradient = task.workspace[
+            task.base + task.layout.weights_gradient[task.part] + unit * leading_dim(inputs) :
+        ]
         adam(learned, place, gradient, inputs, size, root)
-    gradient = own.n[own.base + own.where.bias[own.part] :]
+    gradient = task.workspace[task.base + task.layout.bias[task.part] :]
     adam(learned, shape.biases[index] + number * units + first, gradient, end - first, size, root)
 
 
@@ -161,7 +188,7 @@ def _add(row: np.ndarray, total: np.ndarray, count: int) -> None:
 
 
 @elementwise
-def gate(weights: np.ndarray, gates: np.ndarray, out: np.ndarray, count: int, factor: float) -> None:
+def relu_mask(weights: np.ndarray, gates: np.ndarray, out: np.ndarray, count: int, factor: float) -> None:
     """Write factor x weights where the gates are positive, 0 elsewhere."""
     for j in range(count):
         out[j] = factor * weights[j] if gates[j] > float32(0.0) else float32(0.0)

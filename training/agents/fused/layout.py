@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from training.agents.fused.products import LINE, WIDE, blocks_of, leading
+from training.agents.fused.products import LINE, WIDE, blocks_of, leading_dim
 from training.agents.fused.tile import ROWS
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ class Layout(NamedTuple):
     gradients: NDArray[np.int64]  # at the outputs of the actor's layers
     log_prob: NDArray[np.int64]
     std_noise: NDArray[np.int64]  # std times noise: du / d log_std
-    slope: NDArray[np.int64]  # 1 - action^2: d action / du
-    free: NDArray[np.int64]  # where log_std is not clamped
+    dtanh: NDArray[np.int64]  # 1 - action^2: d action / du
+    unclamped: NDArray[np.int64]  # where log_std is not clamped
     target_value: NDArray[np.int64]
     sums: NDArray[np.int64]  # each part's share of the losses: critic, actor, entropy; then alpha's gradient
     alpha: int
@@ -96,11 +96,11 @@ class Transitions(NamedTuple):
     next_noise: NDArray[np.float32]
 
 
-class Own(NamedTuple):
+class Task(NamedTuple):
     """What a task works with: the layout, the common array, where its agent's numbers begin, which part it is."""
 
-    where: Layout
-    n: NDArray[np.float32]
+    layout: Layout
+    workspace: NDArray[np.float32]
     base: int
     part: int
 
@@ -127,7 +127,7 @@ def lay_out(rows: int, actor: Sequence[int], critic: Sequence[int]) -> Layout:
 
     def matrix(columns: int) -> int:
         # One row of tiles more than needed: a transposed tile reads up to ROWS - 1 numbers beyond a row.
-        return take((blocks_of.py_func(rows) + 1) * ROWS * leading.py_func(columns))
+        return take((blocks_of.py_func(rows) + 1) * ROWS * leading_dim.py_func(columns))
 
     def both(make: Callable[[int], int], *sizes: int) -> NDArray[np.int64]:
         return np.array([[make(size) for size in sizes] for _ in range(PARTS)], dtype=np.int64)
@@ -135,7 +135,7 @@ def lay_out(rows: int, actor: Sequence[int], critic: Sequence[int]) -> Layout:
     observation, actions = actor[0], actor[-1] // 2
     widest = max(*actor, *critic)
     vectors = {name: both(take, rows)[:, 0] for name in ("log_prob", "target_value")}
-    vectors |= {name: both(take, rows * actions)[:, 0] for name in ("std_noise", "slope", "free")}
+    vectors |= {name: both(take, rows * actions)[:, 0] for name in ("std_noise", "dtanh", "unclamped")}
     layout = Layout(
         rows=rows,
         observation=observation,
@@ -150,8 +150,8 @@ def lay_out(rows: int, actor: Sequence[int], critic: Sequence[int]) -> Layout:
         sums=both(take, LINE)[:, 0],
         alpha=take(1),
         panels=both(take, max(rows, widest) * (widest + WIDE))[:, 0],
-        bias=both(take, leading.py_func(widest))[:, 0],
-        weights_gradient=both(take, (widest + ROWS) * leading.py_func(widest))[:, 0],
+        bias=both(take, leading_dim.py_func(widest))[:, 0],
+        weights_gradient=both(take, (widest + ROWS) * leading_dim.py_func(widest))[:, 0],
         work=both(matrix, widest, widest, widest),
         **vectors,
     )

@@ -1,7 +1,7 @@
 """Matrix products of the fast update: the right factor is packed into panels, then tiles go over the rows.
 
-All matrices but the weights lie in one float32 array, row by row, `leading(columns)` numbers apart, and have room for
-a multiple of ROWS rows: tiles compute whole, what lies beyond a matrix's columns or rows is never used.
+All matrices but the weights lie in one float32 array, row by row, `leading_dim(columns)` numbers apart, and have room
+for a multiple of ROWS rows: tiles compute whole, what lies beyond a matrix's columns or rows is never used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).resolve().parent
 # Functions that are called from outside, kept for this version of the sources; `inner` ones are part of them.
-entry = compiled.declaring("update", sorted(_HERE.glob("*.py")))
+entry = compiled.jit_variants("update", sorted(_HERE.glob("*.py")))
 inner = numba.njit(_nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
 
 LINE = 16  # float32 numbers of a cache line
@@ -29,7 +29,7 @@ WIDE = 2 * LANES
 
 
 @inner
-def leading(columns: int) -> int:
+def leading_dim(columns: int) -> int:
     """Return how far apart rows of so many columns lie: an odd number of lines, or columns collide in the cache."""
     return LINE * (((columns + LINE - 1) // LINE) | 1)
 

@@ -16,13 +16,13 @@ from training.agents.fused.layout import PARTS, Layout, Learned, Rates, Shape, T
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from training.agents.stacked_mlp import Stack
+    from training.agents.stacked_mlp import StackedMlp
     from training.agents.update import Batch, SacUpdate
 
 _NO_GUIDES = np.zeros((1, 1, 1), dtype=np.float32)
 
 
-def fits(actor: Stack, critic: Stack) -> bool:
+def fits(actor: StackedMlp, critic: StackedMlp) -> bool:
     """Say whether the compiled update can do it: on the processor, in float32, with a hidden layer."""
     return (
         actor.flat.device.type == "cpu"
@@ -110,7 +110,7 @@ def _numbers(tensor: torch.Tensor) -> NDArray[np.float32]:
     return np.ascontiguousarray(tensor.numpy(), dtype=np.float32)
 
 
-def _shape(stack: Stack) -> Shape:
+def _shape(stack: StackedMlp) -> Shape:
     """Return widths and places; a Stack's flat tensor holds all networks' weights of a layer, then all biases."""
     sizes = [stack.nets * size for i, o in pairwise(stack.sizes) for size in (i * o, o)]
     places = [0, *accumulate(sizes)]

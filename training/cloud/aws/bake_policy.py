@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from training import layout
 from training.cloud.aws.iam_statements import Document, allow, owned, policy, requested
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 
 _DESCRIBE = (
     "Images",
@@ -35,7 +35,7 @@ _CREATIONS = (
 )
 
 
-def bake_policy(scope: Scope) -> Document:
+def bake_policy(scope: Project) -> Document:
     """Return what a person needs for `make ami`; nothing of `daily_policy` or `setup_policy` is needed beside it."""
     arn = f"arn:{scope.partition}"
     anything = f"{arn}:ec2:{scope.region}:*:*"

@@ -8,10 +8,10 @@ from typing import Any, Literal, NamedTuple
 
 from training import layout
 from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import Absent, Unsupported
+from training.cloud.aws.errors import ResourceNotFound, Unsupported
 from training.cloud.aws.ownership import as_mapping
-from training.cloud.aws.project import Scope
-from training.cloud.console.wait_notices import Patience
+from training.cloud.aws.project import Project
+from training.cloud.console.wait_notices import WaitReporter
 
 Document = dict[str, Any]
 # created: made by `up`. shared: somebody's, who let us use it. other: of another project. unmarked: not ours.
@@ -43,7 +43,7 @@ class Content(NamedTuple):
     others: tuple[str, ...]
 
 
-def use_of(scope: Scope, tags: dict[str, str]) -> Use:
+def use_of(scope: Project, tags: dict[str, str]) -> Use:
     """Return whose a bucket with these tags is."""
     mark = tags.get(layout.TAG_BUCKET)
     if mark == layout.bucket_mark(scope.project, created=True):
@@ -53,12 +53,12 @@ def use_of(scope: Scope, tags: dict[str, str]) -> Use:
     return "other" if mark else "unmarked"
 
 
-def read_tags(cloud: Cloud, scope: Scope) -> dict[str, str]:
+def read_tags(cloud: Cloud, scope: Project) -> dict[str, str]:
     """Return the tags of the bucket; empty where it has none."""
     return as_mapping(_read(cloud, scope, "get_bucket_tagging").get("TagSet"))
 
 
-def read(cloud: Cloud, scope: Scope) -> Found:
+def read(cloud: Cloud, scope: Project) -> Found:
     """Read all that is set on the bucket."""
     policy = _read(cloud, scope, "get_bucket_policy").get("Policy")
     rules = _read(cloud, scope, "get_bucket_encryption").get("ServerSideEncryptionConfiguration", {})
@@ -83,22 +83,22 @@ def read(cloud: Cloud, scope: Scope) -> Found:
     )
 
 
-def read_object_lock(cloud: Cloud, scope: Scope) -> Document:
+def read_object_lock(cloud: Cloud, scope: Project) -> Document:
     """Return the bucket's Object Lock: ObjectLockEnabled, and Rule where a default retention is set."""
     reply = _read(cloud, scope, "get_object_lock_configuration")
     return dict(reply.get("ObjectLockConfiguration", {}))
 
 
-def _read(cloud: Cloud, scope: Scope, operation: str) -> Document:
+def _read(cloud: Cloud, scope: Project, operation: str) -> Document:
     try:
         reply = cloud.call("s3", operation, Bucket=scope.bucket)
-    except (Absent, Unsupported):
+    except (ResourceNotFound, Unsupported):
         return {}
     return {key: value for key, value in reply.items() if key != "ResponseMetadata"}
 
 
 # --- objects ---
-def versions(cloud: Cloud, scope: Scope, prefix: str, *, delimiter: str = "") -> Iterator[list[Document]]:
+def versions(cloud: Cloud, scope: Project, prefix: str, *, delimiter: str = "") -> Iterator[list[Document]]:
     """Yield the versions and delete markers below a prefix, a page at a time, each with Key, VersionId and Size.
 
     delimiter: with a slash, folders are yielded as rows of their own, with a Key alone.
@@ -121,7 +121,7 @@ def versions(cloud: Cloud, scope: Scope, prefix: str, *, delimiter: str = "") ->
             request["VersionIdMarker"] = reply["NextVersionIdMarker"]
 
 
-def uploads(cloud: Cloud, scope: Scope, prefix: str) -> Iterator[Document]:
+def uploads(cloud: Cloud, scope: Project, prefix: str) -> Iterator[Document]:
     """Yield the uploads in parts below a prefix that were never finished, with Key and UploadId."""
     request: Document = {"Bucket": scope.bucket, "Prefix": prefix}
     while True:
@@ -132,9 +132,9 @@ def uploads(cloud: Cloud, scope: Scope, prefix: str) -> Iterator[Document]:
         request |= {"KeyMarker": reply["NextKeyMarker"], "UploadIdMarker": reply["NextUploadIdMarker"]}
 
 
-def content(cloud: Cloud, scope: Scope, most_others: int = 5) -> Content:
+def content(cloud: Cloud, scope: Project, most_others: int = 5) -> Content:
     """Count what is ours in the bucket, and look for what is not."""
-    patience = Patience(cloud)
+    patience = WaitReporter(cloud)
     objects = count = size = 0
     others = _outside(cloud, scope, most_others)
     for prefix in layout.OWN_PREFIXES:
@@ -148,9 +148,9 @@ def content(cloud: Cloud, scope: Scope, most_others: int = 5) -> Content:
     return Content(objects, count, size, tuple(dict.fromkeys(others))[:most_others])
 
 
-def strangers(cloud: Cloud, scope: Scope, most: int = 5) -> list[str]:
+def strangers(cloud: Cloud, scope: Project, most: int = 5) -> list[str]:
     """Return the first keys below our prefixes that the project did not write."""
-    patience, found = Patience(cloud), list[str]()
+    patience, found = WaitReporter(cloud), list[str]()
     for prefix in layout.OWN_PREFIXES:
         for page in versions(cloud, scope, prefix):
             patience.explain(f"  looking for what is not ours below {prefix} of {scope.bucket}")
@@ -160,7 +160,7 @@ def strangers(cloud: Cloud, scope: Scope, most: int = 5) -> list[str]:
     return list(dict.fromkeys(found))[:most]
 
 
-def _outside(cloud: Cloud, scope: Scope, most: int) -> list[str]:
+def _outside(cloud: Cloud, scope: Project, most: int) -> list[str]:
     """Return the first keys and folders of the bucket outside our prefixes."""
     found: list[str] = []
     for page in versions(cloud, scope, "", delimiter="/"):

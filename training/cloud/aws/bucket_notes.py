@@ -13,7 +13,7 @@ from training.cloud.aws.bucket_settings import (
     of_switches,
     prefix_of,
 )
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 from training.errors import UsageError
 
 # Keys of AWS itself, which every principal of the account may use through S3.
@@ -21,7 +21,7 @@ AWS_OWN_KEY = "alias/aws/s3"
 
 
 def refusal(
-    scope: Scope, found: Found, use: Use, *, accelerate: bool, allowed: bool = False
+    scope: Project, found: Found, use: Use, *, accelerate: bool, allowed: bool = False
 ) -> UsageError | None:
     """Return why the bucket cannot be used as it is; None where it can.
 
@@ -53,7 +53,7 @@ def refusal(
     return None
 
 
-def keys_in_the_way(scope: Scope, keys: list[str]) -> UsageError:
+def keys_in_the_way(scope: Project, keys: list[str]) -> UsageError:
     """Return the refusal for objects of somebody below our prefixes."""
     return UsageError(
         f"bucket {scope.bucket} holds objects below {' or '.join(layout.OWN_PREFIXES)} that are not of this project: "
@@ -62,7 +62,7 @@ def keys_in_the_way(scope: Scope, keys: list[str]) -> UsageError:
     )
 
 
-def notes(scope: Scope, found: Found) -> list[str]:
+def notes(scope: Project, found: Found) -> list[str]:
     """Return what a user should know before runs are kept in a bucket of somebody else."""
     return [_unchanged(found), *_warnings(scope, found)]
 
@@ -75,7 +75,7 @@ def _unchanged(found: Found) -> str:
     )
 
 
-def _warnings(scope: Scope, found: Found) -> Iterator[str]:
+def _warnings(scope: Project, found: Found) -> Iterator[str]:
     for rule in found.lifecycle.get("Rules", ()):
         harm = _harm(rule)
         if harm:
@@ -120,7 +120,7 @@ def _overlaps(prefix: str) -> bool:
     return any(own.startswith(prefix) or prefix.startswith(own) for own in layout.OWN_PREFIXES)
 
 
-def _key_problem(scope: Scope, found: Found) -> UsageError | None:
+def _key_problem(scope: Project, found: Found) -> UsageError | None:
     """Return why runs may not use the key of the bucket, None where they may."""
     key = str(found.encryption.get("KMSMasterKeyID", ""))
     if not key or key.endswith(AWS_OWN_KEY):

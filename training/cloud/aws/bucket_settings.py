@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from training import layout
 from training.cloud.aws import iam_bucket, project_resources
 from training.cloud.aws.bucket import Document, Found, Use
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 
 # Storage classes whose objects cannot be read until somebody restores them.
 ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}
@@ -28,7 +28,7 @@ class Change(NamedTuple):
     after: str
 
 
-def changes(scope: Scope, found: Found, use: Use, *, accelerate: bool) -> list[Change]:
+def changes(scope: Project, found: Found, use: Use, *, accelerate: bool) -> list[Change]:
     """Return each setting of a bucket that exists, with what `up` does about it; our tag comes first."""
     wanted = project_resources.bucket_settings(scope, accelerate=accelerate, shared=use != "created")
     plans = {
@@ -46,7 +46,7 @@ def changes(scope: Scope, found: Found, use: Use, *, accelerate: bool) -> list[C
     ]
 
 
-def without_ours(scope: Scope, found: Found) -> list[Change]:
+def without_ours(scope: Project, found: Found) -> list[Change]:
     """Return the changes that take our rules, our statement and our tag away, and leave all else; our tag goes last."""
     name = {"Bucket": scope.bucket}
     ids = {rule["ID"] for rule in project_resources.lifecycle(scope)["Rules"]}

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
 from training.aws_access.advice import CERTIFICATES, advice, is_bad_certificate
-from training.cloud.aws.errors import CloudError, NoAccess, Unanswered, WrongClock, from_reply
+from training.cloud.aws.errors import CloudError, NoCredentials, NoResponse, WrongClock, from_reply
 from training.cloud.aws.partition import check_partition
 from training.cloud.console.wait_notices import SILENCE_S
 from training.config import AwsSettings
@@ -75,14 +75,15 @@ class Cloud:
         """Send one request until it is answered, at most a minute; raise a `CloudError` for any other answer.
 
         Nearly every creation here has a name of its own, so a repetition after a lost reply is answered by
-        `Present`. Where that is not so, `repeat_unknown=False` raises `Unanswered` at once if the outcome is unknown.
+        `AlreadyExists`. Where that is not so, `repeat_unknown=False` raises `NoResponse` at once if the outcome is
+        unknown.
         """
         start = spoken = self.clock.monotonic()
         delay = FIRST_DELAY_S
         while True:
             try:
                 return self.send(service, operation, request)
-            except Unanswered as error:
+            except NoResponse as error:
                 now = self.clock.monotonic()
                 if (not repeat_unknown and not error.refused) or now + delay > start + DEADLINE_S:
                     raise
@@ -122,7 +123,7 @@ class Cloud:
         except ParamValidationError as error:
             raise ConfigurationError(f"{action}: {error}") from error
         except ResponseParserError as error:  # a proxy's or a hotel's page instead of AWS's answer
-            raise Unanswered(
+            raise NoResponse(
                 f"{action}: an answer that is not AWS's: {str(error)[:200]}",
                 next_step="Check the network: does something stand between this computer and AWS?",
             ) from error
@@ -149,17 +150,17 @@ class Cloud:
         from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - half a second that --help need not pay
 
         from training.aws_access import session  # noqa: PLC0415 - the same
-        from training.cloud.console.wait_notices import heard  # noqa: PLC0415 - which imports this module
+        from training.cloud.console.wait_notices import heartbeat  # noqa: PLC0415 - which imports this module
 
         try:
-            with heard(
+            with heartbeat(
                 self.say, "  still waiting for credentials: a credential_process, a login or an MFA code"
             ):
                 session.fetch_credentials(self.aws.region)
         except BotoCoreError as error:
             why = _unsent(error, service, self.aws)
-            if isinstance(why, Unanswered):  # not to be repeated: that would ask for an MFA code again
-                why = NoAccess(why.message, next_step=why.next_step)
+            if isinstance(why, NoResponse):  # not to be repeated: that would ask for an MFA code again
+                why = NoCredentials(why.message, next_step=why.next_step)
             raise why from error
 
 
@@ -258,7 +259,7 @@ def _no_credentials(error: Exception, message: str, next_step: str) -> CloudErro
         why = from_reply(reply, message, datetime.now(timezone.utc))
         if isinstance(why, WrongClock):
             return why
-    return NoAccess(message, next_step=next_step)
+    return NoCredentials(message, next_step=next_step)
 
 
 def _unsent(error: Exception, action: str, aws: AwsSettings) -> TrainingError:
@@ -276,5 +277,5 @@ def _unsent(error: Exception, action: str, aws: AwsSettings) -> TrainingError:
         return _no_region(aws.region)
     next_step = next((step for name, step in UNREACHED.items() if name in names), "")
     if next_step:
-        return Unanswered(message, next_step=next_step.format(region=aws.region))
+        return NoResponse(message, next_step=next_step.format(region=aws.region))
     return CloudError(message)

@@ -11,8 +11,8 @@ import json
 from typing import Any
 
 from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import CloudError, Denied, Unsupported
-from training.cloud.aws.project import Scope
+from training.cloud.aws.errors import AccessDenied, CloudError, Unsupported
+from training.cloud.aws.project import Project
 
 AWS_KEY = "alias/aws/ebs"
 FLEET_ROLE = "ec2fleet.amazonaws.com/AWSServiceRoleForEC2Fleet"
@@ -30,7 +30,7 @@ OPERATIONS = (
 )
 
 
-def check_disk_key(cloud: Cloud, scope: Scope, image: dict[str, Any], market: str) -> str:
+def check_disk_key(cloud: Cloud, scope: Project, image: dict[str, Any], market: str) -> str:
     """Return what could not be asked about the disk's key, "" where all is well.
 
     Raises CloudError for a key that is not usable, or that EC2's roles may not use, with the command that lets them.
@@ -38,13 +38,13 @@ def check_disk_key(cloud: Cloud, scope: Scope, image: dict[str, Any], market: st
     try:
         for key in _keys(cloud, image):
             _check_key(cloud, scope, key, market)
-    except (Denied, Unsupported) as error:
-        what = error.action if isinstance(error, Denied) else error.message.partition(": ")[0]
+    except (AccessDenied, Unsupported) as error:
+        what = error.action if isinstance(error, AccessDenied) else error.message.partition(": ")[0]
         return f"whether EC2 may use the key of the disk was not asked ({what} is needed for that)"
     return ""
 
 
-def _check_key(cloud: Cloud, scope: Scope, key: str, market: str) -> None:
+def _check_key(cloud: Cloud, scope: Project, key: str, market: str) -> None:
     about = cloud.call("kms", "describe_key", KeyId=key)["KeyMetadata"]
     if about.get("KeyManager") != "CUSTOMER":
         return

@@ -34,7 +34,7 @@ class CloudError(TrainingError):
     code = ""
 
 
-class NoAccess(CloudError):
+class NoCredentials(CloudError):
     """There are no usable credentials."""
 
 
@@ -42,22 +42,22 @@ class WrongClock(CloudError):
     """AWS refuses signatures because this computer's clock is wrong."""
 
 
-class Denied(CloudError):
+class AccessDenied(CloudError):
     """A permission is missing, or a policy forbids it."""
 
     action = ""
     can_be_granted = True  # by a policy of ours on the user or role
 
 
-class Absent(CloudError):
+class ResourceNotFound(CloudError):
     """It does not exist."""
 
 
-class Present(CloudError):
+class AlreadyExists(CloudError):
     """It exists already."""
 
 
-class Unanswered(CloudError):
+class NoResponse(CloudError):
     """No usable answer; the request may or may not have taken effect, unless `refused`."""
 
     refused = False  # throttled: surely without effect
@@ -170,9 +170,9 @@ def from_reply(response: Mapping[str, Any], action: str, now: datetime | None = 
     return error
 
 
-def _denied(denial: denials.Denial, message: str, action: str) -> Denied:
+def _denied(denial: denials.Denial, message: str, action: str) -> AccessDenied:
     granted = f"Your user lacks {action}: ./launch.py doctor says how to give it."
-    denied = Denied(message, next_step=denials.next_step(denial, action, granted))
+    denied = AccessDenied(message, next_step=denials.next_step(denial, action, granted))
     denied.action, denied.can_be_granted = action, denial.can_be_granted
     return denied
 
@@ -202,13 +202,15 @@ def skew_of(response: Mapping[str, Any], now: datetime) -> float:
 
 def _named(code: str, status: int, message: str) -> CloudError:  # noqa: PLR0911 - one line a kind
     if code in THROTTLED or status == 429:
-        throttled = Unanswered(message, next_step="AWS throttles this account: try again in a minute.")
+        throttled = NoResponse(message, next_step="AWS throttles this account: try again in a minute.")
         throttled.refused = True
         return throttled
     if code in advice.EXPIRED_CODES:
-        return NoAccess(message, next_step=f"{advice.EXPIRED}. Machines that run do not need your session.")
+        return NoCredentials(
+            message, next_step=f"{advice.EXPIRED}. Machines that run do not need your session."
+        )
     if code in ACCESS or status == 401:
-        return NoAccess(message, next_step=f"{advice.LOGIN}. {NOT_ENABLED}")
+        return NoCredentials(message, next_step=f"{advice.LOGIN}. {NOT_ENABLED}")
     if code in QUOTA or code.endswith(("LimitExceeded", "LimitExceededException")):
         return QuotaTooLow(
             message, next_step="Ask for more in the Service Quotas console; ./launch.py doctor has the link."
@@ -216,13 +218,13 @@ def _named(code: str, status: int, message: str) -> CloudError:  # noqa: PLR0911
     if code in CAPACITY:
         return NoCapacity(message, next_step="Allow more aws.instance_types or zones, or: --market on-demand")
     if code in PRESENT or code.endswith(("AlreadyExistsException", ".Duplicate")):
-        return Present(message)
+        return AlreadyExists(message)
     if code in ABSENT or code.endswith((".NotFound", ".NotFoundException", ".Unknown")):
-        return Absent(message)
+        return ResourceNotFound(message)
     if code in UNSUPPORTED:
         return Unsupported(message)
     if code in FAULTS or status >= 500:
-        return Unanswered(message, next_step="AWS has a fault of its own: try again in a minute.")
+        return NoResponse(message, next_step="AWS has a fault of its own: try again in a minute.")
     return CloudError(message)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from training import layout
 from training.cloud.aws.iam_statements import Document, allow, policy
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 
 TLS_SID = "F1tenthTrainingTlsOnly"  # `up` and `down` know our statement of a bucket policy by it
 _SETTINGS = (
@@ -21,17 +21,17 @@ _SETTINGS = (
 )
 
 
-def arn(scope: Scope) -> str:
+def arn(scope: Project) -> str:
     """Return the ARN of the bucket."""
     return f"arn:{scope.partition}:s3:::{scope.bucket}"
 
 
-def own_objects(scope: Scope) -> list[str]:
+def own_objects(scope: Project) -> list[str]:
     """Return the ARNs of all objects of ours."""
     return [f"{arn(scope)}/{prefix}*" for prefix in layout.OWN_PREFIXES]
 
 
-def bucket_policy(scope: Scope, *, shared: bool = False) -> Document:
+def bucket_policy(scope: Project, *, shared: bool = False) -> Document:
     """Refuse requests without TLS; shared: only those for what is ours in a bucket of somebody else."""
     return policy(
         [
@@ -47,7 +47,7 @@ def bucket_policy(scope: Scope, *, shared: bool = False) -> Document:
     )
 
 
-def read_and_write(scope: Scope) -> list[Document]:
+def read_and_write(scope: Project) -> list[Document]:
     """Return what a person needs to train, watch and fetch."""
     return [
         allow(
@@ -63,7 +63,7 @@ def read_and_write(scope: Scope) -> list[Document]:
     ]
 
 
-def manage(scope: Scope) -> list[Document]:
+def manage(scope: Project) -> list[Document]:
     """Return what `up` and `down` need beside `read_and_write`."""
     return [
         allow(
@@ -95,7 +95,7 @@ def manage(scope: Scope) -> list[Document]:
     ]
 
 
-def use_key(scope: Scope) -> list[Document]:
+def use_key(scope: Project) -> list[Document]:
     """Return the right to use the bucket's own KMS key, where it has one: through S3, for what is ours alone.
 
     The context is the bucket's ARN where its bucket key is on, else the object's.

@@ -13,7 +13,7 @@ from __future__ import annotations
 from training import layout
 from training.cloud.aws import iam_bucket, launch_rights
 from training.cloud.aws.iam_statements import Document, allow, owned, policy, requested
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 
 _OWN_RUN = f"${{aws:PrincipalTag/{layout.TAG_RUN}}}"
 _DESCRIBE = (
@@ -51,7 +51,7 @@ def instance_trust() -> Document:
     )
 
 
-def instance_policy(scope: Scope) -> Document:
+def instance_policy(scope: Project) -> Document:
     """Return what a machine may do: read code, keep its run, delete its fleet, be reached through SSM."""
     bucket = iam_bucket.arn(scope)
     # One role for all runs carries no run's name: it reaches them all.
@@ -97,7 +97,7 @@ def instance_policy(scope: Scope) -> Document:
     )
 
 
-def daily_policy(scope: Scope) -> Document:
+def daily_policy(scope: Project) -> Document:
     """Return what a person needs to train, watch, stop and fetch."""
     return policy(
         [
@@ -110,7 +110,7 @@ def daily_policy(scope: Scope) -> Document:
     )
 
 
-def setup_policy(scope: Scope) -> Document:
+def setup_policy(scope: Project) -> Document:
     """Return what `up` and `down` need beside `daily_policy`."""
     arn = f"arn:{scope.partition}"
     group = scope.ec2("security-group")
@@ -166,7 +166,7 @@ def setup_policy(scope: Scope) -> Document:
     )
 
 
-def _instance_policy_rights(scope: Scope) -> list[Document]:
+def _instance_policy_rights(scope: Project) -> list[Document]:
     if scope.machine_role:  # the machines' rights are what its owner gave it
         return []
     return [
@@ -185,7 +185,7 @@ def _instance_policy_rights(scope: Scope) -> list[Document]:
     ]
 
 
-def _looking(scope: Scope) -> list[Document]:
+def _looking(scope: Project) -> list[Document]:
     iam = f"arn:{scope.partition}:iam::{scope.account}"
     kind, _, name = scope.caller.rpartition(":")[2].partition("/")
     me = allow("SimulatePolicy", ["iam:SimulatePrincipalPolicy"], f"{iam}:user/*${{aws:username}}")
@@ -221,11 +221,11 @@ def _looking(scope: Scope) -> list[Document]:
     ]
 
 
-def _log_group(scope: Scope) -> str:
+def _log_group(scope: Project) -> str:
     name = layout.log_group_name(scope.project)
     return f"arn:{scope.partition}:logs:{scope.region}:{scope.account}:log-group:{name}"
 
 
-def _parameter(scope: Scope) -> str:
+def _parameter(scope: Project) -> str:
     name = layout.wandb_parameter_name(scope.project)
     return f"arn:{scope.partition}:ssm:{scope.region}:{scope.account}:parameter{name}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from training import layout
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 
 Document = dict[str, Any]
 
@@ -23,12 +23,12 @@ def policy(statements: list[Document]) -> Document:
     return {"Version": "2012-10-17", "Statement": statements}
 
 
-def owned(scope: Scope) -> Document:
+def owned(scope: Project) -> Document:
     """Return the condition that a resource carries the project's tag."""
     return {"StringEquals": {f"aws:ResourceTag/{layout.TAG_PROJECT}": scope.project}}
 
 
-def requested(scope: Scope) -> Document:
+def requested(scope: Project) -> Document:
     """Return the condition that a request puts the project's tag on this resource.
 
     A request has the key only for the resource types that it tags itself: in CreateFleet of type maintain that is the

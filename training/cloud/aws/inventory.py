@@ -7,9 +7,9 @@ from typing import Any
 
 from training import layout
 from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import Absent, CloudError
+from training.cloud.aws.errors import CloudError, ResourceNotFound
 from training.cloud.aws.ownership import as_mapping, is_of_a_run
-from training.cloud.aws.project import Scope, tag
+from training.cloud.aws.project import Project, tag
 from training.errors import UsageError
 
 Found = dict[str, Any]
@@ -17,7 +17,7 @@ LIVE_FLEETS = {"submitted", "active", "modifying"}
 LIVE_MACHINES = ("pending", "running", "stopping", "stopped", "shutting-down")
 
 
-def fleets(cloud: Cloud, scope: Scope) -> list[Found]:
+def fleets(cloud: Cloud, scope: Project) -> list[Found]:
     """Return the project's fleets that can still cost money; AWS filters fleets by no tag, so we do."""
     found = cloud.pages("ec2", "describe_fleets", "Fleets")
     return [
@@ -27,13 +27,13 @@ def fleets(cloud: Cloud, scope: Scope) -> list[Found]:
     ]
 
 
-def fleet_of(cloud: Cloud, scope: Scope, run: str) -> Found | None:
+def fleet_of(cloud: Cloud, scope: Project, run: str) -> Found | None:
     """Return the run's live fleet, the newest if there were several."""
     found = [fleet for fleet in fleets(cloud, scope) if tag(fleet, layout.TAG_RUN) == run]
     return max(found, key=lambda fleet: str(fleet.get("CreateTime", "")), default=None)
 
 
-def machines(cloud: Cloud, scope: Scope, run: str | None = None) -> list[Found]:
+def machines(cloud: Cloud, scope: Project, run: str | None = None) -> list[Found]:
     """Return the machines of the project's runs, or of one run, that are not terminated."""
     filters = [*scope.filters, {"Name": "instance-state-name", "Values": list(LIVE_MACHINES)}]
     if run is not None:
@@ -47,27 +47,27 @@ def machines(cloud: Cloud, scope: Scope, run: str | None = None) -> list[Found]:
     ]
 
 
-def volumes(cloud: Cloud, scope: Scope) -> list[Found]:
+def volumes(cloud: Cloud, scope: Project) -> list[Found]:
     """Return the volumes of the project's runs that are attached to nothing."""
     filters = [*scope.filters, {"Name": "status", "Values": ["available"]}]
     found = cloud.pages("ec2", "describe_volumes", "Volumes", Filters=filters)
     return [volume for volume in found if is_of_a_run(scope, as_mapping(volume.get("Tags")))]
 
 
-def run_templates(cloud: Cloud, scope: Scope) -> list[Found]:
+def run_templates(cloud: Cloud, scope: Project) -> list[Found]:
     """Return the launch templates of the project's runs."""
     found = cloud.pages("ec2", "describe_launch_templates", "LaunchTemplates", Filters=scope.filters)
     return [template for template in found if is_of_a_run(scope, as_mapping(template.get("Tags")))]
 
 
-def images(cloud: Cloud, scope: Scope) -> list[Found]:
+def images(cloud: Cloud, scope: Project) -> list[Found]:
     """Return the images that `make ami` baked for the project, newest first: each says for which requirements."""
     baked = [*scope.filters, {"Name": "tag-key", "Values": [layout.TAG_REQUIREMENTS]}]
     reply = cloud.call("ec2", "describe_images", Owners=["self"], Filters=baked)
     return sorted(reply["Images"], key=lambda image: str(image.get("CreationDate", "")), reverse=True)
 
 
-def image_for(cloud: Cloud, scope: Scope, requirements_sha256: str) -> Found:
+def image_for(cloud: Cloud, scope: Project, requirements_sha256: str) -> Found:
     """Return the newest image for these requirements and this code that can be started; a deprecated one comes last.
 
     Raises CloudError if there is none.
@@ -156,7 +156,7 @@ def subnets(cloud: Cloud, vpc: str) -> list[Found]:
 def _named_subnets(cloud: Cloud) -> list[Found]:
     try:
         return list(cloud.pages("ec2", "describe_subnets", "Subnets", SubnetIds=list(cloud.aws.subnet_ids)))
-    except Absent as error:
+    except ResourceNotFound as error:
         raise UsageError(
             f"aws.subnet_ids: {error.message}", next_step="`aws ec2 describe-subnets` lists what there is."
         ) from error
@@ -176,7 +176,7 @@ def offered(cloud: Cloud, kinds: Sequence[str], zones: Sequence[str]) -> list[tu
     return [(kind, zone) for kind in kinds for zone in zones if (kind, zone) in have]
 
 
-def security_group(cloud: Cloud, scope: Scope, vpc: str) -> Found | None:
+def security_group(cloud: Cloud, scope: Project, vpc: str) -> Found | None:
     """Return the project's security group in a network."""
     filters = [
         {"Name": "group-name", "Values": [layout.security_group_name(scope.project)]},
@@ -186,11 +186,11 @@ def security_group(cloud: Cloud, scope: Scope, vpc: str) -> Found | None:
     return found[0] if found else None
 
 
-def instance_policy(cloud: Cloud, scope: Scope) -> Found | None:
+def instance_policy(cloud: Cloud, scope: Project) -> Found | None:
     """Return the policy that has the name of the machines' policy, with its tags; None where there is none."""
     try:
         return dict(cloud.call("iam", "get_policy", PolicyArn=scope.policy_arn)["Policy"])
-    except Absent:
+    except ResourceNotFound:
         return None
 
 
@@ -198,7 +198,7 @@ def instance_profile(cloud: Cloud, name: str) -> Found | None:
     """Return an instance profile with its tags, which no list tells; None where there is none."""
     try:
         return dict(cloud.call("iam", "get_instance_profile", InstanceProfileName=name)["InstanceProfile"])
-    except Absent:
+    except ResourceNotFound:
         return None
 
 
@@ -206,11 +206,11 @@ def role(cloud: Cloud, name: str) -> Found | None:
     """Return a role with its tags, which no list tells; None where there is none."""
     try:
         return dict(cloud.call("iam", "get_role", RoleName=name)["Role"])
-    except Absent:
+    except ResourceNotFound:
         return None
 
 
-def log_group(cloud: Cloud, scope: Scope) -> Found | None:
+def log_group(cloud: Cloud, scope: Project) -> Found | None:
     """Return the log group that has the project's name, None where there is none."""
     name = layout.log_group_name(scope.project)
     rows = cloud.pages("logs", "describe_log_groups", "logGroups", logGroupNamePrefix=name)
@@ -230,7 +230,7 @@ def templates(cloud: Cloud, name: str) -> list[Found]:
     return list(cloud.pages("ec2", "describe_launch_templates", "LaunchTemplates", Filters=filters))
 
 
-def bucket_exists(cloud: Cloud, scope: Scope) -> bool:
+def bucket_exists(cloud: Cloud, scope: Project) -> bool:
     """Tell whether the bucket is there, ours and in our region. UsageError if it is somebody else's or elsewhere.
 
     botocore follows S3 to the bucket's own region without a word, so the reply is asked where that is. A store that is
@@ -238,7 +238,7 @@ def bucket_exists(cloud: Cloud, scope: Scope) -> bool:
     """
     try:
         reply = cloud.call("s3", "head_bucket", Bucket=scope.bucket, ExpectedBucketOwner=scope.account)
-    except Absent:
+    except ResourceNotFound:
         return False
     except CloudError as error:
         if error.code in {"403", "Forbidden", "AccessDenied"}:
@@ -255,7 +255,7 @@ def bucket_exists(cloud: Cloud, scope: Scope) -> bool:
     return True
 
 
-def _bucket_elsewhere(scope: Scope, region: str) -> UsageError:
+def _bucket_elsewhere(scope: Project, region: str) -> UsageError:
     return UsageError(
         f"bucket {scope.bucket} is in {region or 'another region'}, aws.region = {scope.region}",
         next_step=f"Say where it is: --set aws.region={region or 'REGION'}, or correct aws.region in your settings. "
@@ -263,7 +263,7 @@ def _bucket_elsewhere(scope: Scope, region: str) -> UsageError:
     )
 
 
-def run_names(cloud: Cloud, scope: Scope) -> list[str]:
+def run_names(cloud: Cloud, scope: Project) -> list[str]:
     """Return the runs in the bucket, oldest first where named by time; empty where there is no bucket.
 
     A folder below runs/ whose name no run can have is not ours, and is left out.

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from training.cloud.aws import iam_bucket
 from training.cloud.aws.iam_statements import Document, allow, policy
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 
 
-def is_needed(scope: Scope) -> bool:
+def is_needed(scope: Project) -> bool:
     """Tell whether the settings name a key."""
     return bool(scope.kms_key or scope.bucket_key)
 
 
-def key_policy(scope: Scope) -> Document:
+def key_policy(scope: Project) -> Document:
     """Return what a person needs, in addition to `daily_policy`, where a disk or the bucket has a key of its own."""
     return policy([*([_use_disk_key(scope)] if scope.kms_key else []), *iam_bucket.use_key(scope)])
 
 
-def _use_disk_key(scope: Scope) -> Document:
+def _use_disk_key(scope: Project) -> Document:
     """Let EC2 encrypt a disk with the key of the settings, and with it alone.
 
     https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html

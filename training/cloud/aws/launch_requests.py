@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from training import layout
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 from training.config import AwsSettings
 
 Request = dict[str, Any]
@@ -43,12 +43,12 @@ class Launch(NamedTuple):
     )
 
 
-def client_token(scope: Scope, launch: Launch, again: str = "") -> str:
+def client_token(scope: Project, launch: Launch, again: str = "") -> str:
     """Return what makes AWS take a repeated CreateFleet for the same one; `again` makes another of it."""
     return hashlib.sha256(f"{scope.project}/{launch.run}/{launch.number}/{again}".encode()).hexdigest()
 
 
-def launch_template(scope: Scope, aws: AwsSettings, launch: Launch) -> Request:
+def launch_template(scope: Project, aws: AwsSettings, launch: Launch) -> Request:
     """Return the request that makes the launch template of a launch."""
     tags = scope.run_tags(launch.run, launch.owner, launch.valid_until)
     data: Request = {
@@ -94,7 +94,7 @@ def _disk(aws: AwsSettings) -> Request:
     return disk
 
 
-def fleet_request(scope: Scope, launch: Launch, template_id: str, version: int) -> Request:
+def fleet_request(scope: Project, launch: Launch, template_id: str, version: int) -> Request:
     """Return the one CreateFleet of a launch: it carries its own end and its own price limit.
 
     Without relaunch its type is `request`, not `instant`: only the former honours ValidUntil.
@@ -129,7 +129,7 @@ def fleet_request(scope: Scope, launch: Launch, template_id: str, version: int) 
     return request
 
 
-def user_data(scope: Scope, aws: AwsSettings, launch: Launch) -> str:
+def user_data(scope: Project, aws: AwsSettings, launch: Launch) -> str:
     """Return the script that a machine runs at first boot: it names the run and hands over to the image."""
     settings = json.dumps(
         {"training": {"training_type": launch.training_type}, "aws": _reaching(scope, aws)},
@@ -150,7 +150,7 @@ def user_data(scope: Scope, aws: AwsSettings, launch: Launch) -> str:
     )
 
 
-def run_env(scope: Scope, aws: AwsSettings, launch: Launch) -> dict[str, str]:
+def run_env(scope: Project, aws: AwsSettings, launch: Launch) -> dict[str, str]:
     """Return what the units on the image read: names and limits, never a secret."""
     origin = " --from-partial" if launch.from_partial else ""
     if launch.at_step is not None:
@@ -176,7 +176,7 @@ def run_env(scope: Scope, aws: AwsSettings, launch: Launch) -> dict[str, str]:
     return env
 
 
-def _reaching(scope: Scope, aws: AwsSettings) -> Request:
+def _reaching(scope: Project, aws: AwsSettings) -> Request:
     """Return the settings by which the trainer opens its store; the rest is in the run's config.json."""
     endpoints = {name: value for name, value in aws.endpoints.model_dump().items() if value}
     settings: Request = {"region": scope.region, "project_name": scope.project}

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from training import layout
 from training.cloud.aws.iam_statements import Document, allow, owned, requested
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 
 
-def launching(scope: Scope) -> list[Document]:
+def launching(scope: Project) -> list[Document]:
     """Return the rights to start machines that carry the project's tag, and to end those.
 
     CreateFleet is asked about the fleet, its instances, and what the request itself names. What the launch template
@@ -68,7 +68,7 @@ def launching(scope: Scope) -> list[Document]:
     ]
 
 
-def sessions(scope: Scope) -> list[Document]:
+def sessions(scope: Project) -> list[Document]:
     """Return the rights to open a session on a machine of the project, and to end or resume one's own.
 
     A session's id begins with the name of an IAM user, or of a role's session. The latter has no variable, so there
@@ -99,7 +99,7 @@ def sessions(scope: Scope) -> list[Document]:
     ]
 
 
-def run_roles(scope: Scope) -> list[Document]:
+def run_roles(scope: Project) -> list[Document]:
     """Return the rights to give each run its role: with the project's one policy attached, and no other.
 
     With an existing instance profile in the settings: the right to hand over its role, and none to make one.
@@ -137,7 +137,7 @@ def run_roles(scope: Scope) -> list[Document]:
     ]
 
 
-def _create_run_role(scope: Scope, roles: str, profiles: str) -> list[Document]:
+def _create_run_role(scope: Project, roles: str, profiles: str) -> list[Document]:
     create, tags = ["iam:CreateRole"], ["iam:TagRole", "iam:CreateInstanceProfile", "iam:TagInstanceProfile"]
     if not scope.permissions_boundary:
         return [allow("CreateRunRole", [*create, *tags], [roles, profiles], requested(scope))]

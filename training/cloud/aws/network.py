@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import CloudError, Denied
+from training.cloud.aws.errors import AccessDenied, CloudError
 from training.errors import UsageError
 
 Found = dict[str, Any]
@@ -95,7 +95,7 @@ def _verdicts(cloud: Cloud, vpc: str, subnets: Iterable[Found]) -> dict[str, Ver
             if closed
             else []
         )
-    except Denied as error:
+    except AccessDenied as error:
         note = f"whether a machine reaches AWS there was not asked ({error.action} is needed for that)"
         return {one["SubnetId"]: Verdict(note=note) for one in subnets}
     return {

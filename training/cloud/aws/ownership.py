@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from training import layout
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 from training.errors import UsageError
 
 
@@ -15,12 +15,12 @@ def as_mapping(pairs: Iterable[Mapping[str, Any]] | None) -> dict[str, str]:
     return {str(pair["Key"]): str(pair["Value"]) for pair in pairs or ()}
 
 
-def is_owned(scope: Scope, tags: Mapping[str, str], run: str | None = None) -> bool:
+def is_owned(scope: Project, tags: Mapping[str, str], run: str | None = None) -> bool:
     """Tell whether tags are those of the project and, where one is named, of the run."""
     return not _missing(scope, tags, run)
 
 
-def is_of_a_run(scope: Scope, tags: Mapping[str, str]) -> bool:
+def is_of_a_run(scope: Project, tags: Mapping[str, str]) -> bool:
     """Tell whether tags are those that a launch gives to what costs money: all four of them.
 
     `Project` alone may be anybody's tag, by which a bill is divided.
@@ -30,7 +30,7 @@ def is_of_a_run(scope: Scope, tags: Mapping[str, str]) -> bool:
 
 
 def require_owned(
-    scope: Scope, what: str, tags: Mapping[str, str], *, run: str | None = None, next_step: str = ""
+    scope: Project, what: str, tags: Mapping[str, str], *, run: str | None = None, next_step: str = ""
 ) -> None:
     """Raise UsageError for something that has our name but not our tags.
 
@@ -47,6 +47,6 @@ def require_owned(
         )
 
 
-def _missing(scope: Scope, tags: Mapping[str, str], run: str | None) -> dict[str, str]:
+def _missing(scope: Project, tags: Mapping[str, str], run: str | None) -> dict[str, str]:
     wanted = {layout.TAG_PROJECT: scope.project, **({} if run is None else {layout.TAG_RUN: run})}
     return {key: value for key, value in wanted.items() if tags.get(key) != value}

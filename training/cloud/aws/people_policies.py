@@ -15,10 +15,10 @@ from training import layout
 from training.cloud.aws import iam_policies, key_policy
 from training.cloud.aws.bake_policy import bake_policy
 from training.cloud.aws.iam_statements import Document
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 
 MANAGED_POLICY_CHARACTERS = 6_144
-POLICIES: dict[str, Callable[[Scope], Document]] = {
+POLICIES: dict[str, Callable[[Project], Document]] = {
     "train": iam_policies.daily_policy,
     "setup": iam_policies.setup_policy,
     "bake": bake_policy,
@@ -36,14 +36,14 @@ CONSOLE = "In the console instead: IAM, Policies, Create policy, JSON; then atta
 _SSO_ROLE = "AWSReservedSSO_"
 
 
-def all_of(scope: Scope) -> dict[str, Document]:
+def all_of(scope: Project) -> dict[str, Document]:
     """Return every policy of people that the settings need, by its short name."""
     return {
         kind: make(scope) for kind, make in POLICIES.items() if kind != "keys" or key_policy.is_needed(scope)
     }
 
 
-def that_grant(scope: Scope, actions: Iterable[str]) -> list[str]:
+def that_grant(scope: Project, actions: Iterable[str]) -> list[str]:
     """Return the short names of the policies that are needed for some actions, the fewest from the first on."""
     left, kinds = set(actions), []
     for kind, policy in all_of(scope).items():
@@ -55,7 +55,7 @@ def that_grant(scope: Scope, actions: Iterable[str]) -> list[str]:
     return kinds
 
 
-def write(scope: Scope, folder: Path) -> list[Path]:
+def write(scope: Project, folder: Path) -> list[Path]:
     """Write each policy into a file of its own, named as the policy, and return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     files = []
@@ -66,12 +66,12 @@ def write(scope: Scope, folder: Path) -> list[Path]:
     return files
 
 
-def name(scope: Scope, kind: str) -> str:
+def name(scope: Project, kind: str) -> str:
     """Return the name of a policy of people."""
     return layout.people_policy_name(scope.project, scope.region, kind)
 
 
-def how_to_give(scope: Scope, kind: str, folder: Path = FOLDER) -> tuple[str, ...]:
+def how_to_give(scope: Project, kind: str, folder: Path = FOLDER) -> tuple[str, ...]:
     """Return the commands by which somebody who may change IAM gives a policy to the caller.
 
     folder: where `write` puts its file.
@@ -86,7 +86,7 @@ def how_to_give(scope: Scope, kind: str, folder: Path = FOLDER) -> tuple[str, ..
     )
 
 
-def _attach(scope: Scope, arn: str) -> str:
+def _attach(scope: Project, arn: str) -> str:
     kind, _, rest = scope.caller.rpartition(":")[2].partition("/")
     if kind != "assumed-role":
         return f"aws iam attach-user-policy --user-name {rest.rpartition('/')[2]} --policy-arn {arn}"

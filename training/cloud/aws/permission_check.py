@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from training import layout
 from training.cloud.aws.client import Cloud
 from training.cloud.aws.iam_statements import Document
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 from training.errors import TrainingError
 
 # Statements that speak of all of EC2 hold for few types of resources an action: what it makes, or what it deletes.
@@ -45,7 +45,7 @@ class Refused(NamedTuple):
     by: str = ""
 
 
-def principal(cloud: Cloud, scope: Scope) -> str | None:
+def principal(cloud: Cloud, scope: Project) -> str | None:
     """Return the ARN that the simulator takes for the caller; None for root, who may do everything.
 
     Raises CloudError where the caller's role cannot be looked up.
@@ -58,7 +58,7 @@ def principal(cloud: Cloud, scope: Scope) -> str | None:
     return scope.caller
 
 
-def lacking(cloud: Cloud, scope: Scope, who: str, policy: Document) -> list[Refused]:
+def lacking(cloud: Cloud, scope: Project, who: str, policy: Document) -> list[Refused]:
     """Return what the caller may not do of all that a policy allows, each action once.
 
     Raises CloudError where the simulator does not answer; it is tried once, for nothing hangs on it.
@@ -72,7 +72,7 @@ def lacking(cloud: Cloud, scope: Scope, who: str, policy: Document) -> list[Refu
     return sorted(found.values())
 
 
-def questions(scope: Scope, statement: Document) -> Iterator[Question]:
+def questions(scope: Project, statement: Document) -> Iterator[Question]:
     """Yield what is to be asked for a statement: each context of its condition, on resources that could exist.
 
     Nothing for a statement about a user's name where a role asks, or about a role's session where a user does.
@@ -97,7 +97,7 @@ def questions(scope: Scope, statement: Document) -> Iterator[Question]:
             yield Question(tuple(actions), resources, tuple(context.items()))
 
 
-def _caller(scope: Scope) -> tuple[str, str]:
+def _caller(scope: Project) -> tuple[str, str]:
     """Return what kind of principal asks, and its name: of a session of a role that of the role."""
     kind, _, name = scope.caller.rpartition(":")[2].partition("/")
     return kind, name.partition("/")[0] if kind == "assumed-role" else name
@@ -130,7 +130,7 @@ def _of_types(pattern: str, action: str, context: dict[str, str]) -> list[str]:
     return [f"{pattern[:-1]}{kind}/*" for kind in _TYPES[made]]
 
 
-def _resource(scope: Scope, pattern: str, variables: dict[str, str]) -> str:
+def _resource(scope: Project, pattern: str, variables: dict[str, str]) -> str:
     """Return a resource that a pattern stands for, as AWS would name it."""
     if pattern == "*":
         return pattern

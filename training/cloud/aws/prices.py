@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from training.cloud.aws import fallback_prices
 from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import CloudError, NoAccess
+from training.cloud.aws.errors import CloudError, NoCredentials
 from training.process.user_account import cache_folder
 
 CACHE_S = 24 * 3600
@@ -126,7 +126,7 @@ def _ask_pricing(cloud: Cloud, kind: str) -> float | None:
     filters = [{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in wanted.items()]
     try:
         reply = cloud.send("pricing", "get_products", {"ServiceCode": "AmazonEC2", "Filters": filters})
-    except NoAccess:
+    except NoCredentials:
         return None
     return parse_on_demand(reply.get("PriceList", ()))
 

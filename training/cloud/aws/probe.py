@@ -15,7 +15,7 @@ from training.cloud.aws import inventory, launch_requests, project_resources
 from training.cloud.aws.client import Cloud
 from training.cloud.aws.errors import CloudError
 from training.cloud.aws.launch_requests import Launch
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 from training.errors import TrainingError
 
 Verdict = Literal["allowed", "denied", "unknown", "not asked"]
@@ -58,7 +58,7 @@ class Existing(NamedTuple):
     volume: str
 
 
-def ask_all(cloud: Cloud, scope: Scope) -> Iterator[Answer]:
+def ask_all(cloud: Cloud, scope: Project) -> Iterator[Answer]:
     """Yield EC2's answer to each request; what cannot be asked yet says before what."""
     for probe in requests(cloud, scope, read_existing(cloud, scope)):
         yield ask(cloud, probe)
@@ -81,7 +81,7 @@ def ask(cloud: Cloud, probe: Probe) -> Answer:
     return Answer(probe.part, action, "unknown", "EC2 did not say that this was a dry run")
 
 
-def read_existing(cloud: Cloud, scope: Scope) -> Existing:
+def read_existing(cloud: Cloud, scope: Project) -> Existing:
     """Look up what there is to ask with."""
     vpc = inventory.vpc_id(cloud)
     group = inventory.security_group(cloud, scope, vpc) or {}
@@ -101,12 +101,12 @@ def read_existing(cloud: Cloud, scope: Scope) -> Existing:
     )
 
 
-def requests(cloud: Cloud, scope: Scope, there: Existing) -> list[Probe]:
+def requests(cloud: Cloud, scope: Project, there: Existing) -> list[Probe]:
     """Return every request of the project that knows DryRun and changes something, as it is really sent."""
     return [*_of_up(scope, there), *_of_train(cloud, scope, there), *_of_bake(scope, there)]
 
 
-def _of_up(scope: Scope, there: Existing) -> list[Probe]:
+def _of_up(scope: Project, there: Existing) -> list[Probe]:
     create = project_resources.create_security_group(scope, there.vpc)
     rules = {"GroupId": there.group, "IpPermissions": project_resources.ingress("203.0.113.7")}
     return [
@@ -119,7 +119,7 @@ def _of_up(scope: Scope, there: Existing) -> list[Probe]:
     ]
 
 
-def _of_train(cloud: Cloud, scope: Scope, there: Existing) -> list[Probe]:
+def _of_train(cloud: Cloud, scope: Project, there: Existing) -> list[Probe]:
     launch = _launch(cloud, there)
     template = launch_requests.launch_template(scope, cloud.aws, launch)
     fleet = launch_requests.fleet_request(scope, launch, there.template, 1)
@@ -157,7 +157,7 @@ def _of_train(cloud: Cloud, scope: Scope, there: Existing) -> list[Probe]:
     ]
 
 
-def _of_bake(scope: Scope, there: Existing) -> list[Probe]:
+def _of_bake(scope: Project, there: Existing) -> list[Probe]:
     tags = scope.tags({"Name": f"{scope.project}-bake"})
     specifications = [{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume")]
     builder = {

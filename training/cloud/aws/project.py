@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from training import layout
 from training.cloud.aws.client import Cloud, endpoint_of
-from training.cloud.aws.errors import Absent
+from training.cloud.aws.errors import ResourceNotFound
 from training.config import AwsSettings
 from training.errors import UsageError
 
 
-class Scope(NamedTuple):
+class Project(NamedTuple):
     """One project in one account and region."""
 
     project: str
@@ -74,7 +74,7 @@ class Scope(NamedTuple):
         return [{"Name": f"tag:{layout.TAG_PROJECT}", "Values": [self.project]}]
 
 
-def read_scope(cloud: Cloud) -> Scope:
+def read_scope(cloud: Cloud) -> Project:
     """Ask who we are, and return the scope. NoAccess where there are no credentials."""
     identity = cloud.call("sts", "get_caller_identity")
     scope = make_scope(cloud.aws, identity["Account"], identity["Arn"])
@@ -90,7 +90,7 @@ def _role_of_profile(cloud: Cloud) -> str:
         roles = cloud.call("iam", "get_instance_profile", InstanceProfileName=name)["InstanceProfile"][
             "Roles"
         ]
-    except Absent:
+    except ResourceNotFound:
         roles = []
     if not roles:
         raise UsageError(
@@ -100,12 +100,12 @@ def _role_of_profile(cloud: Cloud) -> str:
     return str(roles[0]["Arn"])
 
 
-def make_scope(aws: AwsSettings, account: str, caller: str = "") -> Scope:
+def make_scope(aws: AwsSettings, account: str, caller: str = "") -> Project:
     """Return the scope of the settings in an account."""
     partition = caller.split(":")[1] if caller.count(":") >= 5 else "aws"
     bucket = aws.s3_bucket_name or layout.default_bucket_name(aws.project_name, account, aws.region)
     plain = (endpoint_of("s3", aws) or "").startswith("http://")
-    return Scope(
+    return Project(
         aws.project_name,
         account,
         aws.region,

@@ -8,7 +8,7 @@ from typing import Any
 from training import layout
 from training.cloud.aws import iam_bucket, iam_policies
 from training.cloud.aws.ownership import as_mapping
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 from training.errors import UsageError
 
 Request = dict[str, Any]
@@ -20,7 +20,7 @@ SSH_PORT, TENSORBOARD_PORT = 22, 6006
 SERVICE_ROLES = ("ec2fleet.amazonaws.com", "spot.amazonaws.com")
 
 
-def create_bucket(scope: Scope) -> Request:
+def create_bucket(scope: Project) -> Request:
     """Return the request that makes the bucket, with its tags; us-east-1 must not be named in it."""
     configuration: Request = {"Tags": bucket_tags(scope)}
     if scope.region != "us-east-1":
@@ -32,13 +32,13 @@ def create_bucket(scope: Scope) -> Request:
     }
 
 
-def bucket_tags(scope: Scope, *, shared: bool = False) -> list[dict[str, str]]:
+def bucket_tags(scope: Project, *, shared: bool = False) -> list[dict[str, str]]:
     """Return the tags of the bucket; one of somebody else gets only the tag that says that we may use it."""
     mark = {"Key": layout.TAG_BUCKET, "Value": layout.bucket_mark(scope.project, created=not shared)}
     return [mark] if shared else [*scope.tags(), mark]
 
 
-def bucket_settings(scope: Scope, *, accelerate: bool, shared: bool = False) -> dict[str, Request]:
+def bucket_settings(scope: Project, *, accelerate: bool, shared: bool = False) -> dict[str, Request]:
     """Return operation → request for all that is set on the bucket; each may be sent again.
 
     shared: on a bucket of somebody else, where nothing is set but what our prefixes need.
@@ -54,7 +54,7 @@ def bucket_settings(scope: Scope, *, accelerate: bool, shared: bool = False) -> 
     return settings
 
 
-def _settings_of_own_bucket(scope: Scope, *, accelerate: bool) -> dict[str, Request]:
+def _settings_of_own_bucket(scope: Project, *, accelerate: bool) -> dict[str, Request]:
     name = {"Bucket": scope.bucket}
     settings: dict[str, Request] = {
         "put_public_access_block": {
@@ -93,7 +93,7 @@ def _settings_of_own_bucket(scope: Scope, *, accelerate: bool) -> dict[str, Requ
     return settings
 
 
-def lifecycle(scope: Scope) -> Request:
+def lifecycle(scope: Project) -> Request:
     """Return the rules for our prefixes: what is read no more goes. An age rule would take live replay segments."""
     return {
         "Rules": [
@@ -110,7 +110,7 @@ def lifecycle(scope: Scope) -> Request:
     }
 
 
-def create_policy(scope: Scope) -> Request:
+def create_policy(scope: Project) -> Request:
     """Return the request that makes the policy of the instances."""
     return {
         "PolicyName": layout.instance_policy_name(scope.project, scope.region),
@@ -121,7 +121,7 @@ def create_policy(scope: Scope) -> Request:
     }
 
 
-def create_security_group(scope: Scope, vpc_id: str) -> Request:
+def create_security_group(scope: Project, vpc_id: str) -> Request:
     """Return the request that makes the security group, closed."""
     return {
         "GroupName": layout.security_group_name(scope.project),
@@ -159,12 +159,12 @@ def ingress(address: str | None) -> list[Request]:
     ]
 
 
-def create_log_group(scope: Scope) -> Request:
+def create_log_group(scope: Project) -> Request:
     """Return the request that makes the log group; it costs nothing while it is empty."""
     return {"logGroupName": layout.log_group_name(scope.project), "tags": as_mapping(scope.tags())}
 
 
-def create_role(scope: Scope, run: str) -> Request:
+def create_role(scope: Project, run: str) -> Request:
     """Return the request that makes a run's role; the tag Run is what the policy goes by."""
     return {
         "RoleName": layout.run_role_name(scope.project, scope.region, run),
@@ -176,7 +176,7 @@ def create_role(scope: Scope, run: str) -> Request:
     }
 
 
-def create_instance_profile(scope: Scope, run: str) -> Request:
+def create_instance_profile(scope: Project, run: str) -> Request:
     """Return the request that makes the instance profile around a run's role."""
     return {
         "InstanceProfileName": layout.run_role_name(scope.project, scope.region, run),

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import Absent, Denied, QuotaTooLow, Unsupported
+from training.cloud.aws.errors import AccessDenied, QuotaTooLow, ResourceNotFound, Unsupported
 from training.cloud.aws.instance_types import LEAST_VCPUS, PROCESSOR_TYPES
 
 
@@ -103,7 +103,7 @@ def _on_processors(cloud: Cloud, short: Quota) -> str:
         return ""
     try:
         vcpus = _read(cloud, code(STANDARD, short.market))
-    except Denied:
+    except AccessDenied:
         vcpus = None
     standard = Quota(STANDARD, short.market, vcpus)
     if vcpus is not None and vcpus < LEAST_VCPUS:
@@ -121,6 +121,6 @@ def link(quota: Quota, region: str) -> str:
 def _read(cloud: Cloud, quota_code: str) -> float | None:
     try:
         reply = cloud.call("service-quotas", "get_service_quota", ServiceCode="ec2", QuotaCode=quota_code)
-    except (Absent, Unsupported):
+    except (ResourceNotFound, Unsupported):
         return None
     return float(reply["Quota"]["Value"])

@@ -10,10 +10,10 @@ from training import layout
 from training.cloud.aws import bucket, bucket_notes, bucket_settings, project_resources
 from training.cloud.aws.bucket import Content, Document, Use
 from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import FAULTS, THROTTLED, Absent, CloudError, Denied
-from training.cloud.aws.project import Scope
+from training.cloud.aws.errors import FAULTS, THROTTLED, AccessDenied, CloudError, ResourceNotFound
+from training.cloud.aws.project import Project
 from training.cloud.cleanup.leaks import unless_absent
-from training.cloud.console.wait_notices import Patience
+from training.cloud.console.wait_notices import WaitReporter
 
 # So often the prefixes are gone through: again for what was written meanwhile, and for what S3 was too busy to delete.
 PASSES = 4
@@ -39,7 +39,7 @@ class Removal(NamedTuple):
         """Tell whether the bucket goes: made by us, and nothing of anybody else is in it."""
         return self.data and self.use == "created" and not self.content.others
 
-    def to_json_dict(self, scope: Scope) -> dict[str, object]:
+    def to_json_dict(self, scope: Project) -> dict[str, object]:
         """Return it for `--json`."""
         return {
             "deleted_bucket": scope.bucket if self.deletes_bucket else None,
@@ -49,7 +49,7 @@ class Removal(NamedTuple):
         }
 
 
-def plan(cloud: Cloud, scope: Scope, *, data: bool) -> Removal:
+def plan(cloud: Cloud, scope: Project, *, data: bool) -> Removal:
     """Look at the bucket, which exists; one that is not ours is not counted."""
     use = bucket.use_of(scope, bucket.read_tags(cloud, scope))
     ours = use in {"created", "shared"}
@@ -57,7 +57,7 @@ def plan(cloud: Cloud, scope: Scope, *, data: bool) -> Removal:
     return Removal(use, found, data)
 
 
-def describe(cloud: Cloud, scope: Scope, removal: Removal) -> list[str]:
+def describe(cloud: Cloud, scope: Project, removal: Removal) -> list[str]:
     """Return what happens to the bucket, for people."""
     use, content, data = removal
     if use not in {"created", "shared"}:
@@ -82,7 +82,7 @@ def describe(cloud: Cloud, scope: Scope, removal: Removal) -> list[str]:
     return lines
 
 
-def remove(cloud: Cloud, scope: Scope, removal: Removal, say: Callable[[str], None]) -> None:
+def remove(cloud: Cloud, scope: Project, removal: Removal, say: Callable[[str], None]) -> None:
     """Delete what is ours in the bucket, then our settings or the bucket.
 
     Raises CloudError, with keys and reasons, where S3 refuses to delete something; our settings stay then.
@@ -103,7 +103,7 @@ def remove(cloud: Cloud, scope: Scope, removal: Removal, say: Callable[[str], No
     say(f"  stays   {_stays(scope, removal._replace(content=removal.content._replace(others=others)))}")
 
 
-def _stays(scope: Scope, removal: Removal) -> str:
+def _stays(scope: Project, removal: Removal) -> str:
     others = removal.content.others
     held = f"what else is in it ({', '.join(others)})" if others else "nothing else is in it"
     if removal.use == "shared":
@@ -112,9 +112,9 @@ def _stays(scope: Scope, removal: Removal) -> str:
 
 
 # --- objects ---
-def _empty(cloud: Cloud, scope: Scope) -> int:
+def _empty(cloud: Cloud, scope: Project) -> int:
     """Delete every version of every object of ours and return how many: a versioned bucket keeps all of them."""
-    patience, refused, gone = Patience(cloud), Refused(), 0
+    patience, refused, gone = WaitReporter(cloud), Refused(), 0
     for number in range(PASSES):
         done, busy = _pass(cloud, scope, refused, patience, gone)
         gone += done
@@ -139,7 +139,9 @@ def _empty(cloud: Cloud, scope: Scope) -> int:
     return gone
 
 
-def _pass(cloud: Cloud, scope: Scope, refused: Refused, patience: Patience, before: int) -> tuple[int, int]:
+def _pass(
+    cloud: Cloud, scope: Project, refused: Refused, patience: WaitReporter, before: int
+) -> tuple[int, int]:
     """Go through our prefixes once; return how many versions were deleted, and for how many S3 was too busy."""
     gone = busy = 0
     for prefix in layout.OWN_PREFIXES:
@@ -174,7 +176,7 @@ def _failed(
 
 
 # --- what S3 refuses ---
-def _refusal(cloud: Cloud, scope: Scope, refused: Refused) -> CloudError:
+def _refusal(cloud: Cloud, scope: Project, refused: Refused) -> CloudError:
     """Return the error that says which versions stay, why, and until when."""
     locked = bool(bucket.read_object_lock(cloud, scope))
     named = list(refused.items())[:MOST_NAMED]
@@ -191,7 +193,7 @@ def _refusal(cloud: Cloud, scope: Scope, refused: Refused) -> CloudError:
     )
 
 
-def _lock_of(cloud: Cloud, scope: Scope, key: str, version: str) -> str:
+def _lock_of(cloud: Cloud, scope: Project, key: str, version: str) -> str:
     """Return what Object Lock says of one version, empty where that cannot be read."""
     request: Document = {"Bucket": scope.bucket, "Key": key, "VersionId": version}
     parts = []
@@ -199,11 +201,11 @@ def _lock_of(cloud: Cloud, scope: Scope, key: str, version: str) -> str:
         retention = cloud.call("s3", "get_object_retention", **request)["Retention"]
         until: datetime = retention["RetainUntilDate"]
         parts.append(f"Object Lock ({retention['Mode']}) keeps it until {until:%Y-%m-%d %H:%M} UTC")
-    except (Absent, Denied):
+    except (ResourceNotFound, AccessDenied):
         pass
     try:
         if cloud.call("s3", "get_object_legal_hold", **request).get("LegalHold", {}).get("Status") == "ON":
             parts.append("a legal hold keeps it until it is lifted")
-    except (Absent, Denied):
+    except (ResourceNotFound, AccessDenied):
         pass
     return ", ".join(parts)

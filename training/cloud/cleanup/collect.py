@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 from training.cloud.aws import inventory
 from training.cloud.aws.client import Cloud
-from training.cloud.aws.project import Scope, make_scope
+from training.cloud.aws.project import Project, make_scope
 from training.cloud.cleanup import down, images, leaks
 from training.cloud.cleanup.images import Stored
 from training.cloud.cleanup.leaks import Leak
-from training.cloud.console.output import Manner, answer, ask, say, show
+from training.cloud.console.output import OutputOptions, answer, ask, say, show
 from training.cloud.console.wait_notices import store_policy
-from training.cloud.context import Site
+from training.cloud.context import CommandContext
 from training.errors import TrainingError, UsageError
 from training.store.documents import set_status
 from training.store.open import open_store
@@ -35,7 +35,7 @@ class Looked(NamedTuple):
 
 
 # --- one region ---
-def gc(site: Site, manner: Manner, *, delete: bool) -> None:
+def gc(site: CommandContext, manner: OutputOptions, *, delete: bool) -> None:
     """Print what is left over in the region of the settings, and end it where `delete` says so."""
     storage = _storage(site.cloud, site.scope)
     found = leaks.find_leaks(site.cloud, site.scope, storage)
@@ -62,7 +62,7 @@ def gc(site: Site, manner: Manner, *, delete: bool) -> None:
             set_status(storage, run, "stopped", only_from={"pending"}, reason="its launch was interrupted")
 
     for leak in found:
-        leaks.end_leak(site.cloud, site.scope, leak, end_run)
+        leaks.delete_leak(site.cloud, site.scope, leak, end_run)
         say(f"  gone    {leak.kind} {leak.id}")
 
 
@@ -76,7 +76,7 @@ def _tell_stored(stored: list[Stored], region: str = "") -> None:
 
 
 # --- every region ---
-def gc_everywhere(site: Site, manner: Manner) -> int:
+def gc_everywhere(site: CommandContext, manner: OutputOptions) -> int:
     """Print what is left over in any region, and the command that ends it there; 1 where one could not be looked at.
 
     It deletes nothing: in another region the runs may have a bucket that these settings do not name.
@@ -106,7 +106,7 @@ def enabled_regions(cloud: Cloud) -> list[str]:
     return sorted(str(row["RegionName"]) for row in reply["Regions"])
 
 
-def look_everywhere(site: Site, regions: list[str]) -> Iterator[Looked]:
+def look_everywhere(site: CommandContext, regions: list[str]) -> Iterator[Looked]:
     """Yield what is left over in each region, in order."""
     home = _storage(site.cloud, site.scope) if site.config.aws.s3_bucket_name else None
 
@@ -120,7 +120,7 @@ def look_everywhere(site: Site, regions: list[str]) -> Iterator[Looked]:
         yield from pool.map(lambda region: copy_context().run(look_at, region), regions)
 
 
-def _look_in(site: Site, region: str, home: Storage | None) -> Looked:
+def _look_in(site: CommandContext, region: str, home: Storage | None) -> Looked:
     """Look at a region; home: the one bucket of the settings, where they name one."""
     aws = site.config.aws.model_copy(update={"region": region})
     cloud = Cloud(aws, site.cloud.say, site.cloud.clock)
@@ -129,7 +129,7 @@ def _look_in(site: Site, region: str, home: Storage | None) -> Looked:
     return Looked(region, leaks, images.find(cloud, scope))
 
 
-def _leaks_in(cloud: Cloud, scope: Scope, home: Storage | None, *, half_made: bool) -> list[Leak]:
+def _leaks_in(cloud: Cloud, scope: Project, home: Storage | None, *, half_made: bool) -> list[Leak]:
     if cloud.aws.s3_bucket_name is not None:
         # A run whose launch never became a fleet is asked for once, where the bucket is.
         return leaks.find_leaks(cloud, scope, home, half_made=half_made)
@@ -142,7 +142,7 @@ def _leaks_in(cloud: Cloud, scope: Scope, home: Storage | None, *, half_made: bo
     return leaks.find_leaks(cloud, scope, storage)
 
 
-def _storage(cloud: Cloud, scope: Scope) -> Storage | None:
+def _storage(cloud: Cloud, scope: Project) -> Storage | None:
     if not inventory.bucket_exists(cloud, scope):
         return None
     return open_store(scope.store, cloud.aws, policy=store_policy(cloud))

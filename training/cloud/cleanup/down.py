@@ -8,8 +8,8 @@ from training.cloud.aws import inventory
 from training.cloud.cleanup import bucket_removal, images, teardown
 from training.cloud.cleanup.bucket_removal import Removal
 from training.cloud.cleanup.images import Stored
-from training.cloud.console.output import Manner, answer, ask, say, show
-from training.cloud.context import Site
+from training.cloud.console.output import OutputOptions, answer, ask, say, show
+from training.cloud.context import CommandContext
 
 COMMAND = "./launch.py down --images"
 
@@ -36,7 +36,7 @@ class Plan(NamedTuple):
         return bool(self.going or objects or (self.images and self.unused))
 
 
-def down(site: Site, manner: Manner, *, data: bool, images: bool) -> None:
+def down(site: CommandContext, manner: OutputOptions, *, data: bool, images: bool) -> None:
     """Remove everything, after showing it and asking; data and images only if told to."""
     scope = site.scope
     plan = _plan(site, data=data, images_too=images)
@@ -61,7 +61,7 @@ def down(site: Site, manner: Manner, *, data: bool, images: bool) -> None:
     answer(f"down: nothing of the project is left{_but(site, plan.removal, stays)}")
 
 
-def _plan(site: Site, *, data: bool, images_too: bool) -> Plan:
+def _plan(site: CommandContext, *, data: bool, images_too: bool) -> Plan:
     cloud, scope = site.cloud, site.scope
     removal = bucket_removal.plan(cloud, scope, data=data) if inventory.bucket_exists(cloud, scope) else None
     if removal and removal.deletes_objects:
@@ -77,7 +77,7 @@ def _plan(site: Site, *, data: bool, images_too: bool) -> Plan:
     )
 
 
-def _lines(site: Site, plan: Plan) -> list[str]:
+def _lines(site: CommandContext, plan: Plan) -> list[str]:
     """Return the plan for people."""
     lines = [
         *(f"  remove  {what}" for what in plan.going),
@@ -91,7 +91,7 @@ def _lines(site: Site, plan: Plan) -> list[str]:
     return lines + (bucket_removal.describe(site.cloud, site.scope, plan.removal) if plan.removal else [])
 
 
-def _carry_out(site: Site, plan: Plan) -> list[Stored]:
+def _carry_out(site: CommandContext, plan: Plan) -> list[Stored]:
     """Remove what the plan says; return the images and snapshots that stay."""
     cloud, scope = site.cloud, site.scope
     teardown.down(cloud, scope, site.storage if plan.removal else None, plan.removal, say)
@@ -103,7 +103,7 @@ def _carry_out(site: Site, plan: Plan) -> list[Stored]:
     return images.remove(cloud, plan.stored, used, say)
 
 
-def _but(site: Site, removal: Removal | None, stays: list[Stored]) -> str:
+def _but(site: CommandContext, removal: Removal | None, stays: list[Stored]) -> str:
     """Return what stays: the bucket, the images."""
     ours = removal is not None and removal.use == "created" and not removal.deletes_bucket
     kept = [f"its bucket {site.scope.bucket}"] if ours else []

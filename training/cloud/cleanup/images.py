@@ -11,7 +11,7 @@ from training.cloud.aws import inventory
 from training.cloud.aws.client import Cloud
 from training.cloud.aws.errors import CloudError
 from training.cloud.aws.ownership import as_mapping, is_of_a_run, is_owned
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 from training.cloud.cleanup.leaks import unless_absent
 
 # us-east-1, 2026-11: https://aws.amazon.com/ebs/pricing/
@@ -58,7 +58,7 @@ def summary(stored: Collection[Stored]) -> str:
     return f"{what} at most ${usd:.2f} a month"
 
 
-def find(cloud: Cloud, scope: Scope) -> list[Stored]:
+def find(cloud: Cloud, scope: Project) -> list[Stored]:
     """Return what is stored of the project's bakes in the region, images first, newest first."""
     images = inventory.images(cloud, scope)
     sizes = {one["SnapshotId"]: one for one in _snapshots(cloud, scope)}
@@ -70,7 +70,7 @@ def find(cloud: Cloud, scope: Scope) -> list[Stored]:
     return found + sorted(map(_snapshot, alone), key=lambda one: one.created_at, reverse=True)
 
 
-def _snapshots(cloud: Cloud, scope: Scope) -> list[dict[str, Any]]:
+def _snapshots(cloud: Cloud, scope: Project) -> list[dict[str, Any]]:
     """Return the snapshots of the project's bakes; `Project` alone may be anybody's tag."""
     filters = [*scope.filters, {"Name": "tag-key", "Values": [layout.TAG_REQUIREMENTS]}]
     rows = cloud.pages("ec2", "describe_snapshots", "Snapshots", OwnerIds=["self"], Filters=filters)
@@ -100,7 +100,7 @@ def _gigabytes(disk: dict[str, Any]) -> float:
 
 # --- what uses them ---
 def users(
-    cloud: Cloud, scope: Scope, stored: Iterable[Stored], *, our_runs_too: bool
+    cloud: Cloud, scope: Project, stored: Iterable[Stored], *, our_runs_too: bool
 ) -> dict[str, list[str]]:
     """Return the machines and launch templates that need an image, by its id: those of the whole account.
 
@@ -116,7 +116,7 @@ def users(
     return found
 
 
-def _machines(cloud: Cloud, ids: list[str], leave: Scope | None) -> Iterable[tuple[str, str]]:
+def _machines(cloud: Cloud, ids: list[str], leave: Project | None) -> Iterable[tuple[str, str]]:
     filters = [
         {"Name": "image-id", "Values": ids},
         {"Name": "instance-state-name", "Values": list(inventory.LIVE_MACHINES)},
@@ -127,7 +127,7 @@ def _machines(cloud: Cloud, ids: list[str], leave: Scope | None) -> Iterable[tup
                 yield one["ImageId"], f"machine {one['InstanceId']}"
 
 
-def _templates(cloud: Cloud, ids: list[str], leave: Scope | None) -> Iterable[tuple[str, str]]:
+def _templates(cloud: Cloud, ids: list[str], leave: Project | None) -> Iterable[tuple[str, str]]:
     ours = {one["LaunchTemplateId"] for one in inventory.run_templates(cloud, leave)} if leave else set()
     # Without the name of a template these two versions are those of every template.
     rows = cloud.pages(

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 from training import layout
 from training.cloud.aws import inventory
 from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import Absent, CloudError, Denied
+from training.cloud.aws.errors import AccessDenied, CloudError, ResourceNotFound
 from training.cloud.aws.ownership import as_mapping, is_owned
-from training.cloud.aws.project import Scope, tag
-from training.cloud.console.wait_notices import Patience
-from training.cloud.launch_record import ENDS, Intent, is_here, is_under_way, owner, read_intent
+from training.cloud.aws.project import Project, tag
+from training.cloud.console.wait_notices import WaitReporter
+from training.cloud.launch_record import ENDS, LaunchRecord, is_here, is_under_way, owner, read_launch_record
 from training.cloud.watch.lost_machines import MOST_LOST, lost_in_a_row, too_many
 from training.store.documents import read_attempts, read_status
 from training.store.storage import Storage
@@ -39,7 +39,9 @@ class Leak(NamedTuple):
 
 
 # --- finding ---
-def find_leaks(cloud: Cloud, scope: Scope, storage: Storage | None, *, half_made: bool = True) -> list[Leak]:
+def find_leaks(
+    cloud: Cloud, scope: Project, storage: Storage | None, *, half_made: bool = True
+) -> list[Leak]:
     """Return all of the project's that belongs to no living run.
 
     storage: None where there is no bucket. half_made: look too for launches in the store that never became a fleet.
@@ -74,11 +76,11 @@ def find_leaks(cloud: Cloud, scope: Scope, storage: Storage | None, *, half_made
     ]
 
 
-def _why_leaked(cloud: Cloud, scope: Scope, storage: Storage | None, fleet: dict[str, Any]) -> str | None:
+def _why_leaked(cloud: Cloud, scope: Project, storage: Storage | None, fleet: dict[str, Any]) -> str | None:
     run = tag(fleet, layout.TAG_RUN)
     if storage is None:
         return f"there is no bucket {scope.bucket}"
-    intent = read_intent(storage, run) if run else None
+    intent = read_launch_record(storage, run) if run else None
     if intent is None:
         return "no run has it"
     if intent.fleet_id and intent.fleet_id != fleet["FleetId"]:
@@ -93,10 +95,10 @@ def _why_leaked(cloud: Cloud, scope: Scope, storage: Storage | None, fleet: dict
     return too_many(lost) if len(lost) >= MOST_LOST else None
 
 
-def _half_made(cloud: Cloud, scope: Scope, storage: Storage, with_fleet: set[str]) -> list[Intent]:
+def _half_made(cloud: Cloud, scope: Project, storage: Storage, with_fleet: set[str]) -> list[LaunchRecord]:
     found = []
     for run in inventory.run_names(cloud, scope):
-        intent = read_intent(storage, run)
+        intent = read_launch_record(storage, run)
         status = read_status(storage, run)
         ended = status is not None and status.state in ENDS
         if intent is None or not is_here(intent, scope):  # a fleet elsewhere cannot be seen from here
@@ -106,7 +108,7 @@ def _half_made(cloud: Cloud, scope: Scope, storage: Storage, with_fleet: set[str
     return found
 
 
-def _orphans(cloud: Cloud, scope: Scope, living: set[str]) -> list[Leak]:
+def _orphans(cloud: Cloud, scope: Project, living: set[str]) -> list[Leak]:
     """Return machines and volumes that no living fleet's run explains."""
     found = [
         Leak(
@@ -125,7 +127,7 @@ def _orphans(cloud: Cloud, scope: Scope, living: set[str]) -> list[Leak]:
     ]
 
 
-def _templates(cloud: Cloud, scope: Scope, keep: set[str]) -> list[Leak]:
+def _templates(cloud: Cloud, scope: Project, keep: set[str]) -> list[Leak]:
     return [
         Leak(
             "launch template",
@@ -139,7 +141,7 @@ def _templates(cloud: Cloud, scope: Scope, keep: set[str]) -> list[Leak]:
     ]
 
 
-def _identities(cloud: Cloud, scope: Scope, keep: set[str]) -> list[Leak]:
+def _identities(cloud: Cloud, scope: Project, keep: set[str]) -> list[Leak]:
     """Return roles and instance profiles of runs that are not kept; what lacks our tags is not ours."""
     profiles = [
         row["InstanceProfileName"]
@@ -157,7 +159,7 @@ def _identities(cloud: Cloud, scope: Scope, keep: set[str]) -> list[Leak]:
     ]
 
 
-def _on_our_path(cloud: Cloud, scope: Scope, operation: str, key: str) -> list[dict[str, Any]]:
+def _on_our_path(cloud: Cloud, scope: Project, operation: str, key: str) -> list[dict[str, Any]]:
     """Return what IAM has on the project's path; looked at again here, for what is listed may be deleted next."""
     found = cloud.pages("iam", operation, key, PathPrefix=scope.iam_path)
     return [row for row in found if row["Path"] == scope.iam_path]
@@ -168,7 +170,7 @@ def _tags_of(item: dict[str, Any] | None) -> dict[str, str]:
 
 
 # --- ending ---
-def end_leak(cloud: Cloud, scope: Scope, leak: Leak, end_run: Callable[[str], object]) -> None:
+def delete_leak(cloud: Cloud, scope: Project, leak: Leak, end_run: Callable[[str], object]) -> None:
     """End one leak; `end_run` marks a half-made run as stopped."""
     if leak.kind == "fleet":
         delete_fleet(cloud, leak.id)
@@ -190,10 +192,10 @@ def delete_fleet(cloud: Cloud, fleet_id: str) -> None:
     """Delete a fleet with its machines; a 403 may mean that it is gone, so look before believing it."""
     try:
         reply = cloud.call("ec2", "delete_fleets", FleetIds=[fleet_id], TerminateInstances=True)
-    except (Absent, Denied) as error:
+    except (ResourceNotFound, AccessDenied) as error:
         if _fleet_lives(cloud, fleet_id):
             raise
-        if isinstance(error, Denied):
+        if isinstance(error, AccessDenied):
             cloud.say(f"  {fleet_id} was gone already")
         return
     for failed in reply.get("UnsuccessfulFleetDeletions", ()):
@@ -212,7 +214,7 @@ def _fleet_lives(cloud: Cloud, fleet_id: str) -> bool:
     )
 
 
-def end_traces(cloud: Cloud, scope: Scope, run: str) -> None:
+def delete_run_resources(cloud: Cloud, scope: Project, run: str) -> None:
     """Remove a run's launch templates, profile and role; its data stays."""
     for template in inventory.run_templates(cloud, scope):
         if tag(template, layout.TAG_RUN) == run:
@@ -224,7 +226,7 @@ def end_traces(cloud: Cloud, scope: Scope, run: str) -> None:
     delete_role(cloud, scope, name, run)
 
 
-def delete_profile(cloud: Cloud, scope: Scope, name: str, run: str | None = None) -> None:
+def delete_profile(cloud: Cloud, scope: Project, name: str, run: str | None = None) -> None:
     """Delete an instance profile, emptied first; one without our tags, and the run's where named, stays."""
     found = inventory.instance_profile(cloud, name)
     if found is None or _stays(cloud, scope, f"instance profile {name}", found, run):
@@ -240,7 +242,7 @@ def delete_profile(cloud: Cloud, scope: Scope, name: str, run: str | None = None
     unless_absent(cloud, "iam", "delete_instance_profile", InstanceProfileName=name)
 
 
-def delete_role(cloud: Cloud, scope: Scope, name: str, run: str | None = None) -> None:
+def delete_role(cloud: Cloud, scope: Project, name: str, run: str | None = None) -> None:
     """Delete a role, its policy detached first; one without our tags, and the run's where named, stays."""
     found = inventory.role(cloud, name)
     if found is None or _stays(cloud, scope, f"role {name}", found, run):
@@ -249,7 +251,7 @@ def delete_role(cloud: Cloud, scope: Scope, name: str, run: str | None = None) -
     unless_absent(cloud, "iam", "delete_role", RoleName=name)
 
 
-def _stays(cloud: Cloud, scope: Scope, what: str, found: dict[str, Any], run: str | None) -> bool:
+def _stays(cloud: Cloud, scope: Project, what: str, found: dict[str, Any], run: str | None) -> bool:
     """Tell whether something is not ours, and say so."""
     if is_owned(scope, _tags_of(found), run):
         return False
@@ -257,9 +259,9 @@ def _stays(cloud: Cloud, scope: Scope, what: str, found: dict[str, Any], run: st
     return True
 
 
-def wait_until_ended(cloud: Cloud, scope: Scope, run: str | None = None) -> None:
+def wait_until_ended(cloud: Cloud, scope: Project, run: str | None = None) -> None:
     """Wait until the machines are terminated, saying which are not; CloudError after five minutes."""
-    patience = Patience(cloud)
+    patience = WaitReporter(cloud)
     while True:
         left = inventory.machines(cloud, scope, run)
         if not left:
@@ -277,7 +279,7 @@ def unless_absent(cloud: Cloud, service: str, operation: str, **request: Any) ->
     """Send a request; False where what it is about is not there."""
     try:
         cloud.call(service, operation, **request)
-    except Absent:
+    except ResourceNotFound:
         return False
     return True
 
@@ -286,5 +288,5 @@ def delete_template(cloud: Cloud, name: str) -> None:
     """Delete a launch template, if it is there."""
     try:
         cloud.call("ec2", "delete_launch_template", LaunchTemplateName=name)
-    except Absent:
+    except ResourceNotFound:
         return

@@ -8,11 +8,11 @@ from training import layout
 from training.cloud.aws import inventory
 from training.cloud.aws.client import Cloud
 from training.cloud.aws.errors import CloudError
-from training.cloud.aws.project import Scope, tag
-from training.cloud.cleanup.leaks import delete_fleet, end_traces, wait_until_ended
-from training.cloud.console.wait_notices import Patience
-from training.cloud.context import Site
-from training.cloud.launch_record import ENDS, owner, read_intent
+from training.cloud.aws.project import Project, tag
+from training.cloud.cleanup.leaks import delete_fleet, delete_run_resources, wait_until_ended
+from training.cloud.console.wait_notices import WaitReporter
+from training.cloud.context import CommandContext
+from training.cloud.launch_record import ENDS, owner, read_launch_record
 from training.store.documents import read_attempts, read_status, request, set_status
 from training.store.storage import Storage
 
@@ -22,7 +22,7 @@ STOP_WITHIN_S = 600.0
 When = Literal["saved", "at_checkpoint", "at_once"]
 
 
-def stop_run(site: Site, storage: Storage, run: str, *, when: When, wait: bool) -> str:
+def stop_run(site: CommandContext, storage: Storage, run: str, *, when: When, wait: bool) -> str:
     """End a run and return its state.
 
     when: `saved`, the run saves a checkpoint and ends; `at_checkpoint`, it trains on to the one that is due next, which
@@ -48,7 +48,7 @@ def stop_run(site: Site, storage: Storage, run: str, *, when: When, wait: bool) 
 
 def _launch_to_ask(storage: Storage, run: str) -> int | None:
     """Return the launch whose machines shall hear a request; None where they run a program that knows no numbers."""
-    intent = read_intent(storage, run)
+    intent = read_launch_record(storage, run)
     newest = next(reversed(read_attempts(storage, run)), None)
     if intent is None or (
         newest is not None and newest.launch is None and newest.fleet_id == intent.fleet_id
@@ -57,7 +57,7 @@ def _launch_to_ask(storage: Storage, run: str) -> int | None:
     return intent.launch
 
 
-def end_run(cloud: Cloud, scope: Scope, storage: Storage, run: str) -> str:
+def end_run(cloud: Cloud, scope: Project, storage: Storage, run: str) -> str:
     """Delete a run's fleets and traces, wait for its machines' end, and return the run's state."""
     for fleet in inventory.fleets(cloud, scope):
         if tag(fleet, layout.TAG_RUN) == run:
@@ -67,13 +67,13 @@ def end_run(cloud: Cloud, scope: Scope, storage: Storage, run: str) -> str:
     if machines:
         cloud.call("ec2", "terminate_instances", InstanceIds=machines)
         wait_until_ended(cloud, scope, run)
-    end_traces(cloud, scope, run)
+    delete_run_resources(cloud, scope, run)
     status = read_status(storage, run)
     return status.state if status else "stopped"
 
 
-def _wait_for_end(cloud: Cloud, scope: Scope, storage: Storage, run: str) -> str:
-    patience = Patience(cloud)
+def _wait_for_end(cloud: Cloud, scope: Project, storage: Storage, run: str) -> str:
+    patience = WaitReporter(cloud)
     while True:
         status = read_status(storage, run)
         if status is not None and status.state in ENDS:

@@ -9,13 +9,19 @@ from typing import Any, NamedTuple
 from training import layout
 from training.cloud.aws import inventory
 from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import Absent
+from training.cloud.aws.errors import ResourceNotFound
 from training.cloud.aws.ownership import as_mapping, is_owned
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 from training.cloud.cleanup import bucket_removal
 from training.cloud.cleanup.bucket_removal import Removal
-from training.cloud.cleanup.leaks import delete_fleet, end_leak, find_leaks, unless_absent, wait_until_ended
-from training.cloud.launch_record import ENDS, check_place, is_here, owner, read_intent
+from training.cloud.cleanup.leaks import (
+    delete_fleet,
+    delete_leak,
+    find_leaks,
+    unless_absent,
+    wait_until_ended,
+)
+from training.cloud.launch_record import ENDS, check_place, is_here, owner, read_launch_record
 from training.store.documents import read_status, set_status
 from training.store.storage import Storage
 
@@ -28,7 +34,7 @@ class Resource(NamedTuple):
     remove: Callable[[], object]
 
 
-def what_goes(cloud: Cloud, scope: Scope) -> list[str]:
+def what_goes(cloud: Cloud, scope: Project) -> list[str]:
     """Return what `down` will remove beside the bucket, in its order, for people; reads only."""
     lost = ": its machine will be terminated without a last checkpoint"
     return [
@@ -40,13 +46,13 @@ def what_goes(cloud: Cloud, scope: Scope) -> list[str]:
     ]
 
 
-def what_is_not_ours(cloud: Cloud, scope: Scope) -> list[str]:
+def what_is_not_ours(cloud: Cloud, scope: Project) -> list[str]:
     """Return what has a name of the project but not its tags, for people: `down` leaves it as it is."""
     return [one.what for one in _resources(cloud, scope) if not is_owned(scope, one.tags)]
 
 
 def down(
-    cloud: Cloud, scope: Scope, storage: Storage | None, removal: Removal | None, say: Callable[[str], None]
+    cloud: Cloud, scope: Project, storage: Storage | None, removal: Removal | None, say: Callable[[str], None]
 ) -> None:
     """Remove all that the project has made. storage, removal: None where there is no bucket."""
     for fleet in inventory.fleets(cloud, scope):
@@ -56,7 +62,7 @@ def down(
         unless_absent(cloud, "ec2", "terminate_instances", InstanceIds=[one["InstanceId"]])
     wait_until_ended(cloud, scope)
     for leak in find_leaks(cloud, scope, None):
-        end_leak(cloud, scope, leak, lambda _: None)
+        delete_leak(cloud, scope, leak, lambda _: None)
         say(f"  gone    {leak.kind} {leak.id}")
     if storage is not None and (removal is None or not removal.deletes_objects):
         _mark_stopped(cloud, scope, storage)
@@ -68,7 +74,7 @@ def down(
         bucket_removal.remove(cloud, scope, removal, say)
 
 
-def _resources(cloud: Cloud, scope: Scope) -> list[Resource]:
+def _resources(cloud: Cloud, scope: Project) -> list[Resource]:
     """Return what has a name of the project, whoever made it: security groups, policy, log group."""
     found = [_group(cloud, one) for one in _groups(cloud, scope)]
     policy = inventory.instance_policy(cloud, scope)
@@ -89,17 +95,17 @@ def _group(cloud: Cloud, group: dict[str, Any]) -> Resource:
     return Resource(what, as_mapping(group.get("Tags")), delete)
 
 
-def _groups(cloud: Cloud, scope: Scope) -> list[dict[str, Any]]:
+def _groups(cloud: Cloud, scope: Project) -> list[dict[str, Any]]:
     """Return the security groups of the project's name in all networks."""
     filters = [{"Name": "group-name", "Values": [layout.security_group_name(scope.project)]}]
     return list(cloud.pages("ec2", "describe_security_groups", "SecurityGroups", Filters=filters))
 
 
-def _delete_policy(cloud: Cloud, scope: Scope) -> None:
+def _delete_policy(cloud: Cloud, scope: Project) -> None:
     """Delete the machines' policy with all its versions."""
     try:
         versions = list(cloud.pages("iam", "list_policy_versions", "Versions", PolicyArn=scope.policy_arn))
-    except Absent:
+    except ResourceNotFound:
         return
     for version in versions:
         if not version["IsDefaultVersion"]:
@@ -113,19 +119,19 @@ def _delete_policy(cloud: Cloud, scope: Scope) -> None:
     unless_absent(cloud, "iam", "delete_policy", PolicyArn=scope.policy_arn)
 
 
-def _mark_stopped(cloud: Cloud, scope: Scope, storage: Storage) -> None:
+def _mark_stopped(cloud: Cloud, scope: Project, storage: Storage) -> None:
     """Write into the runs that had a fleet that they are stopped; what trains elsewhere with this store goes on."""
     for run in inventory.run_names(cloud, scope):
-        intent = read_intent(storage, run)
+        intent = read_launch_record(storage, run)
         if intent is not None and is_here(intent, scope):
             reason = f"down by {owner()}"
             set_status(storage, run, "stopped", only_from={"pending", "running"}, reason=reason)
 
 
-def check_data_unused(cloud: Cloud, scope: Scope, storage: Storage) -> None:
+def check_data_unused(cloud: Cloud, scope: Project, storage: Storage) -> None:
     """Raise UsageError where a run that has not ended trains elsewhere with the data that would be deleted."""
     for run in inventory.run_names(cloud, scope):
-        intent, status = read_intent(storage, run), read_status(storage, run)
+        intent, status = read_launch_record(storage, run), read_status(storage, run)
         ended = status is not None and status.state in ENDS
         if intent is not None and not ended and cloud.clock.now() < intent.valid_until:
             check_place(intent, scope)

@@ -11,7 +11,7 @@ from training.errors import UsageError
 from training.process.terminal import columns, is_terminal
 
 
-class Manner(NamedTuple):
+class OutputOptions(NamedTuple):
     """How a command talks."""
 
     json: bool = False
@@ -39,7 +39,7 @@ def show(data: object) -> None:
     print(json.dumps(complete_data(data), indent=2, default=str))
 
 
-def ask(question: str, manner: Manner) -> None:
+def ask(question: str, manner: OutputOptions) -> None:
     """Go on only if the user agrees."""
     if manner.yes:
         return
@@ -54,7 +54,7 @@ def ask_again(question: str, next_step: str) -> None:
     """Go on only if somebody at a terminal agrees: a --yes was not meant for this. next_step: what to do instead."""
     if not is_terminal(sys.stdin):
         raise UsageError(question, next_step=next_step)
-    ask(question, Manner())
+    ask(question, OutputOptions())
 
 
 def table(title: str, heads: list[str], rows: list[list[str]]) -> None:

@@ -20,7 +20,7 @@ SILENCE_S = 30.0
 STORE_SILENCE_S = 10.0
 
 
-class Patience:
+class WaitReporter:
     """Count the silence of a loop, and break it."""
 
     def __init__(self, cloud: Cloud, say: Callable[[str], None] | None = None) -> None:
@@ -44,7 +44,7 @@ class Patience:
 
 
 @contextlib.contextmanager
-def heard(say: Callable[[str], None], line: str, every_s: float = SILENCE_S) -> Iterator[None]:
+def heartbeat(say: Callable[[str], None], line: str, every_s: float = SILENCE_S) -> Iterator[None]:
     """Say a line every half minute of one long call (an upload, a download) that does not come back between."""
     done = threading.Event()
 

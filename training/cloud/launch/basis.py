@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 from training.cloud.aws import disk_key, instance_types, inventory, network, quotas
 from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import Absent, Denied
+from training.cloud.aws.errors import AccessDenied, ResourceNotFound
 from training.cloud.aws.launch_requests import Market
 from training.cloud.aws.prices import Prices, read_prices
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 from training.cloud.aws.quotas import Quota
-from training.cloud.context import Site
+from training.cloud.context import CommandContext
 from training.cloud.launch.code_bundle import Bundle, make_bundle
 from training.config import AwsSettings
 from training.errors import UsageError
@@ -39,7 +39,7 @@ class Basis(NamedTuple):
         return tuple(dict.fromkeys(kind for kind, _ in self.pools))
 
 
-def read_basis(site: Site, market: Market, root: Path) -> Basis:
+def read_basis(site: CommandContext, market: Market, root: Path) -> Basis:
     """Read what a launch depends on, and refuse what cannot work before anything is made."""
     config, cloud, scope = site
     aws = config.aws
@@ -72,7 +72,7 @@ def read_basis(site: Site, market: Market, root: Path) -> Basis:
 
 
 def _within_quotas(
-    cloud: Cloud, scope: Scope, types: dict[str, dict[str, Any]], market: Market
+    cloud: Cloud, scope: Project, types: dict[str, dict[str, Any]], market: Market
 ) -> tuple[list[Quota], dict[str, str]]:
     """Return the quotas of the types, and the types that theirs forbids, with the reason.
 
@@ -81,7 +81,7 @@ def _within_quotas(
     sizes = instance_types.vcpus(types)
     try:
         read = quotas.read_quotas(cloud, sizes, market)
-    except Denied:  # `doctor` asks for the permission
+    except AccessDenied:  # `doctor` asks for the permission
         return [], {}
     return list(dict.fromkeys(read.values())), quotas.check_quotas(cloud, read, sizes, scope.region)
 
@@ -104,7 +104,7 @@ def check_key_pair(cloud: Cloud) -> None:
         return
     try:
         cloud.call("ec2", "describe_key_pairs", KeyNames=[name])
-    except Absent as error:
+    except ResourceNotFound as error:
         raise UsageError(
             f"aws.key_pair_name: {cloud.aws.region} has no key pair {name!r}",
             next_step="`aws ec2 describe-key-pairs` lists what there is; or leave it out: Session Manager needs none.",

@@ -7,13 +7,13 @@ import functools
 from training.cloud.aws import bucket, bucket_notes, bucket_settings, inventory, project_resources
 from training.cloud.aws.bucket_settings import Change
 from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import CloudError, Present
-from training.cloud.aws.project import Scope
+from training.cloud.aws.errors import AlreadyExists, CloudError
+from training.cloud.aws.project import Project
 from training.cloud.launch.steps import Step, refused
 from training.errors import UsageError
 
 
-def steps(cloud: Cloud, scope: Scope, *, use_existing: bool) -> list[Step]:
+def steps(cloud: Cloud, scope: Project, *, use_existing: bool) -> list[Step]:
     """Return the steps for the bucket; reads only.
 
     use_existing: the user has said that a bucket that is not tagged as ours may be used.
@@ -39,7 +39,7 @@ def steps(cloud: Cloud, scope: Scope, *, use_existing: bool) -> list[Step]:
     return [first, *(_step(cloud, scope, change) for change in settings)]
 
 
-def missing(cloud: Cloud, scope: Scope) -> list[str]:
+def missing(cloud: Cloud, scope: Project) -> list[str]:
     """Return, in words, that there is no bucket, or none that is tagged as the project's; empty where there is one."""
     if not inventory.bucket_exists(cloud, scope):
         return [f"bucket {scope.bucket}"]
@@ -48,7 +48,7 @@ def missing(cloud: Cloud, scope: Scope) -> list[str]:
     return [f"the tag of the project on bucket {scope.bucket}"]
 
 
-def _new(cloud: Cloud, scope: Scope) -> list[Step]:
+def _new(cloud: Cloud, scope: Project) -> list[Step]:
     request = project_resources.create_bucket(scope)
     settings = project_resources.bucket_settings(scope, accelerate=cloud.aws.s3_transfer_acceleration)
     return [
@@ -60,7 +60,7 @@ def _new(cloud: Cloud, scope: Scope) -> list[Step]:
     ]
 
 
-def _step(cloud: Cloud, scope: Scope, change: Change) -> Step:
+def _step(cloud: Cloud, scope: Project, change: Change) -> Step:
     what = _name(change.operation)
     if not change.request:
         return Step(what, "keep", {"Bucket": scope.bucket}, _nothing)
@@ -76,12 +76,14 @@ def _set(cloud: Cloud, operation: str, setting: dict[str, object]) -> None:
     cloud.call("s3", operation, **project_resources.sent(setting))
 
 
-def _create(cloud: Cloud, scope: Scope) -> None:
+def _create(cloud: Cloud, scope: Project) -> None:
     """Make the bucket with its tags; UsageError where the name is somebody's, or was taken meanwhile."""
     request = project_resources.create_bucket(scope)
     try:
         cloud.call("s3", "create_bucket", **request)
-    except Present:  # by a request whose reply was lost, or by somebody of the account since `up` looked
+    except (
+        AlreadyExists
+    ):  # by a request whose reply was lost, or by somebody of the account since `up` looked
         if bucket.use_of(scope, bucket.read_tags(cloud, scope)) != "created":
             raise UsageError(
                 f"bucket {scope.bucket} was made by somebody else meanwhile", next_step="Look: ./launch.py up"
@@ -95,7 +97,7 @@ def _create(cloud: Cloud, scope: Scope) -> None:
         raise
 
 
-def _keys_in_the_way(cloud: Cloud, scope: Scope) -> UsageError | None:
+def _keys_in_the_way(cloud: Cloud, scope: Project) -> UsageError | None:
     keys = bucket.strangers(cloud, scope)
     return bucket_notes.keys_in_the_way(scope, keys) if keys else None
 

@@ -7,7 +7,7 @@ import json
 from typing import NamedTuple
 
 from training.cloud.aws.launch_requests import Launch
-from training.cloud.launch_record import read_intent
+from training.cloud.launch_record import read_launch_record
 from training.config import Config
 from training.store.documents import read_status
 from training.store.storage import Storage
@@ -46,7 +46,7 @@ def earlier_failure(storage: Storage, run: str, fingerprint: str) -> EarlierFail
     status = read_status(storage, run)
     if status is None or status.state != "failed":
         return None
-    intent = read_intent(storage, run)
+    intent = read_launch_record(storage, run)
     is_certain = bool(status.repeats) and intent is not None and intent.fingerprint == fingerprint
     reason = status.reason or f"exit code {status.exit_code}"
     return EarlierFailure(reason, 1 if intent is None else intent.launch, is_certain)

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 
 from training.cloud.aws import inventory
 from training.cloud.aws.client import Cloud
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 from training.cloud.cleanup.stop import end_run
-from training.cloud.console.wait_notices import Patience
+from training.cloud.console.wait_notices import WaitReporter
 from training.cloud.launch_record import ENDS, LAUNCHING
 from training.cloud.watch.lost_machines import MOST_LOST, LostMachine, explain, lost_of, too_many
-from training.cloud.watch.run_status import Facts, read_facts, why_waiting
+from training.cloud.watch.run_status import RunStatus, read_run_status, why_waiting
 from training.store.documents import Attempt, set_status
 from training.store.storage import Storage
 
@@ -22,15 +22,15 @@ UP = ("pending", "running")  # of a machine that has a future
 FLEETLESS_S = 60.0
 
 
-def follow(cloud: Cloud, scope: Scope, storage: Storage, run: str, say: Callable[[str], None]) -> str:
+def follow(cloud: Cloud, scope: Project, storage: Storage, run: str, say: Callable[[str], None]) -> str:
     """Say each phase with its time until the first steps are made; return the run's state then."""
-    patience = Patience(cloud, say)
+    patience = WaitReporter(cloud, say)
     told: set[str] = set()
     seen: dict[str, None] = {}  # machines, in order
     gone = 0
     had_fleet_at = cloud.clock.monotonic()
     while True:
-        facts = read_facts(storage, run, cloud.now())
+        facts = read_run_status(storage, run, cloud.now())
         machines = [one for one in inventory.machines(cloud, scope, run) if one["State"]["Name"] in UP]
         seen.update(dict.fromkeys(one["InstanceId"] for one in machines))
         for phase in _phases(seen, machines, facts):
@@ -56,7 +56,7 @@ def follow(cloud: Cloud, scope: Scope, storage: Storage, run: str, say: Callable
         cloud.clock.sleep(POLL_S)
 
 
-def _phases(seen: Iterable[str], machines: list[inventory.Found], facts: Facts) -> Iterator[str]:
+def _phases(seen: Iterable[str], machines: list[inventory.Found], facts: RunStatus) -> Iterator[str]:
     yield "fleet accepted"
     up = {one["InstanceId"] for one in machines}
     for gone in seen:
@@ -78,7 +78,7 @@ def _phases(seen: Iterable[str], machines: list[inventory.Found], facts: Facts) 
 
 
 def _is_hopeless(
-    cloud: Cloud, scope: Scope, facts: Facts, machines: list[inventory.Found], lost: list[LostMachine]
+    cloud: Cloud, scope: Project, facts: RunStatus, machines: list[inventory.Found], lost: list[LostMachine]
 ) -> bool:
     """Tell whether no machine of a run will train: too many were lost in a row, or there will be no other."""
     if len(lost) >= MOST_LOST:
@@ -89,24 +89,24 @@ def _is_hopeless(
     return not relaunches or inventory.fleet_of(cloud, scope, facts.run) is None
 
 
-def _give_up(cloud: Cloud, scope: Scope, storage: Storage, run: str, lost: list[LostMachine]) -> str:
+def _give_up(cloud: Cloud, scope: Project, storage: Storage, run: str, lost: list[LostMachine]) -> str:
     """End a run whose machines nobody else counts, as the trainer's own guard would; return its state."""
     set_status(storage, run, "failed", only_from={"pending", "running"}, reason=too_many(lost)[:4000])
     return end_run(cloud, scope, storage, run)
 
 
-def _steps(facts: Facts) -> int:
+def _steps(facts: RunStatus) -> int:
     return max(facts.status.step if facts.status else 0, facts.steps)
 
 
-def _has_stepped(facts: Facts) -> bool:
+def _has_stepped(facts: RunStatus) -> bool:
     """Tell whether this launch has made steps: an attempt of an earlier one says nothing of it."""
     if not facts.attempts or _is_of_earlier_launch(facts, facts.attempts[-1]):
         return False
     return _steps(facts) > facts.attempts[-1].first_step
 
 
-def _is_of_earlier_launch(facts: Facts, attempt: Attempt) -> bool:
+def _is_of_earlier_launch(facts: RunStatus, attempt: Attempt) -> bool:
     """Tell whether an attempt belongs to a launch before the newest; one that names no launch is of its fleet."""
     if facts.intent is None:
         return False
@@ -116,12 +116,12 @@ def _is_of_earlier_launch(facts: Facts, attempt: Attempt) -> bool:
 
 
 def _waiting(
-    waited_s: float, cloud: Cloud, scope: Scope, machines: list[inventory.Found], facts: Facts
+    waited_s: float, cloud: Cloud, scope: Project, machines: list[inventory.Found], facts: RunStatus
 ) -> str:
     return f"  {waited_s:6.0f} s  {_explain(cloud, scope, machines, facts)}"
 
 
-def _explain(cloud: Cloud, scope: Scope, machines: list[inventory.Found], facts: Facts) -> str:
+def _explain(cloud: Cloud, scope: Project, machines: list[inventory.Found], facts: RunStatus) -> str:
     """Return what is waited for: of the machines that are up now, whatever earlier ones have done."""
     if not machines:
         return why_waiting(cloud, scope, facts.run)

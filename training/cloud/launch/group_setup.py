@@ -9,16 +9,16 @@ from training import layout
 from training.aws_access.address import own_address
 from training.cloud.aws import ingress, inventory, project_resources
 from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import CloudError, Present
+from training.cloud.aws.errors import AlreadyExists, CloudError
 from training.cloud.aws.ownership import as_mapping, require_owned
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 from training.cloud.launch.steps import Step, refused
 from training.errors import TrainingError, UsageError
 
 Found = dict[str, Any]
 
 
-def group_step(cloud: Cloud, scope: Scope) -> Step:
+def group_step(cloud: Cloud, scope: Project) -> Step:
     """Return the step of `up` that makes the group, or that makes it let in what the settings ask and no more."""
     vpc = inventory.vpc_id(cloud)
     wanted = project_resources.ingress(allowed_address(cloud))
@@ -51,7 +51,7 @@ def differences(group: Found, wanted: list[Found]) -> str:
     return "; ".join(filter(None, [opened, closed]))
 
 
-def not_as_asked(cloud: Cloud, scope: Scope) -> str:
+def not_as_asked(cloud: Cloud, scope: Project) -> str:
     """Return what the group lets in that aws.open_ports_to does not ask, or the reverse; "" where all is as asked.
 
     "" too where there is no group, or where this computer's address cannot be had.
@@ -70,8 +70,8 @@ def not_as_asked(cloud: Cloud, scope: Scope) -> str:
     )
 
 
-def _make(cloud: Cloud, scope: Scope, vpc: str, wanted: list[Found]) -> None:
-    with contextlib.suppress(Present):  # from an earlier `up`, or one of which the reply was lost
+def _make(cloud: Cloud, scope: Project, vpc: str, wanted: list[Found]) -> None:
+    with contextlib.suppress(AlreadyExists):  # from an earlier `up`, or one of which the reply was lost
         cloud.call("ec2", "create_security_group", **project_resources.create_security_group(scope, vpc))
     group = inventory.security_group(cloud, scope, vpc)
     if group is None:

@@ -16,9 +16,9 @@ from training.cloud.aws.errors import CloudError
 from training.cloud.aws.launch_requests import Launch, Market
 from training.cloud.aws.ownership import as_mapping, require_owned
 from training.cloud.aws.prices import Pool, Price
-from training.cloud.aws.project import Scope
-from training.cloud.console.wait_notices import heard
-from training.cloud.context import Site
+from training.cloud.aws.project import Project
+from training.cloud.console.wait_notices import heartbeat
+from training.cloud.context import CommandContext
 from training.cloud.launch import setup
 from training.cloud.launch.basis import Basis
 from training.cloud.launch.code_bundle import Bundle
@@ -26,18 +26,18 @@ from training.cloud.launch.earlier_failure import EarlierFailure, earlier_failur
 from training.cloud.launch.expected_time import ExpectedTime, expected_time, progress_of
 from training.cloud.launch.own_maps import OwnMap, check_carried, taken_by, upload
 from training.cloud.launch.profile_wait import wait_for_profile
-from training.cloud.launch.provision import check_names, make_fleet, make_role, make_template
+from training.cloud.launch.provision import check_names, create_fleet, create_role, create_template
 from training.cloud.launch.settings_checks import check_memory, check_namespace, check_sources, check_tracks
 from training.cloud.launch_record import (
     ENDS,
     LAUNCHING,
-    Intent,
+    LaunchRecord,
     check_place,
     is_under_way,
     name_fleet,
     owner,
-    read_intent,
-    write_intent,
+    read_launch_record,
+    write_launch_record,
 )
 from training.config import AwsSettings, Config
 from training.config.resume import SettingsFile, changed
@@ -94,7 +94,7 @@ class Plan(NamedTuple):
         return min(self.time.total_h, self.launch.hours) * self.expected.usd_per_hour
 
 
-def check_run(site: Site, options: Options) -> None:
+def check_run(site: CommandContext, options: Options) -> None:
     """Raise UsageError for a run that exists, does not exist, or is running, as far as there is a store to ask."""
     config, cloud, scope = site
     if inventory.bucket_exists(cloud, scope):
@@ -110,7 +110,7 @@ def check_run(site: Site, options: Options) -> None:
         check_sources(None, config, options.run)
 
 
-def make_plan(site: Site, storage: Storage, options: Options, basis: Basis) -> Plan:
+def make_plan(site: CommandContext, storage: Storage, options: Options, basis: Basis) -> Plan:
     """Return the launch, ready to be confirmed; UsageError for a run that exists, does not exist, or is running."""
     config, cloud, scope = site
     aws, kinds = config.aws, basis.kinds
@@ -208,7 +208,7 @@ def _too_short(plan: Plan) -> list[str]:
     return [f"{what}: raise aws.max_hours and aws.max_cost_usd"]
 
 
-def requests(site: Site, plan: Plan) -> dict[str, Any]:
+def requests(site: CommandContext, plan: Plan) -> dict[str, Any]:
     """Return the exact requests of a launch, for --dry-run."""
     _, cloud, scope = site
     template = launch_requests.launch_template(scope, cloud.aws, plan.launch)
@@ -222,35 +222,35 @@ def requests(site: Site, plan: Plan) -> dict[str, Any]:
     }
 
 
-def start(site: Site, storage: Storage, plan: Plan, say: Callable[[str], None]) -> str:
+def start(site: CommandContext, storage: Storage, plan: Plan, say: Callable[[str], None]) -> str:
     """Make everything and return the fleet's id. What an interrupted start leaves, the next one or `gc` finds."""
     _, cloud, scope = site
     launch = plan.launch
-    intent = write_intent(
+    intent = write_launch_record(
         storage,
         _intent(cloud, scope, plan),
         lambda current: _may_replace(cloud, scope, storage, current),
     )
     say("  done    the run is ours: its intent is written")
     size = f"{len(plan.basis.bundle.data) / 1e6:.1f} MB"
-    with heard(say, f"  still uploading the code, {size}"):
+    with heartbeat(say, f"  still uploading the code, {size}"):
         upload_bundle(storage, plan.basis.bundle)
     say(f"  done    code uploaded, {size}")
     if plan.maps:
-        with heard(say, "  still uploading the maps"):
+        with heartbeat(say, "  still uploading the maps"):
             upload(storage, launch.run, plan.maps)
         say(f"  done    maps uploaded: {', '.join(one.name for one in plan.maps.values())}")
     _write_run(storage, plan.config, launch)
     if plan.sources:
-        with heard(say, "  still copying what the run takes over from others"):
+        with heartbeat(say, "  still copying what the run takes over from others"):
             copy_into_run(storage, launch.run, plan.config)
         say(f"  done    copied into the run: {plan.sources}")
-    make_role(cloud, scope, launch.run)
+    create_role(cloud, scope, launch.run)
     say("  done    role of the run")
-    template_id, version = make_template(cloud, scope, launch)
+    template_id, version = create_template(cloud, scope, launch)
     say("  done    launch template")
     wait_for_profile(cloud, launch, template_id, version)
-    fleet_id = make_fleet(cloud, scope, launch, template_id, version)
+    fleet_id = create_fleet(cloud, scope, launch, template_id, version)
     name_fleet(storage, intent, fleet_id)
     say(f"  done    fleet {fleet_id}")
     return fleet_id
@@ -274,9 +274,9 @@ def _holds(storage: Storage, key: str, data: bytes) -> bool:
         return False
 
 
-def _next_launch(cloud: Cloud, scope: Scope, storage: Storage, options: Options) -> int:
+def _next_launch(cloud: Cloud, scope: Project, storage: Storage, options: Options) -> int:
     """Return the number of this launch; UsageError for a run that exists, does not exist, or is running."""
-    intent = read_intent(storage, options.run)
+    intent = read_launch_record(storage, options.run)
     status = read_status(storage, options.run)
     ended = status is not None and status.state in ENDS
     if intent is not None and not ended and cloud.clock.now() < intent.valid_until:
@@ -311,7 +311,7 @@ def _next_launch(cloud: Cloud, scope: Scope, storage: Storage, options: Options)
     return 1
 
 
-def _no_run(scope: Scope, run: str) -> UsageError:
+def _no_run(scope: Project, run: str) -> UsageError:
     return UsageError(f"there is no run {run} in {scope.store}", next_step="List them: ./launch.py list")
 
 
@@ -346,14 +346,14 @@ def _check_origin(storage: Storage, options: Options, config: Config) -> None:
         ) from error
 
 
-def _intent(cloud: Cloud, scope: Scope, plan: Plan) -> Intent:
+def _intent(cloud: Cloud, scope: Project, plan: Plan) -> LaunchRecord:
     launch = plan.launch
     prices = {
         f"{pool.kind} {pool.zone}": price.usd_per_hour for pool, price in plan.basis.prices.spot.items()
     }
     if launch.market == "on-demand" or not prices:
         prices = {kind: price.usd_per_hour for kind, price in plan.basis.prices.on_demand.items()}
-    return Intent(
+    return LaunchRecord(
         run=launch.run,
         launch=launch.number,
         by=owner(),
@@ -374,7 +374,7 @@ def _intent(cloud: Cloud, scope: Scope, plan: Plan) -> Intent:
     )
 
 
-def _may_replace(cloud: Cloud, scope: Scope, storage: Storage, current: Intent) -> bool:
+def _may_replace(cloud: Cloud, scope: Project, storage: Storage, current: LaunchRecord) -> bool:
     """Tell whether an earlier launch of the run has ended, or will never become a fleet."""
     if inventory.fleet_of(cloud, scope, current.run) is not None:
         return False

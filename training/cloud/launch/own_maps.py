@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from training.cloud.console.wait_notices import heard
+from training.cloud.console.wait_notices import heartbeat
 from training.cloud.launch.settings_checks import circuit_of
 from training.config import Config
 from training.errors import ConfigurationError, TrainingError, UsageError
@@ -88,7 +88,7 @@ def pack(config: Config, root: Path, folder: Path, say: Callable[[str], None]) -
     names = on_this_computer(config)
     if not names:
         return {}
-    with heard(say, f"  still checking the maps {', '.join(names)}"):
+    with heartbeat(say, f"  still checking the maps {', '.join(names)}"):
         rows = _packed(names, root, folder)
     broken = [row["error"] for row in rows if "error" in row]  # which names the map
     if broken:

@@ -13,7 +13,7 @@ from typing import Any
 from training.cloud.aws.client import Cloud
 from training.cloud.aws.errors import CloudError, speaks_of_profile
 from training.cloud.aws.launch_requests import Launch
-from training.cloud.console.wait_notices import Patience
+from training.cloud.console.wait_notices import WaitReporter
 
 KNOWN_WITHIN_S = 180.0
 POLL_S = 3.0
@@ -44,7 +44,7 @@ def wait_for_profile(cloud: Cloud, launch: Launch, template_id: str, version: in
 
 def until_known(cloud: Cloud, ask: Callable[[], Any]) -> Any:  # noqa: ANN401 - what is asked for
     """Ask until EC2 knows the profile, three minutes at most, and return the answer."""
-    patience = Patience(cloud)
+    patience = WaitReporter(cloud)
     while True:
         try:
             return ask()

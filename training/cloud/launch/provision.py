@@ -9,10 +9,10 @@ from typing import Any
 from training import layout
 from training.cloud.aws import inventory, launch_requests, project_resources
 from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import Absent, CloudError, Present, Unanswered
+from training.cloud.aws.errors import AlreadyExists, CloudError, NoResponse, ResourceNotFound
 from training.cloud.aws.launch_requests import Launch
 from training.cloud.aws.ownership import as_mapping, require_owned
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 from training.cloud.cleanup.leaks import delete_template
 from training.cloud.launch.profile_wait import until_known
 from training.errors import UsageError
@@ -23,7 +23,7 @@ FLEET_SHOWS_S = 10.0
 IAM_SHOWS_TRIES = 6
 
 
-def check_names(cloud: Cloud, scope: Scope, run: str, launch: int) -> None:
+def check_names(cloud: Cloud, scope: Project, run: str, launch: int) -> None:
     """Raise UsageError where something that a launch makes exists already and is not this run's, with all of it."""
     name = layout.run_role_name(scope.project, scope.region, run)
     template = layout.template_name(scope.project, run, launch)
@@ -44,7 +44,7 @@ def check_names(cloud: Cloud, scope: Scope, run: str, launch: int) -> None:
         raise UsageError("; ".join(one.message for one in refused), next_step=refused[0].next_step)
 
 
-def make_role(cloud: Cloud, scope: Scope, run: str) -> bool:
+def create_role(cloud: Cloud, scope: Project, run: str) -> bool:
     """Make the run's role and instance profile, as far as they are missing; tell whether something was made.
 
     Raises UsageError where one of that name exists that is not this run's. With an existing profile in the settings
@@ -78,7 +78,7 @@ def make_role(cloud: Cloud, scope: Scope, run: str) -> bool:
     return made
 
 
-def make_template(cloud: Cloud, scope: Scope, launch: Launch) -> tuple[str, int]:
+def create_template(cloud: Cloud, scope: Project, launch: Launch) -> tuple[str, int]:
     """Make the launch template of a launch and return its id and version; one of an interrupted start is replaced.
 
     Raises UsageError where one of that name exists that is not this run's.
@@ -87,7 +87,7 @@ def make_template(cloud: Cloud, scope: Scope, launch: Launch) -> tuple[str, int]
     name = request["LaunchTemplateName"]
     try:
         made = cloud.call("ec2", "create_launch_template", **request)["LaunchTemplate"]
-    except Present:
+    except AlreadyExists:
         for there in inventory.templates(cloud, name):
             require_owned(scope, f"launch template {name}", as_mapping(there.get("Tags")), run=launch.run)
         # No fleet uses it: it may carry an older end date.
@@ -100,13 +100,13 @@ def make_template(cloud: Cloud, scope: Scope, launch: Launch) -> tuple[str, int]
     return made["LaunchTemplateId"], int(made["LatestVersionNumber"])
 
 
-def make_fleet(cloud: Cloud, scope: Scope, launch: Launch, template_id: str, version: int) -> str:
+def create_fleet(cloud: Cloud, scope: Project, launch: Launch, template_id: str, version: int) -> str:
     """Make the fleet and return its id. After a lost reply it looks before it asks again: one run, one fleet."""
     request = launch_requests.fleet_request(scope, launch, template_id, version)
     for _ in range(4):
         try:
             return str(until_known(cloud, functools.partial(_create_fleet, cloud, request))["FleetId"])
-        except Unanswered as error:
+        except NoResponse as error:
             if error.refused:
                 raise
             last: CloudError = error
@@ -127,7 +127,7 @@ def _create_fleet(cloud: Cloud, request: dict[str, Any]) -> dict[str, Any]:
     return cloud.call("ec2", "create_fleet", repeat_unknown=False, **request)
 
 
-def _another_token(cloud: Cloud, scope: Scope, launch: Launch) -> str:
+def _another_token(cloud: Cloud, scope: Project, launch: Launch) -> str:
     """Return a token for a fleet whose first one is spent, by a start that was interrupted or a run that was removed.
 
     Raises CloudError if that start did make a fleet, which may take AWS some seconds to show.
@@ -148,7 +148,7 @@ def _shown(cloud: Cloud, operation: str, **request: Any) -> dict[str, Any]:  # n
     for _ in range(IAM_SHOWS_TRIES - 1):
         try:
             return cloud.call("iam", operation, **request)
-        except Absent:
+        except ResourceNotFound:
             cloud.say("  waiting for IAM to show what it says exists")
             cloud.clock.sleep(2.0)
     return cloud.call("iam", operation, **request)
@@ -157,6 +157,6 @@ def _shown(cloud: Cloud, operation: str, **request: Any) -> dict[str, Any]:  # n
 def _unless_present(cloud: Cloud, operation: str, request: dict[str, Any]) -> bool:
     try:
         cloud.call("iam", operation, **request)
-    except Present:
+    except AlreadyExists:
         return False
     return True

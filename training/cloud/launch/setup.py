@@ -10,16 +10,16 @@ from typing import Any
 from training import layout
 from training.cloud.aws import iam_policies, inventory, project_resources
 from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import CloudError, Present
+from training.cloud.aws.errors import AlreadyExists, CloudError
 from training.cloud.aws.ownership import as_mapping, require_owned
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 from training.cloud.launch import bucket_setup
 from training.cloud.launch.group_setup import group_step, not_as_asked
 from training.cloud.launch.steps import Step, check, refused
 from training.errors import UsageError
 
 
-def plan(cloud: Cloud, scope: Scope, *, use_existing_bucket: bool = False) -> list[Step]:
+def plan(cloud: Cloud, scope: Project, *, use_existing_bucket: bool = False) -> list[Step]:
     """Return the steps of `up`, in order; reads only."""
     return [
         *bucket_setup.steps(cloud, scope, use_existing=use_existing_bucket),
@@ -39,7 +39,7 @@ def apply(steps: list[Step], say: Callable[[str], None]) -> None:
         say(f"  {'there' if step.action == 'keep' else 'done':6}  {step.what}")
 
 
-def is_up(cloud: Cloud, scope: Scope) -> list[str]:
+def is_up(cloud: Cloud, scope: Project) -> list[str]:
     """Return what a launch needs and is missing or of another version, in words; empty where nothing is."""
     missing = bucket_setup.missing(cloud, scope)
     policy = None if scope.machine_role else _policy_step(cloud, scope)
@@ -59,7 +59,7 @@ def is_up(cloud: Cloud, scope: Scope) -> list[str]:
 
 
 # --- the policy of the instances ---
-def _policy_step(cloud: Cloud, scope: Scope) -> Step:
+def _policy_step(cloud: Cloud, scope: Project) -> Step:
     request = project_resources.create_policy(scope)
     what = f"policy {request['PolicyName']}"
     current = inventory.instance_policy(cloud, scope)
@@ -79,11 +79,11 @@ def _policy_step(cloud: Cloud, scope: Scope) -> Step:
 def _make_policy(cloud: Cloud, request: dict[str, Any]) -> None:
     try:
         cloud.call("iam", "create_policy", **project_resources.sent(request))
-    except Present:
+    except AlreadyExists:
         cloud.say("  the policy was made meanwhile; `up` again compares it")
 
 
-def _update_policy(cloud: Cloud, scope: Scope) -> None:
+def _update_policy(cloud: Cloud, scope: Project) -> None:
     """Make the document the default version; IAM keeps five, so the oldest makes room."""
     versions = list(cloud.pages("iam", "list_policy_versions", "Versions", PolicyArn=scope.policy_arn))
     old = sorted((v for v in versions if not v["IsDefaultVersion"]), key=lambda v: int(v["VersionId"][1:]))
@@ -96,7 +96,7 @@ def _update_policy(cloud: Cloud, scope: Scope) -> None:
 
 
 # --- logs, service roles ---
-def _log_group_step(cloud: Cloud, scope: Scope) -> Step:
+def _log_group_step(cloud: Cloud, scope: Project) -> Step:
     request = project_resources.create_log_group(scope)
     name = request["logGroupName"]
     what = f"log group {name}, {project_resources.LOG_DAYS} days"
@@ -118,12 +118,12 @@ def _log_group_step(cloud: Cloud, scope: Scope) -> Step:
     )
 
 
-def _make_log_group(cloud: Cloud, scope: Scope) -> None:
+def _make_log_group(cloud: Cloud, scope: Project) -> None:
     request = project_resources.create_log_group(scope)
     name = request["logGroupName"]
     try:
         cloud.call("logs", "create_log_group", **request)
-    except Present:  # its retention may still be missing
+    except AlreadyExists:  # its retention may still be missing
         found = inventory.log_group(cloud, scope)
         tags = {} if found is None else inventory.log_group_tags(cloud, found)
         require_owned(scope, f"log group {name}", tags)
@@ -157,5 +157,5 @@ def make_service_role(cloud: Cloud, service: str) -> None:
     try:
         cloud.call("iam", "create_service_linked_role", AWSServiceName=service)
     except CloudError as error:
-        if error.code != "InvalidInput" and not isinstance(error, Present):
+        if error.code != "InvalidInput" and not isinstance(error, AlreadyExists):
             raise  # InvalidInput: "has been taken in this account", it exists

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 from training.cloud.aws import instance_types, inventory
-from training.cloud.context import Site
+from training.cloud.context import CommandContext
 from training.cloud.launch.expected_time import Speed, estimate, timestep_s
 from training.cloud.launch.launch import config_of
 from training.cloud.watch import run_status
-from training.cloud.watch.run_status import Facts
+from training.cloud.watch.run_status import RunStatus
 from training.errors import TrainingError
 
 # Of the newest runs so many are read, for each is some requests.
 MOST_RUNS = 20
 
 
-def speeds(site: Site, kinds: tuple[str, ...]) -> dict[str, Speed]:
+def speeds(site: CommandContext, kinds: tuple[str, ...]) -> dict[str, Speed]:
     """Return how fast each type trains with the settings. UsageError for a type that does not exist."""
     cores = instance_types.cores(instance_types.describe_types(site.cloud, kinds))
     own = _own_speeds(site)
     return {kind: own.get(kind) or estimate(site.config, cores[kind]) for kind in kinds}
 
 
-def _own_speeds(site: Site) -> dict[str, Speed]:
+def _own_speeds(site: CommandContext) -> dict[str, Speed]:
     """Return the speed of the newest run on each type, of those that the estimate takes for equally fast."""
     found: dict[str, Speed] = {}
     if not inventory.bucket_exists(site.cloud, site.scope):
         return found
     names = inventory.run_names(site.cloud, site.scope)
-    read = [run_status.read_facts(site.storage, name, site.cloud.now()) for name in names[-MOST_RUNS:]]
+    read = [run_status.read_run_status(site.storage, name, site.cloud.now()) for name in names[-MOST_RUNS:]]
     for one in sorted(read, key=lambda one: one.begun_at.timestamp() if one.begun_at else 0.0, reverse=True):
         kinds = {attempt.instance_type for attempt in one.attempts if attempt.instance_type}
         if one.steps_per_s and len(kinds) == 1 and _is_alike(site, one):
@@ -35,7 +35,7 @@ def _own_speeds(site: Site) -> dict[str, Speed]:
     return found
 
 
-def _is_alike(site: Site, one: Facts) -> bool:
+def _is_alike(site: CommandContext, one: RunStatus) -> bool:
     """Tell whether a run has networks, updates and cars as the settings have them."""
     try:
         theirs = config_of(site.storage, one.run)

@@ -15,16 +15,16 @@ from typing import NamedTuple
 from training import layout
 from training.cloud.aws import inventory
 from training.cloud.aws.errors import CloudError
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 from training.cloud.cleanup import leaks, stop
-from training.cloud.console.output import Manner, ask, say, show, table
-from training.cloud.console.wait_notices import Patience
-from training.cloud.context import Site
+from training.cloud.console.output import OutputOptions, ask, say, show, table
+from training.cloud.console.wait_notices import WaitReporter
+from training.cloud.context import CommandContext
 from training.cloud.launch import follow, launch
 from training.cloud.launch.basis import read_basis
 from training.cloud.launch_record import ENDS
 from training.cloud.watch.fetch import fetch_results
-from training.cloud.watch.run_status import Facts, read_facts
+from training.cloud.watch.run_status import RunStatus, read_run_status
 from training.errors import TrainingError, UsageError
 from training.store.storage import Storage
 
@@ -60,7 +60,7 @@ class Outcome(NamedTuple):
 class Trial:
     """A trial under way: where, which run, until when."""
 
-    def __init__(self, site: Site, root: Path, out: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, site: CommandContext, root: Path, out: Path, say: Callable[[str], None]) -> None:
         self.site, self.root, self.out, self.say = site, root, out, say
         self.run = f"trial-{layout.new_run_id()}"
         self.storage: Storage = site.storage
@@ -85,9 +85,9 @@ class Trial:
         # Reading all that took time: the end is the trial's, not some seconds later.
         return plan._replace(launch=plan.launch._replace(valid_until=self.until.replace(microsecond=0)))
 
-    def facts(self) -> Facts:
+    def facts(self) -> RunStatus:
         """Return what is known of the run."""
-        return read_facts(self.storage, self.run, self.site.cloud.now())
+        return read_run_status(self.storage, self.run, self.site.cloud.now())
 
     def steps(self) -> dict[str, Callable[[], str]]:
         """Return the steps in order; each returns what it saw, or raises."""
@@ -121,7 +121,7 @@ class Trial:
         return f"from timestep {attempt.first_step:,}"
 
     def _finish(self) -> str:
-        patience = Patience(self.site.cloud)
+        patience = WaitReporter(self.site.cloud)
         while (facts := self.facts()).state not in ENDS:
             patience.explain(f"  the run trains; its newest checkpoint has {facts.steps:,} timesteps")
             self.site.cloud.clock.sleep(POLL_S)
@@ -196,21 +196,21 @@ def _end_what_is_left(trial: Trial) -> None:
         trial.say(f"{error.message}. The fleet ends by {trial.until:%H:%M} UTC. See: ./launch.py gc")
 
 
-def _of_run(site: Site, run: str) -> list[str]:
+def _of_run(site: CommandContext, run: str) -> list[str]:
     _, cloud, scope = site
     fleet = inventory.fleet_of(cloud, scope, run)
     found = [str(one["InstanceId"]) for one in inventory.machines(cloud, scope, run)]
     return found if fleet is None else [str(fleet["FleetId"]), *found]
 
 
-def _leaks(site: Site, storage: Storage, run: str) -> list[str]:
-    scope: Scope = site.scope
+def _leaks(site: CommandContext, storage: Storage, run: str) -> list[str]:
+    scope: Project = site.scope
     names = {layout.run_role_name(scope.project, scope.region, run)}
     found = leaks.find_leaks(site.cloud, scope, storage)
     return [leak.line for leak in found if leak.run == run or leak.id in names]
 
 
-def _since(began: datetime, site: Site) -> float:
+def _since(began: datetime, site: CommandContext) -> float:
     return (site.cloud.now() - began).total_seconds()
 
 
@@ -221,7 +221,7 @@ def check_words(*others: object) -> None:
         raise UsageError("--trial names its run and its limits itself", next_step="Leave the rest out.")
 
 
-def try_out(site: Site, root: Path, manner: Manner) -> int:
+def try_out(site: CommandContext, root: Path, manner: OutputOptions) -> int:
     """Take a small run the whole way through AWS and print what worked; return 1 where something did not."""
     one = Trial(site, root, Path(), say)
     check(one)

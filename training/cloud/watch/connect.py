@@ -9,13 +9,13 @@ from typing import Any
 from training.cloud.aws import inventory
 from training.cloud.aws.client import Cloud
 from training.cloud.aws.errors import CloudError
-from training.cloud.aws.project import Scope
+from training.cloud.aws.project import Project
 from training.cloud.aws.project_resources import TENSORBOARD_PORT
 
 PLUGIN_PAGE = "https://docs.aws.amazon.com/systems-manager/latest/userguide/session-manager-working-with-install-plugin.html"
 
 
-def machine_of(cloud: Cloud, scope: Scope, run: str) -> dict[str, Any]:
+def machine_of(cloud: Cloud, scope: Project, run: str) -> dict[str, Any]:
     """Return the run's running machine. CloudError if it has none at the moment."""
     for one in inventory.machines(cloud, scope, run):
         if one["State"]["Name"] == "running":

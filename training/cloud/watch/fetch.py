@@ -7,7 +7,7 @@ from pathlib import Path
 
 from training import layout
 from training.cloud.aws.errors import CloudError
-from training.cloud.console.wait_notices import heard
+from training.cloud.console.wait_notices import heartbeat
 from training.cloud.watch.run_status import newest_meta, newest_pointer
 from training.store.storage import Entry, Storage
 
@@ -30,7 +30,7 @@ def fetch_results(
     for entry in (*made, *storage.list(f"{layout.maps_prefix(run)}/")):
         path = out / entry.key
         path.parent.mkdir(parents=True, exist_ok=True)
-        with heard(say, f"  still fetching {entry.key}, {entry.size / 1e6:.1f} MB"):
+        with heartbeat(say, f"  still fetching {entry.key}, {entry.size / 1e6:.1f} MB"):
             storage.get_to_file(entry.key, path, max_bytes=MAX_FILE_BYTES)
         files.append(path)
     return files

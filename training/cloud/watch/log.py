@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from training import layout
 from training.cloud.aws import inventory
 from training.cloud.aws.client import Cloud
-from training.cloud.aws.project import Scope
-from training.cloud.console.wait_notices import Patience
-from training.cloud.context import Site
+from training.cloud.aws.project import Project
+from training.cloud.console.wait_notices import WaitReporter
+from training.cloud.context import CommandContext
 from training.cloud.launch_record import ENDS
-from training.cloud.watch.run_status import read_facts, why_waiting
+from training.cloud.watch.run_status import read_run_status, why_waiting
 from training.errors import UsageError
 from training.store.storage import Storage
 
@@ -50,21 +50,21 @@ class Lines:
                 self._tell(attempt, rest)
 
 
-def _why_no_log(cloud: Cloud, scope: Scope, run: str, state: str) -> str:
+def _why_no_log(cloud: Cloud, scope: Project, run: str, state: str) -> str:
     if not inventory.machines(cloud, scope, run):
         return f"(no machine at the moment. {why_waiting(cloud, scope, run)})"
     return f"(nothing new; the run is {state}, its machine is up; Ctrl-C ends the watching, not the run)"
 
 
 def follow_log(
-    site: Site, storage: Storage, run: str, write: Callable[[int, str], object], *, until_end: bool
+    site: CommandContext, storage: Storage, run: str, write: Callable[[int, str], object], *, until_end: bool
 ) -> None:
     """Write the log, (attempt, text), and with `until_end` what comes to it until the run ends."""
     _, cloud, scope = site
     read: set[str] = set()
-    patience = Patience(cloud)
+    patience = WaitReporter(cloud)
     while True:
-        state = read_facts(storage, run, cloud.now()).state
+        state = read_run_status(storage, run, cloud.now()).state
         if state == "unknown":
             raise UsageError(
                 f"there is no run {run} in {storage.url}", next_step="List them: ./launch.py list"

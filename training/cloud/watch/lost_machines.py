@@ -15,8 +15,8 @@ from training import layout
 from training.cloud.aws.client import Cloud
 from training.cloud.aws.errors import CloudError
 from training.cloud.aws.ownership import as_mapping, is_of_a_run
-from training.cloud.aws.project import Scope, tag
-from training.cloud.watch.run_status import Facts
+from training.cloud.aws.project import Project, tag
+from training.cloud.watch.run_status import RunStatus
 
 # In a row; f1tenth-fleet-check counts to the same number on a machine that reaches EC2, but not the bucket.
 MOST_LOST = 3
@@ -60,7 +60,7 @@ class _Seen(NamedTuple):
 
 
 def lost_in_a_row(
-    cloud: Cloud, scope: Scope, run: str, fleet_id: str, started: Collection[str]
+    cloud: Cloud, scope: Project, run: str, fleet_id: str, started: Collection[str]
 ) -> list[LostMachine]:
     """Return the machines of a fleet that were lost since its last one with a trainer, the newest last.
 
@@ -78,7 +78,7 @@ def lost_in_a_row(
     return lost[::-1]
 
 
-def lost_of(cloud: Cloud, scope: Scope, facts: Facts) -> list[LostMachine]:
+def lost_of(cloud: Cloud, scope: Project, facts: RunStatus) -> list[LostMachine]:
     """Return the machines that a run's present launch has lost in a row; none where it has had no fleet."""
     if facts.intent is None or not facts.intent.fleet_id:
         return []
@@ -115,7 +115,7 @@ def explain(cloud: Cloud, lost: list[LostMachine]) -> list[str]:
     ]
 
 
-def _described(cloud: Cloud, scope: Scope, run: str, fleet_id: str) -> list[dict[str, Any]]:
+def _described(cloud: Cloud, scope: Project, run: str, fleet_id: str) -> list[dict[str, Any]]:
     """Return a fleet's machines in any state, as long as EC2 shows them."""
     filters = [*scope.filters, {"Name": f"tag:{layout.TAG_RUN}", "Values": [run]}]
     reservations = cloud.pages("ec2", "describe_instances", "Reservations", Filters=filters)

@@ -11,8 +11,8 @@ from training.cloud.aws import inventory
 from training.cloud.aws.client import Cloud
 from training.cloud.aws.errors import CloudError, speaks_of_profile
 from training.cloud.aws.prices import describe_age
-from training.cloud.aws.project import Scope
-from training.cloud.launch_record import ENDS, EXPIRED, LAUNCHING, Intent, read_intent
+from training.cloud.aws.project import Project
+from training.cloud.launch_record import ENDS, EXPIRED, LAUNCHING, LaunchRecord, read_launch_record
 from training.cloud.watch import fleet_history
 from training.store.documents import Attempt, Status, read_attempts, read_status
 from training.store.fencing import read_pointer
@@ -25,12 +25,12 @@ CONTROL_POLL_S = 5.0  # so often the trainer looks at control.json: nearly all t
 KINDS = ("sac", "sac_multiagent")
 
 
-class Facts(NamedTuple):
+class RunStatus(NamedTuple):
     """Everything that `status`, `list` and `cost` show of one run."""
 
     run: str
     status: Status | None
-    intent: Intent | None
+    intent: LaunchRecord | None
     attempts: tuple[Attempt, ...]
     checkpoint_step: int | None
     checkpoint_at: datetime | None
@@ -196,16 +196,16 @@ class Facts(NamedTuple):
         }
 
 
-def read_facts(storage: Storage, run: str, now: datetime) -> Facts:
+def read_run_status(storage: Storage, run: str, now: datetime) -> RunStatus:
     """Read what the store knows of a run."""
     pointer = newest_pointer(storage, run)
     checkpoint = pointer.checkpoint if pointer else None
     elapsed = newest_meta(storage, pointer).get("elapsed_s") if pointer else None
     total, max_minutes = limits_of(storage, run)
-    return Facts(
+    return RunStatus(
         run,
         read_status(storage, run),
-        read_intent(storage, run),
+        read_launch_record(storage, run),
         read_attempts(storage, run),
         checkpoint.step if checkpoint else None,
         pointer.written_at if pointer and checkpoint else None,
@@ -240,7 +240,7 @@ def limits_of(storage: Storage, run: str) -> tuple[int | None, float | None]:
         return None, None
 
 
-def describe(facts: Facts) -> list[str]:
+def describe(facts: RunStatus) -> list[str]:
     """Return the facts for people."""
     status, intent = facts.status, facts.intent
     speed, left, to_go = facts.steps_per_s, facts.hours_left, facts.hours_to_go
@@ -279,7 +279,7 @@ def _hours(hours: float) -> str:
     return f"{hours:.1f} h" if hours >= 2 else f"{hours * 60:.0f} min"
 
 
-def _attempt_line(attempt: Attempt, facts: Facts) -> str:
+def _attempt_line(attempt: Attempt, facts: RunStatus) -> str:
     where = " ".join(
         part for part in (attempt.instance_type, attempt.availability_zone, attempt.instance_id) if part
     )
@@ -292,7 +292,7 @@ def _attempt_line(attempt: Attempt, facts: Facts) -> str:
     return f"attempt {attempt.number:<3} {where or attempt.host}, {length}, {usd}, {cause}, {steps}"
 
 
-def cost_figures(cloud: Cloud, scope: Scope, storage: Storage, facts: Facts) -> dict[str, Any]:
+def cost_figures(cloud: Cloud, scope: Project, storage: Storage, facts: RunStatus) -> dict[str, Any]:
     """Return the figures of `cost`; None where something has not happened yet."""
     lap_at = _first_clean_lap_at(storage, facts.run)
     paid_s = facts.paid_s
@@ -314,7 +314,7 @@ def cost_figures(cloud: Cloud, scope: Scope, storage: Storage, facts: Facts) -> 
     }
 
 
-def count_writes(cloud: Cloud, scope: Scope, run: str) -> int:
+def count_writes(cloud: Cloud, scope: Project, run: str) -> int:
     """Return how often something was written for a run: each write is a version, kept for a month."""
     count = 0
     more: dict[str, Any] = {}
@@ -338,7 +338,7 @@ def _first_clean_lap_at(storage: Storage, run: str) -> datetime | None:
     return min((manifest.created_at for _, manifest in found if manifest.meta.get("laps")), default=None)
 
 
-def why_waiting(cloud: Cloud, scope: Scope, run: str) -> str:
+def why_waiting(cloud: Cloud, scope: Project, run: str) -> str:
     """Return AWS's own reason why a fleet has no machine, and what happens next."""
     fleet = inventory.fleet_of(cloud, scope, run)
     if fleet is None:

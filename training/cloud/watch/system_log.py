@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from training import layout
 from training.cloud.aws import inventory
-from training.cloud.aws.errors import Absent, CloudError
-from training.cloud.console.wait_notices import Patience
-from training.cloud.context import Site
+from training.cloud.aws.errors import CloudError, ResourceNotFound
+from training.cloud.console.wait_notices import WaitReporter
+from training.cloud.context import CommandContext
 from training.cloud.launch_record import ENDS
-from training.cloud.watch.run_status import read_facts
+from training.cloud.watch.run_status import read_run_status
 from training.store.storage import Storage
 
 POLL_S = 5.0
@@ -40,16 +40,16 @@ class Line(NamedTuple):
 
 
 def follow(
-    site: Site, storage: Storage, run: str, write: Callable[[Line], object], *, until_end: bool
+    site: CommandContext, storage: Storage, run: str, write: Callable[[Line], object], *, until_end: bool
 ) -> None:
     """Write what the machines of a run have logged, and with `until_end` what comes until it ends.
 
     Raises CloudError where there is nothing and nothing more is waited for.
     """
     cloud, seen = site.cloud, set[str]()
-    patience = Patience(cloud)
+    patience = WaitReporter(cloud)
     while True:
-        state = read_facts(storage, run, cloud.now()).state
+        state = read_run_status(storage, run, cloud.now()).state
         lines = list(_new_lines(site, _machine_ids(site, storage, run), seen))
         for line in lines:
             write(line)
@@ -66,14 +66,14 @@ def follow(
         cloud.clock.sleep(POLL_S)
 
 
-def _machine_ids(site: Site, storage: Storage, run: str) -> list[str]:
+def _machine_ids(site: CommandContext, storage: Storage, run: str) -> list[str]:
     """Return the machines that the run has had and has, in order."""
-    known = [one.instance_id for one in read_facts(storage, run, site.cloud.now()).attempts]
+    known = [one.instance_id for one in read_run_status(storage, run, site.cloud.now()).attempts]
     known += [one["InstanceId"] for one in inventory.machines(site.cloud, site.scope, run)]
     return list(dict.fromkeys(one for one in known if one))
 
 
-def _new_lines(site: Site, machines: list[str], seen: set[str]) -> Iterator[Line]:
+def _new_lines(site: CommandContext, machines: list[str], seen: set[str]) -> Iterator[Line]:
     for machine in machines:
         try:
             events = list(
@@ -85,7 +85,7 @@ def _new_lines(site: Site, machines: list[str], seen: set[str]) -> Iterator[Line
                     logStreamNamePrefix=f"{machine}/",
                 )
             )
-        except Absent:
+        except ResourceNotFound:
             continue
         for event in sorted(events, key=lambda one: int(one["timestamp"])):
             if event["eventId"] not in seen:
