@@ -27,7 +27,7 @@ from training.evaluation import promotion
 from training.sim import Track
 
 # What acts on driving and learning; the other groups are about where and how often things are shown and kept.
-GROUPS = ("env.", "sac.", "guide.", "multi_agent.", "training.")
+GROUPS = ("env.", "sac.", "imitation.", "multi_agent.", "training.")
 # Small, so that an end of one setting is what is tried. Later ones win: a case comes after these.
 BASE = {
     "env.tracks": "[generated-1]",
@@ -38,7 +38,7 @@ BASE = {
     "sac.buffer_size": 1000,
     "sac.learning_starts": 40,
     "sac.gradient_steps": 1,
-    "guide.timesteps": 60,
+    "imitation.timesteps": 60,
     "training.total_timesteps": 120,
 }
 # Of other tests, or of no computer: these settings are not tried, each for its reason.
@@ -189,18 +189,21 @@ def _made_to_fit(chosen: dict[str, Any]) -> dict[str, Any]:
         fitted["env.min_speed_mps"] = -5
     fitted["sac.buffer_size"] = max(fitted["sac.buffer_size"], 10_000)
     fitted["sac.learning_starts"] = min(fitted["sac.learning_starts"], 2 * chosen["env.num_envs"])
-    shares = [f"multi_agent.league.{who}" for who in ("live", "pool", "pure_pursuit", "follow_the_gap")]
+    shares = [
+        f"multi_agent.league.{who}"
+        for who in ("self_fraction", "snapshot_fraction", "pure_pursuit", "follow_the_gap")
+    ]
     if not any(fitted[share] for share in shares):
         fitted[shares[0]] = 1
     if fitted["env.beams"] < LEAST_BEAMS:
         fitted["multi_agent.league.follow_the_gap"] = 0
-        fitted["multi_agent.league.live"] = 1
+        fitted["multi_agent.league.self_fraction"] = 1
     if fitted["training.training_type"] == "sac":
         fitted["multi_agent.mode"] = "independent"
     if fitted["multi_agent.mode"] != "league":
-        fitted |= {"multi_agent.league.champions": "false", "multi_agent.league.one_agent": "false"}
-    if fitted["env.race.contact_ends"] == "false":
-        fitted["env.race.victims_race_on"] = "true"
+        fitted |= {"multi_agent.league.champions": "false", "multi_agent.league.shared_policy": "false"}
+    if fitted["env.race.terminate_at_fault_contact"] == "false":
+        fitted["env.race.hit_cars_continue"] = "true"
     return fitted
 
 

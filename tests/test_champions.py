@@ -70,7 +70,7 @@ class Scripted(PromotionRaces):
         self.races, self.laps, self.clean = iter(races), iter(laps), clean
         self.met: list[tuple[Any, Any]] = []
 
-    def _meet(self, challenger: Policy, champion: Policy, *_: Any) -> WinLoss:
+    def play(self, challenger: Policy, champion: Policy, *_: Any) -> WinLoss:
         self.met.append((challenger, champion))
         return next(self.races)
 
@@ -193,7 +193,7 @@ def test_a_run_says_and_logs_who_became_champion_and_keeps_it(
         "training.total_timesteps=2400",
         "multi_agent.mode=league",
         "multi_agent.league.champions=true",
-        "multi_agent.league.interval=800",
+        "multi_agent.league.snapshot_interval=800",
         "tensorboard.interval_s=0.1",
     )
     assert runner.train(load_config(None, settings), store=str(tmp_path)) == 0

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from training.config import PRESETS, Config, load_config
 from training.config.example import example_yaml
 from training.config.resume import check_league
-from training.config.text import legal_values, walk
+from training.config.text import flatten, legal_values, walk
 from training.errors import ConfigurationError, UsageError
 
 ROOT = Path(__file__).parent.parent
@@ -57,6 +57,38 @@ def test_a_setting_is_read_by_its_former_name_and_only_once(tmp_path: Path) -> N
     assert Config.from_json_dict(before) == Config()
     with pytest.raises(ConfigurationError, match="the same setting"):
         load_config(settings_file(tmp_path, "aws: {region: us-east-1, aws_region: eu-west-1}\n"))
+
+
+RENAMED = {
+    f"{key.rpartition('.')[0]}.{former}" if "." not in former else former: key
+    for key, field in walk(Config)
+    if (former := (field.json_schema_extra or {}).get("formerly"))
+}
+NO_DEFAULT = {"guide.driver": "pure_pursuit", "aws.aws_region": "eu-west-1"}
+
+
+@pytest.mark.parametrize("former", RENAMED)
+def test_every_renamed_setting_is_read_by_its_former_name_everywhere(
+    former: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = RENAMED[former]
+    default = dict(walk(Config))[key].default
+    value = NO_DEFAULT.get(former, (not default) if isinstance(default, bool) else default)
+    text = f"{former}={json.dumps(value)}"
+    expected = load_config(None, [f"{key}={json.dumps(value)}"])
+    assert capsys.readouterr().err == ""
+    assert load_config(None, [text]) == expected
+    note = f"note: the setting {former} is called {key} now\n"
+    assert capsys.readouterr().err == note
+    *groups, name = former.split(".")
+    nested: object = {name: value}
+    for group in reversed(groups):
+        nested = {group: nested}
+    assert load_config(settings_file(tmp_path, json.dumps(nested))) == expected
+    assert capsys.readouterr().err == note
+    of_a_run = dict(flatten(Config, Config.from_json_dict(nested).to_json_dict(), "a run"))
+    assert of_a_run[key].value == flatten(Config, expected.to_json_dict(), "")[key].value
+    assert capsys.readouterr().err == "", "what a run has stored is no news to anybody"
 
 
 def test_a_run_from_before_grids_could_be_chosen_goes_on_in_single_file():
@@ -269,13 +301,14 @@ def test_an_override_without_key_and_value_is_a_usage_error(override: str) -> No
 def test_who_begins_with_networks_that_have_learnt_has_no_guide_unless_one_is_set(tmp_path: Path) -> None:
     """It would pull them back to the racing line; a run that has begun keeps its own."""
     begun = "training.init_from=first"
-    assert load_config(None, [begun]).guide.driver == "none"
-    assert load_config(None, [begun, "guide.driver=pure_pursuit"]).guide.driver == "pure_pursuit"
-    assert load_config(None, [begun, "guide.weight=50"]).guide.driver == "racing_line"
+    assert load_config(None, [begun]).imitation.expert == "none"
+    assert load_config(None, [begun, "imitation.expert=pure_pursuit"]).imitation.expert == "pure_pursuit"
+    assert load_config(None, [begun, "imitation.coef=50"]).imitation.expert == "racing_line"
     assert (
-        load_config(settings_file(tmp_path, "training:\n  init_from: null\n")).guide.driver == "racing_line"
+        load_config(settings_file(tmp_path, "training:\n  init_from: null\n")).imitation.expert
+        == "racing_line"
     )
-    before = load_config(None, [begun, "guide.driver=racing_line"])
+    before = load_config(None, [begun, "imitation.expert=racing_line"])
     assert Config.from_json_dict(before.to_json_dict()) == before
 
 
@@ -283,8 +316,8 @@ def test_the_settings_for_self_play_are_legal_and_of_one_length() -> None:
     """The step size decays over the second half, to the end; the first champion comes before."""
     config = load_config(Path("docs/self_play.yaml"))
     half_time = config.training.total_timesteps // 2
-    assert (config.sac.learning_rate_from, config.sac.learning_rate_timesteps) == (half_time, half_time)
-    assert config.multi_agent.league.champions_from < half_time
+    assert (config.sac.lr_decay_start, config.sac.lr_decay_timesteps) == (half_time, half_time)
+    assert config.multi_agent.league.champions_start < half_time
     assert (config.num_cars, config.num_agents, config.training.max_minutes) == (2, 1, None)
     check_league(config)
 

@@ -37,16 +37,16 @@ def settings_file(folder: Path, text: str) -> Path:
             "multi_agent.league.champions = true has no effect with multi_agent.mode = independent",
         ),
         (
-            ("multi_agent.league.one_agent=true", "multi_agent.mode=shared"),
-            "multi_agent.league.one_agent = true has no effect with multi_agent.mode = shared",
+            ("multi_agent.league.shared_policy=true", "multi_agent.mode=shared"),
+            "multi_agent.league.shared_policy = true has no effect with multi_agent.mode = shared",
         ),
         (
             ("multi_agent.league.checkpoints=[a, b]",),
             'multi_agent.league.checkpoints = ["a", "b"] has no effect with multi_agent.mode = independent',
         ),
         (
-            ("env.race.contact_ends=false", "env.race.victims_race_on=false"),
-            "env.race.victims_race_on = false with env.race.contact_ends = false",
+            ("env.race.terminate_at_fault_contact=false", "env.race.hit_cars_continue=false"),
+            "env.race.hit_cars_continue = false with env.race.terminate_at_fault_contact = false",
         ),
     ],
 )
@@ -68,9 +68,13 @@ def test_a_league_where_there_is_none_and_contradicting_rules_are_refused(
             "multi_agent.league.champions=true",
             "multi_agent.league.checkpoints=[a]",
         ),
-        ("multi_agent.mode=league", "multi_agent.league.one_agent=true"),
-        ("multi_agent.mode=shared", "env.race.contact_ends=false"),
-        ("training.num_agents=1", "env.race.contact_ends=false", "env.race.victims_race_on=false"),
+        ("multi_agent.mode=league", "multi_agent.league.shared_policy=true"),
+        ("multi_agent.mode=shared", "env.race.terminate_at_fault_contact=false"),
+        (
+            "training.num_agents=1",
+            "env.race.terminate_at_fault_contact=false",
+            "env.race.hit_cars_continue=false",
+        ),
     ],
 )
 def test_what_fits_is_not_refused(overrides: tuple[str, ...]) -> None:
@@ -127,8 +131,8 @@ def test_what_a_run_that_goes_on_does_not_take_from_a_file_is_told(tmp_path: Pat
         ("local", ("multi_agent.mode=shared",), "--set multi_agent.mode=shared "),
         (
             "local",
-            ("multi_agent.mode=league", "multi_agent.league.one_agent=true"),
-            "--set multi_agent.league.one_agent=true ",
+            ("multi_agent.mode=league", "multi_agent.league.shared_policy=true"),
+            "--set multi_agent.league.shared_policy=true ",
         ),
         (
             "local",

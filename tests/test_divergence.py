@@ -118,7 +118,7 @@ def test_a_checkpoint_that_an_earlier_version_saved_with_infinite_moments_is_ref
         (["sac.gamma=1"], "sac.gamma = 1;"),
         (["sac.target_entropy=-100"], "sac.target_entropy = -100"),
         (["sac.learning_rate_end=1"], "sac.learning_rate_end = 1"),
-        (["guide.weight=1000000"], "guide.weight = 1e+06"),
+        (["imitation.coef=1000000"], "imitation.coef = 1e+06"),
         ([], "try a smaller sac.learning_rate than 0.001 first"),
     ],
 )

@@ -136,7 +136,7 @@ def test_the_name_is_made_from_the_time_where_none_is_given_and_wandb_begins_ane
         ("sac.net_arch=[32, 32]", "the networks keep their shape"),
         ("sac.buffer_size=4000", "the replay buffer keeps its rows"),
         ("sac.ent_coef=0.1", "weight of the entropy"),
-        ("guide.driver=none", "what the guide would have done"),
+        ("imitation.expert=none", "what the expert would have done"),
         ("training.seed=4", "the random numbers go on"),
         ("training.training_type=sac_multiagent", "the agents stay who they are"),
     ],

@@ -114,7 +114,7 @@ def test_agents_begin_with_the_networks_of_the_agents_of_the_other_run(storage: 
     said: list[str] = []
     warm_start.load_initial_policies(learner, config, storage, "new", said.append)
     assert said == [f"3 agents begin with the networks of {AGENTS} of run {run}, step 2,000"]
-    assert learner.guide_weight() == 0.0, "who has learnt needs no guide"
+    assert learner.imitation_coef() == 0.0, "who has learnt needs no guide"
     after = [agent.actor.mu.weight.detach().numpy() for agent in learner.agents]
     assert np.array_equal(after[0], after[2])
     assert not np.array_equal(after[0], after[1])

@@ -115,8 +115,8 @@ def test_a_league_is_trained_and_resumed_with_policies_of_another_run_by_the_com
         "training.training_type=sac_multiagent",
         "multi_agent.mode=league",
         f"multi_agent.league.checkpoints={names}",
-        "multi_agent.league.live=0",
-        "multi_agent.league.pool=1",
+        "multi_agent.league.self_fraction=0",
+        "multi_agent.league.snapshot_fraction=1",
         "multi_agent.league.pure_pursuit=0",
         "multi_agent.league.follow_the_gap=0",
     )

@@ -28,7 +28,7 @@ def test_pairwise_cases_hold_every_pair_of_ends() -> None:
     for first, second in (
         ("env.beams", "sac.gamma"),
         ("env.action_repeat", "env.scan_noise_m"),
-        ("env.profile", "guide.driver"),
+        ("env.profile", "imitation.expert"),
     ):
         met = {(case[first], case[second]) for case in cases}
         assert len(met) == len(tried[first]) * len(tried[second])

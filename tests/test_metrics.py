@@ -120,7 +120,7 @@ def test_what_is_no_hyperparameter_stays_out_of_them(tmp_path: Path) -> None:
         "training",
         "env",
         "sac",
-        "guide",
+        "imitation",
         "multi_agent",
         "evaluation",
     }

@@ -84,7 +84,7 @@ def test_a_setting_is_read_by_its_group_or_by_what_stands_for_it() -> None:
     source = (
         "def f(config, one: 'x', settings: SacSettings):\n"
         "    mine = config.multi_agent.league\n"
-        "    return config.tensorboard.interval_s, mine.pool, settings.gamma, one.tau, mine_too.live\n"
+        "    return config.tensorboard.interval_s, mine.snapshot_fraction, settings.gamma, one.tau, other.live\n"
     )
-    wanted = {"tensorboard.interval_s", "multi_agent.league.pool", "sac.gamma"}
+    wanted = {"tensorboard.interval_s", "multi_agent.league.snapshot_fraction", "sac.gamma"}
     assert keys_read(source) & {key for key, _ in walk(Config)} == wanted

@@ -80,7 +80,7 @@ class Case(NamedTuple):
             "training.training_type": self.kind,
             "training.num_agents": self.agents,
             "multi_agent.mode": self.mode,
-            "multi_agent.league.interval": self.total // 6,
+            "multi_agent.league.snapshot_interval": self.total // 6,
         }
         return [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
 

@@ -229,7 +229,7 @@ def test_clamped_deviations_and_a_fixed_coefficient_move_as_with_torch(changes):
 
 def test_the_guide_draws_as_with_torch():
     compiled, plain, free = learner(), step_eager(learner()), learner()
-    compiled.guide_weight = plain.guide_weight = 0.7
+    compiled.imitation_coef = plain.imitation_coef = 0.7
     for batch in batches(6, guides=True):
         for update in (compiled, plain, free):
             update.step(*batch)

@@ -170,7 +170,7 @@ KINDS = {
 def test_twenty_replayed_updates_equal_those_made_step_by_step(device, kind, guided):
     """From the first on, bit for bit: networks, moments, counters and the losses of every update, read at the end."""
     one, other = replayed(learner(device, **kind)), eager(learner(device, **kind))
-    one.guide_weight = other.guide_weight = 0.7 if guided else 0.0
+    one.imitation_coef = other.imitation_coef = 0.7 if guided else 0.0
     losses: tuple[list[Losses], list[Losses]] = ([], [])
     for batch in batches(20, device, kind.get("agents", 1), guides=guided):
         losses[0].append(one.step(*batch))
@@ -193,16 +193,16 @@ def test_settings_that_change_while_it_learns_are_heard(device):
 
     for seed, change in enumerate(
         (
-            {"guide_weight": 0.7},
-            {"guide_weight": 0.3},
+            {"imitation_coef": 0.7},
+            {"imitation_coef": 0.3},
             {"learning_rate": 2**-8},
-            {"guide_weight": 0.0},
+            {"imitation_coef": 0.0},
             {"learning_rate": 2**-9},
-            {"guide_weight": 0.3},
+            {"imitation_coef": 0.3},
         )
     ):
         for update in (one, other):
-            update.guide_weight = change.get("guide_weight", update.guide_weight)
+            update.imitation_coef = change.get("imitation_coef", update.imitation_coef)
             if "learning_rate" in change:
                 update.set_learning_rate(change["learning_rate"])
         go_on(seed)
@@ -222,7 +222,7 @@ def test_one_recording_serves_all_updates_of_a_kind(device):
 
     update._graph._record = counted
     for weight, rows, expected in ((0.5, ROWS, 1), (0.2, ROWS, 1), (0.0, ROWS, 2), (0.0, 7, 3)):
-        update.guide_weight = weight
+        update.imitation_coef = weight
         for batch in batches(3, device, rows=rows, guides=True):
             update.step(*batch)
         assert len(made) == expected
@@ -277,7 +277,7 @@ def team_on(device: str, *, agents: int = 2) -> BatchedAgents:
             over = np.zeros(4, dtype=np.bool_)
             rewards = rng.normal(size=4).astype(np.float32)
             agent.replay_buffer.store(Row(seen, actions, rewards, following, over, over, guides))
-    team = BatchedAgents(made, chosen.average_tau)
+    team = BatchedAgents(made, chosen.policy_ema_tau)
     replayed(team.update)
     return team
 
@@ -303,19 +303,19 @@ def assert_same_state(one: list[snapshot.Captured], other: list[snapshot.Capture
 def test_a_saved_team_goes_on_to_the_same_bits(device):
     """Into a team just made, which records anew, and into one whose recording was made before: all is put in place."""
     whole = team_on(device)
-    whole.train(5, ROWS, guide_weight=0.4)
+    whole.train(5, ROWS, imitation_coef=0.4)
     saved = everything(whole)
     fresh = team_on(device)
     put_back(fresh, saved)
     assert_same_state(everything(fresh), saved)
-    whole.train(7, ROWS, guide_weight=0.2)
+    whole.train(7, ROWS, imitation_coef=0.2)
     ended = everything(whole)
-    fresh.train(7, ROWS, guide_weight=0.2)
+    fresh.train(7, ROWS, imitation_coef=0.2)
     assert_same_state(everything(fresh), ended)
     recorded_before = whole
     recording = whole.update._graph._again
     put_back(recorded_before, saved)
-    recorded_before.train(7, ROWS, guide_weight=0.2)
+    recorded_before.train(7, ROWS, imitation_coef=0.2)
     assert_same_state(everything(recorded_before), ended)
     assert recorded_before.update._graph._again is recording
 
@@ -356,7 +356,7 @@ def full_precision():
 def test_a_gpu_learns_what_a_processor_learns(guided):
     """20 updates, to float32 rounding; the processor's are those of its compiled code."""
     there, here = replayed(learner("cuda")), learner("cpu")
-    there.guide_weight = here.guide_weight = 0.7 if guided else 0.0
+    there.imitation_coef = here.imitation_coef = 0.7 if guided else 0.0
     for on_gpu, on_cpu in zip(batches(20, "cuda", guides=guided), batches(20, guides=guided), strict=True):
         there.step(*on_gpu)
         here.step(*on_cpu)

@@ -35,7 +35,7 @@ def train_to(learner: MultiAgentSAC, steps: int) -> None:
     learner.learn(steps)
 
 
-def random_update(guide_weight: float) -> SacUpdate:
+def random_update(imitation_coef: float) -> SacUpdate:
     generator = torch.Generator().manual_seed(11)
     stacks = [
         StackedMlp(nets, sizes)
@@ -50,7 +50,7 @@ def random_update(guide_weight: float) -> SacUpdate:
     update = SacUpdate(
         *stacks, learning_rate=1e-3, gamma=0.9, tau=0.01, log_alpha=torch.zeros(1), target_entropy=-2.0
     )
-    update.guide_weight = guide_weight
+    update.imitation_coef = imitation_coef
     return update
 
 
@@ -98,13 +98,15 @@ def test_without_weight_the_guides_actions_change_nothing():
 
 
 def test_the_guide_fades_and_is_then_not_asked_any_more(monkeypatch):
-    """Its weight falls linearly to 0 at guide.timesteps; from there on the driver is never called."""
-    learner = begin(settings(**{"guide.timesteps": 400, "guide.weight": 10.0, "sac.learning_starts": 10_000}))
-    assert learner.guide_weight() == 10.0
+    """Its weight falls linearly to 0 at imitation.timesteps; from there on the driver is never called."""
+    learner = begin(
+        settings(**{"imitation.timesteps": 400, "imitation.coef": 10.0, "sac.learning_starts": 10_000})
+    )
+    assert learner.imitation_coef() == 10.0
     train_to(learner, 200)
-    assert learner.guide_weight() == pytest.approx(5.0)
+    assert learner.imitation_coef() == pytest.approx(5.0)
     train_to(learner, 400)
-    assert learner.guide_weight() == 0.0
+    assert learner.imitation_coef() == 0.0
     monkeypatch.setattr(
         type(learner._driver), "act", lambda *_: pytest.fail("a guide that is gone was asked")
     )
@@ -136,15 +138,15 @@ def test_a_warm_up_with_a_guide_drives_on_where_random_actions_crash():
     """Before sac.learning_starts the guide drives, with noise; without one the cars are driven at random."""
     reached = {}
     for driver in ("racing_line", "none"):
-        learner = begin(settings(**{"guide.driver": driver, "sac.learning_starts": 100_000}))
+        learner = begin(settings(**{"imitation.expert": driver, "sac.learning_starts": 100_000}))
         train_to(learner, 8 * 60)
         reached[driver] = float(learner.env.race.world.progress_m.mean())
     assert reached["racing_line"] > 20.0 > reached["none"]
 
 
 def test_without_a_guide_the_replay_spends_no_memory_on_one():
-    """guide.driver = none: rows of no width."""
-    learner = begin(settings(**{"guide.driver": "none"}))
+    """imitation.expert = none: rows of no width."""
+    learner = begin(settings(**{"imitation.expert": "none"}))
     assert learner.agents[0].replay_buffer.guides.nbytes == 0
 
 

@@ -33,12 +33,12 @@ def settings(**changes: object) -> Config:
         "training.num_agents": CARS,
         "multi_agent.mode": "league",
         "multi_agent.league.pool_size": 2,
-        "multi_agent.league.interval": 40,
+        "multi_agent.league.snapshot_interval": 40,
         "env.tracks": "[generated-1]",
         "env.num_envs": ENVS,
         "sac.net_arch": "[8, 8]",
         "sac.buffer_size": 1000,
-        "guide.driver": "none",
+        "imitation.expert": "none",
         **changes,
     }
     return load_config(None, [f"{key}={value}" for key, value in overrides.items()])
@@ -72,7 +72,7 @@ def test_each_race_has_a_car_of_its_agent_another_one_each_time(learner):
 
 def test_the_other_cars_are_driven_at_the_shares_that_are_set():
     """An empty pool's share goes to the agents; one that is not redrawn keeps its drivers."""
-    changes = {"live": 0.2, "pool": 0.4, "pure_pursuit": 0.3, "follow_the_gap": 0.1}
+    changes = {"self_fraction": 0.2, "snapshot_fraction": 0.4, "pure_pursuit": 0.3, "follow_the_gap": 0.1}
     learner = learner_of(settings(**{f"multi_agent.league.{name}": share for name, share in changes.items()}))
     league = league_of(learner)
     counts, races = np.zeros(POOL + 1), 1500
@@ -208,14 +208,20 @@ def test_every_interval_each_agent_s_policy_challenges_its_champions():
 
 
 def test_nobody_becomes_champion_before_it_is_time():
-    """The first challenge is at `champions_from`, the next ones each an interval later; the pool's share is live."""
+    """The first challenge is at `champions_start`, the next ones each an interval later; the pool's share is live."""
     asked: list[int] = []
 
     def contest(_challenger: Any, _champions: Any, step: int) -> PromotionResult:
         asked.append(step)
         return PromotionResult(promoted=True)
 
-    changes = {"champions_from": 100, "live": 0, "pool": 1, "pure_pursuit": 0, "follow_the_gap": 0}
+    changes = {
+        "champions_start": 100,
+        "self_fraction": 0,
+        "snapshot_fraction": 1,
+        "pure_pursuit": 0,
+        "follow_the_gap": 0,
+    }
     learner = champions_of(
         contest, **{f"multi_agent.league.{name}": value for name, value in changes.items()}
     )
@@ -233,7 +239,7 @@ def test_of_champions_the_newest_drives_most_often():
     """Each agent's line and each other run's policy alike; in a line each one twice as often as the one before it."""
     learner = champions_of(
         lambda *_: PromotionResult(promoted=True),
-        **{"multi_agent.league.live": 0, "multi_agent.league.pool": 1},
+        **{"multi_agent.league.self_fraction": 0, "multi_agent.league.snapshot_fraction": 1},
     )
     league = league_of(learner)
     league.add("another", learner.team.average_policy(0))

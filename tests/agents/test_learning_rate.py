@@ -40,7 +40,7 @@ def test_it_stays_where_no_end_is_set() -> None:
 
 def test_it_decays_linearly_and_stays_at_its_end() -> None:
     """Half-way it is the mean of both, whatever the run's length; beyond the end it falls no further."""
-    learner = begin(**{"sac.learning_rate_end": 0.002, "sac.learning_rate_timesteps": 800})
+    learner = begin(**{"sac.learning_rate_end": 0.002, "sac.lr_decay_timesteps": 800})
     assert learner.learning_rate() == 0.01
     for steps, expected in ((400, 0.006), (800, 0.002), (960, 0.002)):
         learner.learn(steps)
@@ -51,7 +51,7 @@ def test_it_decays_linearly_and_stays_at_its_end() -> None:
 def test_the_decay_may_begin_later() -> None:
     """Until then the step size stays as set."""
     learner = begin(
-        **{"sac.learning_rate_end": 0.002, "sac.learning_rate_from": 400, "sac.learning_rate_timesteps": 400}
+        **{"sac.learning_rate_end": 0.002, "sac.lr_decay_start": 400, "sac.lr_decay_timesteps": 400}
     )
     for steps, expected in ((400, 0.01), (600, 0.006), (800, 0.002), (960, 0.002)):
         learner.learn(steps)
@@ -61,7 +61,7 @@ def test_the_decay_may_begin_later() -> None:
 
 def test_networks_move_by_it() -> None:
     """Where it has decayed to next to nothing they stay where they are."""
-    learner = begin(**{"sac.learning_rate_end": 1e-12, "sac.learning_rate_timesteps": 400})
+    learner = begin(**{"sac.learning_rate_end": 1e-12, "sac.lr_decay_timesteps": 400})
     update, moved = learner.team.update, []
     for steps in (200, 400, 600):
         before = [update.actor.flat.clone(), update.critic.flat.clone()]

@@ -128,7 +128,7 @@ def saved_race(tmp_path_factory) -> Saved:
 
     changes = {
         "env.race.after_crash": "restart",
-        "env.race.contact_ends": False,
+        "env.race.terminate_at_fault_contact": False,
         "env.race.grid_spacing_m": 1.0,
         "env.reward.overtake": 2.0,
     }

@@ -30,13 +30,13 @@ def learner_of(mode: str) -> MultiAgentSAC:
         "training.training_type": "sac_multiagent",
         "training.num_agents": CARS,
         "multi_agent.mode": mode.removeprefix("one "),
-        "multi_agent.league.one_agent": mode == "one league",
+        "multi_agent.league.shared_policy": mode == "one league",
         "env.tracks": "[generated-1]",
         "env.num_envs": ENVS,
         "env.max_episode_s": 1.2,
         "sac.net_arch": "[8, 8]",
         "sac.buffer_size": 1000,
-        "guide.driver": "none",
+        "imitation.expert": "none",
     }
     config = load_config(None, [f"{key}={value}" for key, value in overrides.items()])
     return MultiAgentSAC(RaceBatch(config.env, [Track.load("generated-1")], CARS), config, device="cpu")

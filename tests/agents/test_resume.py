@@ -89,9 +89,9 @@ def settings(num_envs: int, **changes: object) -> Config:
         "sac.learning_starts": 200,
         "sac.gradient_steps": 2,
         "sac.learning_rate_end": 1e-4,
-        "sac.learning_rate_timesteps": 1100,
+        "sac.lr_decay_timesteps": 1100,
         # Still there when a run is resumed, gone before its end.
-        "guide.timesteps": 1100,
+        "imitation.timesteps": 1100,
         "evaluation.frequency": 600,
         "evaluation.starts": 2,
         **changes,
@@ -107,12 +107,12 @@ def several(agents: int, mode: str, **changes: object) -> Config:
             "training.training_type": "sac_multiagent",
             "training.num_agents": agents,
             "multi_agent.mode": mode,
-            "multi_agent.league.interval": 200,
+            "multi_agent.league.snapshot_interval": 200,
             "multi_agent.league.pool_size": 2,
             "multi_agent.league.speed_factor": "[0.6, 1.0]",
             "sac.buffer_size": 1000,
             "sac.learning_starts": 100,
-            "guide.timesteps": 1000,
+            "imitation.timesteps": 1000,
             **changes,
         },
     )
@@ -245,10 +245,10 @@ def test_several_agents_resume_exactly(tmp_path, agents, mode, device):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("one_agent", [False, True])
-def test_a_league_of_champions_resumes_exactly(tmp_path, one_agent, device):
+@pytest.mark.parametrize("shared_policy", [False, True])
+def test_a_league_of_champions_resumes_exactly(tmp_path, shared_policy, device):
     """Each agent's line, and what is kept: the newest champion; rewards hang on who is ahead."""
-    changes = {"champions": True, "one_agent": one_agent}
+    changes = {"champions": True, "shared_policy": shared_policy}
     config = several(
         2,
         "league",
@@ -265,7 +265,7 @@ def test_a_league_of_champions_resumes_exactly(tmp_path, one_agent, device):
     assert_same(first.everything(), second.everything())
     second.train_to(1700)
     assert_same(whole.everything(), second.everything())
-    assert len(second.parts.learner.agents) == (1 if one_agent else 2)
+    assert len(second.parts.learner.agents) == (1 if shared_policy else 2)
     for line, keeper in zip(second.parts.learner.league.champions, second.parts.keepers, strict=True):
         assert [one.step // 200 for one in line] == [5, 7], "of four champions the pool holds two"
         assert keeper.best.step == line[-1].step

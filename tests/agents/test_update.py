@@ -63,7 +63,7 @@ def team_of(count: int, *, compute: torch.dtype = torch.float32, **changes) -> B
     chosen = settings(**changes)
     spaces = Spaces(Still.observation_space, Still.action_space, cars=1)
     agents = [Agent(spaces, chosen, seed=3, device="cpu", number=a) for a in range(count)]
-    return BatchedAgents(agents, chosen.average_tau, compute)
+    return BatchedAgents(agents, chosen.policy_ema_tau, compute)
 
 
 def alone(agent: Agent, **changes) -> SAC:

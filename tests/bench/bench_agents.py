@@ -36,7 +36,7 @@ def test_rounds_of_training_by_cars_and_mode(
         f"training.training_type={'sac' if cars == 1 else 'sac_multiagent'}",
         f"training.num_agents={cars}",
         f"multi_agent.mode={mode}",
-        "multi_agent.league.interval=1000",
+        "multi_agent.league.snapshot_interval=1000",
         "sac.learning_starts=640",
     ]
     config = load_config(None, overrides)

@@ -60,8 +60,8 @@ SELF_PLAY = Path("docs/self_play.yaml")
 PASSING_MINUTES = 3.0
 PASSING = (
     "env.reward.collision=-2",
-    "multi_agent.league.live=0.2",
-    "multi_agent.league.pool=0.8",
+    "multi_agent.league.self_fraction=0.2",
+    "multi_agent.league.snapshot_fraction=0.8",
     "multi_agent.league.pure_pursuit=0",
     "multi_agent.league.follow_the_gap=0",
     "multi_agent.league.speed_factor=[0.6, 1.0]",
@@ -260,10 +260,12 @@ class Slowed(NamedTuple):
 
 
 @pytest.mark.bench
-@pytest.mark.parametrize("contact_ends", ["true", "false"])
-def test_a_league_learns_to_pass_slower_cars(contact_ends: str, tmp_path: Path, record_bench: Any) -> None:
+@pytest.mark.parametrize("terminate_at_fault_contact", ["true", "false"])
+def test_a_league_learns_to_pass_slower_cars(
+    terminate_at_fault_contact: str, tmp_path: Path, record_bench: Any
+) -> None:
     """Where a contact only costs, more than half of the races behind a slower car are won."""
-    rule = f"env.race.contact_ends={contact_ends}"
+    rule = f"env.race.terminate_at_fault_contact={terminate_at_fault_contact}"
     storage, run, took = trained(two_cars("league", *PASSING, rule, minutes=PASSING_MINUTES), tmp_path)
     end = policy_of(storage, run)
     policy = policy_at(storage, end.config, Named(run, end.step, end.agent))
@@ -271,7 +273,12 @@ def test_a_league_learns_to_pass_slower_cars(contact_ends: str, tmp_path: Path, 
     pair = [Entrant("policy", end.config.env, policy), Entrant("slower", end.config.env, slowed)]
     races = race_all(pair, [(0, 1)] * RACES, unseen(1)[0], laps=LAPS, grid="single_file")
     behind = [race for race in races if race.entries[0].start == 2]
-    told = {"contact ends": contact_ends == "true", "agent": end.agent, "step": end.step, "share": SLOWER}
+    told = {
+        "contact ends": terminate_at_fault_contact == "true",
+        "agent": end.agent,
+        "step": end.step,
+        "share": SLOWER,
+    }
     row = {**told, **alone(policy, end.config, three_tracks()), **in_words(behind)}
     record_bench("passing", {**took, **row, "at fault": sum(race.entries[0].at_fault for race in behind)})
-    assert contact_ends == "true" or wilson(row["won"], len(behind))[0] > 0.5
+    assert terminate_at_fault_contact == "true" or wilson(row["won"], len(behind))[0] > 0.5

@@ -58,7 +58,10 @@ CASES = [
     Refused("config/fields.py: _low_to_high", ("env.randomisation.mass_factor=[2, 1]",), "is not legal"),
     Refused(
         "config/learning.py: _somebody_drives",
-        tuple(f"multi_agent.league.{who}=0" for who in ("live", "pool", "pure_pursuit", "follow_the_gap")),
+        tuple(
+            f"multi_agent.league.{who}=0"
+            for who in ("self_fraction", "snapshot_fraction", "pure_pursuit", "follow_the_gap")
+        ),
         "are all 0",
     ),
     Refused("config/text.py: parse_yaml", ("sac.gamma=[",), "is not valid YAML"),
@@ -70,8 +73,8 @@ CASES = [
     ),
     Refused(
         "config/resume.py: check_league",
-        (SEVERAL, "env.race.contact_ends=false", "env.race.victims_race_on=false"),
-        "would end the race of who is hit",
+        (SEVERAL, "env.race.terminate_at_fault_contact=false", "env.race.hit_cars_continue=false"),
+        "would end the episode of the car that is hit",
     ),
     Refused(
         "config/checks.py: check_backend",
@@ -107,7 +110,7 @@ CASES = [
 # --- what other runs can meet ---
 SOURCES = [
     Refused("config/checks.py: check_shape", ("training.init_from=old", "sac.net_arch=[8]"), "its policies have layers"),
-    Refused("config/checks.py: check_meaning", (*LEAGUE, "multi_agent.league.checkpoints=[raced]", "env.speed_cap_mps=7"), "it learnt with"),
+    Refused("config/checks.py: check_compatible", (*LEAGUE, "multi_agent.league.checkpoints=[raced]", "env.speed_cap_mps=7"), "it learnt with"),
     Refused("stored_runs/read.py: _unknown", ("training.init_from=older",), "there is no run called 'older'"),
     Refused("stored_runs/read.py: config_of", ("training.init_from=broken",), "is not JSON"),
     Refused("stored_runs/read.py: config_of", ("training.init_from=listed",), "holds a list, not settings"),

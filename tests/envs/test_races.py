@@ -125,8 +125,8 @@ def test_a_crashed_car_restarts_clear_of_the_others_with_an_episode_of_its_own(t
 
 def test_a_victim_races_on_unless_the_settings_say_otherwise(track):
     """Run into from behind: the one behind is at fault, pays and is out; the one in front pays only `hit`."""
-    for victims_race_on in (True, False):
-        chosen = settings(scan_noise_m=0.0, race={"victims_race_on": victims_race_on})
+    for hit_cars_continue in (True, False):
+        chosen = settings(scan_noise_m=0.0, race={"hit_cars_continue": hit_cars_continue})
         batch = RaceBatch(chosen, [track], 2)
         batch.reset()
         batch.race.reset(poses=np.array([[track.pose_at(3.0), track.pose_at(4.5)]]))
@@ -138,11 +138,11 @@ def test_a_victim_races_on_unless_the_settings_say_otherwise(track):
             step = batch.step(np.array([[fast, slow]]))
             if step.terminated.any():
                 break
-        assert step.terminated[0].tolist() == [True, not victims_race_on]
+        assert step.terminated[0].tolist() == [True, not hit_cars_continue]
         (_, n, figures), *others = step.episodes
         assert (n, figures["collided"], figures["race"]["at_fault"]) == (0, True, True)
         assert figures["terms"]["collision"] == chosen.reward.collision
-        if not victims_race_on:
+        if not hit_cars_continue:
             (_, _, victim) = others[0]
             assert not victim["race"]["at_fault"]
             assert victim["race"]["hit"] == 1
@@ -298,8 +298,8 @@ def test_who_gets_ahead_from_a_start_side_by_side_has_overtaken_nobody(track):
 
 
 def test_a_contact_that_does_not_end_the_episode_is_paid_for_at_each_decision(track):
-    """race.contact_ends false: who is at fault drives on, through the other, and pays as long as they touch."""
-    rules = {"contact_ends": False}
+    """With terminate_at_fault_contact false a car at fault passes through the other, and pays while they touch."""
+    rules = {"terminate_at_fault_contact": False}
     batch = RaceBatch(settings(scan_noise_m=0.0, max_episode_s=60.0, race=rules), [track], 2)
     batch.reset()
     batch.race.reset(poses=np.array([[track.pose_at(3.0), track.pose_at(4.5)]]))

@@ -168,7 +168,12 @@ def test_the_command_to_repeat_the_run_has_its_settings(written: Written) -> Non
 
 @pytest.mark.parametrize(
     "guide",
-    [(), ("guide.driver=racing_line",), ("guide.weight=50",), ("guide.driver=none", "guide.weight=50")],
+    [
+        (),
+        ("imitation.expert=racing_line",),
+        ("imitation.coef=50",),
+        ("imitation.expert=none", "imitation.coef=50"),
+    ],
 )
 def test_a_run_that_began_with_networks_of_another_is_repeated_with_its_guide(guide: tuple[str, ...]) -> None:
     """Its default is none there, and a run of before had one."""

@@ -43,29 +43,29 @@ NO_PAUSE = Pause(lambda: False, lambda _done: True)
 class BatchedAgents:
     """Hold the networks of A agents of one shape, and their averaged policies.
 
-    average_tau: the mean of the recent policies (Polyak and Juditsky 1992) drives steadier than the newest one; this
+    policy_ema_tau: the mean of the recent policies (Polyak and Juditsky 1992) drives steadier than the newest one; this
     is the newest one's share in it, per update. compute: the type of the products, bfloat16 for mixed precision.
     """
 
     def __init__(
-        self, agents: Sequence[Agent], average_tau: float, compute: torch.dtype = torch.float32
+        self, agents: Sequence[Agent], policy_ema_tau: float, compute: torch.dtype = torch.float32
     ) -> None:
         self.agents = list(agents)
         self.device = agents[0].device
         self.update = _bind(self.agents, compute)
         self.average = StackedMlp(len(self.agents), self.update.actor.sizes, self.device)
         self.average.flat.copy_(self.update.actor.flat)
-        self.average_tau = average_tau
+        self.policy_ema_tau = policy_ema_tau
 
     def train(
-        self, rounds: int, rows: int, guide_weight: float = 0.0, *, first: int = 0, pause: Pause = NO_PAUSE
+        self, rounds: int, rows: int, imitation_coef: float = 0.0, *, first: int = 0, pause: Pause = NO_PAUSE
     ) -> int:
         """Update every agent `rounds` times, by `rows` transitions of its own; all batches are gathered at once.
 
         Returns how many updates are done: all, or fewer after a pause that ended them. Then the generators stand where
         they stood before the first one, and the same call with `first` at that number goes on to the same bits.
         """
-        self.update.guide_weight = guide_weight
+        self.update.imitation_coef = imitation_coef
         before = self._generators()
         picked = [agent.replay_buffer.pick(agent.rng, rounds * rows) for agent in self.agents]
         batches = [self._batches(parts, rounds, rows) for parts in zip(*picked, strict=True)]
@@ -81,7 +81,7 @@ class BatchedAgents:
         while done < rounds:
             batch = Batch(*(part[done] for part in batches))
             losses = self.update.step(batch, noise[done, 0], noise[done, 1])
-            self.average.flat.lerp_(self.update.actor.flat, self.average_tau)
+            self.average.flat.lerp_(self.update.actor.flat, self.policy_ema_tau)
             done += 1
             for agent in self.agents:
                 agent._n_updates += 1  # noqa: SLF001 - stable-baselines3's counter, saved with its model

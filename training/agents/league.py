@@ -1,11 +1,11 @@
 """The opponents of a league: earlier selves of the agents, policies of other runs, drivers that need no learning.
 
-In each race one car, another one each time, is driven by the agent that it belongs to. For every other car it is drawn
-who drives it: its agent (live), a policy of the pool, pure pursuit or follow-the-gap, by the shares in the settings;
-and for those others, how fast: a factor on the speed that they ask for.
+In each race one car, a different one each time, is driven by its own agent. For every other car the league draws the
+driver with the probabilities in the settings: its agent (live), a policy snapshot of the pool, pure pursuit or
+follow-the-gap. It also draws a factor on the speed of the drivers that do not learn.
 
-The pool is either a sample of the whole training, or a line of champions for each agent: policies each of which has
-beaten the one before it in races.
+The pool holds either snapshots of the whole training, or a line of champions for each agent: policies each of which
+has beaten the one before it in races.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ def _nobody(_challenger: Policy, _champions: Sequence[Policy], _step: int) -> Pr
 class League:
     """Decide who drives each car of every race, and drive those that no agent drives.
 
-    given: policies of other runs, in the pool from the start and for good. Of its own agents the pool takes in a
-    generation, the averaged policies of all of them, every `interval` timesteps. When there are more than `pool_size`
-    of them every second one goes and the interval doubles, so that the pool spans the whole training.
+    external: policies of other runs, in the pool from the start and for good. Every `snapshot_interval` timesteps the
+    pool takes snapshots of the EMA policies of all agents. When it holds more than `pool_size` of them, every second
+    one is dropped and the interval doubles, so that the pool spans the whole training.
 
     champions: with `multi_agent.league.champions` instead, of each agent those that its contest let in, newest last, at
-    most `pool_size`. Every `interval` timesteps from `champions_from` on each agent's averaged policy challenges the
-    newest.
+    most `pool_size`. Every `snapshot_interval` timesteps, from `champions_start` on, each agent's EMA policy challenges
+    the newest.
     """
 
     def __init__(
@@ -91,8 +91,8 @@ class League:
         self._won_shares = [math.nan] * config.num_agents  # in the last challenge, for people
         self.asked: Callable[[], bool] = lambda: False  # whether a stop is, which a challenge need not delay
         self.on_champion: Callable[[PolicySnapshot, PromotionResult], None] = lambda _champion, _verdict: None
-        self.interval = self._settings.interval
-        first = self._settings.champions_from if self._settings.champions else 0
+        self.interval = self._settings.snapshot_interval
+        first = self._settings.champions_start if self._settings.champions else 0
         self.next_step = max(self.interval, first)
 
     @property
@@ -206,7 +206,7 @@ class League:
     def _shares(self) -> NDArray[np.float64]:
         """Return the chances of LIVE, PURE_PURSUIT, FOLLOW_THE_GAP, POOL; an empty pool's share is live."""
         s = self._settings
-        shares = np.array([s.live, s.pure_pursuit, s.follow_the_gap, s.pool])
+        shares = np.array([s.self_fraction, s.pure_pursuit, s.follow_the_gap, s.snapshot_fraction])
         if not self.pool:
             shares[LIVE] += shares[POOL]
             shares[POOL] = 0.0

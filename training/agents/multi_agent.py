@@ -3,8 +3,8 @@
 Modes (setting `multi_agent.mode`):
     independent  agent n drives car n of every environment, and learns from what that car met
     shared       one agent drives all cars and learns from all: self-play
-    league       as independent, or with `multi_agent.league.one_agent` as shared, but in each race some cars are driven
-                 by frozen policies or by drivers without learning
+    league       as independent, or with `multi_agent.league.shared_policy` as shared, but in each race some cars are
+                 driven by policy snapshots or by drivers without learning
 
 A single car (training_type sac) is one agent that drives car 0.
 """
@@ -66,11 +66,11 @@ class MultiAgentSAC:
         self._shared = count < env.num_cars
         spaces = Spaces(env.observation_space, env.action_space, env.num_envs * env.num_cars // count)
         seed = config.training.seed
-        self._guide = config.guide
+        self._imitation = config.imitation
         self._driver = (
             None
-            if config.guide.driver == "none"
-            else make_driver(config.guide.driver, config.env.speed_cap_mps)
+            if config.imitation.expert == "none"
+            else make_driver(config.imitation.expert, config.env.speed_cap_mps)
         )
         self.agents = [
             Agent(
@@ -84,7 +84,7 @@ class MultiAgentSAC:
             for number in range(count)
         ]
         compute = torch.bfloat16 if config.training.mixed_precision else torch.float32
-        self.team = BatchedAgents(self.agents, config.sac.average_tau, compute)
+        self.team = BatchedAgents(self.agents, config.sac.policy_ema_tau, compute)
         self.league = League(config, env, self.team.average.sizes, contest) if config.has_league else None
         self._learnt_before = config.training.init_from is not None
         self.at_boundary: Callable[[], bool] = lambda: True
@@ -161,7 +161,7 @@ class MultiAgentSAC:
         self.team.update.set_learning_rate(self.learning_rate())
         pause = Pause(self.pause_due, self._pause_after)
         done = self.team.train(
-            sac.gradient_steps, sac.batch_size, self.guide_weight(), first=first, pause=pause
+            sac.gradient_steps, sac.batch_size, self.imitation_coef(), first=first, pause=pause
         )
         self.updates_in_round = done
         check_losses(self)
@@ -197,22 +197,22 @@ class MultiAgentSAC:
         return self.unended is None
 
     def learning_rate(self) -> float:
-        """Return the present step size of Adam; with an end, it decays over `sac.learning_rate_timesteps`."""
+        """Return the present step size of Adam; with an end, it decays over `sac.lr_decay_timesteps`."""
         sac = self._settings
         if sac.learning_rate_end is None:
             return sac.learning_rate
-        gone = (self.num_timesteps - sac.learning_rate_from) / sac.learning_rate_timesteps
+        gone = (self.num_timesteps - sac.lr_decay_start) / sac.lr_decay_timesteps
         return sac.learning_rate + min(1.0, max(0.0, gone)) * (sac.learning_rate_end - sac.learning_rate)
 
-    def guide_weight(self) -> float:
-        """Return the guide's present weight: it fades over `guide.timesteps`, to nothing."""
+    def imitation_coef(self) -> float:
+        """Return the coefficient of the imitation term now: it falls to 0 over `imitation.timesteps`."""
         if self._driver is None:
             return 0.0
-        return self._guide.weight * max(0.0, 1.0 - self.num_timesteps / self._guide.timesteps)
+        return self._imitation.coef * max(0.0, 1.0 - self.num_timesteps / self._imitation.timesteps)
 
     def _reference(self) -> NDArray[np.float32] | None:
-        """Return what the guide would do now (A, K, 2), while it is listened to; it knows the map."""
-        if self._driver is None or self.guide_weight() == 0.0:
+        """Return the expert's actions (A, K, 2) while the imitation coefficient is above 0; it knows the map."""
+        if self._driver is None or self.imitation_coef() == 0.0:
             return None
         race = self.env.race
         return self._by_agent(race.actions_of(self._driver.act(race.world)).astype(np.float32))
@@ -220,7 +220,7 @@ class MultiAgentSAC:
     def _explore(
         self, seen: NDArray[np.float32], reference: NDArray[np.float32] | None
     ) -> NDArray[np.float32]:
-        """Return actions (A, K, 2): random or the guide's with noise until learning starts, then of the policies.
+        """Return actions (A, K, 2): random or the expert's with noise until learning starts, then of the policies.
 
         Policies that have learnt in another run drive from the first step on.
         """
@@ -229,8 +229,8 @@ class MultiAgentSAC:
         size = (self.agents[0].n_envs, 2)
         if reference is None:
             return np.stack([a.rng.uniform(-1.0, 1.0, size=size).astype(np.float32) for a in self.agents])
-        # Around the guide's way, not on it: the policy must learn to come back, the critics what leads off.
-        noise = np.stack([self._guide.noise * agent.rng.standard_normal(size) for agent in self.agents])
+        # Around the expert's path, not on it: the policy must learn to come back, the critics what leads off.
+        noise = np.stack([self._imitation.noise * agent.rng.standard_normal(size) for agent in self.agents])
         return np.clip(reference + noise, -1.0, 1.0).astype(np.float32)
 
     def _store(self, seen: Seen, step: Step) -> None:

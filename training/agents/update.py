@@ -76,8 +76,8 @@ class SacUpdate:
         self.agents = actor.nets
         self.gamma, self.tau, self.target_entropy = gamma, tau, target_entropy
         self.log_alpha = log_alpha
-        # Weight of the actor's squared distance to the guide's action; 0: plain SAC.
-        self.guide_weight = 0.0
+        # Of the actor's squared distance to the expert's action; 0: plain SAC.
+        self.imitation_coef = 0.0
         device = actor.flat.device
         self._actor_gradient = StackedMlp(actor.nets, actor.sizes, device)
         self._critic_gradient = StackedMlp(critic.nets, critic.sizes, device)
@@ -111,8 +111,8 @@ class SacUpdate:
                     group["lr"] = learning_rate
 
     def imitation_scale(self, batch: Batch) -> float | None:
-        """Return what the actor's distance to the guide is to be multiplied by; None: plain SAC."""
-        return None if self.guide_weight == 0.0 else 2.0 * self.guide_weight / batch.rewards.shape[1]
+        """Return the factor of the distance between the actor's and the expert's action; None: plain SAC."""
+        return None if self.imitation_coef == 0.0 else 2.0 * self.imitation_coef / batch.rewards.shape[1]
 
     @torch.no_grad()
     def step(self, batch: Batch, noise: torch.Tensor, next_noise: torch.Tensor) -> Losses:
@@ -240,7 +240,7 @@ def _squash(outputs: torch.Tensor, noise: torch.Tensor) -> SquashedSample:
 def _to_guide(
     guides: torch.Tensor, outputs: torch.Tensor, imitation_scale: float | torch.Tensor
 ) -> torch.Tensor:
-    """Return the gradient (A, B, actions) of pull / 2 x |tanh(mean) - guide|^2 at the means."""
+    """Return the gradient (A, B, actions) of scale / 2 x |tanh(mean) - expert|^2 at the means."""
     driven = torch.tanh(outputs[..., : guides.shape[2]])
     return imitation_scale * (driven - guides) * (1.0 - driven * driven)
 

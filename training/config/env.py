@@ -73,11 +73,16 @@ class RaceSettings(Section):
     after_crash: Literal["out", "restart"] = setting(
         "out", "who crashes is out until the race begins anew, or starts again elsewhere"
     )
-    contact_ends: bool = setting(
-        True, "who drives into a car has crashed; else it drives on, through it, and pays at each decision"
+    terminate_at_fault_contact: bool = setting(
+        True,
+        "true: a car that drives into another one has crashed, and its episode ends; false: it passes through the "
+        "other car and gets the contact penalty at each decision",
+        formerly="contact_ends",
     )
-    victims_race_on: bool = setting(
-        True, "a car hit without its fault races on; else, where contact_ends, its episode ends too"
+    hit_cars_continue: bool = setting(
+        True,
+        "true: a car that is hit without its fault continues; false: its episode ends too",
+        formerly="victims_race_on",
     )
     grid: Grid = setting(
         "either", "cars start one behind the other, two by two side by side, or either, drawn for each race"

@@ -36,7 +36,7 @@ def setting(default: object, description: str, *, legal: str = "", formerly: str
     """Declare one setting.
 
     limits: pydantic's (ge, gt, le, pattern, …); legal says them in words.
-    formerly: the name that the setting had in its group; it is still read.
+    formerly: the name that the setting had in its group, or its former dotted key; it is still read.
     """
     extra: dict[str, JsonValue] = {"legal": legal, "formerly": formerly}
     return Field(default=default, description=description, json_schema_extra=extra, **limits)

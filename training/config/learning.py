@@ -1,4 +1,4 @@
-"""Settings of what learns and from whom: the groups sac, guide and multi_agent."""
+"""Settings of what learns and from whom: the groups sac, imitation and multi_agent."""
 
 from __future__ import annotations
 
@@ -19,8 +19,16 @@ class SacSettings(Section):
     learning_rate_end: float | None = setting(
         None, "step size at the end of a linear decay; null: it stays", gt=0, le=1
     )
-    learning_rate_from: int = setting(0, "timesteps before that decay begins", ge=0, le=100_000_000_000)
-    learning_rate_timesteps: int = setting(3_000_000, "timesteps of that decay", ge=1, le=100_000_000_000)
+    lr_decay_start: int = setting(
+        0, "timestep at which that decay begins", formerly="learning_rate_from", ge=0, le=100_000_000_000
+    )
+    lr_decay_timesteps: int = setting(
+        3_000_000,
+        "timesteps of that decay",
+        formerly="learning_rate_timesteps",
+        ge=1,
+        le=100_000_000_000,
+    )
     buffer_size: int = setting(
         1_000_000, "transitions that the replay buffer holds", ge=1_000, le=100_000_000
     )
@@ -32,7 +40,7 @@ class SacSettings(Section):
     )
     learning_starts: int = setting(
         4_000,
-        "timesteps before the first update: random driving, or the guide's with noise",
+        "timesteps before the first update: random actions, or the expert's with noise",
         ge=0,
         le=100_000_000,
     )
@@ -42,57 +50,90 @@ class SacSettings(Section):
     target_entropy: Literal["auto"] | Entropy = setting(
         -4.0, "entropy that ent_coef auto aims at; auto: -2, minus the number of actions"
     )
-    average_tau: float = setting(
-        0.005, "share of the newest policy in the averaged one, per update; that one is kept", gt=0, le=1
+    policy_ema_tau: float = setting(
+        0.005,
+        "rate of the exponential moving average (EMA) of the policy, per update; the EMA policy is kept",
+        formerly="average_tau",
+        gt=0,
+        le=1,
     )
     torch_threads: int = setting(
         1, "threads of torch on a CPU; the compiled update takes every core", ge=1, le=256
     )
 
 
-class GuideSettings(Section):
-    """A driver that knows the map and shows the policy the way at first; none: learn by trial and error alone."""
+class ImitationSettings(Section):
+    """The policy also imitates an expert that knows the map, at first; expert none: reinforcement learning alone."""
 
-    driver: Literal["none", "pure_pursuit", "racing_line"] = setting("racing_line", "who shows the way")
-    weight: float = setting(
-        100.0, "of the squared distance from the guide's action in the actor's loss, at first", gt=0, le=1e6
+    expert: Literal["none", "pure_pursuit", "racing_line"] = setting(
+        "racing_line", "driver whose actions are imitated", formerly="guide.driver"
     )
-    timesteps: int = setting(40_000, "timesteps over which that weight falls to 0", ge=1, le=10_000_000_000)
+    coef: float = setting(
+        100.0,
+        "initial coefficient of the imitation term (squared action error) in the actor loss",
+        formerly="guide.weight",
+        gt=0,
+        le=1e6,
+    )
+    timesteps: int = setting(
+        40_000,
+        "timesteps over which that coefficient falls linearly to 0",
+        formerly="guide.timesteps",
+        ge=1,
+        le=10_000_000_000,
+    )
     noise: float = setting(
-        0.2, "standard deviation around the guide's actions before sac.learning_starts", ge=0, le=2
+        0.2,
+        "standard deviation of the noise on the expert's actions before sac.learning_starts",
+        formerly="guide.noise",
+        ge=0,
+        le=2,
     )
 
 
 class LeagueSettings(Section):
-    """Who drives the cars that their agents leave to others; drawn by these shares at the start of each race."""
+    """Which drivers the other cars have; drawn with these probabilities at the start of each race."""
 
-    live: Share = setting(0.25, "share of the agents themselves")
-    pool: Share = setting(0.5, "share of frozen policies: earlier selves, and those of checkpoints")
-    pure_pursuit: Share = setting(0.125, "share of pure pursuit, which sees no other car")
-    follow_the_gap: Share = setting(0.125, "share of follow-the-gap, which needs env.beams of 20 or more")
-    speed_factor: FactorSpan = setting(
-        (1.0, 1.0), "times the speed that those others ask for: slower cars can be passed", legal=FACTORS
+    self_fraction: Share = setting(0.25, "probability of the car's own learning agent", formerly="live")
+    snapshot_fraction: Share = setting(
+        0.5,
+        "probability of a policy snapshot: an earlier one of this run, or one of checkpoints",
+        formerly="pool",
     )
-    one_agent: bool = setting(False, "one agent is live in all cars, instead of one for each")
+    pure_pursuit: Share = setting(0.125, "probability of pure pursuit, which does not see other cars")
+    follow_the_gap: Share = setting(
+        0.125, "probability of follow-the-gap, which needs env.beams of 20 or more"
+    )
+    speed_factor: FactorSpan = setting(
+        (1.0, 1.0), "factor on the speed of these drivers: slower cars can be overtaken", legal=FACTORS
+    )
+    shared_policy: bool = setting(
+        False,
+        "one agent learns in all cars (self-play), instead of one agent for each car",
+        formerly="one_agent",
+    )
     champions: bool = setting(
         False,
-        "the pool takes in only what beats its newest member in races; that champion is kept in the end",
+        "a snapshot enters the pool only if it beats the newest one in races; the run keeps the last champion",
     )
-    champions_from: int = setting(
+    champions_start: int = setting(
         0,
-        "timesteps before which nobody becomes champion: who has just learnt to lap gives way to nobody",
+        "timestep before which no policy becomes champion: early policies crash too often to race",
+        formerly="champions_from",
         ge=0,
         le=100_000_000_000,
     )
-    interval: int = setting(
+    snapshot_interval: int = setting(
         10_000,
-        "timesteps between freezings of all agents, at first; or between challenges",
+        "timesteps between snapshots of all agents, at first; with champions between promotion tests",
+        formerly="interval",
         ge=1,
         le=1_000_000_000,
     )
     pool_size: int = setting(
         8,
-        "freezings kept, of more every second one goes and the interval doubles; or an agent's champions",
+        "snapshots that the pool holds. When it is full, every second one is dropped and the interval doubles; "
+        "with champions, the number of champions of each agent",
         ge=2,
         le=64,
     )
@@ -104,8 +145,10 @@ class LeagueSettings(Section):
 
     @model_validator(mode="after")
     def _somebody_drives(self) -> LeagueSettings:
-        if self.live + self.pool + self.pure_pursuit + self.follow_the_gap == 0:
-            raise ValueError("live, pool, pure_pursuit and follow_the_gap are all 0: one must be more")
+        if self.self_fraction + self.snapshot_fraction + self.pure_pursuit + self.follow_the_gap == 0:
+            raise ValueError(
+                "self_fraction, snapshot_fraction, pure_pursuit and follow_the_gap are all 0: one must be more"
+            )
         return self
 
 

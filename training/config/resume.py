@@ -37,8 +37,8 @@ FORKABLE = (
     "training.resume_unfinished",
     "sac.learning_rate",
     "sac.learning_rate_end",
-    "sac.learning_rate_from",
-    "sac.learning_rate_timesteps",
+    "sac.lr_decay_start",
+    "sac.lr_decay_timesteps",
     "sac.batch_size",
     "sac.gamma",
     "sac.tau",
@@ -46,11 +46,11 @@ FORKABLE = (
     "sac.train_freq",
     "sac.gradient_steps",
     "sac.target_entropy",
-    "sac.average_tau",
+    "sac.policy_ema_tau",
     "sac.torch_threads",
-    "guide.weight",
-    "guide.timesteps",
-    "guide.noise",
+    "imitation.coef",
+    "imitation.timesteps",
+    "imitation.noise",
     "env.reward.",
 )
 # Why the others may not, by what they begin with; the first that fits is told.
@@ -59,7 +59,7 @@ _KEPT = {
     "sac.buffer_size": "the replay buffer keeps its rows",
     "env.num_envs": "the replay buffer keeps its rows, one for each environment",
     "sac.ent_coef": "the weight of the entropy goes on from where it is",
-    "guide.driver": "each transition in the replay buffer holds what the guide would have done, or none does",
+    "imitation.expert": "each transition in the replay buffer holds what the expert would have done, or none does",
     "env.": "the transitions in the replay buffer keep their meaning: observation, action, physics, tracks and races",
     "training.seed": "the random numbers go on from where they are",
     "training.": "the agents stay who they are",
@@ -79,19 +79,20 @@ def check_league(config: Config) -> None:
     if mode == "league" and config.num_cars == 1:
         raise ConfigurationError(
             "multi_agent.mode = league needs training.num_agents of 2 or more, not 1",
-            next_step="For one agent in all cars: --set training.num_agents=2 --set multi_agent.league.one_agent=true",
+            next_step="For one agent in all cars: "
+            "--set training.num_agents=2 --set multi_agent.league.shared_policy=true",
         )
-    for name in ("champions", "one_agent", "checkpoints"):
+    for name in ("champions", "shared_policy", "checkpoints"):
         value = getattr(league, name)
         if value and mode != "league":
             raise ConfigurationError(
                 f"multi_agent.league.{name} = {_in_text(value)} has no effect with multi_agent.mode = {mode}",
                 next_step="Add --set multi_agent.mode=league, or leave it out.",
             )
-    if config.num_cars > 1 and not race.contact_ends and not race.victims_race_on:
+    if config.num_cars > 1 and not race.terminate_at_fault_contact and not race.hit_cars_continue:
         raise ConfigurationError(
-            "env.race.victims_race_on = false with env.race.contact_ends = false would end the race of who is hit and "
-            "let go on who drove into it",
+            "env.race.hit_cars_continue = false with env.race.terminate_at_fault_contact = false would end the episode "
+            "of the car that is hit, not that of the car at fault",
             next_step="Leave one of them at true.",
         )
 
@@ -208,7 +209,7 @@ _SHAPE = ("env.beams", "env.scans_stacked", "env.proprioception", "sac.net_arch"
 _AGENTS = (
     "training.num_agents",
     "multi_agent.mode",
-    "multi_agent.league.one_agent",
+    "multi_agent.league.shared_policy",
     "multi_agent.league.follow_the_gap",
 )
 

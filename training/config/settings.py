@@ -7,6 +7,7 @@ config/learning.py, the cloud in config/aws.py; all else, and the whole, is here
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,13 @@ from pydantic import ValidationError, model_validator
 from training.config.aws import AwsSettings, CloudwatchSettings, EndpointSettings
 from training.config.env import EnvSettings, RaceSettings, RandomisationSettings, RewardSettings
 from training.config.fields import TRACKS, Section, Texts, setting
-from training.config.learning import GAP_BEAMS, GuideSettings, LeagueSettings, MultiAgentSettings, SacSettings
+from training.config.learning import (
+    GAP_BEAMS,
+    ImitationSettings,
+    LeagueSettings,
+    MultiAgentSettings,
+    SacSettings,
+)
 from training.config.text import Given, Leaves, explain, flatten, nested, parse_override, read_settings_file
 from training.errors import ConfigurationError
 from training.layout import RUN_NAME_PATTERN, RUN_NAME_RULE
@@ -30,7 +37,7 @@ __all__ = [
     "EndpointSettings",
     "EnvSettings",
     "EvaluationSettings",
-    "GuideSettings",
+    "ImitationSettings",
     "LeagueSettings",
     "MultiAgentSettings",
     "Preset",
@@ -85,7 +92,7 @@ class TrainingSettings(Section):
     num_agents: int = setting(2, "cars that learn together; sac has one whatever this says", ge=1, le=64)
     init_from: str | None = setting(
         None,
-        "run whose newest networks the agents begin with, without a guide unless one is set; null: random ones",
+        "run whose newest networks initialise the agents; imitation.expert is then none unless set; null: random",
         legal=RUN_NAME_RULE,
         pattern=RUN_NAME_PATTERN,
     )
@@ -139,7 +146,7 @@ class Config(Section):
     training: TrainingSettings = TrainingSettings()
     env: EnvSettings = EnvSettings()
     sac: SacSettings = SacSettings()
-    guide: GuideSettings = GuideSettings()
+    imitation: ImitationSettings = ImitationSettings()
     multi_agent: MultiAgentSettings = MultiAgentSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     wandb: WandbSettings = WandbSettings()
@@ -171,7 +178,7 @@ class Config(Section):
     def num_agents(self) -> int:
         """Return the agents that learn: one for each car, or one for all."""
         chosen = self.multi_agent
-        shared = chosen.mode == "shared" or (chosen.mode == "league" and chosen.league.one_agent)
+        shared = chosen.mode == "shared" or (chosen.mode == "league" and chosen.league.shared_policy)
         return 1 if shared else self.num_cars
 
     @property
@@ -231,19 +238,28 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), preset: Preset
     """Return the settings: defaults, then the preset, then the file, then the overrides (`a.b=value`).
 
     The preset is the argument, or else what the overrides or the file name, or else local. A run that begins with
-    another one's networks has no guide unless a setting of it is given.
-    ConfigurationError lists every key that is unknown, of the wrong type or out of range.
+    another one's networks imitates no expert unless a setting of the group imitation is given.
+    ConfigurationError lists every key that is unknown, of the wrong type or out of range. A former name of a setting
+    is taken, with a line on stderr that names today's.
     """
-    given: Leaves = {} if path is None else flatten(Config, read_settings_file(path), str(path))
+
+    def tell(former: str, key: str) -> None:
+        print(f"note: the setting {former} is called {key} now", file=sys.stderr)  # noqa: T201 - for the user
+
+    given: Leaves = {} if path is None else flatten(Config, read_settings_file(path), str(path), tell)
     for override in overrides:
         key, value = parse_override(override)
-        given |= flatten(Config, {key: value}, "--set")
+        given |= flatten(Config, {key: value}, "--set", tell)
     if preset is not None:
         given["training.preset"] = Given(preset, "--preset")
     begins = given.get("training.init_from")
-    if begins is not None and begins.value is not None and not any(key.startswith("guide.") for key in given):
-        # Who has learnt to drive would be pulled back to the guide's way.
-        given["guide.driver"] = Given("none", "training.init_from")
+    if (
+        begins is not None
+        and begins.value is not None
+        and not any(key.startswith("imitation.") for key in given)
+    ):
+        # A policy that can drive would be pulled back to the expert's way.
+        given["imitation.expert"] = Given("none", "training.init_from")
     named = given["training.preset"].value if "training.preset" in given else TrainingSettings().preset
     overlay = next((values for name, values in PRESETS.items() if name == named), {})
     return validated(flatten(Config, overlay, f"preset {named}") | given)

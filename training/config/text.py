@@ -9,7 +9,7 @@ import difflib
 import math
 import re
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -123,17 +123,25 @@ def _former_names(model: Model) -> dict[str, str]:
     for key, field in walk(model):
         extra = field.json_schema_extra
         if isinstance(extra, dict) and extra.get("formerly"):
-            renamed[f"{key.rpartition('.')[0]}.{extra['formerly']}"] = key
+            name = str(extra["formerly"])
+            renamed[name if "." in name else f"{key.rpartition('.')[0]}.{name}"] = key
     return renamed
 
 
-def flatten(model: Model, data: Mapping[str, object], source: str) -> Leaves:
+def flatten(
+    model: Model,
+    data: Mapping[str, object],
+    source: str,
+    on_renamed: Callable[[str, str], object] = lambda _former, _key: None,
+) -> Leaves:
     """Return dotted key → value. ConfigurationError lists every key that the model does not know.
 
-    A former name of a setting counts as today's.
+    A former name of a setting counts as today's; on_renamed hears of each: the former name and today's key.
     """
     known, former = dict(walk(model)), _former_names(model)
-    groups = sorted({key.rsplit(".", depth)[0] for key in known for depth in range(1, key.count(".") + 1)})
+    groups = sorted(
+        {key.rsplit(".", depth)[0] for key in (*known, *former) for depth in range(1, key.count(".") + 1)}
+    )
     leaves: Leaves = {}
     problems: list[str] = []
 
@@ -145,6 +153,8 @@ def flatten(model: Model, data: Mapping[str, object], source: str) -> Leaves:
                 problems.append(f"{written} ({source}) and {key} are the same setting: leave one out")
             elif key in known:
                 leaves[key] = Given(value, source)
+                if written in former:
+                    on_renamed(written, key)
             elif key not in groups:
                 problems.append(
                     f"{key} ({source}) is not a setting. Did you mean {_nearest(key, [*groups, *known])}?"

@@ -131,7 +131,9 @@ class RaceBatch:
         self.race.load_state_dict(state)
         self.counted[...] = state["arrays"]["counted"]
         self._hits[...] = state["arrays"]["hits"]
-        self._faults[...] = state["arrays"].get("faults", 0)  # not in checkpoints from before contact_ends
+        self._faults[...] = state["arrays"].get(
+            "faults", 0
+        )  # not in checkpoints from before terminate_at_fault_contact
         self._overtakes_before[...] = state["arrays"]["overtakes_before"]
         self._length[...] = state["length"]
         self._sums = {name: total.copy() for name, total in state["sums"].items()}

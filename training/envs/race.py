@@ -239,8 +239,8 @@ class Race:
         wall, at_fault = world.wall_contacts & active, world.at_fault & active
         hit = (world.collision_idx >= 0) & ~at_fault & active
         rules = self.settings.race
-        crashed = wall | at_fault if rules.contact_ends else wall
-        return Contacts(wall, at_fault, hit, crashed if rules.victims_race_on else crashed | hit)
+        crashed = wall | at_fault if rules.terminate_at_fault_contact else wall
+        return Contacts(wall, at_fault, hit, crashed if rules.hit_cars_continue else crashed | hit)
 
     def _forget(self, where: NDArray[np.bool_]) -> None:
         """Begin the actions and laps of the chosen cars (E, N) anew, at the race's time 0."""

@@ -161,7 +161,7 @@ def common_settings(contestants: Sequence[Entrant], length_m: float, laps: int) 
         "min_speed_mps": min(one.min_speed_mps for one in all_settings),
         "max_episode_s": (laps * length_m + 50.0) / SLOWEST_MEAN_MPS,
         "race": first.race.model_copy(
-            update={"after_crash": "out", "contact_ends": True, "victims_race_on": True}
+            update={"after_crash": "out", "terminate_at_fault_contact": True, "hit_cars_continue": True}
         ),
     }
     return undisturbed(first).model_copy(update=changes)

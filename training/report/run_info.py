@@ -51,7 +51,7 @@ def repeating_commands(loaded: LoadedRun) -> str:
     for key, _ in walk(Config):
         own_name = key == "training.run_name"  # taken by the run itself
         # Its default hangs on whether the run begins with the networks of another.
-        always = key == "guide.driver" and ancestor is not None
+        always = key == "imitation.expert" and ancestor is not None
         usual = _value(config, key) == _value(base, key) and not always
         if key.split(".")[0] in LEFT_OUT or own_name or usual:
             continue

@@ -49,7 +49,7 @@ USUAL = (
     Usual("sac.learning_rate_end", 0.0, 3e-3),
     Usual("sac.target_entropy", -16.0, 0.0),
     Usual("sac.gamma", 0.0, 0.9999),
-    Usual("guide.weight", 0.0, 1_000.0),
+    Usual("imitation.coef", 0.0, 1_000.0),
 )
 
 

@@ -72,7 +72,7 @@ class Rates(NamedTuple):
 
     gamma: np.float32
     tau: np.float32
-    guide_weight: np.float32
+    imitation_coef: np.float32
     target_entropy: np.float32
     learn_alpha: bool
     actor_size: np.float32

@@ -389,13 +389,13 @@ def _actor_gradient(
             at_u = weight * squash + workspace[at] * dtanh
             at_log_std = at_u * workspace[base + layout.std_noise[0] + pair] - weight
             workspace[at + actions] = at_log_std * workspace[base + layout.unclamped[0] + pair]
-            if rates.guide_weight > float32(0.0):
+            if rates.imitation_coef > float32(0.0):
                 # The gradient of weight x mean |tanh(mean) - guide|^2 at the mean.
                 driven = math.tanh(
                     workspace[base + layout.actor_values[0, -1] + b * leading_dim(2 * actions) + j]
                 )
                 off = driven - batch.guides[agent, b, j]
-                at_u += float32(2.0) * rates.guide_weight * share * off * (float32(1.0) - driven * driven)
+                at_u += float32(2.0) * rates.imitation_coef * share * off * (float32(1.0) - driven * driven)
             workspace[at] = at_u
     return (alpha * log_prob - smallest) * share
 

@@ -75,7 +75,7 @@ class FusedStep:
         return Rates(
             gamma=np.float32(update.gamma),
             tau=np.float32(update.tau),
-            guide_weight=np.float32(update.guide_weight),
+            imitation_coef=np.float32(update.imitation_coef),
             target_entropy=np.float32(update.target_entropy if learns else 0.0),
             learn_alpha=learns,
             **_pace("actor", update.actor_optimizer),
