@@ -57,7 +57,7 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
         "print('loaded', sorted(heavy)); sys.exit(code)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    for command in ("train", "evaluate", "race", "report", "tracks", "prune", "warm"):
+    for command in ("train", "evaluate", "race", "report", "tracks", "prune", "precompile"):
         assert f" {command} " in done.stdout
     assert "loaded []" in done.stdout
 
@@ -66,8 +66,10 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
 def test_what_an_image_calls_compiles_the_kernels_of_a_run() -> None:
     """The command of ansible/group_vars/all.yml; afterwards a race of two that learn has nothing left to compile."""
     group_vars = (ROOT / "ansible" / "group_vars" / "all.yml").read_text(encoding="utf-8")
-    assert "python_env_warm_arguments: [-m, training, warm]" in group_vars
-    subprocess.run([sys.executable, "-m", "training", "warm"], cwd=ROOT, capture_output=True, check=True)
+    assert "python_env_warm_arguments: [-m, training, precompile]" in group_vars
+    subprocess.run(
+        [sys.executable, "-m", "training", "precompile"], cwd=ROOT, capture_output=True, check=True
+    )
     step = """if True:
         from training.agents.multi_agent import MultiAgentSAC
         from training.config import load_config
@@ -177,7 +179,7 @@ def test_the_outcome_says_whether_the_same_launch_would_end_so_again(
     monkeypatch.setenv(exit_record.VARIABLE, str(tmp_path / "outcome.json"))
     failing_with(error("it broke"), monkeypatch)
     main(["train"])
-    left = exit_record.find()
+    left = exit_record.read_exit_record()
     assert left is not None
     assert left.repeats == repeats
 

@@ -61,7 +61,7 @@ def test_a_hangup_that_is_ignored_stays_ignored_at_the_start_and_later() -> None
     try:
         with interruptible_setup("make train"):
             signal.raise_signal(signal.SIGHUP)
-            stop.listen()
+            stop.install_signal_handlers()
         signal.raise_signal(signal.SIGHUP)
         assert stop.reason is None
     finally:
@@ -72,10 +72,10 @@ def test_a_hangup_that_is_ignored_stays_ignored_at_the_start_and_later() -> None
 PROGRAM = """
 import sys
 from training.errors import Interrupted
-from training.run.stop_request import before_the_first_step
+from training.run.stop_request import interruptible_setup
 
 try:
-    with before_the_first_step("make train"):
+    with interruptible_setup("make train"):
         exec("import signal; signal.raise_signal(signal.SIGINT)")
 except Interrupted as early:
     sys.exit(early.exit_code)
@@ -93,7 +93,7 @@ def test_a_handler_left_inside_stays_so_that_no_ctrl_c_falls_in_between() -> Non
     before, stop = signal.getsignal(signal.SIGINT), StopRequest()
     try:
         with interruptible_setup("make train"):
-            stop.listen()
+            stop.install_signal_handlers()
         signal.raise_signal(signal.SIGINT)
         assert stop.reason == "Ctrl-C"
     finally:

@@ -1,4 +1,4 @@
-"""The command line: `python -m training train|evaluate|race|report|tracks|prune|warm`; decides the exit codes.
+"""The command line, `python -m training COMMAND`: the only place that decides the exit codes.
 
 Each command imports what does its work when it is called, so `--help` and a wrong option answer at once.
 """
@@ -300,9 +300,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if (
         "F1TENTH_OUTCOME" in os.environ and _command(given) == "train"
     ):  # on an instance the finish unit reads it
-        from training.instance.exit_record import Outcome, leave
+        from training.instance.exit_record import Outcome, write_exit_record
 
-        leave(Outcome(**end._asdict()))
+        write_exit_record(Outcome(**end._asdict()))
     return end.exit_code
 
 

@@ -266,7 +266,9 @@ def test_a_fault_of_the_update_itself_is_not_taken_for_one_of_the_recording():
 
 def team_on(device: str, *, agents: int = 2) -> BatchedAgents:
     """Return agents whose replays hold the same transitions every time."""
-    given = Spaces(spaces.Box(-1, 1, (WIDTH,), np.float32), spaces.Box(-1, 1, (ACTIONS,), np.float32), cars=4)
+    given = Spaces(
+        spaces.Box(-1, 1, (WIDTH,), np.float32), spaces.Box(-1, 1, (ACTIONS,), np.float32), num_cars=4
+    )
     chosen = SacSettings(buffer_size=1000, net_arch=(24, 16), learning_rate=2**-10)
     made = [Agent(given, chosen, seed=3, device=device, number=a, guided=True) for a in range(agents)]
     rng = np.random.default_rng(4)

@@ -32,10 +32,10 @@ def drive(
         action, reward = rng.random((ENVS, 2), dtype=np.float32), rng.random(ENVS, dtype=np.float32)
         done, cut = rng.random(ENVS) < end_share, rng.random(ENVS) < 0.5
         following = rng.random((ENVS, WIDTH), dtype=np.float32)
-        idle = rng.random(ENVS) < 0.3 if idle_cars else None
+        masked = rng.random(ENVS) < 0.3 if idle_cars else None
         # Not every step has a guide: one that has faded is not asked.
         guides = rng.random((ENVS, 2), dtype=np.float32) if rng.random() < 0.7 else None
-        replay.store(Row(observation, action, reward, following, done & ~cut, done, guides, idle))
+        replay.store(Row(observation, action, reward, following, done & ~cut, done, guides, masked))
         guide = np.zeros((ENVS, 2)) if guides is None else guides
         truth.append(
             [
@@ -47,7 +47,7 @@ def drive(
                     float(done[e] and not cut[e]),
                     guide[e],
                 )
-                if idle is None or not idle[e]
+                if masked is None or not masked[e]
                 else None
                 for e in range(ENVS)
             ]
@@ -81,7 +81,7 @@ def test_what_an_idle_car_did_is_never_drawn(steps, rows):
     assert replay.can_sample() == bool(held)
     if not held:
         return
-    drawn = replay.pick(np.random.default_rng(0), 2000)
+    drawn = replay.sample_transitions(np.random.default_rng(0), 2000)
     known = {one[0].tobytes(): i for i, one in enumerate(held)}
     number = np.array([known[observation.tobytes()] for observation in drawn.observations])
     for mine, theirs in zip(drawn, zip(*held, strict=True), strict=True):
@@ -111,7 +111,9 @@ def test_cut_and_pasted_it_samples_the_same(steps):
     if not replay.can_sample():
         return
     for mine, expected in zip(
-        copy.pick(np.random.default_rng(1), 200), replay.pick(np.random.default_rng(1), 200), strict=True
+        copy.sample_transitions(np.random.default_rng(1), 200),
+        replay.sample_transitions(np.random.default_rng(1), 200),
+        strict=True,
     ):
         np.testing.assert_array_equal(mine, expected)
 

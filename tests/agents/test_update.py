@@ -61,7 +61,7 @@ def random_batch(generator: torch.Generator) -> ReplayBufferSamples:
 
 def team_of(count: int, *, compute: torch.dtype = torch.float32, **changes) -> BatchedAgents:
     chosen = settings(**changes)
-    spaces = Spaces(Still.observation_space, Still.action_space, cars=1)
+    spaces = Spaces(Still.observation_space, Still.action_space, num_cars=1)
     agents = [Agent(spaces, chosen, seed=3, device="cpu", number=a) for a in range(count)]
     return BatchedAgents(agents, chosen.policy_ema_tau, compute)
 

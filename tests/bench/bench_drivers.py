@@ -1,4 +1,4 @@
-"""The yardsticks' laps: follow-the-gap, pure pursuit on the centreline and on the racing line.
+"""The baseline drivers' laps: follow-the-gap, pure pursuit on the centreline and on the racing line.
 
     make bench ARGS="-k bench_drivers"
 

@@ -3,7 +3,7 @@
     make bench ARGS="-k learning"                                  all of it: about an hour
     make bench ARGS="-k 'learning and soon'"                       the time to a policy that laps and stays
     make bench ARGS="-k 'learning and stays'"                      at the end of the preset: two minutes of training
-    make bench ARGS="-k 'learning and pace'"                       five and ten minutes, beside the yardsticks
+    make bench ARGS="-k 'learning and pace'"                       five and ten minutes, beside the baseline drivers
 
 Every figure is of the settings of `make train` (preset local), the 8 m/s cap, ten standing starts a track. Training
 track: generated-1. Unseen tracks: Track.generate(2001) and on, which take no part in the choice of what is kept. All of

@@ -106,7 +106,7 @@ def step_by_step(update: SacUpdate) -> SacUpdate:
 
 def sample(replay: CompactReplay, rng: np.random.Generator, rounds: int, batch: int) -> list[torch.Tensor]:
     """Return the parts of an agent's transitions, (rounds, batch, ·) each."""
-    picked = replay.pick(rng, rounds * batch)
+    picked = replay.sample_transitions(rng, rounds * batch)
     return [torch.from_numpy(part).view(rounds, batch, *part.shape[1:]) for part in picked[:5]]
 
 

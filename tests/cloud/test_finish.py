@@ -11,7 +11,7 @@ import pytest
 
 from tests.fake_imds import FakeImds
 from training.instance import attempt_limit, finish
-from training.instance.exit_record import VARIABLE, Outcome, find, leave
+from training.instance.exit_record import VARIABLE, Outcome, read_exit_record, write_exit_record
 from training.instance.identity import identity
 from training.instance.imds import Imds
 from training.process.systemd_notify import notify
@@ -166,11 +166,11 @@ def test_an_end_that_the_bucket_has_not_heard_of_is_told_to_the_image(
 def test_the_outcome_is_handed_over_by_a_file(tmp_path, monkeypatch):
     """What the trainer leaves the finish unit finds; nothing, or rubbish, is a crash."""
     monkeypatch.setenv(VARIABLE, str(tmp_path / "outcome.json"))
-    assert find() is None
-    leave(Outcome(exit_code=75, cause="stopped", message="asked"))
-    assert find() == Outcome(exit_code=75, cause="stopped", message="asked")
+    assert read_exit_record() is None
+    write_exit_record(Outcome(exit_code=75, cause="stopped", message="asked"))
+    assert read_exit_record() == Outcome(exit_code=75, cause="stopped", message="asked")
     (tmp_path / "outcome.json").write_text("{")
-    assert find() is None
+    assert read_exit_record() is None
 
 
 def attempt(

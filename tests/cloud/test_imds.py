@@ -127,5 +127,5 @@ def test_a_notice_leaves_until_its_time_less_a_margin():
     stop.on_notice(Notice("interruption", "terminate", at))
     assert stop.cause == "interrupted"
     assert stop.deadline == pytest.approx(time.monotonic() + 100 - MARGIN_S, abs=2)
-    stop.ask("SIGTERM", "terminated")
+    stop.request_stop("SIGTERM", "terminated")
     assert stop.cause == "interrupted"

@@ -67,7 +67,7 @@ class BatchedAgents:
         """
         self.update.imitation_coef = imitation_coef
         before = self._generators()
-        picked = [agent.replay_buffer.pick(agent.rng, rounds * rows) for agent in self.agents]
+        picked = [agent.replay_buffer.sample_transitions(agent.rng, rounds * rows) for agent in self.agents]
         batches = [self._batches(parts, rounds, rows) for parts in zip(*picked, strict=True)]
         actions = picked[0].actions.shape[1]
         noise = torch.stack(

@@ -237,7 +237,7 @@ class MultiAgentSAC:
         """Give each agent's replay the transitions of its cars; those of cars that are out are no transitions."""
         used = step.active if self.league is None else step.active & self.league.live
         ended = step.terminated | step.truncated
-        rewards, next_observations, terminated, ended, idle = (
+        rewards, next_observations, terminated, ended, masked = (
             self._by_agent(part)
             for part in (step.rewards, step.next_observations, step.terminated, ended, ~used)
         )
@@ -251,7 +251,7 @@ class MultiAgentSAC:
                 terminated=terminated[a],
                 ended=ended[a],
                 guides=None if seen.guides is None else seen.guides[a],
-                idle=idle[a] if some_idle else None,
+                masked=masked[a] if some_idle else None,
             )
             agent.replay_buffer.store(row)
 

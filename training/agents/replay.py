@@ -34,7 +34,7 @@ class Row(NamedTuple):
     terminated: NDArray[np.bool_]
     ended: NDArray[np.bool_]  # terminated or truncated
     guides: NDArray[np.float32] | None = None  # what the guide would have done
-    idle: NDArray[np.bool_] | None = None  # nothing to learn from: out of the race, or driven by others
+    masked: NDArray[np.bool_] | None = None  # nothing to learn from: out of the race, or driven by others
 
 
 # Instead of the number of an episode's end.
@@ -96,11 +96,11 @@ class CompactReplay(ReplayBuffer):
         self.dones[row] = step.terminated
         self.guides[row] = 0.0 if step.guides is None else step.guides
         self.dropped += int((self.final_number[row] >= 0).sum())
-        self.final_number[row] = WITHIN if step.idle is None else np.where(step.idle, IDLE, WITHIN)
-        ended = step.ended if step.idle is None else step.ended & ~step.idle
+        self.final_number[row] = WITHIN if step.masked is None else np.where(step.masked, IDLE, WITHIN)
+        ended = step.ended if step.masked is None else step.ended & ~step.masked
         for e in np.flatnonzero(ended):
             self.final_number[row, e] = self.keep_final(step.next_observations[e])
-        if step.idle is None or not step.idle.all():
+        if step.masked is None or not step.masked.all():
             self.last_used = self.steps
         self.steps += 1
         self.observations[self.steps % self.rows] = step.next_observations
@@ -118,11 +118,11 @@ class CompactReplay(ReplayBuffer):
         for e in np.flatnonzero(self.final_number[row] == WITHIN):
             self.final_number[row, e] = self.keep_final(self.observations[self.steps % self.rows, e])
 
-    def pick(self, rng: np.random.Generator, count: int) -> Transitions:
+    def sample_transitions(self, rng: np.random.Generator, count: int) -> Transitions:
         """Draw `count` transitions uniformly, with replacement; there must be one (`can_sample`)."""
         row, env = self._draw(rng, count)
-        while (idle := self.final_number[row, env] == IDLE).any():
-            row[idle], env[idle] = self._draw(rng, int(idle.sum()))
+        while (masked := self.final_number[row, env] == IDLE).any():
+            row[masked], env[masked] = self._draw(rng, int(masked.sum()))
         return self.at(row, env)
 
     def _draw(self, rng: np.random.Generator, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -151,8 +151,8 @@ class CompactReplay(ReplayBuffer):
         raise NotImplementedError("CompactReplay is filled by store(row)")
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> Any:  # noqa: ANN401
-        """Refuse stable-baselines3's way of sampling: `pick` takes the generator that a resume restores."""
-        raise NotImplementedError("CompactReplay is sampled by pick(rng, count)")
+        """Refuse this method: `sample_transitions` takes the generator that a resume restores."""
+        raise NotImplementedError("CompactReplay is sampled by sample_transitions(rng, count)")
 
     def keep_final(self, observation: NDArray[np.float32]) -> int:
         """Keep an episode's last observation and return its number; ends leave in the order they came."""

@@ -30,7 +30,7 @@ class Spaces(NamedTuple):
 
     observation: spaces.Box
     action: spaces.Box
-    cars: int
+    num_cars: int
 
 
 class Agent(SAC):

@@ -61,7 +61,7 @@ def read_settings(path: Path | None, overrides: Sequence[str]) -> Config:
 
 
 def open_site(path: Path | None, overrides: Sequence[str], say: Callable[[str], None]) -> CommandContext:
-    """Read the settings and find out who we are. NoAccess where AWS does not know us."""
+    """Read the settings and find out who we are. NoCredentials where AWS does not know us."""
     config = read_settings(path, overrides)
     cloud = Cloud(config.aws, say)
     return CommandContext(config, cloud, read_scope(cloud))

@@ -1,4 +1,4 @@
-"""The laps of a report: a policy and the yardsticks, on every track of a run, from the same starts."""
+"""The laps of a report: a policy and the baseline drivers, on every track of a run, from the same starts."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def baseline_drivers(settings: EnvSettings) -> dict[str, tuple[Controller, EnvSe
 
 
 def results(policies: Mapping[str, Controller], config: Config, courses: Sequence[EvalTrack]) -> list[Result]:
-    """Drive a run's policies, by the names they get, and yardsticks on every course, as often as the settings say.
+    """Drive a run's policies, by the names they get, and baseline drivers on every course, as often as the settings say.
 
     The first policy's best laps are recorded in full.
     """

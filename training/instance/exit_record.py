@@ -22,7 +22,7 @@ class Outcome(BaseModel):
     repeats: bool = False  # the same settings, code and image would fail in the same way
 
 
-def leave(outcome: Outcome) -> None:
+def write_exit_record(outcome: Outcome) -> None:
     """Write the outcome where the unit's environment says; nothing where it says nothing."""
     place = os.environ.get(VARIABLE)
     if not place:
@@ -33,7 +33,7 @@ def leave(outcome: Outcome) -> None:
     temporary.replace(path)
 
 
-def find() -> Outcome | None:
+def read_exit_record() -> Outcome | None:
     """Return what the trainer left; None if it left nothing that can be read (it crashed, or was killed)."""
     place = os.environ.get(VARIABLE, "")
     try:

@@ -23,7 +23,7 @@ import psutil
 from training import layout
 from training.config import Config
 from training.instance import attempt_limit
-from training.instance.exit_record import Outcome, find
+from training.instance.exit_record import Outcome, read_exit_record
 from training.instance.identity import machine_facts
 from training.instance.imds import Imds, ImdsError
 from training.store import documents
@@ -137,7 +137,7 @@ def main() -> int:
 
     run, store = os.environ[RUN_VARIABLE], os.environ[STORE_VARIABLE]
     storage = open_store(store, _config().aws)
-    outcome = find()
+    outcome = read_exit_record()
     imds = Imds()
     fleet = fleet_of(imds, storage, run)
 

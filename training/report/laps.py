@@ -1,4 +1,4 @@
-"""The laps of a report in words and tables: how the policy drives, and the yardsticks beside it."""
+"""The laps of a report in words and tables: how the policy drives, and the baseline drivers beside it."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ class Saver:
         self._lock = threading.Lock()
         self._last_step = -1
         self._last_at = time.monotonic()
-        self._trouble = ""
+        self._last_error = ""
         self.durable: Durable | None = None
         # Called with the step after each commit, in the saving thread: what else is to be done then.
         self.after_commit: Callable[[int], None] = lambda _step: None
@@ -126,7 +126,7 @@ class Saver:
             return False
         self.collect()
         if any(self._behind()):
-            self._say_trouble(self._uploader.trouble)
+            self._report_error(self._uploader.last_error)
             return False
         snapshot = self._snapshot(meta)
         self._last_step, self._last_at = snapshot.step, time.monotonic()
@@ -144,11 +144,11 @@ class Saver:
         try:
             finished.result()
         except StoreError as error:
-            self._say_trouble(str(error))
+            self._report_error(str(error))
         else:
-            if self._trouble:
+            if self._last_error:
                 self._say(f"checkpoints are saved again, the newest at step {self._last_step:,}")
-            self._trouble = ""
+            self._last_error = ""
 
     def finish(self, meta: Mapping[str, Any], *, not_after: float | None = None) -> bool:
         """Commit the present state before returning; not_after: monotonic clock, s, when the machine goes.
@@ -285,12 +285,14 @@ class Saver:
             key = layout.policy_key(self._lineage.run, number, snapshot.step)
             self._lineage.storage.put(key, policy.encode())
 
-    def _say_trouble(self, trouble: str) -> None:
+    def _report_error(self, last_error: str) -> None:
         """Say why checkpoints are not saved, once for each reason."""
-        if trouble and trouble != self._trouble:
+        if last_error and last_error != self._last_error:
             step = "none yet" if self.durable is None else f"step {self.durable.step:,}"
-            self._say(f"checkpoint not saved: {trouble}; training goes on, the newest checkpoint is {step}")
-            self._trouble = trouble
+            self._say(
+                f"checkpoint not saved: {last_error}; training goes on, the newest checkpoint is {step}"
+            )
+            self._last_error = last_error
 
 
 def _read(checkpoint: Checkpoint, member: str) -> dict[str, NDArray[Any]]:

@@ -111,8 +111,8 @@ def carry_on(run: Run, device: Any, tracks: Mapping[str, Track]) -> int:  # noqa
                     display.say("\n".join(filter(None, (run.greeting, learns_nothing(run.config)))))
                     setup = prepare(run, display, device, tracks)
                     ready()
-                    setup.parts.stop.listen()
-                    setup.boundary.stopwatch.listen()
+                    setup.parts.stop.install_signal_handlers()
+                    setup.boundary.stopwatch.install_signal_handlers()
             except Interrupted as early:
                 run.record_failure(early)
                 raise

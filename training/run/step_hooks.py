@@ -189,7 +189,7 @@ class StepHook:
         saver.poll()
         due = saver.due() or stop.save_now.is_set()
         if due and stop.stop_after_save:
-            stop.ask("a request to stop after a checkpoint", "stopped")
+            stop.request_stop("a request to stop after a checkpoint", "stopped")
         # The end of training, for whatever reason, has a save of its own.
         ends = self.finished or stop.reason is not None
         if due and not ends and saver.start(self._meta()):

@@ -45,14 +45,14 @@ class StopRequest:
         self.stop_after_save = False
         self.is_by_signal = False  # somebody at this computer waits for the end
 
-    def ask(self, reason: str, cause: Cause, deadline: float | None = None) -> None:
+    def request_stop(self, reason: str, cause: Cause, deadline: float | None = None) -> None:
         """Ask for a stop; the first reason stays, the earliest deadline counts."""
         if self.reason is None:
             self.cause, self.reason = cause, reason
         if deadline is not None:
             self.deadline = deadline if self.deadline is None else min(deadline, self.deadline)
 
-    def listen(self) -> None:
+    def install_signal_handlers(self) -> None:
         """Take signals as requests, but for one that is ignored; a second SIGINT interrupts at once."""
         for number in heard():
             signal.signal(number, self._on_signal)
@@ -63,14 +63,16 @@ class StopRequest:
         now: by the clock that dated the notice; None: by this machine's.
         """
         if notice.kind == "interruption":
-            self.ask(str(notice), "interrupted", _deadline(notice.at, now or datetime.now(timezone.utc)))
+            self.request_stop(
+                str(notice), "interrupted", _deadline(notice.at, now or datetime.now(timezone.utc))
+            )
         else:
             self.save_now.set()
 
     def on_request(self, request: documents.Request) -> None:
         """Do what a laptop wrote into control.json."""
         if request == "stop_now":
-            self.ask("a request to stop", "stopped")
+            self.request_stop("a request to stop", "stopped")
         elif request == "stop_after_checkpoint":
             self.stop_after_save = True
 
@@ -78,7 +80,7 @@ class StopRequest:
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         self.is_by_signal = True
-        self.ask(SIGNALS[signal.Signals(number)], "terminated")
+        self.request_stop(SIGNALS[signal.Signals(number)], "terminated")
 
 
 def heard() -> list[signal.Signals]:

@@ -23,7 +23,7 @@ class Stopwatch:
         """Return the time since the beginning, s."""
         return time.monotonic() - self._began - self._stopped_s
 
-    def listen(self) -> None:
+    def install_signal_handlers(self) -> None:
         """Notice each time that the process goes on (SIGCONT); how it was stopped, nobody can notice."""
         signal.signal(signal.SIGCONT, self._on_continue)
 

@@ -98,7 +98,7 @@ class TrackArrays(NamedTuple):
     track_of: np.ndarray  # (E,)
 
 
-def make_atlas(tracks: tuple[Track, ...], switches: Switches, kind: type) -> TrackArrays:
+def make_track_arrays(tracks: tuple[Track, ...], switches: Switches, kind: type) -> TrackArrays:
     """Return the maps of all distinct tracks; tracks: of each environment; kind: of the distance field."""
     distinct = list({id(t): t for t in tracks}.values())
     index = {id(t): i for i, t in enumerate(distinct)}
@@ -183,14 +183,14 @@ class Simulation(structref.StructRefProxy):
 
 if not numba.config.DISABLE_JIT:
     structref.define_boxing(_SimulationType, Simulation)
-    structref.define_constructor(Simulation, _SimulationType, ["cars", "atlas", "rules"])
+    structref.define_constructor(Simulation, _SimulationType, ["cars", "track_arrays", "rules"])
 
 
 class _PlainSimulation(NamedTuple):
     """What a Simulation is where numba is switched off."""
 
     cars: Cars
-    atlas: TrackArrays
+    track_arrays: TrackArrays
     rules: Rules
 
 
@@ -199,9 +199,9 @@ if numba.config.DISABLE_JIT:
 
 
 @kernel
-def hold(cars: Cars, atlas: TrackArrays, rules: Rules) -> Simulation:
+def bundle(cars: Cars, track_arrays: TrackArrays, rules: Rules) -> Simulation:
     """Return a simulation's arrays as one object."""
-    return Simulation(cars, atlas, rules)
+    return Simulation(cars, track_arrays, rules)
 
 
 class Scratch(NamedTuple):
@@ -214,9 +214,9 @@ class Scratch(NamedTuple):
 
 
 @kernel
-def make_scratch(cars: Cars, atlas: TrackArrays) -> Scratch:
+def make_scratch(cars: Cars, track_arrays: TrackArrays) -> Scratch:
     """Return one thread's scratch room."""
     num_cars = cars.states.shape[1]
-    rays = make_rays(cars.scans.shape[2], atlas.field)
+    rays = make_rays(cars.scans.shape[2], track_arrays.field)
     met = np.zeros((num_cars, num_cars), np.bool_)
     return Scratch(rays, np.empty((num_cars, 4, 2)), np.empty((num_cars, 3)), met)

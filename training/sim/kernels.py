@@ -55,19 +55,19 @@ FOLLOW_EVERY = 10
 
 
 @inner
-def _view(atlas: TrackArrays, e: int) -> View:
-    t = atlas.track_of[e]
+def _view(track_arrays: TrackArrays, e: int) -> View:
+    t = track_arrays.track_of[e]
     return View(
-        atlas.first[t],
-        atlas.width[t],
-        atlas.height[t],
-        atlas.origin_x[t],
-        atlas.origin_y[t],
-        atlas.cosine[t],
-        atlas.sine[t],
-        atlas.resolution_m[t],
-        atlas.closed[t],
-        atlas.thin[t],
+        track_arrays.first[t],
+        track_arrays.width[t],
+        track_arrays.height[t],
+        track_arrays.origin_x[t],
+        track_arrays.origin_y[t],
+        track_arrays.cosine[t],
+        track_arrays.sine[t],
+        track_arrays.resolution_m[t],
+        track_arrays.closed[t],
+        track_arrays.thin[t],
     )
 
 
@@ -106,15 +106,15 @@ def _drive(cars: Cars, rules: Rules, e: int, n: int, speed: float) -> None:
 
 
 @inner
-def _scan_walls(cars: Cars, atlas: TrackArrays, rules: Rules, e: int, n: int, rays: Rays) -> float:
+def _scan_walls(cars: Cars, track_arrays: TrackArrays, rules: Rules, e: int, n: int, rays: Rays) -> float:
     """Scan the walls; return a range, m, that no beam of the scan falls below."""
-    s, view = cars.states[e, n], _view(atlas, e)
+    s, view = cars.states[e, n], _view(track_arrays, e)
     if rules.switches.exact_beams:
         exact_directions(s[YAW], rules.beams, view, rays)
     else:
         table_directions(s[YAW], rules.beams, view, rays)
     start = to_cells(s[X], s[Y], view)
-    shortest = cast(start, rays, atlas.field, view, rules.beams.max_range_m, cars.scans[e, n])
+    shortest = cast(start, rays, track_arrays.field, view, rules.beams.max_range_m, cars.scans[e, n])
     if not rules.switches.independent_noise and cars.noise_m[e, n] > 0.0:
         add_gaussian(chain(rules.seeds[e], cars.tick[e]), cars.noise_m[e, n], cars.scans[e, n])
         return -np.inf
@@ -168,12 +168,12 @@ def _judge(cars: Cars, e: int, i: int, j: int, corners: np.ndarray) -> None:
 
 @inner
 def _touches_wall(
-    cars: Cars, atlas: TrackArrays, rules: Rules, e: int, n: int, corners: np.ndarray, shortest: float
+    cars: Cars, track_arrays: TrackArrays, rules: Rules, e: int, n: int, corners: np.ndarray, shortest: float
 ) -> bool:
     """Tell whether a car touches a wall; shortest: as `_scan_walls` returns it, where the contact is the scan's."""
     s = cars.states[e, n]
     if rules.switches.footprint_contact:
-        return footprint_contact(s[X], s[Y], corners[n], atlas.field, _view(atlas, e))
+        return footprint_contact(s[X], s[Y], corners[n], track_arrays.field, _view(track_arrays, e))
     # Nothing is that near: the beams need not be looked at one by one.
     if shortest - rules.beams.farthest_side_m > TIME_TO_COLLISION_S * abs(s[SPEED]) + 1e-6:
         return False
@@ -193,19 +193,19 @@ def _stop_at_wall(cars: Cars, rules: Rules, e: int, n: int, before: np.ndarray) 
 
 
 @inner
-def _follow_line(cars: Cars, atlas: TrackArrays, e: int, n: int, search_all: bool) -> None:
+def _follow_line(cars: Cars, track_arrays: TrackArrays, e: int, n: int, search_all: bool) -> None:
     """Update a car's place along the centreline and its unwrapped progress."""
-    t = atlas.track_of[e]
-    count = atlas.line_count[t]
+    t = track_arrays.track_of[e]
+    count = track_arrays.line_count[t]
     if count == 0:
         return
-    begin, length = atlas.line_first[t], atlas.length_m[t]
+    begin, length = track_arrays.line_first[t], track_arrays.length_m[t]
     s = cars.states[e, n]
     hint = -1 if search_all else cars.line_index[e, n]
     line = centerline.Curve(
-        atlas.line[begin : begin + count],
-        atlas.tangent[begin : begin + count],
-        atlas.arc_m[begin : begin + count],
+        track_arrays.line[begin : begin + count],
+        track_arrays.tangent[begin : begin + count],
+        track_arrays.arc_m[begin : begin + count],
         length,
     )
     arc, lateral, index = centerline.project(line, s[X], s[Y], hint)
@@ -224,7 +224,13 @@ def _fill_all_corners(cars: Cars, rules: Rules, e: int, corners: np.ndarray) -> 
 
 @inner
 def _step_environment(  # noqa: C901, PLR0912 - the order of a step stays in one place
-    cars: Cars, atlas: TrackArrays, rules: Rules, scratch: Scratch, e: int, actions: np.ndarray, repeat: int
+    cars: Cars,
+    track_arrays: TrackArrays,
+    rules: Rules,
+    scratch: Scratch,
+    e: int,
+    actions: np.ndarray,
+    repeat: int,
 ) -> None:
     num_cars = cars.states.shape[1]
     footprint = rules.switches.footprint_contact
@@ -251,8 +257,8 @@ def _step_environment(  # noqa: C901, PLR0912 - the order of a step stays in one
                 continue
             shortest = 0.0
             if not footprint:
-                shortest = _scan_walls(cars, atlas, rules, e, n, scratch.rays)
-            if _touches_wall(cars, atlas, rules, e, n, corners, shortest):
+                shortest = _scan_walls(cars, track_arrays, rules, e, n, scratch.rays)
+            if _touches_wall(cars, track_arrays, rules, e, n, corners, shortest):
                 _stop_at_wall(cars, rules, e, n, before)
                 if footprint:
                     s = cars.states[e, n]
@@ -260,11 +266,11 @@ def _step_environment(  # noqa: C901, PLR0912 - the order of a step stays in one
             if not footprint:
                 _draw_others(cars, rules, e, n, corners)
             if (r + 1) % FOLLOW_EVERY == 0 or r == repeat - 1:
-                _follow_line(cars, atlas, e, n, False)
+                _follow_line(cars, track_arrays, e, n, False)
     if footprint:
         for n in range(num_cars):
             if not cars.out[e, n]:
-                _scan_walls(cars, atlas, rules, e, n, scratch.rays)
+                _scan_walls(cars, track_arrays, rules, e, n, scratch.rays)
                 _draw_others(cars, rules, e, n, corners)
 
 
@@ -277,7 +283,7 @@ def _forget_contacts(cars: Cars, e: int, n: int) -> None:
 @inner
 def _step_span(
     cars: Cars,
-    atlas: TrackArrays,
+    track_arrays: TrackArrays,
     rules: Rules,
     scratch: Scratch,
     span: tuple[int, int],
@@ -286,13 +292,13 @@ def _step_span(
 ) -> None:
     """Step the environments from the span's first up to its stop."""
     for e in range(span[0], span[1]):
-        _step_environment(cars, atlas, rules, scratch, e, actions, repeat)
+        _step_environment(cars, track_arrays, rules, scratch, e, actions, repeat)
 
 
 @kernel
 def _step_part(simulation: Simulation, span: tuple[int, int], actions: np.ndarray, repeat: int) -> None:
-    cars, atlas, rules = simulation.cars, simulation.atlas, simulation.rules
-    _step_span(cars, atlas, rules, make_scratch(cars, atlas), span, actions, repeat)
+    cars, track_arrays, rules = simulation.cars, simulation.track_arrays, simulation.rules
+    _step_span(cars, track_arrays, rules, make_scratch(cars, track_arrays), span, actions, repeat)
 
 
 @inner
@@ -351,11 +357,16 @@ def _put(cars: Cars, e: int, n: int, pose: np.ndarray) -> None:
 
 @kernel
 def reset(
-    cars: Cars, atlas: TrackArrays, rules: Rules, draws: Randomisation, poses: np.ndarray, where: np.ndarray
+    cars: Cars,
+    track_arrays: TrackArrays,
+    rules: Rules,
+    draws: Randomisation,
+    poses: np.ndarray,
+    where: np.ndarray,
 ) -> None:
     """Put the cars of the chosen environments at rest at their poses (E, N, 3) and scan from there."""
     num_cars = cars.states.shape[1]
-    scratch = make_scratch(cars, atlas)
+    scratch = make_scratch(cars, track_arrays)
     corners = scratch.corners
     for e in range(cars.states.shape[0]):
         if not where[e]:
@@ -367,16 +378,16 @@ def reset(
             _draw_episode(cars, rules, draws, e, n)
         _fill_all_corners(cars, rules, e, corners)
         for n in range(num_cars):
-            _scan_walls(cars, atlas, rules, e, n, scratch.rays)
+            _scan_walls(cars, track_arrays, rules, e, n, scratch.rays)
             _draw_others(cars, rules, e, n, corners)
-            _follow_line(cars, atlas, e, n, True)
+            _follow_line(cars, track_arrays, e, n, True)
 
 
 @kernel
-def place(cars: Cars, atlas: TrackArrays, rules: Rules, poses: np.ndarray, where: np.ndarray) -> None:
+def place(cars: Cars, track_arrays: TrackArrays, rules: Rules, poses: np.ndarray, where: np.ndarray) -> None:
     """Put single cars, where (E, N), at rest at their poses (E, N, 3) and scan from there; the others drive on."""
     num_cars = cars.states.shape[1]
-    scratch = make_scratch(cars, atlas)
+    scratch = make_scratch(cars, track_arrays)
     corners = scratch.corners
     for e in range(cars.states.shape[0]):
         if not where[e].any():
@@ -387,19 +398,19 @@ def place(cars: Cars, atlas: TrackArrays, rules: Rules, poses: np.ndarray, where
         _fill_all_corners(cars, rules, e, corners)
         for n in range(num_cars):
             if where[e, n]:
-                _scan_walls(cars, atlas, rules, e, n, scratch.rays)
+                _scan_walls(cars, track_arrays, rules, e, n, scratch.rays)
                 _draw_others(cars, rules, e, n, corners)
-                _follow_line(cars, atlas, e, n, True)
+                _follow_line(cars, track_arrays, e, n, True)
 
 
 @kernel
 def blocked(simulation: Simulation, environments: np.ndarray, poses: np.ndarray) -> np.ndarray:
     """Return (k,) bool: whether the body at each pose (k, 3) touches a wall of its environment (k,), or leaves it."""
-    atlas, car = simulation.atlas, simulation.rules.vehicle
+    track_arrays, car = simulation.track_arrays, simulation.rules.vehicle
     result = np.empty(poses.shape[0], np.bool_)
     corners = np.empty((4, 2))
     for k in range(poses.shape[0]):
         x, y, yaw = poses[k, 0], poses[k, 1], poses[k, 2]
         fill_corners(x, y, yaw, car.length, car.width, corners)
-        result[k] = footprint_contact(x, y, corners, atlas.field, _view(atlas, environments[k]))
+        result[k] = footprint_contact(x, y, corners, track_arrays.field, _view(track_arrays, environments[k]))
     return result

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from training.sim import kernels
-from training.sim.arrays import Rules, hold, make_atlas, make_cars
+from training.sim.arrays import Rules, bundle, make_cars, make_track_arrays
 from training.sim.lidar import make_beams
 from training.sim.params import (
     MAX_STEERING_DELAY,
@@ -97,9 +97,9 @@ class World:
             float(timestep_s),
             _seeds(seed, num_envs),
         )
-        self._atlas = make_atlas(self.tracks, chosen, kind)
+        self._track_arrays = make_track_arrays(self.tracks, chosen, kind)
         self._cars = make_cars(num_envs, num_cars, beams, kind)
-        self._simulation = hold(self._cars, self._atlas, self._rules)
+        self._simulation = bundle(self._cars, self._track_arrays, self._rules)
         self._everywhere = np.ones(num_envs, dtype=np.bool_)
 
     @property
@@ -179,7 +179,7 @@ class World:
             raise ValueError(msg)
         placed = self._checked(poses, 3, "poses", chosen)
         self._refuse_blocked(placed, np.repeat(chosen[:, None], self.num_cars, axis=1))
-        kernels.reset(self._cars, self._atlas, self._rules, self._draws, placed, chosen)
+        kernels.reset(self._cars, self._track_arrays, self._rules, self._draws, placed, chosen)
 
     def take_out(self, where: ArrayLike) -> None:
         """Take cars, where (E, N) bool, out of the race until a reset or `place` puts them back.
@@ -204,7 +204,7 @@ class World:
         chosen = self._of_cars(where)
         placed = self._checked(poses, 3, "poses", chosen.any(axis=1))
         self._refuse_blocked(placed, chosen)
-        kernels.place(self._cars, self._atlas, self._rules, placed, chosen)
+        kernels.place(self._cars, self._track_arrays, self._rules, placed, chosen)
 
     def blocked(self, environments: NDArray[np.int64], poses: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Tell, (k,), at which poses (k, 3) of environments (k,) a body touches a wall, so that `reset` refuses it.
@@ -242,7 +242,7 @@ class World:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._simulation = hold(self._cars, self._atlas, self._rules)
+        self._simulation = bundle(self._cars, self._track_arrays, self._rules)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Return copies of all that a later step depends on; `load_state_dict` goes on exactly from there."""

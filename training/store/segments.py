@@ -88,7 +88,7 @@ class PendingSegment:
         return self._tried.is_set() and self._error is not None
 
     @property
-    def trouble(self) -> str:
+    def last_error(self) -> str:
         """Say why the last try failed; empty if none did."""
         return "" if self._error is None else str(self._error)
 
@@ -149,9 +149,9 @@ class SegmentUploader:
         return False
 
     @property
-    def trouble(self) -> str:
+    def last_error(self) -> str:
         """Say why segments wait; empty if the store has refused none of them."""
-        return next((pending.trouble for pending in self._held if pending.failed), "")
+        return next((pending.last_error for pending in self._held if pending.failed), "")
 
     def submit(
         self,

@@ -2,12 +2,12 @@
 
 TrainingError
 └── CloudError            the launcher ends with 1: the world's answer
-    ├── NoAccess          no credentials, expired or wrong ones
-    ├── WrongClock        this computer's clock is so wrong that AWS believes no signature
-    ├── Denied            a permission is missing, or a policy forbids it; `action` names it
-    ├── Absent            what was asked about does not exist
-    ├── Present           what was to be made exists already
-    ├── Unanswered        throttled, 5xx, timed out: repeated for a while first; the outcome may be unknown
+    ├── NoCredentials     no credentials, expired or wrong ones
+    ├── WrongClock        this computer's clock is so wrong that AWS accepts no signature
+    ├── AccessDenied      a permission is missing, or a policy forbids it; `action` names it
+    ├── ResourceNotFound  what was asked about does not exist
+    ├── AlreadyExists     what was to be created exists already
+    ├── NoResponse        throttled, 5xx, timed out: repeated for a while first; the outcome may be unknown
     ├── QuotaTooLow       a limit of the account
     ├── NoCapacity        AWS has no such machine at the moment
     └── Unsupported       this endpoint does not know the call (emulators, other clouds)

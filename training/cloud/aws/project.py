@@ -75,7 +75,7 @@ class Project(NamedTuple):
 
 
 def read_scope(cloud: Cloud) -> Project:
-    """Ask who we are, and return the scope. NoAccess where there are no credentials."""
+    """Ask who we are, and return the scope. NoCredentials where there are no credentials."""
     identity = cloud.call("sts", "get_caller_identity")
     scope = make_scope(cloud.aws, identity["Account"], identity["Arn"])
     return (

@@ -1,4 +1,4 @@
-"""Drivers that need no learning: yardsticks, opponents, and the reference of the trajectory reward."""
+"""Drivers that need no learning: baseline drivers, opponents, and the reference of the trajectory reward."""
 
 from __future__ import annotations
 
