@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -17,8 +19,10 @@ from hypothesis import strategies as st
 
 from training.agents.fused import products
 from training.agents.fused.tile import ROWS
+from training.agents.networks import Batch
 from training.agents.stacked_mlp import StackedMlp
-from training.agents.update import Batch, SacUpdate
+from training.agents.update import SacUpdate
+from training.errors import ConfigurationError
 
 # Numbers that are not to be touched.
 UNTOUCHED = np.float32(-77.0)
@@ -179,15 +183,25 @@ def batches(count, agents=1, rows=64, observation=11, actions=2, *, guides=False
         yield transitions, normal(actions), normal(actions)
 
 
-def step_eager(update: SacUpdate) -> SacUpdate:
-    update._fused = None
-    return update
+DIFFER = (
+    "training/agents/update.py (eager) and training/agents/fused/phases.py (compiled) no longer compute the same: "
+    "make the same change in both, or train with sac.update_backend=eager"
+)
+
+
+def eager(**shape: Any) -> SacUpdate:
+    return learner(backend="eager", **shape)
+
+
+def close(ours: torch.Tensor, expected: torch.Tensor, rtol: float, atol: float) -> None:
+    """Compare, and name both files where they differ: whoever edits one of them sees this first."""
+    torch.testing.assert_close(ours, expected, rtol=rtol, atol=atol, msg=lambda text: f"{DIFFER}\n{text}")
 
 
 def assert_same(one: SacUpdate, other: SacUpdate) -> None:
     for name in ("actor", "critic", "target"):
-        torch.testing.assert_close(getattr(one, name).flat, getattr(other, name).flat, rtol=2e-4, atol=3e-5)
-    torch.testing.assert_close(one.log_alpha, other.log_alpha, rtol=1e-5, atol=1e-6)
+        close(getattr(one, name).flat, getattr(other, name).flat, rtol=2e-4, atol=3e-5)
+    close(one.log_alpha, other.log_alpha, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -204,23 +218,23 @@ def assert_same(one: SacUpdate, other: SacUpdate) -> None:
 )
 def test_networks_of_any_shape_move_as_with_torch(shape, rows):
     """Widths, depths, rows and agents that fill no tile; losses and Adam's moments agree too."""
-    compiled, plain = learner(**shape), step_eager(learner(**shape))
+    compiled, plain = learner(**shape), eager(**shape)
     own = {name: value for name, value in shape.items() if name != "hidden"}
     for batch in batches(12, rows=rows, **own):
         ours, expected = compiled.step(*batch), plain.step(*batch)
         for mine, wanted in zip(ours, expected, strict=True):
-            torch.testing.assert_close(mine, wanted, rtol=1e-3, atol=1e-5)
+            close(mine, wanted, rtol=1e-3, atol=1e-5)
     assert_same(compiled, plain)
     for name, optimizer in compiled.optimizers.items():
         (state,), (wanted,) = optimizer.state.values(), plain.optimizers[name].state.values()
         assert state["step"] == wanted["step"] == 12
-        torch.testing.assert_close(state["exp_avg_sq"], wanted["exp_avg_sq"], rtol=1e-3, atol=1e-7)
+        close(state["exp_avg_sq"], wanted["exp_avg_sq"], rtol=1e-3, atol=1e-7)
 
 
 @pytest.mark.parametrize("changes", [{"scale": 3.0}, {"target_entropy": None}], ids=str)
 def test_clamped_deviations_and_a_fixed_coefficient_move_as_with_torch(changes):
     """Scale 3 drives log_std beyond its bounds, where its gradient is 0, and actions to where tanh is flat."""
-    compiled, plain = learner(**changes), step_eager(learner(**changes))
+    compiled, plain = learner(**changes), eager(**changes)
     for batch in batches(6):
         compiled.step(*batch)
         plain.step(*batch)
@@ -228,7 +242,7 @@ def test_clamped_deviations_and_a_fixed_coefficient_move_as_with_torch(changes):
 
 
 def test_the_guide_draws_as_with_torch():
-    compiled, plain, free = learner(), step_eager(learner()), learner()
+    compiled, plain, free = learner(), eager(), learner()
     compiled.imitation_coef = plain.imitation_coef = 0.7
     for batch in batches(6, guides=True):
         for update in (compiled, plain, free):
@@ -254,7 +268,7 @@ def test_the_number_of_threads_changes_no_bit(agents):
 
 def test_a_run_goes_on_with_torch_where_compiled_code_left_it():
     """Adam's state is torch's own in both: the same weights whichever of the two took which step."""
-    mixed, plain = learner(), step_eager(learner())
+    mixed, plain = learner(), eager()
     compiled = mixed._fused
     for number, batch in enumerate(batches(8)):
         mixed._fused = compiled if number % 2 else None
@@ -295,3 +309,41 @@ def test_mixed_precision_stays_with_torch():
         *stacks, learning_rate=1e-3, gamma=0.9, tau=0.1, log_alpha=torch.zeros(1), target_entropy=-1.0
     )
     assert update._fused is None
+
+
+# --- which of them computes ---
+def test_an_edit_of_the_eager_update_has_an_effect_when_it_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiled code does not see it; the comparison above names both files then."""
+    batch = next(batches(1))
+
+    def loses(update: SacUpdate) -> float:
+        return float(update.step(*batch).critic)
+
+    before = loses(eager())
+    target_of = SacUpdate._target
+    monkeypatch.setattr(SacUpdate, "_target", lambda *arguments: 1.0 + target_of(*arguments))
+    assert loses(learner()) == pytest.approx(before, rel=1e-3)
+    assert loses(eager()) != pytest.approx(before, rel=1e-3)
+    compiled, plain = learner(), eager()
+    compiled.step(*batch)
+    plain.step(*batch)
+    with pytest.raises(AssertionError, match=r"update\.py \(eager\) and training/agents/fused/phases\.py"):
+        assert_same(compiled, plain)
+
+
+@pytest.mark.parametrize(
+    ("backend", "changes", "says"),
+    [
+        ("compiled", {"hidden": ()}, "with a hidden layer; this is cpu, torch.float32, 0 hidden layers"),
+        ("cuda_graph", {}, "cuda_graph needs a GPU; the device is cpu"),
+    ],
+)
+def test_a_backend_that_cannot_compute_is_refused(backend: str, changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(says)):
+        learner(backend=backend, **changes)
+
+
+def test_each_backend_is_the_one_that_is_asked_for() -> None:
+    assert learner()._fused is not None
+    assert learner(backend="compiled")._fused is not None
+    assert eager()._fused is None

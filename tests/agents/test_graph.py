@@ -22,10 +22,11 @@ from training.agents import snapshot
 from training.agents.batched_agents import BatchedAgents
 from training.agents.cuda_graph import GraphStep, record_graph
 from training.agents.fused.step import adam_state
+from training.agents.networks import Batch, Losses
 from training.agents.replay import Row
 from training.agents.sac import Agent, Spaces
 from training.agents.stacked_mlp import StackedMlp
-from training.agents.update import Batch, Losses, SacUpdate
+from training.agents.update import SacUpdate
 from training.config import SacSettings
 
 WIDTH, ACTIONS, ROWS = 11, 2, 32
@@ -104,7 +105,7 @@ def replayed(update: SacUpdate) -> SacUpdate:
     if update.actor.flat.device.type == "cuda":
         assert update._graph._record is record_graph
     else:
-        update._graph = GraphStep(update, tape)
+        update._graph = GraphStep(update, update.step_eager, tape)
     return update
 
 

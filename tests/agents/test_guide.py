@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from training.agents.multi_agent import MultiAgentSAC
+from training.agents.networks import Batch
 from training.agents.stacked_mlp import StackedMlp
-from training.agents.update import Batch, SacUpdate
+from training.agents.update import SacUpdate
 from training.config import Config, load_config
 from training.envs.batch import RaceBatch, Step
 from training.envs.drivers.registry import make_driver

@@ -18,9 +18,10 @@ from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from training.agents.batched_agents import BatchedAgents
+from training.agents.networks import Batch
 from training.agents.sac import Agent, Spaces
 from training.agents.stacked_mlp import StackedMlp
-from training.agents.update import Batch, SacUpdate
+from training.agents.update import SacUpdate
 from training.config import SacSettings
 
 WIDTH, ACTIONS, ROWS = 11, 2, 64

@@ -22,9 +22,10 @@ from stable_baselines3 import SAC
 from stable_baselines3.common.logger import Logger
 
 from tests.bench.measuring import JAX_PYTHON, JaxPeer, in_turns
+from training.agents.networks import Batch
 from training.agents.replay import CompactReplay, Row
 from training.agents.stacked_mlp import StackedMlp
-from training.agents.update import Batch, SacUpdate
+from training.agents.update import SacUpdate
 from training.config import load_config
 from training.envs import observation
 

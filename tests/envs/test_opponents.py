@@ -1,4 +1,4 @@
-"""Follow-the-gap and pure pursuit: baseline drivers that must drive well, alike in every environment, the same each time."""
+"""Follow-the-gap and pure pursuit: baseline drivers that drive well, alike in every environment, the same each time."""
 
 from pathlib import Path
 from typing import Any

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from training.agents.networks import Batch, Losses
 from training.agents.policy import Policy
 from training.agents.stacked_mlp import StackedMlp
-from training.agents.update import LOG_STD_MAX, LOG_STD_MIN, Batch, Losses, SacUpdate
+from training.agents.update import LOG_STD_MAX, LOG_STD_MIN, Backend, SacUpdate
 from training.process.systemd_notify import alive
 
 if TYPE_CHECKING:
@@ -45,14 +46,19 @@ class BatchedAgents:
 
     policy_ema_tau: the mean of the recent policies (Polyak and Juditsky 1992) drives steadier than the newest one; this
     is the newest one's share in it, per update. compute: the type of the products, bfloat16 for mixed precision.
+    backend: the setting sac.update_backend.
     """
 
     def __init__(
-        self, agents: Sequence[Agent], policy_ema_tau: float, compute: torch.dtype = torch.float32
+        self,
+        agents: Sequence[Agent],
+        policy_ema_tau: float,
+        compute: torch.dtype = torch.float32,
+        backend: Backend = "auto",
     ) -> None:
         self.agents = list(agents)
         self.device = agents[0].device
-        self.update = _bind(self.agents, compute)
+        self.update = _bind(self.agents, compute, backend)
         self.average = StackedMlp(len(self.agents), self.update.actor.sizes, self.device)
         self.average.flat.copy_(self.update.actor.flat)
         self.policy_ema_tau = policy_ema_tau
@@ -146,7 +152,7 @@ class BatchedAgents:
             }
 
 
-def _bind(agents: Sequence[Agent], compute: torch.dtype) -> SacUpdate:
+def _bind(agents: Sequence[Agent], compute: torch.dtype, backend: Backend) -> SacUpdate:
     """Lay the networks of all agents out in flat tensors and make stable-baselines3's modules views of them."""
     first = agents[0]
     width, actions = first.observation_space.shape[0], first.action_space.shape[0]
@@ -176,6 +182,7 @@ def _bind(agents: Sequence[Agent], compute: torch.dtype) -> SacUpdate:
         tau=first.tau,
         log_alpha=log_alpha,
         target_entropy=float(first.target_entropy) if learned else None,
+        backend=backend,
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from training.agents.update import Batch, SacUpdate
+    from training.agents.networks import Batch, SacNetworks
 
 Body = Callable[[], torch.Tensor]
 # Takes what is to be done again and again, does not do it, and returns how to: on the same memory, with the numbers
@@ -18,7 +18,7 @@ Recorder = Callable[[Body], Body]
 
 
 class GraphStep:
-    """Update all agents of a SacUpdate: the first time operator by operator, then by replaying a recording of that.
+    """Update the networks of all agents: the first time operator by operator, then by replaying a recording of that.
 
     A recording knows memory, not Python: transitions and noise are copied to where it reads them, learning rate and
     guide's pull are numbers on the device, and everything that learns is changed in place only (state.py does). It
@@ -26,19 +26,21 @@ class GraphStep:
     update is made operator by operator, to the same bits.
     """
 
-    def __init__(self, update: SacUpdate, record: Recorder | None = None) -> None:
-        self._update, self._record = update, record or record_graph
-        self._device = update.actor.flat.device
+    def __init__(
+        self, networks: SacNetworks, eager: Callable[..., torch.Tensor], record: Recorder | None = None
+    ) -> None:
+        self._networks, self._eager, self._record = networks, eager, record or record_graph
+        self._device = networks.actor.flat.device
         self._inputs: list[torch.Tensor] = []
         self._pull, self._pulled = torch.zeros((), device=self._device), 0.0
         self._again: Body | None = None
-        for optimizer in update.optimizers.values():
+        for optimizer in networks.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = torch.as_tensor(group["lr"], device=self._device)
 
     def __call__(self, batch: Batch, noise: torch.Tensor, next_noise: torch.Tensor) -> torch.Tensor:
         """Return the losses (4, A): actor, critic, entropy, coefficient."""
-        imitation_scale = self._update.imitation_scale(batch)
+        imitation_scale = self._networks.imitation_scale(batch)
         given = [*batch[:5], noise, next_noise, *([] if imitation_scale is None else [batch.guides])]
         known = [part.shape for part in given] == [part.shape for part in self._inputs]
         if not known:
@@ -53,12 +55,12 @@ class GraphStep:
         *transitions, noise, next_noise = self._inputs[:7]
         guides, imitation_scale = (None, None) if imitation_scale is None else (self._inputs[7], self._pull)
         fixed = type(batch)(*transitions, guides), noise, next_noise, imitation_scale
-        losses = self._update.step_eager(*fixed)  # loads kernels and libraries too, which a recording may not
-        self._again = self._recorded(lambda: self._update.step_eager(*fixed))
+        losses = self._eager(*fixed)  # loads kernels and libraries too, which a recording may not
+        self._again = self._recorded(lambda: self._eager(*fixed))
         return losses
 
     def _recorded(self, body: Body) -> Body:
-        groups = [group for o in self._update.optimizers.values() for group in o.param_groups]
+        groups = [group for o in self._networks.optimizers.values() for group in o.param_groups]
         for group in groups:
             group["capturable"] = True  # its fused step does the same either way; without, it refuses
         try:

@@ -1,4 +1,7 @@
-"""The fast SAC update: stable-baselines3's arithmetic, gradients by hand, all agents and both critics in one product.
+"""The SAC update: stable-baselines3's arithmetic, gradients by hand, all agents and both critics in one product.
+
+To change the algorithm: edit `step_eager` and its parts, and train with `sac.update_backend=eager`, on any device. For
+speed the same change belongs into agents/fused/phases.py; tests/agents/test_fused.py fails while the two differ.
 
 Same formulas and order as stable_baselines3.sac.SAC.train (v2.9.2): entropy coefficient, critics, actor, targets.
 What is saved: no autograd graph, no gradients nobody uses (the critics' weights in the actor's step), one actor pass
@@ -11,37 +14,21 @@ tests/agents/test_update.py holds it and the compiled code equal to the original
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 
 from training.agents.cuda_graph import GraphStep
 from training.agents.fused.phases import LOG_STD_MAX, LOG_STD_MIN, TANH_EPSILON
 from training.agents.fused.step import FusedStep, fits
+from training.agents.networks import Batch, Losses, SacNetworks
 from training.agents.stacked_mlp import StackedMlp
+from training.errors import ConfigurationError
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 _CRITICS = 2
 
-
-class Batch(NamedTuple):
-    """Transitions of A agents: tensors (A, B, ·) float32, rewards and dones (A, B)."""
-
-    observations: torch.Tensor
-    actions: torch.Tensor
-    next_observations: torch.Tensor
-    rewards: torch.Tensor
-    dones: torch.Tensor  # terminated, not truncated
-    guides: torch.Tensor | None = None  # actions (A, B, ·) that the actor's mean is drawn to
-
-
-class Losses(NamedTuple):
-    """Means over the batch, each (A,)."""
-
-    actor: torch.Tensor
-    critic: torch.Tensor
-    entropy: torch.Tensor  # of the coefficient
-    coefficient: torch.Tensor
+Backend = Literal["auto", "compiled", "cuda_graph", "eager"]
 
 
 class SquashedSample(NamedTuple):
@@ -54,65 +41,39 @@ class SquashedSample(NamedTuple):
     unclamped: torch.Tensor  # where log_std is not clamped
 
 
-class SacUpdate:
-    """Hold the networks, targets and optimizers of A agents and update them together.
+class SacUpdate(SacNetworks):
+    """Update the networks of A agents together.
 
-    log_alpha: (A,) logarithm of the entropy coefficients; learned where target_entropy is given.
+    The arguments are those of `SacNetworks`, and backend: how an update is computed (setting sac.update_backend). auto
+    takes the compiled code on a processor and a CUDA graph on a GPU; eager runs this file, operator by operator.
+    Raises ConfigurationError for a backend that cannot compute these networks here.
     """
 
-    def __init__(  # noqa: PLR0913 - the algorithm's own parameters, by their names in the paper
+    def __init__(
         self,
         actor: StackedMlp,
         critic: StackedMlp,
         target: StackedMlp,
         *,
-        learning_rate: float,
-        gamma: float,
-        tau: float,
-        log_alpha: torch.Tensor,
-        target_entropy: float | None,
+        backend: Backend = "auto",
+        **options: Any,  # noqa: ANN401 - those of SacNetworks
     ) -> None:
-        self.actor, self.critic, self.target = actor, critic, target
-        self.agents = actor.nets
-        self.gamma, self.tau, self.target_entropy = gamma, tau, target_entropy
-        self.log_alpha = log_alpha
-        # Of the actor's squared distance to the expert's action; 0: plain SAC.
-        self.imitation_coef = 0.0
+        super().__init__(actor, critic, target, **options)
         device = actor.flat.device
-        self._actor_gradient = StackedMlp(actor.nets, actor.sizes, device)
-        self._critic_gradient = StackedMlp(critic.nets, critic.sizes, device)
-        self.actor_optimizer = _adam(actor.flat, self._actor_gradient.flat, learning_rate)
-        self.critic_optimizer = _adam(critic.flat, self._critic_gradient.flat, learning_rate)
-        self._learning_rate = learning_rate
-        self._alpha_gradient = torch.zeros_like(log_alpha)
-        self.alpha_optimizer = _adam(log_alpha, self._alpha_gradient, learning_rate)
-        self._fused = FusedStep(self) if fits(actor, critic) else None
-        self._graph = GraphStep(self) if device.type == "cuda" else None
-
-    @property
-    def optimizers(self) -> dict[str, torch.optim.Adam]:
-        """Return the optimizers by name."""
-        return {
-            "actor": self.actor_optimizer,
-            "critic": self.critic_optimizer,
-            "alpha": self.alpha_optimizer,
-        }
-
-    def set_learning_rate(self, learning_rate: float) -> None:
-        """Use this step size from now on."""
-        if learning_rate == self._learning_rate:
-            return
-        self._learning_rate = learning_rate
-        for optimizer in self.optimizers.values():
-            for group in optimizer.param_groups:
-                if isinstance(group["lr"], torch.Tensor):
-                    group["lr"].fill_(learning_rate)  # a graph reads it there
-                else:
-                    group["lr"] = learning_rate
-
-    def imitation_scale(self, batch: Batch) -> float | None:
-        """Return the factor of the distance between the actor's and the expert's action; None: plain SAC."""
-        return None if self.imitation_coef == 0.0 else 2.0 * self.imitation_coef / batch.rewards.shape[1]
+        if backend == "compiled" and not fits(actor, critic):
+            raise ConfigurationError(
+                f"sac.update_backend = compiled computes on a processor, in float32, with a hidden layer; this is "
+                f"{device.type}, {actor.compute}, {len(actor.weights) - 1} hidden layers",
+                next_step="Use sac.update_backend = auto.",
+            )
+        if backend == "cuda_graph" and device.type != "cuda":
+            raise ConfigurationError(
+                f"sac.update_backend = cuda_graph needs a GPU; the device is {device.type}",
+                next_step="Use sac.update_backend = auto, or training.device = cuda on a machine with an NVIDIA GPU.",
+            )
+        self._fused = FusedStep(self) if backend in {"auto", "compiled"} and fits(actor, critic) else None
+        is_recorded = backend in {"auto", "cuda_graph"} and device.type == "cuda"
+        self._graph = GraphStep(self, self.step_eager) if is_recorded else None
 
     @torch.no_grad()
     def step(self, batch: Batch, noise: torch.Tensor, next_noise: torch.Tensor) -> Losses:
@@ -153,7 +114,7 @@ class SacUpdate:
             return torch.zeros_like(self.log_alpha)
         surplus = (log_prob + self.target_entropy).mean(dim=1)
         loss = -self.log_alpha * surplus
-        torch.neg(surplus, out=self._alpha_gradient)
+        torch.neg(surplus, out=self.alpha_gradient)
         self.alpha_optimizer.step()
         return loss
 
@@ -170,7 +131,7 @@ class SacUpdate:
         values = self.critic.forward(_for_critics(batch.observations, batch.actions))
         error = self._split(values[-1]) - target[:, None]
         gradient = (error / error.shape[-1]).reshape(self.critic.nets, -1, 1)
-        self.critic.backward(values, gradient, self._critic_gradient)
+        self.critic.backward(values, gradient, self.critic_gradients)
         self.critic_optimizer.step()
         return 0.5 * (error * error).mean(dim=2).sum(dim=1)
 
@@ -198,7 +159,7 @@ class SacUpdate:
         at_mean = (
             at_u if imitation_scale is None else at_u + _to_guide(batch.guides, values[-1], imitation_scale)
         )
-        self.actor.backward(values, torch.cat([at_mean, at_log_std], dim=2), self._actor_gradient)
+        self.actor.backward(values, torch.cat([at_mean, at_log_std], dim=2), self.actor_gradients)
         self.actor_optimizer.step()
         return (alpha[:, None] * sample.log_prob - smallest[:, 0]).mean(dim=1)
 
@@ -207,7 +168,7 @@ class SacUpdate:
         return outputs.view(self.agents, _CRITICS, -1)
 
 
-def compile_update(device: torch.device) -> None:
+def compile_update(device: torch.device, backend: Backend = "auto") -> None:
     """Have the update for this device compiled, or loaded from the cache, by making one of the smallest networks."""
     actor, critic, target = (
         StackedMlp(nets, sizes, device) for nets, sizes in ((1, (1, 1, 2)), *[(2, (2, 1, 1))] * 2)
@@ -221,6 +182,7 @@ def compile_update(device: torch.device) -> None:
         tau=0.0,
         log_alpha=torch.zeros(1, device=device),
         target_entropy=0.0,
+        backend=backend,
     )
     one, vector = torch.zeros((1, 1, 1), device=device), torch.zeros((1, 1), device=device)
     update.step(Batch(one, one, one, vector, vector), one, one)
@@ -250,8 +212,3 @@ def _for_critics(observations: torch.Tensor, actions: torch.Tensor) -> torch.Ten
     joined = torch.cat([observations, actions], dim=2)
     agents, rows, width = joined.shape
     return joined[:, None].expand(agents, _CRITICS, rows, width).reshape(_CRITICS * agents, rows, width)
-
-
-def _adam(parameter: torch.Tensor, gradient: torch.Tensor, learning_rate: float) -> torch.optim.Adam:
-    parameter.grad = gradient
-    return torch.optim.Adam([parameter], lr=learning_rate, fused=True)

@@ -57,6 +57,11 @@ class SacSettings(Section):
         gt=0,
         le=1,
     )
+    update_backend: Literal["auto", "compiled", "cuda_graph", "eager"] = setting(
+        "auto",
+        "how an update is computed: auto takes compiled on a CPU and cuda_graph on a GPU; eager runs "
+        "training/agents/update.py itself, so an edit there has an effect",
+    )
     torch_threads: int = setting(
         1, "threads of torch on a CPU; the compiled update takes every core", ge=1, le=256
     )

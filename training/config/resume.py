@@ -47,6 +47,7 @@ FORKABLE = (
     "sac.gradient_steps",
     "sac.target_entropy",
     "sac.policy_ema_tau",
+    "sac.update_backend",
     "sac.torch_threads",
     "imitation.coef",
     "imitation.timesteps",

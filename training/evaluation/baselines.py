@@ -184,7 +184,7 @@ def baseline_drivers(settings: EnvSettings) -> dict[str, tuple[Controller, EnvSe
 
 
 def results(policies: Mapping[str, Controller], config: Config, courses: Sequence[EvalTrack]) -> list[Result]:
-    """Drive a run's policies, by the names they get, and baseline drivers on every course, as often as the settings say.
+    """Drive a run's policies, by their names in tables, and the baseline drivers on every track of the settings.
 
     The first policy's best laps are recorded in full.
     """

@@ -12,7 +12,7 @@ import numpy as np
 
 from training import layout, rng
 from training.agents.multi_agent import MultiAgentSAC
-from training.agents.update import compile_update
+from training.agents.update import Backend, compile_update
 from training.config.checks import learns_nothing
 from training.config.memory import check_memory
 from training.config.resume import SettingsFile
@@ -78,7 +78,7 @@ def train(  # noqa: PLR0913 - the options of the command
     says what became of the run.
     """
     rng.set_threads(config.sac.torch_threads)
-    device = rng.choose_device(config.training.device)
+    device = _device_of(config)
     file = None if settings_file is None else SettingsFile.read(settings_file)
     with interruptible_setup("Continue with the same command."):
         tracks: Mapping[str, Track] = {}
@@ -149,7 +149,7 @@ def prepare(run: Run, display: Display, device: Any, loaded: Mapping[str, Track]
     check_memory(config)  # a run that is continued may have come from a larger computer
     warm_up(config.env, tracks[0], display.say)
     alive()
-    warm_up_update(device, display.say)
+    warm_up_update(device, display.say, config.sac.update_backend)
     alive()
     learner = MultiAgentSAC(
         RaceBatch(config.env, tracks, config.num_cars, config.training.seed),
@@ -206,10 +206,21 @@ def warm_up(settings: EnvSettings, track: Track, say: Callable[[str], None]) -> 
         say(f"compiled the simulator in {took_s:.0f} s; the next run finds it in the cache")
 
 
-def warm_up_update(device: Any, say: Callable[[str], None]) -> None:  # noqa: ANN401 - torch.device
+def _device_of(config: Config) -> Any:  # noqa: ANN401 - torch.device
+    """Return the device to train on; the compiled update is for a processor, also where auto would find a GPU."""
+    wanted = config.training.device
+    compiled = config.sac.update_backend == "compiled"
+    return rng.choose_device("cpu" if compiled and wanted == "auto" else wanted)
+
+
+def warm_up_update(
+    device: Any,  # noqa: ANN401 - torch.device
+    say: Callable[[str], None],
+    backend: Backend = "auto",
+) -> None:
     """Make one update of throw-away networks, where the processor does the updates."""
     began = time.monotonic()
-    compile_update(device)
+    compile_update(device, backend)
     took_s = time.monotonic() - began
     if took_s > SLOW_WARM_UP_S:
         say(f"compiled the update in {took_s:.0f} s; the next run finds it in the cache")

@@ -16,8 +16,8 @@ from training.agents.fused.layout import PARTS, Layout, Learned, Rates, Shape, T
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from training.agents.networks import Batch, SacNetworks
     from training.agents.stacked_mlp import StackedMlp
-    from training.agents.update import Batch, SacUpdate
 
 _NO_GUIDES = np.zeros((1, 1, 1), dtype=np.float32)
 
@@ -33,12 +33,12 @@ def fits(actor: StackedMlp, critic: StackedMlp) -> bool:
 
 
 class FusedStep:
-    """Update all agents of a SacUpdate by one call of compiled code.
+    """Update all agents by one call of compiled code.
 
     In as many threads as numba has, which is every core: their number changes no result, unlike that of torch's.
     """
 
-    def __init__(self, update: SacUpdate) -> None:
+    def __init__(self, update: SacNetworks) -> None:
         self._update = update
         self._shapes = _shape(update.actor), _shape(update.critic)
         self._layout: Layout | None = None
