@@ -85,7 +85,7 @@ def test_a_longer_run_is_estimated_by_its_networks_and_steps() -> None:
 
 
 def test_the_estimate_of_an_update_is_what_was_measured() -> None:
-    """docs/notes/performance.md, two threads of Zen 3: 186 updates a second of [256, 256] at 256, 750 of [100, 100] at 128."""
+    """docs/notes/performance.md, two threads, Zen 3: 186 updates/s of [256, 256] at 256, 750 of [100, 100] at 128."""
     text = (ROOT / "docs" / "notes" / "performance.md").read_text(encoding="utf-8")
     assert "| [100, 100], two threads | 2,987 | 375: 8.0 × | 1,593: 1.87 × | | 485: 7.3 ×, 1.57 × |" in text
     every_step = ["env.num_envs=1", "sac.gradient_steps=1"]
