@@ -5,7 +5,7 @@
 Settings of `make train TYPE=sac_multiagent` (preset local), 2 cars. Alone: ten standing starts a track, one lap, on
 the training track generated-1 and two unseen ones. Races: two cars, LAPS laps from standing on an unseen track, RACES
 in single file, START_GAP_M from one to the other, each car in front in half of them, and as many side by side, each on
-either side in half. `training.sim.contact_fault` judges fault (docs/multi_agent.md). A race is clean if no
+either side in half. `training.sim.contact_fault` judges fault (docs/racing.md). A race is clean if no
 car ended it by a contact at its own fault, and the winner's mean pace, standing start included, is at least
 MINIMUM_MPS: cars that crawl past each other prove nothing.
 

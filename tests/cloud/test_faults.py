@@ -1,7 +1,7 @@
 """Every AWS call of a launch and of `down` fails in every way; then `gc` sees what exists, and the next try converges.
 
 A scenario: one call of the flow, one kind of failure. `make torture` tries them all and prints the table that
-docs/operations.md shows; `make test` tries every nineteenth.
+docs/notes/launcher_faults.md shows; `make test` tries every nineteenth.
 """
 
 from __future__ import annotations
@@ -256,7 +256,7 @@ def scenarios(flow: str, account: Account, every: int, first: int = 0) -> Iterat
 
 
 def table(tried: Sequence[Tried]) -> str:
-    """Return tried and survived, by flow and kind of failure, as docs/operations.md shows it."""
+    """Return tried and survived, by flow and kind of failure, as docs/notes/launcher_faults.md shows it."""
     flows = list(dict.fromkeys(one.flow for one in tried))
     lines = ["| failure | " + " | ".join(f"`{flow}`" for flow in flows) + " |", "|---|" + "---|" * len(flows)]
     for kind in KINDS:

@@ -2,8 +2,8 @@
 
 Taken between two steps or two updates (`MultiAgentSAC.at_boundary`, `at_pause`), so none of them is half done. Each
 agent's state is by itself, in the same form whether it learnt alone or among others; the environments, with
-everything that is common to all agents, are another part. docs/durability.md lists what stable-baselines3's own save,
-load, learn forgets; tests/agents/test_left_out.py leaves each item out in turn and sees the resumed run differ.
+everything that is common to all agents, are another part. tests/agents/test_left_out.py leaves each
+item out in turn and sees the resumed run differ.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Keep a run's files so that nothing is ever lost; see docs/durability.md."""
+"""Keep a run's files so that nothing is ever lost; see docs/store.md."""

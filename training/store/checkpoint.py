@@ -1,7 +1,7 @@
 """The commit protocol: data to unique keys, then the manifest, then the pointer by compare-and-swap.
 
 A checkpoint exists when the pointer names it, and not before. Nothing is ever overwritten but the
-pointer, and nothing is deleted here. docs/durability.md has the reasons and the proof.
+pointer, and nothing is deleted here. docs/store.md has the reasons, docs/notes/durability_tests.md the tests.
 """
 
 from __future__ import annotations

@@ -248,7 +248,7 @@ def _no_region(name: str) -> UsageError:
         f"aws.region = {name!r} is no region of AWS",
         next_step=f"Did you mean {' or '.join(near)}?"
         if near
-        else "For example us-east-2; see docs/operations.md.",
+        else "For example us-east-2; see docs/aws_setup.md.",
     )
 
 
