@@ -29,7 +29,7 @@ INT = ir.IntType(64)
 VECTOR = ir.VectorType(ir.FloatType(), LANES)
 # Sums of a tile on the processors with the fewest registers; two multipliers of four cycles need eight.
 SUMS = 12
-# An update of WIDE, counting only what the result depends on (docs/performance.md).
+# An update of WIDE, counting only what the result depends on (docs/notes/performance.md).
 UPDATE_MFLOP = 595
 # Cells, MB in float32, of the field that a scan on the recordings' track touches, and of its whole map.
 FIELDS_MB = (0.5, 2.7)

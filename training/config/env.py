@@ -19,7 +19,8 @@ from training.config.fields import (
 )
 
 # A few flowing ones, and many with the tight corners, chicanes and narrow parts of real circuits: a policy that has met
-# only the first leaves the track in the hairpins of every third circuit of f1tenth_racetracks (docs/performance.md).
+# only the first leaves the track in the hairpins of every third circuit of f1tenth_racetracks:
+# docs/notes/performance.md.
 LEARNING_TRACKS = (
     *(f"generated-{seed}" for seed in range(1, 5)),
     *(f"generated-{seed}-r0.7" for seed in range(5, 19)),

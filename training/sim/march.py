@@ -3,7 +3,7 @@
 Written in LLVM's own terms, because its loop vectoriser gives this loop up: it cannot know that the field that is read
 is not one of the arrays that are written. A vector of LANES beams takes its steps together; a beam that has finished
 stands in an occupied cell, where the field is 0, so its further steps change nothing and need no mask.
-docs/performance.md has the figures, and what else was tried.
+docs/notes/performance.md has the figures, and what else was tried.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How long a run is likely to take on a machine, and what its timesteps cost: by figures that were measured elsewhere.
 
-The figures are of two cores of an AMD EPYC of the Zen 3 generation (docs/performance.md, 2026-11-26); a machine of the
-default types has two such cores or better. More than two do not count, nor does a GPU: no machine of AWS has been
-measured. How long one takes to its first step has not been either: it is the goal of docs/image.md. Once a run has a
+The figures are of two cores of an AMD EPYC of the Zen 3 generation (docs/notes/performance.md, 2026-11-26); a machine
+of the default types has two such cores or better. More than two do not count, nor does a GPU: no machine of AWS has
+been measured. How long one takes to its first step has not been either: it is the goal of docs/image.md. Once a run has a
 checkpoint, its own speed counts.
 """
 

@@ -28,7 +28,7 @@ _UNDERSTEER_S2PM = (1.0 / Vehicle().C_Sf - 1.0 / Vehicle().C_Sr) / (Vehicle().mu
 _OBSTACLES = 120
 _BEARING_ERROR_RAD = 0.004
 # Headings are asked in groups, and the loops over points and headings have no branch: so the compiler makes vector
-# instructions of them, which take half the time (docs/performance.md).
+# instructions of them, which take half the time (docs/notes/performance.md).
 _GROUP = 8
 _PARALLEL_FROM = 16  # environments: fewer are quicker on one thread
 
