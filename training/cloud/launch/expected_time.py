@@ -2,8 +2,8 @@
 
 The figures are of two cores of an AMD EPYC of the Zen 3 generation (docs/notes/performance.md, 2026-11-26); a machine
 of the default types has two such cores or better. More than two do not count, nor does a GPU: no machine of AWS has
-been measured. How long one takes to its first step has not been either: it is the goal of docs/image.md. Once a run has a
-checkpoint, its own speed counts.
+been measured. How long one takes to its first step has not been either: it is the goal of docs/image.md. Once a run
+has a checkpoint, its own speed counts.
 """
 
 from __future__ import annotations
