@@ -32,7 +32,7 @@ def leave(why: str) -> None:
     wanted = re.search(
         r"requires-python = .>=3[.](\d+),<3[.](\d+)", (ROOT / "pyproject.toml").read_text("utf-8")
     )
-    lowest, above = wanted.groups() if wanted else ("10", "12")
+    lowest, above = wanted.groups() if wanted else ("10", "14")
     words = ["make"] if os.environ.get("PWD") == str(ROOT) else ["make", "-C", str(ROOT)]
     remove = f"rm -r {shlex.quote(str(VENV))} && " if VENV.exists() and not in_environment() else ""
     sys.stderr.write(

@@ -49,6 +49,23 @@ def test_no_other_text_names_a_range_of_pythons_of_its_own() -> None:
     assert named == {RANGE}
 
 
+def test_launcher_and_tools_hold_the_same_pythons() -> None:
+    launcher = (ROOT / "launch.py").read_text(encoding="utf-8")
+    assert f"sys.version_info < (3, {LOWEST})" in launcher
+    assert f'else ("{LOWEST}", "{HIGHEST + 1}")' in launcher, (
+        "what it says where pyproject.toml cannot be read"
+    )
+    tools = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'target-version = "py3{LOWEST}"' in tools
+    assert f'python_version = "3.{LOWEST}"' in tools
+
+
+def test_contributing_resolves_the_pins_for_each_of_them() -> None:
+    looped = re.search(r"for v in (.*?);", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    assert looped
+    assert looped[1].split() == [f"3.{minor}" for minor in range(LOWEST, HIGHEST + 1)]
+
+
 @pytest.fixture
 def pythons(tmp_path: Path) -> Path:
     """Give a folder of programs by the names of all Pythons; each fits if a file beside it says so."""
