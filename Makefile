@@ -59,6 +59,19 @@ train: $(RUN_STAMP) ## Train, watch, evaluate, report (TYPE=sac|sac_multiagent, 
 report: $(RUN_STAMP) ## Write the report of a run again (RUN=name; the newest without it)
 	@$(PY) -m training report $(RUN) $(ARGS)
 
+# What breaks most often, in the seconds that one waits between two edits: settings, paths, names and words, the launcher's
+# checks, the store's commit, the car's equations, and what this repository says of itself. Of each, the files that
+# need no server, no other process that trains, and few compiled kernels.
+QUICK := tests/test_config.py tests/test_layout.py tests/test_house.py tests/test_pythons_and_money.py \
+	tests/test_release.py tests/test_image_interface.py tests/image/test_units.py \
+	tests/cloud/test_launch_checks.py tests/cloud/test_next_commands.py tests/store/test_commit.py \
+	tests/store/test_documents.py tests/sim/test_dynamics.py
+
+.PHONY: quick
+quick: style ## Style, import contracts and the most telling tests: about 20 seconds, after each edit
+	$(PYTEST) -q -m "not slow and not bench and not torture" --deselect tests/test_house.py::test_the_import_contracts_hold \
+		--deselect tests/test_house.py::test_a_forbidden_import_is_refused $(QUICK) $(ARGS)
+
 .PHONY: check
 check: lint ## Style, types, import contracts and the quick tests: under 3 minutes
 	$(PYTEST) -m "not slow and not bench and not torture" $(ARGS)
@@ -80,12 +93,15 @@ pytest: $(TEST_STAMP) # Every test of tests/ that needs no container
 record-calls: $(TEST_STAMP) # Write down the AWS calls that the tests make (ARGS=tests/cloud/test_x.py: those of that file)
 	$(PY) -m tests.cloud.recording $(ARGS)
 
-.PHONY: lint
-lint: $(TEST_STAMP)
+.PHONY: style
+style: $(TEST_STAMP) # What of `make lint` takes a second
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
-	$(PY) -m mypy --scripts-are-modules $(TYPED)
 	.venv/bin/lint-imports --no-logo --cache-dir .cache/import-linter
+
+.PHONY: lint
+lint: style
+	$(PY) -m mypy --scripts-are-modules $(TYPED)
 
 .PHONY: bench
 bench: $(TEST_STAMP) ## Measure speeds beside their peers; keep the machine quiet

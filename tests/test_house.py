@@ -43,6 +43,14 @@ def test_make_bench_and_make_torture_find_their_tests() -> None:
         assert known in found.stdout
 
 
+def test_make_quick_names_files_that_exist() -> None:
+    listed = re.search(r"^QUICK := ((?:.*\\\n)*.*)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert listed
+    names = listed[1].replace("\\\n", " ").split()
+    assert names
+    assert [name for name in names if not (ROOT / name).is_file()] == []
+
+
 # --- layout ---
 def test_the_top_level_holds_what_it_should_and_dotfiles() -> None:
     top = {path.relative_to(ROOT).parts[0] for path in tracked_files()}
