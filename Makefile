@@ -63,7 +63,7 @@ report: $(RUN_STAMP) ## Write the report of a run again (RUN=name; the newest wi
 # checks, the store's commit, the car's equations, and what this repository says of itself. Of each, the files that
 # need no server, no other process that trains, and few compiled kernels.
 QUICK := tests/test_config.py tests/test_layout.py tests/test_house.py tests/test_pythons_and_money.py \
-	tests/test_release.py tests/test_image_interface.py tests/image/test_units.py \
+	tests/test_release.py tests/test_workflows.py tests/test_image_interface.py tests/image/test_units.py \
 	tests/cloud/test_launch_checks.py tests/cloud/test_next_commands.py tests/store/test_commit.py \
 	tests/store/test_documents.py tests/sim/test_dynamics.py
 
