@@ -82,7 +82,7 @@ TESTS := lint lint-ansible pytest
 CONTAINER_TESTS := molecule ami-rehearsal rehearsal
 
 .PHONY: test
-test: $(if $(shell sh tests/image/lacks.sh),,system-packages) ## Prove it all: style, every test, roles, bake, rehearsal (as root on Debian 12; says what it skips)
+test: $(if $(shell sh tests/image/missing_packages.sh),,system-packages) ## Prove it all: style, every test, roles, bake, rehearsal (as root on Debian 12; says what it skips)
 	@MAKE='$(MAKE)' tests/parts.sh $(TESTS) -- $(CONTAINER_TESTS)
 
 .PHONY: pytest

@@ -1,6 +1,7 @@
 """Servers that any test may ask for; they start when the first test does, once a session."""
 
 import os
+import signal
 
 # As in a run (sac.torch_threads). Two processes whose OpenMP threads spin for two cores take ten times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -17,3 +18,8 @@ __all__ = [
     "weed_server",
     "weed_url",
 ]
+
+
+def pytest_configure() -> None:
+    """Hear SIGHUP: under nohup every child would ignore it, and the tests that close a terminal would not end."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)

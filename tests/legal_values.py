@@ -50,13 +50,13 @@ LEFT_OUT = {
     "multi_agent.league.checkpoints": "names: tests/test_policy_sources.py",
     "training.device": "what a computer has",
     "training.preset": "the settings that others begin with",
-    "training.resume_unfinished": "which run goes on: tests/test_runs.py",
+    "training.resume_unfinished": "which run goes on: tests/test_session.py",
     "training.report": "what is shown: tests/report",
     "training.max_minutes": "time: tests/test_limits.py",
-    "training.save_frequency": "saving: tests/test_saver.py",
-    "training.save_interval_s": "saving: tests/test_saver.py",
+    "training.save_frequency": "saving: tests/test_checkpointing.py",
+    "training.save_interval_s": "saving: tests/test_checkpointing.py",
     "training.keep_checkpoints": "saving: tests/store/test_prune.py",
-    "training.milestone_frequency": "saving: tests/test_saver.py",
+    "training.milestone_frequency": "saving: tests/test_checkpointing.py",
     "sac.torch_threads": "what a computer has",
 }
 # Several cars: their settings act on nothing else.

@@ -3,7 +3,7 @@
 #   tests/parts.sh PART... [-- PART... ]      those after -- boot systemd in containers
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
-lack=$(sh tests/image/lacks.sh)
+lack=$(sh tests/image/missing_packages.sh)
 containers='' closing='' status=0
 for part in "$@"; do
     begun=$SECONDS

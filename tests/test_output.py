@@ -19,7 +19,7 @@ FULL = Path("/dev/full")
 WRITERS = """
 import logging, sys, traceback, warnings
 sys.path.insert(0, {tests!r})
-from test_display import BEGIN
+from test_progress_display import BEGIN
 from training.process.output import outlast_output
 from training.process.terminal import adapt_output
 outlast_output()

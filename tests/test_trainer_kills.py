@@ -122,7 +122,7 @@ class Nursery:
     def __init__(self, folder: Path) -> None:
         self.log = folder / "trainers.log"
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.trainer_nursery"],
+            [sys.executable, "-m", "tests.fork_server"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -163,7 +163,7 @@ class Nursery:
         session: bool = False,
         ignore_hangup: bool = False,
     ) -> int:
-        """Fork a trainer and return its process id; see tests/trainer_nursery.py."""
+        """Fork a trainer and return its process id; see tests/fork_server.py."""
         order = {"arguments": arguments, "env": dict(env), "log": log or str(self.log)}
         order |= {"session": session, "ignore_hangup": ignore_hangup}
         assert self._process.stdin is not None

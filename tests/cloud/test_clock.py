@@ -9,9 +9,9 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from tests.aws_access.certificates import certify
-from tests.cloud import front
-from tests.cloud.amazon import ROOT, Account
-from tests.cloud.front import Front
+from tests.cloud import proxy
+from tests.cloud.fake_aws import ROOT, Account
+from tests.cloud.proxy import Front
 from training.aws_access import advice
 from training.cloud import doctor
 from training.cloud.aws import errors
@@ -97,7 +97,7 @@ def cloud_of(account: Account, url: str, off_s: float) -> Cloud:
 def test_doctor_says_first_that_the_clock_is_wrong(
     account: Account, behind: Front, off_s: float, says: str
 ) -> None:
-    behind.answers["GetCallerIdentity"] = front.refusal(
+    behind.answers["GetCallerIdentity"] = proxy.refusal(
         "SignatureDoesNotMatch", "Signature expired: 20261201T110000Z is now earlier than 20261201T115500Z"
     )
     clock, credentials = doctor.examine(cloud_of(account, behind.url, off_s), ROOT)

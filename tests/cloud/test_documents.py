@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cloud.amazon import ROOT
+from tests.cloud.fake_aws import ROOT
 from tests.cloud.golden import AWS, FOLDER, LAUNCH, SCOPE, documents_by_name, everything
 from tests.cloud.pages import DOCS, PAGES
 from tests.cloud.service_model import operations, problems_of_request

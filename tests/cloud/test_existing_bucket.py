@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.cloud.amazon import Account
+from tests.cloud.fake_aws import Account
 from training import layout
 from training.cloud.aws import bucket as buckets
 from training.cloud.aws import inventory

@@ -18,7 +18,7 @@ import botocore.client
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
-from tests.cloud.amazon import ROOT, Account
+from tests.cloud.fake_aws import ROOT, Account
 from training import layout
 from training.cloud.aws import inventory
 from training.cloud.aws.project import read_scope, tag

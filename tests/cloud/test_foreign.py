@@ -6,7 +6,7 @@ import functools
 
 import pytest
 
-from tests.cloud.amazon import ROOT, Account
+from tests.cloud.fake_aws import ROOT, Account
 from tests.cloud.foreign import Foreign
 from training.cloud.aws import inventory
 from training.cloud.cleanup import bucket_removal, leaks, stop, teardown

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from moto.utilities.utils import load_resource
 
-from tests.cloud.amazon import ROOT
+from tests.cloud.fake_aws import ROOT
 from tests.cloud.golden import AWS, LAUNCH, SCOPE
 from tests.cloud.service_model import TruthfulStubber, problems_of_answer
 from training import layout

@@ -13,7 +13,7 @@ import boto3
 import pytest
 
 from tests.cloud import service_model
-from tests.cloud.amazon import REGION, Account
+from tests.cloud.fake_aws import REGION, Account
 from training import layout
 from training.cloud import commands
 from training.cloud.aws import inventory

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.cloud.amazon import ROOT, Account, boot
+from tests.cloud.fake_aws import ROOT, Account, boot
 from tests.cloud.terminal import WITHIN_S, in_a_terminal, typing
 from training.cloud.aws import inventory
 

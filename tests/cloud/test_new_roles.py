@@ -15,7 +15,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
-from tests.cloud.amazon import ROOT, Account
+from tests.cloud.fake_aws import ROOT, Account
 from tests.cloud.golden import LAUNCH, SCOPE
 from tests.cloud.test_answers import NOW, Stage, living_fleet, stage
 from tests.cloud.test_rare_calls import program, train, up

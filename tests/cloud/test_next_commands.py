@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cloud.amazon import ROOT, Account, boot
+from tests.cloud.fake_aws import ROOT, Account, boot
 from training import layout
 from training.cloud.console.next_commands import COMMANDS, complete, complete_data, remember
 from training.cloud.launch import setup

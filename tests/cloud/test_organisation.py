@@ -9,7 +9,7 @@ import botocore.client
 import botocore.session
 import pytest
 
-from tests.cloud.amazon import ROOT, Account
+from tests.cloud.fake_aws import ROOT, Account
 from tests.cloud.golden import LAUNCH
 from training.cloud.aws import iam_policies, key_policy, launch_requests
 from training.cloud.aws.project import make_scope, read_scope

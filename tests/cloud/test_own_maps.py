@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cloud.amazon import ROOT, Account
+from tests.cloud.fake_aws import ROOT, Account
 from training import layout
 from training.sim import Track
 from training.sim.track import names

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.cloud.amazon import Account
+from tests.cloud.fake_aws import Account
 from tests.cloud.golden import LAUNCH
 from training import layout
 from training.cloud.aws import inventory

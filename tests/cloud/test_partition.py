@@ -7,8 +7,8 @@ import importlib
 import botocore.session
 import pytest
 
-from tests.cloud.amazon import Account
-from tests.cloud.front import Front
+from tests.cloud.fake_aws import Account
+from tests.cloud.proxy import Front
 from training.cloud.aws.partition import FOREIGN, check_partition
 from training.errors import UsageError
 

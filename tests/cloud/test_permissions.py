@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.cloud.amazon import Account
+from tests.cloud.fake_aws import Account
 from tests.cloud.golden import SCOPE
 from tests.cloud.iam_simulator import Iam, Question
 from tests.cloud.service_model import TruthfulStubber

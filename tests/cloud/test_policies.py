@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.cloud.amazon import ROOT
+from tests.cloud.fake_aws import ROOT
 from tests.cloud.golden import SCOPE
 from tests.cloud.iam_simulator import Iam, Question
 from training.cloud.aws import iam_bucket, iam_policies, key_policy

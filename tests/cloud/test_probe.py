@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.cloud.amazon import ROOT, Account
-from tests.cloud.front import Answer, Front
+from tests.cloud.fake_aws import ROOT, Account
+from tests.cloud.proxy import Answer, Front
 from training.cloud.aws import inventory, probe
 from training.cloud.context import CommandContext
 from training.cloud.launch import launch, setup

@@ -16,7 +16,7 @@ import boto3
 import pytest
 import yaml
 
-from tests.cloud.amazon import ROOT, Account
+from tests.cloud.fake_aws import ROOT, Account
 from tests.fake_imds import FakeImds
 from tests.servers import raw_client
 from training import layout

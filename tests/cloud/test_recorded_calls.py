@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.cloud import authorization, call_shapes, documented_calls
-from tests.cloud.amazon import ROOT
 from tests.cloud.authorization import World
 from tests.cloud.call_shapes import Call
+from tests.cloud.fake_aws import ROOT
 from tests.cloud.golden import SCOPE
 from tests.cloud.iam_simulator import Iam, Question
 from training.cloud.aws import iam_policies, key_policy

@@ -11,8 +11,8 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.cloud.amazon import ROOT, Account, boot
-from tests.cloud.front import Answer, Front
+from tests.cloud.fake_aws import ROOT, Account, boot
+from tests.cloud.proxy import Answer, Front
 from training import layout
 from training.cloud import context, doctor
 from training.cloud.aws import inventory

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.cloud.amazon import ROOT, Account
+from tests.cloud.fake_aws import ROOT, Account
 from tests.servers import CREDENTIALS
 from training import layout
 from training.cloud import commands, launch_record

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cloud.amazon import ROOT, Account, boot
+from tests.cloud.fake_aws import ROOT, Account, boot
 from training import layout
 from training.cloud.launch import basis
 from training.cloud.launch.expected_time import Progress, expected_time, progress_of, timestep_s

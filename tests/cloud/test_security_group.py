@@ -7,7 +7,7 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.cloud.amazon import Account
+from tests.cloud.fake_aws import Account
 from tests.cloud.service_model import problems_of_request
 from training.cloud.aws import ingress, inventory, project_resources
 from training.cloud.aws.client import Cloud

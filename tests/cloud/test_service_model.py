@@ -10,9 +10,9 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.cloud import aws_words, front
-from tests.cloud.amazon import ROOT, Account
-from tests.cloud.front import Front
+from tests.cloud import aws_words, proxy
+from tests.cloud.fake_aws import ROOT, Account
+from tests.cloud.proxy import Front
 from tests.cloud.service_model import (
     TruthfulStubber,
     problems_of_answer,
@@ -46,7 +46,7 @@ def test_a_stubber_refuses_words_that_aws_does_not_have(credentials: None) -> No
 
 
 def test_an_answer_on_the_wire_with_something_that_botocore_drops_is_found() -> None:
-    body = front.fleet_history("service-error", "active", "x", at="2026-12-01T12:00:00Z").body
+    body = proxy.fleet_history("service-error", "active", "x", at="2026-12-01T12:00:00Z").body
     assert problems_of_wire("ec2", "describe_fleet_history", body) == []
     more = body.replace("<eventType>", "<eventKind>spot</eventKind><eventType>")
     (problem,) = problems_of_wire("ec2", "describe_fleet_history", more)
@@ -56,12 +56,12 @@ def test_an_answer_on_the_wire_with_something_that_botocore_drops_is_found() -> 
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (front.fleet_history("error", "x", "x", at="2026-12-01T12:00:00Z"), "'error' is none of"),
-        (front.refusal("NoSuchWord", "x"), "NoSuchWord is no error code of ec2"),
+        (proxy.fleet_history("error", "x", "x", at="2026-12-01T12:00:00Z"), "'error' is none of"),
+        (proxy.refusal("NoSuchWord", "x"), "NoSuchWord is no error code of ec2"),
     ],
 )
 def test_the_proxy_fails_the_test_in_which_it_says_what_aws_never_would(
-    account: Account, answer: front.Answer, says: str
+    account: Account, answer: proxy.Answer, says: str
 ) -> None:
     behind = Front(account.endpoint)
     behind.__enter__()

@@ -13,8 +13,8 @@ from datetime import datetime, timezone
 
 import pytest
 
-from tests.cloud.amazon import ROOT, Account, boot
-from tests.cloud.front import Answer, Front, refusal
+from tests.cloud.fake_aws import ROOT, Account, boot
+from tests.cloud.proxy import Answer, Front, refusal
 from tests.servers import CREDENTIALS
 from training.cloud.aws import inventory
 from training.cloud.cleanup import leaks

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.cloud.amazon import ROOT
+from tests.cloud.fake_aws import ROOT
 from training.cloud.launch.settings_checks import check_new, check_sources, circuit_of
 from training.config import Config, load_config
 from training.config.fields import MOST_STEERING_DELAY

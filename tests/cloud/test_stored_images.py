@@ -7,8 +7,8 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.cloud.amazon import Account
-from tests.cloud.front import Answer, Front
+from tests.cloud.fake_aws import Account
+from tests.cloud.proxy import Answer, Front
 from training import layout
 from training.cloud.cleanup import images
 from training.cloud.launch import setup

@@ -25,9 +25,9 @@ import pytest
 
 from tests.aws_access.certificates import certify
 from tests.aws_access.home import Home, after, printing
-from tests.cloud import front
-from tests.cloud.amazon import ROOT, Account, Done, boot
-from tests.cloud.front import Answer, Front
+from tests.cloud import proxy
+from tests.cloud.fake_aws import ROOT, Account, Done, boot
+from tests.cloud.proxy import Answer, Front, on_demand
 from tests.servers import CREDENTIALS, free_port
 from training.aws_access import session
 from training.cloud.aws import client
@@ -153,8 +153,8 @@ class Broken(NamedTuple):
 
 
 NO_KEYS: dict[str, str | None] = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
-EXPIRED = front.refusal("ExpiredToken", "The security token included in the request is expired")
-OLD_SIGNATURE = front.refusal(
+EXPIRED = proxy.refusal("ExpiredToken", "The security token included in the request is expired")
+OLD_SIGNATURE = proxy.refusal(
     "SignatureDoesNotMatch", "Signature expired: 20261201T110000Z is now earlier than 20261201T115500Z"
 )
 SSO = (
@@ -192,7 +192,7 @@ BROKEN = {
     "keys that AWS does not know": Broken(
         "InvalidClientTokenId",
         "aws configure",
-        answers={"GetCallerIdentity": front.refusal("InvalidClientTokenId", "The token is invalid")},
+        answers={"GetCallerIdentity": proxy.refusal("InvalidClientTokenId", "The token is invalid")},
     ),
     "a credential_process that fails": Broken(
         "ended with 1: log in at the portal",
@@ -368,7 +368,7 @@ def test_a_run_from_a_container_with_a_serial_console(moto_server: str, tmp_path
         cache = tmp_path / "cache" / "f1tenth-training" / "prices-us-east-1.json"
         cache.parent.mkdir(parents=True)
         cache.write_text("[]")
-        proxy.answers["GetProducts"] = front.on_demand(1.0)
+        proxy.answers["GetProducts"] = on_demand(1.0)
         laptop = Laptop(account, proxy, Home(tmp_path))
         environment = {
             **HARMLESS["no home, no name"],

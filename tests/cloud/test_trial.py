@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cloud.amazon import ROOT, Account
+from tests.cloud.fake_aws import ROOT, Account
 from training import layout
 from training.cloud.aws import inventory
 from training.cloud.aws.client import Clock, Cloud

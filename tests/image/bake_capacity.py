@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
-import bakery
+import image_builder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,13 +15,13 @@ def test_on_demand_by_variable_asks_for_no_spot_machine(tmp_path: Path) -> None:
     """Stopped early, by a builder that does not answer (192.0.2.0/24 is nobody's): the request is what counts."""
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-    nobody = bakery.Builder("nobody", "192.0.2.7", key)
-    with bakery.emulator(tmp_path) as address:
-        built = bakery.packer_build(
+    nobody = image_builder.Builder("nobody", "192.0.2.7", key)
+    with image_builder.emulator(tmp_path) as address:
+        built = image_builder.packer_build(
             nobody, address, tmp_path, "-var=build_capacity=on-demand", "-var=ssh_timeout=3s"
         )
-        asked = bakery.requests(address)
-        left = bakery.leftovers(address)
+        asked = image_builder.requests(address)
+        left = image_builder.leftovers(address)
     assert "Timeout waiting for SSH" in built.output, built.output[-4000:]
     actions = [request["Action"] for request in asked]
     assert actions.count("RunInstances") == 1

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import bakery
+import image_builder
 import pytest
 import rootfs
 import yaml
@@ -35,7 +35,7 @@ class World(NamedTuple):
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """EC2 with two running machines of the project, one that is stopped, one of another project, one elsewhere."""
     folder = tmp_path_factory.mktemp("inventory")
-    with bakery.emulator(folder) as served:
+    with image_builder.emulator(folder) as served:
         for project, run in (
             ("f1tenth", RUN),
             ("f1tenth", "another"),
@@ -47,11 +47,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield World(served, folder)
 
 
-def launch(address: str, project: str, run: str, region: str = bakery.REGION) -> None:
+def launch(address: str, project: str, run: str, region: str = image_builder.REGION) -> None:
     """Start a machine with the tags that a launch gives it."""
     ends = datetime(2026, 11, 24, tzinfo=timezone.utc)
     tags = Project(project, "123456789012", region, "a-bucket").run_tags(run, "someone", ends)
-    ec2 = bakery.client(address, region)
+    ec2 = image_builder.client(address, region)
     started = ec2.run_instances(
         ImageId="ami-0123456789abcdef0",
         MinCount=1,
@@ -65,10 +65,12 @@ def launch(address: str, project: str, run: str, region: str = bakery.REGION) ->
 def inventory(world: World, aws: dict[str, str] | None = None, **environment: str) -> dict[str, Any]:
     """Return what `ansible-inventory --list` says with the project's own configuration and these settings."""
     config = world.folder / "settings.yaml"
-    config.write_text(yaml.safe_dump({"aws": {"region": bakery.REGION, **(aws or {})}}), encoding="utf-8")
+    config.write_text(
+        yaml.safe_dump({"aws": {"region": image_builder.REGION, **(aws or {})}}), encoding="utf-8"
+    )
     surroundings = {
         **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
-        **bakery.CREDENTIALS,
+        **image_builder.CREDENTIALS,
         "AWS_ENDPOINT_URL": world.address,
         "AWS_REGION": "eu-central-1",  # the settings say where, not the surroundings
         "F1TENTH_CONFIG": str(config),
@@ -114,5 +116,5 @@ def test_or_through_session_manager_by_its_id(world: World) -> None:
     host = found["_meta"]["hostvars"][name]
     assert host["ansible_connection"] == "amazon.aws.aws_ssm"
     assert host["ansible_host"] == name == host["ec2_instance_id"]
-    assert host["ansible_aws_ssm_bucket_name"] == f"f1tenth-123456789012-{bakery.REGION}"
-    assert host["ansible_aws_ssm_region"] == bakery.REGION
+    assert host["ansible_aws_ssm_bucket_name"] == f"f1tenth-123456789012-{image_builder.REGION}"
+    assert host["ansible_aws_ssm_region"] == image_builder.REGION

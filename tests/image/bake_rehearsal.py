@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import bakery
+import image_builder
 import pytest
 import rootfs
 import testinfra
@@ -23,7 +23,7 @@ import testinfra
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BAKED_ROOT = bakery.CACHE / "baked.tar"
+BAKED_ROOT = image_builder.CACHE / "baked.tar"
 BAKED_IMAGE = rootfs.BAKED_IMAGE
 SITE = {
     "nvidia_enabled": False,
@@ -37,7 +37,7 @@ BOOT_LIMIT_S = 15.0
 class Bake(NamedTuple):
     """What a bake left: packer's end, the requests it made, the files it wrote."""
 
-    built: bakery.Built
+    built: image_builder.Built
     requests: list[dict[str, Any]]
     leftovers: dict[str, list[str]]
     facts: dict[str, Any]
@@ -48,13 +48,18 @@ class Bake(NamedTuple):
 def bake(tmp_path_factory: pytest.TempPathFactory) -> Bake:
     """Bake once, keep the container's root, import it as an image to boot."""
     directory = tmp_path_factory.mktemp("bake")
-    bakery.download_wheels()
-    with bakery.emulator(directory) as address, bakery.builder("f1tenth-bake", directory) as machine:
+    image_builder.download_wheels()
+    with (
+        image_builder.emulator(directory) as address,
+        image_builder.builder("f1tenth-bake", directory) as machine,
+    ):
         begun = time.monotonic()
-        built = bakery.packer_build(machine, address, directory, bakery.ansible(directory, SITE))
+        built = image_builder.packer_build(
+            machine, address, directory, image_builder.ansible(directory, SITE)
+        )
         print(f"bake: {time.monotonic() - begun:.0f} s", file=sys.stderr)
         assert built.status == 0, built.output[-4000:]
-        requests, leftovers = bakery.requests(address), bakery.leftovers(address)
+        requests, leftovers = image_builder.requests(address), image_builder.leftovers(address)
         left = rootfs.podman("exec", machine.name, "ls", "/tmp").stdout  # noqa: S108 - the container's
         keep_root(machine.name)
     assert "script_" not in left, "Packer's copy of the last check removes itself"
@@ -72,7 +77,7 @@ def machine(bake: Bake) -> Iterator[testinfra.host.Host]:
     rootfs.podman(
         "run", "--detach", "--name", name, "--systemd=always", "--cap-add=SYS_ADMIN",
         "--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined",
-        f"--volume={bakery.CA_BUNDLE}:{bakery.CA_BUNDLE}:ro", BAKED_IMAGE, "/sbin/init",
+        f"--volume={image_builder.CA_BUNDLE}:{image_builder.CA_BUNDLE}:ro", BAKED_IMAGE, "/sbin/init",
     )  # fmt: skip
     # As systemd makes it outside of containers: a unit's credentials are mounted through it.
     rootfs.podman("exec", name, "mount", "--make-rshared", "/")
@@ -144,13 +149,13 @@ def test_nothing_but_the_image_is_left(bake: Bake) -> None:
 
 def test_the_manifest_names_the_image(bake: Bake) -> None:
     (build,) = bake.manifest["builds"]
-    assert build["artifact_id"] == f"{bakery.REGION}:{bake.leftovers['images'][0]}"
+    assert build["artifact_id"] == f"{image_builder.REGION}:{bake.leftovers['images'][0]}"
 
 
 def test_the_versions_came_back(bake: Bake) -> None:
     requirements = (rootfs.REPOSITORY / "requirements.txt").read_text(encoding="utf-8")
     torch = bake.facts["packages"]["torch"].split("+")[0]
-    assert torch == bakery.pinned(requirements, "torch")
+    assert torch == image_builder.pinned(requirements, "torch")
     assert bake.facts["requirements_sha256"] == hashlib.sha256(requirements.encode()).hexdigest()
 
 

@@ -16,8 +16,8 @@ import pytest
 from moto import mock_aws
 
 from tests.aws_access.home import Home
-from tests.cloud.amazon import Account
-from tests.cloud.front import Answer, Front
+from tests.cloud.fake_aws import Account
+from tests.cloud.proxy import Answer, Front
 from training.cloud.aws.client import Cloud
 from training.cloud.aws.project import make_scope
 from training.cloud.cleanup import images

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.cloud.amazon import ROOT, Account
+from tests.cloud.fake_aws import ROOT, Account
 from training.cloud.aws import inventory
 from training.cloud.launch import setup
 

@@ -14,11 +14,11 @@ import time
 import traceback
 from pathlib import Path
 
-from tests.cloud.amazon import ROOT
-from tests.rehearsal import baked, evidence, small_cloud
+from tests.cloud.fake_aws import ROOT
+from tests.rehearsal import baked, evidence, scenario, small_cloud
 from tests.rehearsal.reference import Reference
+from tests.rehearsal.report import Teller
 from tests.rehearsal.small_cloud import Launcher
-from tests.rehearsal.telling import Teller
 from tests.rehearsal.waiting import Waiting
 
 KEPT_FOLDERS = 5
@@ -51,7 +51,7 @@ def main() -> int:
     signal.signal(signal.SIGALRM, _out_of_time)
     signal.alarm(LIMIT_S[given.what])
     folder = new_folder()
-    tell = Teller(folder / "story.log", plain=given.plain)
+    tell = Teller(folder / "scenario.log", plain=given.plain)
     if given.what == "chaos":
         from tests.rehearsal import chaos
 
@@ -74,19 +74,18 @@ def missing() -> str:
 
 def tell_story(root: baked.Baked, folder: Path, tell: Teller) -> int:
     """Play the story; on any failure say which part said what, and where the rest is."""
-    from tests.rehearsal import story
 
     tell.head("The whole cloud on this computer: everything is real but Amazon.")
     (folder / "reference").mkdir()
     reference = Reference(root.image, folder / "reference")
     try:
         with small_cloud.small_cloud(root.image, folder, tell.hear) as cloud:
-            cloud.configure(story.SETTINGS)
-            story.draw_map(cloud.account.folder)
+            cloud.configure(scenario.SETTINGS)
+            scenario.draw_map(cloud.account.folder)
             launcher = Launcher(cloud, tell.hear)
-            stage = story.Stage(cloud, root, launcher, tell, Waiting(cloud.ec2), reference)
+            stage = scenario.Stage(cloud, root, launcher, tell, Waiting(cloud.ec2), reference)
             try:
-                figures = story.play(stage)
+                figures = scenario.play(stage)
             except (Exception, KeyboardInterrupt):
                 tell.say(traceback.format_exc())
                 for line in evidence.gather(cloud):

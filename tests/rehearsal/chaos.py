@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from tests.rehearsal import chaos_cases, evidence
 from tests.rehearsal.baked import Baked
 from tests.rehearsal.chaos_cases import Case, Play
+from tests.rehearsal.report import Teller
 from tests.rehearsal.small_cloud import Launcher, SmallCloud, leftovers, small_cloud
-from tests.rehearsal.telling import Teller
 from tests.rehearsal.waiting import Waiting
 
 SETTINGS: dict[str, Any] = {

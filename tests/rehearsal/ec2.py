@@ -19,7 +19,7 @@ from typing import Any
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
 
-from tests.cloud.amazon import REGION
+from tests.cloud.fake_aws import REGION
 from tests.rehearsal.fleet_history import FleetHistory
 from tests.rehearsal.machine import Machine
 from tests.rehearsal.metadata import Instance

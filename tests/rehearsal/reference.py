@@ -9,7 +9,7 @@ import subprocess
 import tarfile
 from pathlib import Path
 
-from tests.cloud.amazon import ROOT
+from tests.cloud.fake_aws import ROOT
 from tests.rehearsal import laptop
 from tests.rehearsal.machine import podman
 from tests.rehearsal.network import PREFIX

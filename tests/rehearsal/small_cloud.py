@@ -22,7 +22,7 @@ from moto.moto_server import werkzeug_app
 from moto.server import ThreadedMotoServer
 
 from tests import emulator, servers
-from tests.cloud.amazon import REGION, ROOT, Account
+from tests.cloud.fake_aws import REGION, ROOT, Account
 from tests.rehearsal import machine as machines
 from tests.rehearsal import network
 from tests.rehearsal.ec2 import Ec2

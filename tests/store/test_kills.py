@@ -41,7 +41,7 @@ class Victims:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.store.victim"],
+            [sys.executable, "-m", "tests.store.killed_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,

@@ -1,4 +1,4 @@
-"""A process to be killed: `python -m tests.store.victim` forks, on request, a child that lives a run's life.
+"""A process to be killed: `python -m tests.store.killed_process` forks, on request, a child that lives a run's life.
 
 Lines in: directories. The child waits for a signal: SIGUSR1 is "go", SIGUSR2 "go, and say each store call".
 Lines out: the child's pid, "call" before each store call if asked, "committed STEP" each time a commit returned,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.cloud.amazon import Account, boot
+from tests.cloud.fake_aws import Account, boot
 from tests.cloud.service_model import problems_of_answer
 from training.cloud.aws import inventory
 from training.cloud.aws.client import Clock, Cloud

@@ -13,8 +13,8 @@ from tests.rehearsal import laptop
 from tests.rehearsal.baked import Baked
 from tests.rehearsal.machine import Machine
 from tests.rehearsal.reference import Reference
+from tests.rehearsal.report import Teller
 from tests.rehearsal.small_cloud import Launcher, SmallCloud
-from tests.rehearsal.telling import Teller
 from tests.rehearsal.waiting import Waiting, slowness
 from training import layout
 from training.cloud.aws.project import Project

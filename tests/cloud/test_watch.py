@@ -14,9 +14,9 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.cloud import front
-from tests.cloud.amazon import ROOT, Account
-from tests.cloud.front import Front
+from tests.cloud import proxy
+from tests.cloud.fake_aws import ROOT, Account
+from tests.cloud.proxy import Front
 from training import layout
 from training.cloud import doctor
 from training.cloud.aws import inventory
@@ -58,8 +58,8 @@ def launched(account: Account) -> None:
 # --- doctor ---
 def test_doctor_asks_iam_for_what_is_missing_and_says_how_to_give_it(fronted: tuple[Account, Front]) -> None:
     account, behind = fronted
-    behind.answers["SimulatePrincipalPolicy"] = front.simulator({"ec2:CreateFleet", "iam:PassRole"})
-    behind.answers["GetServiceQuota"] = front.quota(64)
+    behind.answers["SimulatePrincipalPolicy"] = proxy.simulator({"ec2:CreateFleet", "iam:PassRole"})
+    behind.answers["GetServiceQuota"] = proxy.quota(64)
     done = account.launch("doctor")
     assert done.returncode == 1
     assert "NO  permissions      missing: ec2:CreateFleet, iam:PassRole" in done.stdout
@@ -78,7 +78,7 @@ def test_doctor_asks_iam_for_what_is_missing_and_says_how_to_give_it(fronted: tu
 
 def test_doctor_asks_for_a_sessions_role_and_lets_root_be(fronted: tuple[Account, Front]) -> None:
     account, behind = fronted
-    behind.answers["SimulatePrincipalPolicy"] = front.simulator(set())
+    behind.answers["SimulatePrincipalPolicy"] = proxy.simulator(set())
     boto3.client("iam", endpoint_url=account.endpoint, region_name="us-east-1").create_role(
         RoleName=f"{account.project}-student", Path="/lab/", AssumeRolePolicyDocument="{}"
     )
@@ -94,7 +94,7 @@ def test_status_gives_awss_reason_where_there_is_no_machine(fronted: tuple[Accou
     account, behind = fronted
     launched(account)
     words = ("service-error", "allLaunchSpecsTemporarilyBlacklisted", "no Spot capacity in us-east-1a")
-    behind.answers["DescribeFleetHistory"] = front.fleet_history(*words, at="2026-12-01T12:00:00Z")
+    behind.answers["DescribeFleetHistory"] = proxy.fleet_history(*words, at="2026-12-01T12:00:00Z")
     machines = [one["InstanceId"] for one in inventory.machines(account.cloud, account.scope)]
     account.cloud.call("ec2", "terminate_instances", InstanceIds=machines)
     told = account.launch("status", "race").stdout
@@ -108,7 +108,7 @@ def test_what_is_waited_for_is_said_of_the_machines_that_are_up_now(fronted: tup
     """A machine boots, its trainer comes up, it powers off, another one boots: each is told for what it is."""
     account, behind = fronted
     launched(account)
-    behind.answers["DescribeFleetHistory"] = front.fleet_history(
+    behind.answers["DescribeFleetHistory"] = proxy.fleet_history(
         "service-error",
         "allLaunchSpecsTemporarilyBlacklisted",
         "no Spot capacity in us-east-1a",
@@ -164,8 +164,8 @@ def test_prices_are_those_of_aws_with_what_spot_saves(fronted: tuple[Account, Fr
     account, behind = fronted
     hour_ago = f"{datetime.now(timezone.utc) - timedelta(hours=3):%Y-%m-%dT%H:%M:%SZ}"
     rows = [("g5.xlarge", "us-east-1a", 0.5), ("g4dn.xlarge", "us-east-1b", 0.2)]
-    behind.answers["DescribeSpotPriceHistory"] = front.spot_prices(rows, hour_ago)
-    behind.answers["GetProducts"] = front.on_demand(1.0)
+    behind.answers["DescribeSpotPriceHistory"] = proxy.spot_prices(rows, hour_ago)
+    behind.answers["GetProducts"] = proxy.on_demand(1.0)
     told = account.launch("prices").stdout
     first, second = [line for line in told.splitlines() if "us-east-1" in line and "xlarge" in line]
     assert first.split()[:5] == ["g4dn.xlarge", "us-east-1b", "0.200", "1.000", "80%"]

@@ -30,7 +30,7 @@ BEGIN = Progress(0, 300_000, 0.0, None, 0.0, None, 0.0, (AgentProgress(NAN, 0, N
 SCRIPT = """
 import sys
 sys.path.insert(0, {tests!r})
-from test_display import BEGIN, HALF
+from test_progress_display import BEGIN, HALF
 from training.report.tables import laps_table
 from training.run.progress_display import Display
 with Display() as display:
