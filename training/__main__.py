@@ -278,9 +278,9 @@ def instance(
 @app.command()
 def precompile() -> None:
     """Compile simulator and update ahead of the first run, as an image's bake does; a run does it by itself."""
-    from training.run.runner import compile_ahead
+    from training.run.warm_up import precompile as compile_all
 
-    compile_ahead(_settings(None), print)
+    compile_all(_settings(None), print)
 
 
 def _settings(

@@ -27,7 +27,7 @@ from training.envs.batch import RaceBatch
 from training.envs.drivers.registry import make_driver
 from training.evaluation.lap_evaluation import evaluate
 from training.evaluation.load_run import policy_of, runs_in
-from training.run import runner
+from training.run import runner, warm_up
 from training.sim import Track
 from training.sim.track import catalog
 from training.store.open import open_store
@@ -118,8 +118,8 @@ def test_a_policy_laps_soon(seed: int, record_bench: Any) -> None:
     rng.set_threads(config.sac.torch_threads)
     rng.seed_everything(seed)
     tracks = [Track.load(name) for name in config.env.tracks]
-    runner.warm_up(config.env, tracks[0], print)
-    runner.warm_up_update(rng.CPU, print)
+    warm_up.warm_up(config.env, tracks[0], print)
+    warm_up.warm_up_update(rng.CPU, print)
     learner = MultiAgentSAC(RaceBatch(config.env, tracks, 1, seed), config, device="cpu")
     laps_of(learner.average_policy(), config, three_tracks(), seed=0)
     learner.at_boundary = stopwatch = Stopwatch(learner, config)

@@ -6,17 +6,19 @@ changes what is learnt: a run with and without saves, evaluations and displays m
 
 from __future__ import annotations
 
+import platform
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from training import layout
+from training import layout, rng
 from training.agents import soundness
 from training.evaluation.policy_selection import all_or_nothing
 from training.process import systemd_notify
 from training.process.systemd_notify import Left
+from training.run.maps import META
 from training.run.progress_display import AgentProgress, Progress
 from training.run.stopwatch import Stopwatch
 
@@ -128,10 +130,9 @@ class Parts(NamedTuple):
 class StepHook:
     """Decide between two rounds: log, evaluate, save, or stop. Returns whether to continue."""
 
-    def __init__(
-        self, parts: Parts, config: Config, *, elapsed_s: float, meta: Callable[[], dict[str, Any]]
-    ) -> None:
-        self._parts, self._config, self._meta = parts, config, meta
+    def __init__(self, parts: Parts, config: Config, *, elapsed_s: float, maps: Mapping[str, str]) -> None:
+        """Begin to count; elapsed_s: time of training of earlier attempts; maps: digests of the maps, by name."""
+        self._parts, self._config, self._maps = parts, config, maps
         self._before_s, self.stopwatch = elapsed_s, Stopwatch()
         self._looked_at = self._logged_at = self._rated_at = time.monotonic()
         self._rated_step = parts.learner.num_timesteps
@@ -158,6 +159,21 @@ class StepHook:
             self._evaluate()
         self._look()
         return self._parts.stop.reason is None and not self.finished
+
+    def meta(self) -> dict[str, Any]:
+        """Return what a checkpoint says of the run beside the learner's own state."""
+        parts = self._parts
+        return {
+            "elapsed_s": self.elapsed_s,
+            "laps": sum(own.laps for own in parts.episodes),
+            "episodes": [own.state() for own in parts.episodes],
+            "wandb_id": parts.metrics.wandb_id,
+            "machine": rng.machine_class(),
+            "host": platform.node(),
+            "kept": [None if keeper.best is None else _described(keeper.best) for keeper in parts.keepers],
+            "best_agent": parts.best_agent,
+            META: dict(self._maps),
+        }
 
     def pause_due(self) -> bool:
         """Tell whether it is time for `pause`; asked after each step and each update."""
@@ -192,7 +208,7 @@ class StepHook:
             stop.request_stop("a request to stop after a checkpoint", "stopped")
         # The end of training, for whatever reason, has a save of its own.
         ends = self.finished or stop.reason is not None
-        if due and not ends and saver.start(self._meta()):
+        if due and not ends and saver.start(self.meta()):
             stop.save_now.clear()
         now = time.monotonic()
         if now - self._logged_at >= self._config.tensorboard.interval_s:
@@ -266,3 +282,7 @@ def _agent_progress(episodes: Episodes, best: SelectedPolicy | None) -> AgentPro
 def _mean(values: Any) -> float:  # noqa: ANN401 - any iterable of numbers
     numbers = list(values)
     return float(np.mean(numbers)) if numbers else float("nan")
+
+
+def _described(kept: SelectedPolicy) -> dict[str, Any]:
+    return {name: value for name, value in kept._asdict().items() if name != "policy"}

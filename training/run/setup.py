@@ -1,0 +1,127 @@
+"""Put a run together: its maps, its learner, what watches it; restored from its checkpoint, if there is one."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from training import layout, rng
+from training.agents.multi_agent import MultiAgentSAC
+from training.config.memory import check_memory
+from training.envs.batch import RaceBatch
+from training.evaluation import promotion
+from training.evaluation.policy_selection import BestPolicyTracker
+from training.metrics import Metrics
+from training.process.systemd_notify import alive
+from training.run import divergence, warm_start
+from training.run import maps as run_maps
+from training.run.checkpointing import Parts as SavedParts
+from training.run.checkpointing import Saver
+from training.run.step_hooks import Episodes, Parts, StepHook
+from training.run.stop_request import StopRequest
+from training.run.warm_up import warm_up, warm_up_update
+from training.stored_runs import maps as stored_maps
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from training.config import Config
+    from training.run.progress_display import Display
+    from training.run.session import Run
+    from training.sim import Track
+
+
+class Setup(NamedTuple):
+    """All that a run is made of."""
+
+    run: Run
+    parts: Parts
+    boundary: StepHook
+
+
+def prepare(run: Run, display: Display, device: Any, loaded: Mapping[str, Track]) -> Setup:  # noqa: ANN401 - torch.device
+    """Build environment, learner and what watches them; restore the checkpoint, if there is one to continue from.
+
+    loaded: tracks that are loaded already, by name.
+    """
+    config = run.config
+    rng.seed_everything(config.training.seed)
+    tracks, digests = _maps(run, display, loaded)
+    check_memory(config)  # a run that is continued may have come from a larger computer
+    learner = _learner(config, tracks, device, display)
+    selections = [BestPolicyTracker(config, tracks, number) for number in range(config.num_agents)]
+    saver = Saver(SavedParts(learner, selections), run.lineage, config, display.say)
+    meta = _restored(run, learner, saver, display)
+    run.fetch_curves(run.local / "metrics", display.say)
+    metrics = Metrics(
+        config, run.name, run.local / "metrics", resumed_step=learner.num_timesteps,
+        wandb_id=meta.get("wandb_id"), say=display.say,
+    )  # fmt: skip
+    saver.after_commit = functools.partial(_after_commit, run, metrics)
+    episodes, stop = [Episodes() for _ in learner.agents], StopRequest()
+    for own, saved in zip(episodes, meta.get("episodes", ()), strict=False):
+        own.load_state(saved)
+    learner.on_episode = functools.partial(_note_episode, episodes)
+    _connect_league(learner, display, stop)
+    parts = Parts(learner, selections, saver, metrics, display, episodes, stop)
+    boundary = StepHook(parts, config, elapsed_s=meta.get("elapsed_s", 0.0), maps=digests)
+    return Setup(run, parts, boundary)
+
+
+def device_of(config: Config) -> Any:  # noqa: ANN401 - torch.device
+    """Return the device to train on; the compiled update is for a processor, also where auto would find a GPU."""
+    wanted = config.training.device
+    compiled = config.sac.update_backend == "compiled"
+    return rng.choose_device("cpu" if compiled and wanted == "auto" else wanted)
+
+
+def _maps(run: Run, display: Display, loaded: Mapping[str, Track]) -> tuple[list[Track], dict[str, str]]:
+    """Return the tracks to learn on, and the digests of all maps by name; refuse maps that have changed."""
+    config = run.config
+    stored_maps.bring(run.storage, run.name, config, needed=config.env.tracks)
+    named = run_maps.load(config.env.tracks, loaded)
+    digests = run_maps.digests(config, {**loaded, **named})
+    if run.checkpoint is not None:
+        saved: Any = (run.partial or run.checkpoint).meta.get(run_maps.META) or {}
+        told = run_maps.check_unchanged(run.name, config, digests, saved)
+        if told:
+            display.say(told)
+    return [named[name] for name in config.env.tracks], digests
+
+
+def _learner(config: Config, tracks: Sequence[Track], device: Any, display: Display) -> MultiAgentSAC:  # noqa: ANN401
+    """Return the learner in its environments, all of it compiled."""
+    warm_up(config.env, tracks[0], display.say)
+    alive()
+    warm_up_update(device, display.say, config.sac.update_backend)
+    alive()
+    batch = RaceBatch(config.env, tracks, config.num_cars, config.training.seed)
+    learner = MultiAgentSAC(batch, config, device=device, contest=promotion.PromotionRaces(config, tracks))
+    alive()
+    return learner
+
+
+def _restored(run: Run, learner: MultiAgentSAC, saver: Saver, display: Display) -> Mapping[str, Any]:
+    """Restore the run's checkpoint and return what it says; a new run takes over what its settings name."""
+    if run.checkpoint is None:
+        warm_start.load_initial_policies(learner, run.config, run.storage, run.name, display.say)
+        return {}
+    with divergence.explained(learner, run):
+        return saver.restore(run.checkpoint, run.partial)
+
+
+def _after_commit(run: Run, metrics: Metrics, step: int) -> None:
+    run.saved(step)
+    run.publish(metrics.event_file, layout.metrics_prefix(run.name))
+
+
+def _note_episode(episodes: Sequence[Episodes], number: int, figures: Any) -> None:  # noqa: ANN401 - of an episode
+    episodes[number].note(figures)
+
+
+def _connect_league(learner: MultiAgentSAC, display: Display, stop: StopRequest) -> None:
+    """Tell of each new champion, and let a promotion test end early where a stop is asked for."""
+    if learner.league is None:
+        return
+    learner.league.on_champion = lambda champion, result: display.say(promotion.in_words(champion, result))
+    learner.league.asked = lambda: stop.reason is not None

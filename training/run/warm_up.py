@@ -1,0 +1,68 @@
+"""Compile ahead: what numba compiles at its first call must not be counted, or shown, as training."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from training import rng
+from training.agents.update import Backend, compile_update
+from training.envs.batch import RaceBatch
+from training.envs.drivers.registry import make_driver
+from training.envs.race import Race
+from training.sim import Track, World
+from training.sim.world import PARALLEL_FROM
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from training.config import Config, EnvSettings
+
+# A warm cache answers in a second or two.
+SLOW_WARM_UP_S = 5.0
+
+
+def warm_up(settings: EnvSettings, track: Track, say: Callable[[str], None]) -> None:
+    """Step a throw-away race, so that compiling the simulator is not counted, or shown, as training."""
+    if settings.backend != "native":
+        return
+    began = time.monotonic()
+    race = Race(settings, [track], max(settings.num_envs, PARALLEL_FROM))
+    race.reset()
+    race.step(np.zeros((race.num_envs, 1, 2)))
+    took_s = time.monotonic() - began
+    if took_s > SLOW_WARM_UP_S:
+        say(f"compiled the simulator in {took_s:.0f} s; the next run finds it in the cache")
+
+
+def warm_up_update(
+    device: Any,  # noqa: ANN401 - torch.device
+    say: Callable[[str], None],
+    backend: Backend = "auto",
+) -> None:
+    """Make one update of throw-away networks, where the processor does the updates."""
+    began = time.monotonic()
+    compile_update(device, backend)
+    took_s = time.monotonic() - began
+    if took_s > SLOW_WARM_UP_S:
+        say(f"compiled the update in {took_s:.0f} s; the next run finds it in the cache")
+
+
+def precompile(config: Config, say: Callable[[str], None]) -> None:
+    """Call every compiled function once, with the types of a run: what an image keeps for its instances."""
+    track = Track.generate(seed=0)
+    warm_up(config.env, track, say)
+    warm_up_update(rng.CPU, say)
+    batch = RaceBatch(config.env, [track], 2)
+    batch.reset()
+    for name in ("racing_line", "follow_the_gap"):
+        driver = make_driver(name, config.env.speed_cap_mps)
+        batch.step(batch.race.actions_of(driver.act(batch.race.world)).astype(np.float32))
+    few, there = np.zeros((2, 2, 3)), np.ones((2, 2), dtype=np.bool_)
+    for profile in ("training", "f1tenth_gym"):
+        world = World(track, num_envs=2, num_cars=2, profile=profile)
+        world.reset(few)
+        world.step(few[..., :2])
+        world.place(few, there)
