@@ -222,6 +222,14 @@ def order(case: Case, place: Place) -> list[str]:
     return ["train", *case.arguments(), *place.options]
 
 
+def live_rows(piece: dict[str, np.ndarray[Any, Any]], dead: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Return a segment without its first `dead` rows, and without the last observations that belong to them."""
+    if dead <= 0:
+        return piece
+    ends = int(piece["ended"][:dead].sum())
+    return {part: array[ends if part == "final_observations" else dead :] for part, array in piece.items()}
+
+
 def everything(storage: Storage, case: Case) -> tuple[dict[str, np.ndarray[Any, Any]], str]:
     """Return all arrays of the final checkpoint, and its JSON state as text."""
     checkpoint = load(storage, RUN, case.kind)
@@ -232,8 +240,11 @@ def everything(storage: Storage, case: Case) -> tuple[dict[str, np.ndarray[Any, 
     }
     for number in range(case.agents):
         agent = layout.agent_name(number)
+        rows = int(checkpoint.meta["agents"][number]["learner"]["replay_steps"])
+        # The ring holds so many rows; what a segment has of older ones depends on when it was cut, and nobody reads it.
+        oldest = rows - int(SETTINGS["sac.buffer_size"]) // case.num_envs
         for ref, data in checkpoint.read_segments(agent):
-            for part, array in decode(data, what="segment").items():
+            for part, array in live_rows(decode(data, what="segment"), oldest - ref.first).items():
                 arrays[f"{agent}/{ref.first}-{ref.last}/{part}"] = array
     learned = {
         "step": checkpoint.step,

@@ -89,9 +89,12 @@ def test_what_an_idle_car_did_is_never_drawn(steps, rows):
     assert np.bincount(number, minlength=len(held)).min() > 0.4 * 2000 / len(held)
 
 
-@given(steps=st.integers(1, 150))
-def test_cut_and_pasted_it_samples_the_same(steps):
-    """A replay put together from segments and tail draws the same batches as the one it was cut from."""
+@given(steps=st.integers(1, 150), late=st.booleans())
+def test_cut_and_pasted_it_samples_the_same(steps, late):
+    """A replay put together from segments and tail draws the same batches as the one it was cut from.
+
+    late: the segments are cut at the end, when the ring has overwritten rows of the oldest one; on time otherwise.
+    """
     replay = make(40)
     drive(replay, steps, seed=steps, idle_cars=True)
     copy = make(40)
@@ -101,7 +104,8 @@ def test_cut_and_pasted_it_samples_the_same(steps):
     drive(whole, steps, seed=steps, idle_cars=True)
     replay_segments.restart(copy, first)
     for begin in range(first, steps - steps % length, length):
-        piece = decode(encode(replay_segments.cut(whole, begin, begin + length - 1)), what="segment")
+        source = replay if late else whole
+        piece = decode(encode(replay_segments.cut(source, begin, begin + length - 1)), what="segment")
         replay_segments.paste(copy, begin, begin + length - 1, piece, "segment")
     tail = replay_segments.tail(replay)
     if steps % length:
