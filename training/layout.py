@@ -1,6 +1,6 @@
 """Every name of a run: ids, store keys, tags, paths. Nothing else in the project spells one.
 
-Keys are the same in a directory and in S3. A key never starts with a slash and never holds `..`.
+Keys are the same in a directory and in S3. A key never starts with a slash and never contains `..`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from training.errors import DataError, UsageError
 
 RUNS = "runs"
 SCRIPTS = "scripts"
-# All that the project keeps in a bucket is below these; what else is there is not ours.
+# Everything that the project keeps in a bucket is below these; everything else there is not ours.
 OWN_PREFIXES = (f"{RUNS}/", f"{SCRIPTS}/")
 
 # A run's name becomes a directory, an S3 key, an EC2 tag and a part of an IAM policy: the plainest alphabet.
@@ -47,13 +47,13 @@ TAG_PROJECT = "Project"
 TAG_RUN = "Run"
 TAG_OWNER = "Owner"
 TAG_EXPIRES_AT = "ExpiresAt"
-TAG_BUCKET = "TrainingBucket"  # on the bucket: whose it is, and whether we made it or were let into it
+TAG_BUCKET = "TrainingBucket"  # on the bucket: its owner, and whether we made it or may only use it
 TAG_REQUIREMENTS = "RequirementsSha256"  # on the image: the launcher refuses a bundle with another one
 TAG_INTERFACE = "ImageInterface"  # on the image: which code its units can start
 TAG_FLEET_ID = "aws:ec2:fleet-id"  # AWS writes it on an instance of a fleet; served in IMDS
 
 # --- the image ---
-# What its units call (`python -m training instance …`, `train`) and hand over. A change here refuses older images:
+# The calls of its units (`python -m training instance …`, `train`) and their data. A change here refuses older images:
 # ansible/roles/python_env/vars has the same number, and f1tenth-fetch reads this line from the code it unpacks.
 IMAGE_INTERFACE = 2
 
@@ -133,7 +133,7 @@ def status_key(run: str) -> str:
 
 
 def control_key(run: str) -> str:
-    """Return the key of what a laptop asks of the run."""
+    """Return the key of a laptop's requests to the run."""
     return f"{run_prefix(run)}/control.json"
 
 
@@ -172,7 +172,7 @@ def pointer_key(run: str, training_type: str) -> str:
 
 
 def checkpoints_prefix(run: str) -> str:
-    """Return the prefix under which checkpoints and pointers lie."""
+    """Return the prefix under which checkpoints and pointers are stored."""
     return f"{run_prefix(run)}/checkpoints"
 
 
@@ -253,12 +253,12 @@ def policy_key(run: str, agent: int, step: int) -> str:
 
 
 def parent_key(run: str) -> str:
-    """Return the key of where a run was forked from."""
+    """Return the key of the document that says where a run was forked from."""
     return f"{run_prefix(run)}/parent.json"
 
 
 def sources_key(run: str) -> str:
-    """Return the key of what a run has taken over from other runs, as the launcher copied it."""
+    """Return the key of the data that a run has taken over from other runs, as the launcher copied it."""
     return f"{run_prefix(run)}/sources/sources.json"
 
 
@@ -358,7 +358,7 @@ def parse_run(key: str) -> str:
 
 
 def is_own_key(key: str) -> bool:
-    """Tell whether a key of a bucket is one that the project writes; anything else in it is somebody's."""
+    """Tell whether a key of a bucket is one that the project writes; anything else in it belongs to someone else."""
     return _OWN_KEY.fullmatch(key) is not None
 
 

@@ -47,7 +47,7 @@ def choose_device(wanted: str, *, nvidia_device: str = NVIDIA_DEVICE) -> torch.d
     """Return the device that the setting `device` means.
 
     Raises ConfigurationError if CUDA is asked for and missing, or if `auto` finds an NVIDIA device that CUDA cannot
-    use: training on the CPU of a machine that is paid for its GPU helps nobody.
+    use: it makes no sense to train on the CPU of a machine that is paid for its GPU.
     """
     working = torch.cuda.is_available()
     if wanted == "cpu" or (wanted == "auto" and not working and not Path(nvidia_device).exists()):

@@ -1,10 +1,10 @@
 """All agents of a run in common flat tensors: explore together, learn together.
 
-On a GPU one optimizer step moves all; on a processor compiled code moves one after the other, or as many at once as
-there are threads for (training/agents/fused).
+On a GPU one optimizer step updates all agents; on a CPU compiled code updates them one after the other, or as many at
+once as there are threads (training/agents/fused).
 
 An agent's networks are stable-baselines3's modules bound to views of these tensors, so each agent stays a SAC that
-predicts and saves by itself; tests/agents/test_update.py holds every agent equal to a SAC that learns alone.
+predicts and saves by itself; tests/agents/test_update.py checks that every agent equals a SAC that learns alone.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ class Pause(NamedTuple):
     due: Callable[[], bool]  # whether it is time for one; asked after each update
     look: Callable[
         [int], bool
-    ]  # with the number of updates done, at a state to be saved; return whether to go on
+    ]  # with the number of updates done, at a state to be saved; return whether to continue
 
 
 NO_PAUSE = Pause(lambda: False, lambda _done: True)
 
 
 class BatchedAgents:
-    """Hold the networks of A agents of one shape, and their averaged policies.
+    """Hold the networks of A agents of one shape, and their EMA policies.
 
-    policy_ema_tau: the mean of the recent policies (Polyak and Juditsky 1992) drives steadier than the newest one; this
-    is the newest one's share in it, per update. compute: the type of the products, bfloat16 for mixed precision.
-    backend: the setting sac.update_backend.
+    policy_ema_tau: the mean of the recent policies (Polyak and Juditsky 1992) drives more steadily than the newest one.
+    This is the weight of the newest policy in it, per update. compute: the type of the products, bfloat16 for mixed
+    precision. backend: the setting sac.update_backend.
     """
 
     def __init__(
@@ -66,10 +66,11 @@ class BatchedAgents:
     def train(
         self, rounds: int, rows: int, imitation_coef: float = 0.0, *, first: int = 0, pause: Pause = NO_PAUSE
     ) -> int:
-        """Update every agent `rounds` times, by `rows` transitions of its own; all batches are gathered at once.
+        """Update every agent `rounds` times, each on its own batch of `rows` transitions; gather all batches at once.
 
-        Returns how many updates are done: all, or fewer after a pause that ended them. Then the generators stand where
-        they stood before the first one, and the same call with `first` at that number goes on to the same bits.
+        Returns how many updates are done: all, or fewer if a pause ended them. In that case the generators are reset to
+        their state before the first update, and the same call with `first` at that number continues to bit-identical
+        results.
         """
         self.update.imitation_coef = imitation_coef
         before = self._generators()
@@ -109,7 +110,7 @@ class BatchedAgents:
         return torch.tanh(mean + raw.clamp(LOG_STD_MIN, LOG_STD_MAX).exp() * noise).cpu().numpy()
 
     def average_policy(self, agent: int = 0) -> Policy:
-        """Return a copy of an agent's averaged policy."""
+        """Return a copy of an agent's EMA policy."""
         policy = Policy(self.average.sizes)
         policy.stack.flat.copy_(self.average.part(agent, 1))
         return policy

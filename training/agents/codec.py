@@ -1,4 +1,4 @@
-"""Arrays as bytes and back: safetensors, byte-shuffled and compressed; nothing in it can run.
+"""Arrays as bytes and back: safetensors, byte-shuffled and compressed; they contain no executable code.
 
 The header names types and shapes; a reader says what it expects and how large it may be.
 """
@@ -48,7 +48,7 @@ def decode(data: bytes, *, what: str, max_bytes: int = MAX_BYTES) -> dict[str, N
 
 
 def copy_into(target: NDArray[Any], given: Mapping[str, NDArray[Any]], name: str, *, what: str) -> None:
-    """Copy array `name` over a target of the same type and shape; DataError where they differ."""
+    """Copy array `name` over a target of the same type and shape; raise DataError if they differ."""
     array = given.get(name)
     if array is None or array.dtype != target.dtype or array.shape != target.shape:
         found = "missing" if array is None else f"{array.dtype} {array.shape}"

@@ -12,18 +12,19 @@ if TYPE_CHECKING:
     from training.agents.networks import Batch, SacNetworks
 
 Body = Callable[[], torch.Tensor]
-# Takes what is to be done again and again, does not do it, and returns how to: on the same memory, with the numbers
+# Takes the work to be repeated, does not run it, and returns a function that does: on the same memory, with the numbers
 # that Python has now.
 Recorder = Callable[[Body], Body]
 
 
 class GraphStep:
-    """Update the networks of all agents: the first time operator by operator, then by replaying a recording of that.
+    """Update the networks of all agents: operator by operator at first, then by replaying the recorded CUDA graph.
 
-    A recording knows memory, not Python: transitions and noise are copied to where it reads them, learning rate and
-    guide's pull are numbers on the device, and everything that learns is changed in place only (state.py does). It
-    holds for one shape of batch, with a guide or without; another one is recorded anew. Where recording fails, every
-    update is made operator by operator, to the same bits.
+    A graph refers to memory, not to Python objects: transitions and noise are copied to the addresses that it reads,
+    the learning rate and the weight of the imitation term are numbers on the device, and everything that is learnt is
+    changed in place only (as in snapshot.py). A graph is valid for one batch shape, with or without an imitation term;
+    another shape is recorded again. If recording fails, every update runs operator by operator, with bit-identical
+    results.
     """
 
     def __init__(
@@ -80,9 +81,9 @@ class GraphStep:
 
 
 def record_graph(body: Body) -> Body:
-    """Record what `body` launches as a CUDA graph; its result lies where each replay writes it.
+    """Record the launches of `body` as a CUDA graph; each replay writes the result to the same memory.
 
-    Raises RuntimeError where the driver cannot, or the body does what a graph cannot hold.
+    Raises RuntimeError if the driver cannot record, or if the body does something that a graph cannot contain.
     """
     graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
     try:

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def model_zip(agent: Agent, policy: Policy, step: int) -> bytes:
-    """Return a zip for `stable_baselines3.SAC.load`: an agent's networks, the actor being the given policy.
+    """Return a zip for `stable_baselines3.SAC.load`: an agent's networks, with the given policy as actor.
 
-    It carries the run's sizes, so that `SAC.load(file, env).learn(…)` goes on as the run learnt, but for the replay
-    buffer, which begins empty. It needs numpy 2: pickles of its spaces name modules that numpy 1 does not have.
-    `SAC.load` unpickles: load only files you trust.
+    It contains the run's batch and buffer sizes, so that `SAC.load(file, env).learn(…)` continues as the run trained,
+    except that the replay buffer begins empty. It needs numpy 2: the pickles of its spaces name modules that numpy 1
+    does not have. `SAC.load` unpickles: load only files you trust.
     """
     model = SAC(
         "MlpPolicy",

@@ -1,4 +1,4 @@
-"""The opponents of a league: earlier selves of the agents, policies of other runs, drivers that need no learning.
+"""The opponents of a league: earlier policies of the agents, policies of other runs, drivers that do not learn.
 
 In each race one car, a different one each time, is driven by its own agent. For every other car the league draws the
 driver with the probabilities in the settings: its agent (live), a policy snapshot of the pool, pure pursuit or
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from training.config import Config
     from training.envs.batch import RaceBatch
 
-# Who drives a car; from POOL on the number of a policy in the pool.
+# The driver of a car; values from POOL on are the number of a policy in the pool.
 LIVE, PURE_PURSUIT, FOLLOW_THE_GAP, POOL = 0, 1, 2, 3
 _DRIVERS = {PURE_PURSUIT: "pure_pursuit", FOLLOW_THE_GAP: "follow_the_gap"}
 
 
 class PolicySnapshot(NamedTuple):
-    """A policy that learns no more."""
+    """A copy of a policy, which learns no more."""
 
     name: str  # for people: which agent, of which step or run
     policy: Policy
@@ -44,10 +44,10 @@ class PolicySnapshot(NamedTuple):
 
 
 class PromotionResult(NamedTuple):
-    """What came of a challenge."""
+    """The result of a challenge."""
 
     promoted: bool
-    won_share: float = math.nan  # of the decided races against the newest champion; nan where there was none
+    won_share: float = math.nan  # of the decided races against the newest champion; nan if there was none
 
 
 class PromotionTest(Protocol):
@@ -68,9 +68,9 @@ class League:
     pool takes snapshots of the EMA policies of all agents. When it holds more than `pool_size` of them, every second
     one is dropped and the interval doubles, so that the pool spans the whole training.
 
-    champions: with `multi_agent.league.champions` instead, of each agent those that its contest let in, newest last, at
-    most `pool_size`. Every `snapshot_interval` timesteps, from `champions_start` on, each agent's EMA policy challenges
-    the newest.
+    champions: with `multi_agent.league.champions` the pool instead has, of each agent, the policies that passed its
+    promotion test, newest last, at most `pool_size`. Every `snapshot_interval` timesteps, from `champions_start` on,
+    each agent's EMA policy challenges the newest.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class League:
 
     @property
     def pool(self) -> list[PolicySnapshot]:
-        """Return all frozen policies, in the order of their numbers."""
+        """Return all policy snapshots, in the order of their numbers."""
         return [*self.external, *(one for row in (*self.snapshots, *self.champions) for one in row)]
 
     def add(self, name: str, policy: Policy) -> None:
@@ -129,9 +129,9 @@ class League:
         return actions
 
     def after_step(self, restarted: NDArray[np.bool_], step: int, team: BatchedAgents) -> None:
-        """Draw the drivers of races that have begun, and take in a generation when it is time.
+        """Draw the drivers of races that have begun, and add a snapshot of each agent when one is due.
 
-        Raises Left where a challenge was left: call it again, with the same, before the next step.
+        Raises Left if a challenge was interrupted: call it again with the same arguments before the next step.
         """
         if step >= self.next_step:
             if self._settings.champions:
@@ -142,7 +142,7 @@ class League:
             self.redraw(restarted)
 
     def redraw(self, where: NDArray[np.bool_]) -> None:
-        """Draw who drives in the chosen environments (E,), and how fast those do who are no agents."""
+        """Draw the drivers in the chosen environments (E,), and the speed factors of those that are no agents."""
         shares = self._shares()
         cars, pool = self._env.num_cars, self.pool
         for e in np.flatnonzero(where):
@@ -181,7 +181,7 @@ class League:
         return arrays, meta
 
     def load_state(self, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken; KeyError or DataError where it does not fit."""
+        """Restore what `state` returned; raise KeyError or DataError if it does not fit."""
         numbers = iter(range(10**6))
 
         def frozen(name: str, step: int = 0) -> PolicySnapshot:
@@ -221,9 +221,9 @@ class League:
         return self.rng.choice(count, size=cars, p=np.concatenate(chances) / len(lines))
 
     def _challenge(self, step: int, team: BatchedAgents) -> None:
-        """Let every agent's averaged policy race for its place at the end of its line.
+        """Let every agent's EMA policy race for a place at the end of its line of champions.
 
-        Raises Left where a stop is asked for before all have raced: then nobody has.
+        Raises Left if a stop is requested before all have raced: then no agent is promoted.
         """
         challengers = [team.average_policy(a) for a in range(len(self.champions))]
         with leaving(self.asked):
@@ -240,7 +240,7 @@ class League:
         self.next_step += self.interval
 
     def _crown(self, agent: int, champion: PolicySnapshot) -> None:
-        """Put a champion at the end of its line; who drove one that goes drives the oldest that stays."""
+        """Append a champion to its line; cars driven by a dropped champion get the oldest one that stays."""
         before, line = self.pool, self.champions[agent]
         line.append(champion)
         dropped = line.pop(0) if len(line) > self._settings.pool_size else None

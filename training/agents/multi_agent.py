@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class Seen(NamedTuple):
-    """What agents saw and did in one step, arrays (A, K, ·)."""
+    """The observations and actions of all agents in one step, arrays (A, K, ·)."""
 
     observations: NDArray[np.float32]
     actions: NDArray[np.float32]
@@ -46,11 +46,11 @@ class Seen(NamedTuple):
 class MultiAgentSAC:
     """Let A agents learn in E environments of N cars.
 
-    A timestep is one decision of one agent; all agents make as many: E in each step of the environments, E × N where
+    A timestep is one decision of one agent; all agents make equally many: E in each step of the environments, E × N if
     one agent drives all cars. A round is `train_freq` steps and `gradient_steps` updates. `at_boundary` is called
-    before each round, where a run evaluates and saves; returning False ends `learn`. A round may last for hours:
-    within it `at_pause` is called between two steps or two updates once `pause_due` says so, and ends `learn` in the
-    same way. In both places a checkpoint is exact.
+    before each round, where a run evaluates and saves; returning False ends `learn`. A round may last for hours: within
+    it `at_pause` is called between two steps or two updates once `pause_due` says so, and ends `learn` in the same way.
+    In both places a checkpoint is exact.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class MultiAgentSAC:
         self.pause_due: Callable[[], bool] = lambda: False
         self.at_pause: Callable[[], bool] = lambda: True
         self.steps_in_round = self.updates_in_round = 0  # of the round that is under way
-        # The environments (E,) that began anew in the last step, where that step's challenge of a league was left.
+        # The environments (E,) that restarted in the last step, if the league's challenge in that step was interrupted.
         self.unended: NDArray[np.bool_] | None = None
         self.on_episode: Callable[[int, dict[str, Any]], None] = lambda _agent, _figures: None
         self.num_timesteps = 0  # decisions of each agent
@@ -104,26 +104,26 @@ class MultiAgentSAC:
 
     @property
     def place(self) -> tuple[int, int, int]:
-        """Return how far training has come: timesteps, and steps and updates of the round under way."""
+        """Return the progress of training: timesteps, and steps and updates of the current round."""
         return self.num_timesteps, self.steps_in_round, self.updates_in_round
 
     def average_policy(self, agent: int = 0) -> Policy:
-        """Return a copy of an agent's averaged policy."""
+        """Return a copy of an agent's EMA policy."""
         return self.team.average_policy(agent)
 
     def champion(self, agent: int) -> PolicySnapshot | None:
-        """Return an agent's newest champion; None where there is no league of champions, or none yet."""
+        """Return an agent's newest champion; None without a league of champions, or if there is none yet."""
         line = [] if self.league is None else self.league.champions[agent]
         return line[-1] if line else None
 
     def league_figures(self, agent: int) -> dict[str, float]:
-        """Return how an agent's challengers fare, to log; nothing where there are no champions."""
+        """Return how an agent's challengers fare, to log; nothing if there are no champions."""
         return {} if self.league is None else self.league.figures(agent)
 
     def learn(self, total_timesteps: int) -> None:
-        """Go on until each agent has made so many decisions, or the boundary says that it is time to stop.
+        """Train until each agent has made so many decisions, or the boundary says that it is time to stop.
 
-        Raises Diverged where losses are no longer finite.
+        Raises Diverged if losses are no longer finite.
         """
         if self.observations is None:
             self.observations = self.env.reset()
@@ -141,7 +141,7 @@ class MultiAgentSAC:
         return self.num_timesteps < total_timesteps or self.steps_in_round >= self._settings.train_freq
 
     def _round(self, total_timesteps: int) -> bool:
-        """Make what is missing of a round; return False where that ended in its middle, to be gone on with there."""
+        """Finish the current round; return False if it was interrupted, so that a later call can continue it."""
         sac = self._settings
         while self.steps_in_round < sac.train_freq:
             if self.num_timesteps >= total_timesteps:
@@ -187,7 +187,7 @@ class MultiAgentSAC:
         return self._end_step(step.restarted)
 
     def _end_step(self, restarted: NDArray[np.bool_]) -> bool:
-        """Let the league do its part; return False where that was left for a stop, to be done before the next step."""
+        """Run the league's part of a step; return False if a stop interrupted it: then run it before the next step."""
         self.unended = None
         if self.league is not None:
             try:
@@ -229,7 +229,8 @@ class MultiAgentSAC:
         size = (self.agents[0].n_envs, 2)
         if reference is None:
             return np.stack([a.rng.uniform(-1.0, 1.0, size=size).astype(np.float32) for a in self.agents])
-        # Around the expert's path, not on it: the policy must learn to come back, the critics what leads off.
+        # Around the expert's path, not on it: the policy must learn to return to it, the critics which actions lead
+        # away.
         noise = np.stack([self._imitation.noise * agent.rng.standard_normal(size) for agent in self.agents])
         return np.clip(reference + noise, -1.0, 1.0).astype(np.float32)
 

@@ -1,7 +1,7 @@
-"""What SAC updates: the networks, targets and optimizers of A agents, in flat tensors; batches and losses.
+"""The state that SAC updates: networks, target networks and optimizers of A agents, in flat tensors; batches, losses.
 
-Every way to make an update (update.py: operator by operator; cuda_graph.py; fused/: compiled for the processor) changes
-these same tensors.
+Every implementation of the update (update.py: operator by operator; cuda_graph.py; fused/: compiled for the CPU)
+changes these same tensors.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Losses(NamedTuple):
 class SacNetworks:
     """Hold the networks, targets, optimizers and entropy coefficients of A agents.
 
-    log_alpha: (A,) logarithm of the entropy coefficients; learned where target_entropy is given.
+    log_alpha: (A,) logarithm of the entropy coefficients; learned if target_entropy is given.
     """
 
     def __init__(  # noqa: PLR0913 - the algorithm's own parameters, by their names in the paper

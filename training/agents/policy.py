@@ -1,4 +1,4 @@
-"""A policy by itself: the actor's weights, what they were saved for, and how to drive with them."""
+"""A policy by itself: the actor's weights and layer sizes, and how to drive with them."""
 
 from __future__ import annotations
 

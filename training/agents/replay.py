@@ -20,8 +20,8 @@ class Transitions(NamedTuple):
     actions: NDArray[np.float32]
     next_observations: NDArray[np.float32]
     rewards: NDArray[np.float32]
-    dones: NDArray[np.float32]  # terminated; a truncated episode goes on for the critic
-    guides: NDArray[np.float32]  # what the guide would have done; (n, 0) without one
+    dones: NDArray[np.float32]  # terminated; for the critic a truncated episode continues
+    guides: NDArray[np.float32]  # actions of the imitation term's expert; (n, 0) without one
 
 
 class Row(NamedTuple):
@@ -33,7 +33,7 @@ class Row(NamedTuple):
     next_observations: NDArray[np.float32]  # that the step led to, at an episode's end its last one
     terminated: NDArray[np.bool_]
     ended: NDArray[np.bool_]  # terminated or truncated
-    guides: NDArray[np.float32] | None = None  # what the guide would have done
+    guides: NDArray[np.float32] | None = None  # actions of the imitation term's expert
     masked: NDArray[np.bool_] | None = None  # nothing to learn from: out of the race, or driven by others
 
 
@@ -44,9 +44,9 @@ WITHIN, IDLE = -1, -2
 class CompactReplay(ReplayBuffer):
     """Keep `buffer_size` transitions of E cars in a ring of rows, one row a step.
 
-    A transition's next observation is the next row's observation, but at the end of an episode, where it is kept
-    aside in `final_observations`. Memory per transition: 4 (D + actions + 1) + 9 bytes, with a guide 4 more for each of
-    its actions, and 4 D per episode.
+    A transition's next observation is the next row's observation, except at the end of an episode, where it is stored
+    separately in `final_observations`. Memory per transition: 4 (D + actions + 1) + 9 bytes, with an expert 4 more for
+    each of its actions, and 4 D per episode.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - stable-baselines3's signature
@@ -68,13 +68,13 @@ class CompactReplay(ReplayBuffer):
         self.actions = np.zeros((rows + 1, n_envs, self.action_dim), dtype=np.float32)
         self.rewards = np.zeros((rows + 1, n_envs), dtype=np.float32)
         self.dones = np.zeros((rows + 1, n_envs), dtype=np.bool_)
-        # What the guide would have done in each step, where there was one.
+        # The actions of the imitation term's expert in each step, if there was one.
         self.guides = np.zeros((rows + 1, n_envs, guide_dim), dtype=np.float32)
         # Number of the episode's end among all ends so far; WITHIN an episode; IDLE where there is no transition.
         self.final_number = np.full((rows + 1, n_envs), WITHIN, dtype=np.int64)
         self.final_observations = np.zeros((64, width), dtype=np.float32)
         self.episode_ends = 0  # ends so far
-        self.dropped = 0  # ends whose rows have been written over; rows and ends go in the same order
+        self.dropped = 0  # ends whose rows have been overwritten; rows and ends go in the same order
         self.steps = 0  # rows written so far
         self.last_used = -1  # the newest row, by that count, with anything to learn from
 
@@ -111,7 +111,7 @@ class CompactReplay(ReplayBuffer):
         return self.last_used >= max(0, self.steps - self.size())
 
     def truncate_open_episodes(self) -> None:
-        """End every episode at the newest row, as if truncated there: what comes next does not follow from it."""
+        """End every episode at the newest row, as if truncated there: the next row does not follow from it."""
         if self.steps == 0:
             return
         row = (self.steps - 1) % self.rows

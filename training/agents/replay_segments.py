@@ -1,10 +1,11 @@
-"""The replay buffer cut into immutable pieces, and put together again.
+"""Cut the replay buffer into immutable segments, and assemble it from them.
 
 Rows are numbered from the run's first step. Segment k holds rows k L to (k+1) L - 1, whichever attempt cuts it, so an
-interrupted run and an uninterrupted one cut the same bytes. Where the store is slow a segment may be cut late: rows at
-its beginning that the ring has overwritten by then hold newer ones. No checkpoint that names it needs them: at its step
-they are out of the buffer (tests/agents/test_replay.py). What comes after the last full segment, the tail, goes into
-the checkpoint itself. An episode's last observation travels with the row that ended it.
+interrupted run and an uninterrupted one cut the same bytes. If the store is slow, a segment may be cut late: rows at
+its beginning that the ring has overwritten by then contain newer transitions. No checkpoint that names the segment
+needs those rows: at its step they are out of the buffer (tests/agents/test_replay.py). The rows after the last full
+segment, the tail, are stored in the checkpoint itself. An episode's last observation is stored with the row that ended
+it.
 """
 
 from __future__ import annotations

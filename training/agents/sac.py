@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from training.config import SacSettings
 
-# What torch's optimizers never let its compiler touch; to say so, each would load the compiler: 1.8 s of a start of 8.
+# Methods that torch excludes from its compiler; to exclude them, it would import the compiler: 1.8 s of a start of 8 s.
 for _name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
     if hasattr(_plain := getattr(getattr(torch.optim.Optimizer, _name), "__wrapped__", None), "__code__"):
         setattr(_plain, "__dynamo_disable", _plain)  # looked up by this name in torch/_compile.py
@@ -26,7 +26,7 @@ _SEED_STRIDE = 1_000_003
 
 
 class Spaces(NamedTuple):
-    """What an agent sees and does, and how many cars it drives at once."""
+    """The observation and action spaces of an agent, and the number of cars that it drives at once."""
 
     observation: spaces.Box
     action: spaces.Box
@@ -36,9 +36,9 @@ class Spaces(NamedTuple):
 class Agent(SAC):
     """Hold the policy, critics, targets, entropy coefficient, replay buffer and generators of one agent.
 
-    All of it is stable-baselines3's, `predict` and `save` work; but steps are taken by `MultiAgentSAC` and updates by
-    `BatchedAgents`, for all agents of a run at once. number: the agent's own in its run, from 0. guided: its replay
-    keeps what a guide would have done.
+    All of it is stable-baselines3's, and `predict` and `save` work; but `MultiAgentSAC` takes the steps and
+    `BatchedAgents` makes the updates, for all agents of a run at once. number: the agent's number in its run, from 0.
+    guided: its replay buffer stores the actions of the imitation term's expert.
     """
 
     replay_buffer: CompactReplay

@@ -1,9 +1,9 @@
-"""Everything that the next step of a run depends on, taken apart into arrays and JSON, and put back in place.
+"""Save everything that the next step of a run depends on, as arrays and JSON, and restore it in place.
 
 Taken between two steps or two updates (`MultiAgentSAC.at_boundary`, `at_pause`), so none of them is half done. Each
-agent's state is by itself, in the same form whether it learnt alone or among others; the environments, with
-everything that is common to all agents, are another part. tests/agents/test_left_out.py leaves each
-item out in turn and sees the resumed run differ.
+agent's state is separate, in the same form whether it learnt alone or with others; the environments, with everything
+that all agents share, are another part. tests/agents/test_left_out.py leaves each item out in turn and checks that the
+resumed run differs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Captured(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where an array of an agent lies among those of all: networks first to first + count of a flat tensor."""
+    """The place of an agent's array among those of all: networks first to first + count of a flat tensor."""
 
     stack: StackedMlp
     flat: torch.Tensor
@@ -49,7 +49,7 @@ class _Place(NamedTuple):
 
 
 def capture_agent(learner: MultiAgentSAC, number: int) -> Captured:
-    """Copy the state of one agent; the replay buffer's rows go by themselves."""
+    """Copy the state of one agent; the replay buffer's rows are saved separately."""
     agent, team = learner.agents[number], learner.team
     arrays = {
         name: place.stack.part(place.first, place.count, place.flat) for name, place in places(team, number)
@@ -196,9 +196,10 @@ def _read(arrays: Mapping[str, NDArray[Any]], name: str, like: torch.Tensor) -> 
 
 
 def _restore_noise(generator: torch.Generator, saved: NDArray[np.uint8]) -> None:
-    """Put an agent's generator back; one of another kind of device begins a stream that the saved one names.
+    """Restore an agent's generator; on another kind of device, begin a stream that is derived from the saved one.
 
-    A run may go on where there is no GPU, or where there is one now: to other bits, and not from the start again.
+    A run may resume on a machine without a GPU, or with one that it did not have before. The results are then not
+    bit-identical, but the run does not start from scratch.
     """
     if saved.size == generator.get_state().numel():
         generator.set_state(torch.from_numpy(saved.copy()))
@@ -247,7 +248,7 @@ def _restore_environments(
 
 @contextmanager
 def _explained(what: str) -> Iterator[None]:
-    """Raise DataError, and say what did not fit, where anything is missing or of another kind."""
+    """Raise DataError, and say what does not fit, if anything is missing or of another kind."""
     try:
         yield
     except (KeyError, TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Whether a learner is still made of finite numbers: what has diverged learns nothing more, and may not be saved.
+"""Check that a learner's numbers are finite: one that has diverged learns nothing more, and may not be saved.
 
 Adam's moments are part of it. They overflow first, and from then on every update divides by infinity.
 """
@@ -37,7 +37,7 @@ def check(learner: MultiAgentSAC) -> None:
 
 
 def check_losses(learner: MultiAgentSAC) -> None:
-    """Raise Diverged where the losses of the last round are not finite; microseconds."""
+    """Raise Diverged if the losses of the last round are not finite; takes microseconds."""
     if not all(math.isfinite(sum(agent.losses.values())) for agent in learner.agents):
         check(learner)
 

@@ -110,5 +110,5 @@ class StackedMlp:
 
 
 def _through_relu(gradient: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Set the gradient to 0 where a unit was at rest; in place, the products' results are nobody else's."""
+    """Set the gradient to 0 where a unit was inactive; in place, as nothing else uses the products' results."""
     return torch.ops.aten.threshold_backward.grad_input(gradient, value, 0, grad_input=gradient)

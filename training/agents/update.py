@@ -1,14 +1,14 @@
 """The SAC update: stable-baselines3's arithmetic, gradients by hand, all agents and both critics in one product.
 
-To change the algorithm: edit `step_eager` and its parts, and train with `sac.update_backend=eager`, on any device. For
-speed the same change belongs into agents/fused/phases.py; tests/agents/test_fused.py fails while the two differ.
+To change the algorithm: edit `step_eager` and its parts, and train with `sac.update_backend=eager`, on any device. To
+keep it fast, make the same change in agents/fused/phases.py; tests/agents/test_fused.py fails while the two differ.
 
-Same formulas and order as stable_baselines3.sac.SAC.train (v2.9.2): entropy coefficient, critics, actor, targets.
-What is saved: no autograd graph, no gradients nobody uses (the critics' weights in the actor's step), one actor pass
-for both observations of a transition, one product for both critics, one fused Adam over one flat tensor.
-On the processor, in float32, compiled code does the same once more as fast (`training.agents.fused`); what stands here
-is for mixed precision, to compare with, and for a GPU, which replays it as a CUDA graph (`training.agents.cuda_graph`).
-tests/agents/test_update.py holds it and the compiled code equal to the original on the same batch.
+Same formulas and order as stable_baselines3.sac.SAC.train (v2.9.2): entropy coefficient, critics, actor, targets. It
+saves work: no autograd graph, no unused gradients (the critics' weights in the actor's step), one actor pass for both
+observations of a transition, one product for both critics, one fused Adam over one flat tensor. On the CPU, in float32,
+compiled code does the same at twice the speed (`training.agents.fused`). The code here is for mixed precision, for
+comparison, and for a GPU, which replays it as a CUDA graph (`training.agents.cuda_graph`). tests/agents/test_update.py
+checks that it and the compiled code equal the original on the same batch.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class SacUpdate(SacNetworks):
     ) -> torch.Tensor:
         """Update everything once, operator by operator; return the losses (4, A).
 
-        Nothing here waits for the device or allocates what outlives the update: a CUDA graph can hold it.
+        Nothing here waits for the device or allocates memory that outlives the update, so a CUDA graph can record it.
         """
         rows = batch.rewards.shape[1]
         both = torch.cat([batch.observations, batch.next_observations], dim=1)

@@ -20,7 +20,8 @@ RESERVED_TAGS = (
     "Name",
 )
 MAX_TAGS = 40  # AWS allows 50, ours included
-# What EC2, IAM, S3 and CloudWatch Logs all allow. IAM: https://docs.aws.amazon.com/IAM/latest/UserGuide/id_tags.html
+# The characters that EC2, IAM, S3 and CloudWatch Logs all allow. IAM:
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/id_tags.html
 _TAG_KEY, _TAG_VALUE = re.compile(r"[\w .:/=+@-]{1,128}"), re.compile(r"[\w .:/=+@-]{0,256}")
 
 

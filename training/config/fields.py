@@ -1,4 +1,4 @@
-"""What a setting is declared with: the group it stands in, its default, its words, the types that several share."""
+"""The parts of a setting's declaration: its group, its default, its description, the types that several share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of what learns and from whom: the groups sac, imitation and multi_agent."""
+"""Settings of the learners and of their opponents and expert: the groups sac, imitation and multi_agent."""
 
 from __future__ import annotations
 

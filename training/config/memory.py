@@ -1,4 +1,4 @@
-"""Whether a run fits into this computer's memory: estimated before the start, for a full replay buffer is far away.
+"""Estimate before the start whether a run fits into this computer's memory: the buffer is full only much later.
 
 A replay buffer takes memory only as it fills, so a run that is too large would begin, be killed by the system when its
 buffer is nearly full, and be killed again after each resume.
@@ -19,7 +19,7 @@ from training.errors import ConfigurationError
 ACTIONS = 2
 FLOAT = 4
 # Per transition: float32 observation, actions and reward, whether it ended (1), the number of its episode's end (8);
-# the last observation of an episode is kept as well, and one lasts 25 decisions at the least where nothing is learnt.
+# the last observation of an episode is kept as well, and an episode lasts at least 25 decisions, even without learning.
 FIXED_BYTES, DECISIONS_PER_EPISODE = 9, 25
 # Of each weight there are the parameter, its gradient, two moments of Adam; of critics also targets, of the actor an
 # average; and what is packed for the processor. Measured: tests/test_memory.py.
@@ -32,7 +32,7 @@ GB = 1e9
 
 
 class Needs(NamedTuple):
-    """What a run will take beside what is loaded already, bytes."""
+    """The memory that a run will take in addition to what is loaded already, bytes."""
 
     replay: float
     rounds: float  # the transitions of a whole round of updates, gathered at once
@@ -54,7 +54,7 @@ def transition_bytes(config: Config) -> float:
 
 
 def needs(config: Config) -> Needs:
-    """Return what a run will take at the most."""
+    """Return the most memory that a run will take."""
     sac, env = config.sac, config.env
     width = env.observation_size
     kept = min(sac.buffer_size, max(config.training.total_timesteps, env.num_envs))
@@ -72,12 +72,12 @@ def needs(config: Config) -> Needs:
 
 
 def addressable_bytes() -> float:
-    """Return how much Linux grants at once to who uses none of it yet: all memory with the swap space."""
+    """Return how much Linux grants at once to a process that uses none yet: all memory and the swap space."""
     return float(psutil.virtual_memory().total + psutil.swap_memory().total)
 
 
 def available_bytes() -> float:
-    """Return what this process may still take: of the computer, its container and its limits the least."""
+    """Return the memory that this process may still take: the least of what computer, container and limits allow."""
     limits = [float(psutil.virtual_memory().available)]
     used = float(psutil.Process().memory_info().vms)
     for name in CGROUPS:

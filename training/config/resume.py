@@ -1,4 +1,4 @@
-"""Settings between runs: what a new one may not ask for, what one that goes on may change, and what it leaves aside."""
+"""Settings across runs: what a new run may not ask for, what a resumed run may change, and what it ignores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from training.config.text import flatten, parse_override, read_settings_file
 from training.errors import ConfigurationError
 
 LIMITS = ("training.total_timesteps", "training.max_minutes")
-# What may change when a run goes on: how long, how often saved and looked at, where shown. The rest is the run itself.
+# Settings that may change when a run resumes: how long it trains, how often it saves and evaluates, where it is shown.
+# All others define the run itself.
 CHANGEABLE = (
     *LIMITS,
     "training.save_frequency",
@@ -30,7 +31,8 @@ CHANGEABLE = (
 )
 
 
-# What may change besides when a new run goes on from a checkpoint of another, with its replay buffer and optimizers.
+# Settings that may also change when a new run continues from a checkpoint of another one, with its replay buffer and
+# optimizers.
 FORKABLE = (
     *CHANGEABLE,
     "training.run_name",
@@ -54,7 +56,7 @@ FORKABLE = (
     "imitation.noise",
     "env.reward.",
 )
-# Why the others may not, by what they begin with; the first that fits is told.
+# The reasons why other settings may not change, by the beginning of their key; the first match is shown.
 _KEPT = {
     "sac.net_arch": "the networks keep their shape",
     "sac.buffer_size": "the replay buffer keeps its rows",
@@ -70,9 +72,10 @@ _KEPT = {
 
 # --- a run that begins ---
 def check_league(config: Config) -> None:
-    """Refuse what a run of several cars asks of a league where it has none, and rules of contact that contradict.
+    """Refuse league settings in a run of several cars without a league, and contradictory rules of contact.
 
-    For a run that begins: one that has begun with them goes on. ConfigurationError names the setting and what it needs.
+    Only a new run is checked: one that began with such settings continues. ConfigurationError names the setting and
+    what it needs.
     """
     if config.training.training_type != "sac_multiagent":
         return
@@ -98,11 +101,11 @@ def check_league(config: Config) -> None:
         )
 
 
-# --- a run that goes on ---
+# --- a run that resumes ---
 def changed(config: Config, overrides: Sequence[str], run: str = "RUN") -> Config:
-    """Return a run's own settings with `a.b=value` applied, for a run that goes on; run: its name, for the message.
+    """Return a run's own settings with `a.b=value` applied, for a run that resumes; run: its name, for the message.
 
-    ConfigurationError for a key that would make it another run; one that is given as it is changes nothing.
+    Raises ConfigurationError for a key that would make it another run; a key with its present value changes nothing.
     """
     result, last = _applied(config, overrides)
     for key in differences(config, result):
@@ -124,9 +127,9 @@ def changed(config: Config, overrides: Sequence[str], run: str = "RUN") -> Confi
 
 
 def forked(config: Config, overrides: Sequence[str], run: str) -> Config:
-    """Return the settings of a new run that goes on from a checkpoint of another; config: those of that one.
+    """Return the settings of a new run that continues from another run's checkpoint; config: that run's settings.
 
-    ConfigurationError, with the reason, for a key that what is taken over does not allow to change.
+    Raises ConfigurationError, with the reason, for a key that must keep its value because of what is taken over.
     """
     result, last = _applied(config, overrides)
     for key in differences(config, result):
@@ -179,7 +182,7 @@ class SettingsFile(NamedTuple):
 
     @classmethod
     def read(cls, path: Path) -> SettingsFile:
-        """Read the file. ConfigurationError where it cannot be read."""
+        """Read the file. Raises ConfigurationError if it cannot be read."""
         return cls(path, tuple(flatten(Config, read_settings_file(path), str(path))))
 
     def limits(self, given: Config) -> list[str]:
@@ -188,9 +191,9 @@ class SettingsFile(NamedTuple):
         return [f"{key}={_in_text(theirs[key].value)}" for key in LIMITS if key in self.keys]
 
     def left_aside(self, given: Config, own: Config) -> str:
-        """Say what of it a run that goes on does not take, as it brings its own settings; "" if that is nothing.
+        """Say which of its settings a resumed run ignores, because it has its own; "" if there are none.
 
-        given: the settings with this file; those of aws are read from it, for they say how to reach the store.
+        given: the settings with this file. Those of aws are read from it: they say how to reach the store.
         """
         theirs, ours = (flatten(Config, one.to_json_dict(), "") for one in (given, own))
         other = []
@@ -205,7 +208,7 @@ class SettingsFile(NamedTuple):
         )
 
 
-# What decides the shape of the networks; a league of few beams is legal only without follow-the-gap.
+# Settings that determine the shape of the networks; a league with few beams is legal only without follow-the-gap.
 _SHAPE = ("env.beams", "env.scans_stacked", "env.proprioception", "sac.net_arch")
 _AGENTS = (
     "training.num_agents",

@@ -1,8 +1,8 @@
 """The settings of a run: typed, strict, frozen. config.example.yaml is written from these files.
 
-A new setting is one line: a field with its default, its description and its legal range. The example file,
-the checks, the error messages and `--set` follow from it. What drives is in config/env.py, what learns in
-config/learning.py, the cloud in config/aws.py; all else, and the whole, is here.
+A new setting is one line: a field with its default, its description and its legal range. The example file, the checks,
+the error messages and `--set` follow from it. The settings of the environment are in config/env.py, those of learning
+in config/learning.py, those of the cloud in config/aws.py; all others, and the whole, are here.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ class Config(Section):
 
     @classmethod
     def from_json_dict(cls, data: Mapping[str, object], where: str = "config.json") -> Config:
-        """Read what `to_json_dict` wrote, now or before. ConfigurationError names the key where it does not fit."""
+        """Read what `to_json_dict` wrote, now or before. Raises ConfigurationError with the key that does not fit."""
         kept = {
             group: {k: v for k, v in part.items() if f"{group}.{k}" not in RETIRED}
             if isinstance(part, Mapping)
@@ -208,9 +208,10 @@ class Config(Section):
         return validated({**before, **flatten(cls, kept, where)})
 
 
-# Settings that runs of before have in their config.json, and that nothing reads any more: such a run goes on.
+# Settings that older runs have in their config.json, and that nothing reads any more: such a run can still resume.
 RETIRED = ("evaluation.interval_s",)
-# What runs of before did that their config.json does not name, where the default of today is another: they go on so.
+# Behaviour of older runs that their config.json does not name and whose default has changed since: a resumed run keeps
+# it.
 ALWAYS_BEFORE: Mapping[str, object] = {
     "env.race.grid": "single_file",
     "env.solid_thin_walls": False,
@@ -218,7 +219,8 @@ ALWAYS_BEFORE: Mapping[str, object] = {
 
 DEFAULT_FILE = Path("config.yaml")
 
-# What a preset changes; a config file and --set win over it. Where a run trains changes nothing: docs/adr/0015.
+# The settings that a preset changes; a config file and --set override it. They do not depend on where a run trains:
+# docs/adr/0015.
 PRESETS: Mapping[Preset, Mapping[str, object]] = {
     "local": {
         "training.total_timesteps": 300_000,
@@ -230,7 +232,7 @@ PRESETS: Mapping[Preset, Mapping[str, object]] = {
 
 
 def settings_file(path: Path | None) -> Path | None:
-    """Return the settings file that holds where the command line names this one, or none."""
+    """Return the settings file that applies if the command line names this one, or none."""
     return DEFAULT_FILE if path is None and DEFAULT_FILE.exists() else path
 
 

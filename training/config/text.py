@@ -72,7 +72,7 @@ def parse_yaml(text: str, where: str) -> object:
 
 
 def read_settings_file(path: Path) -> Mapping[str, object]:
-    """Return the mapping that a settings file holds; an empty file is an empty one."""
+    """Return the mapping in a settings file; an empty file is an empty mapping."""
     try:
         data = parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:

@@ -49,7 +49,7 @@ class EvalTrack(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """What the drives of one driver on one track come to; None where no lap was completed."""
+    """The totals of one driver's drives on one track; None if no lap was completed."""
 
     track: str
     starts: int
@@ -101,7 +101,7 @@ def courses_of(config: Config, names: Sequence[str] = ()) -> list[EvalTrack]:
 
 
 def told_apart(tracks: Sequence[Track], given: Sequence[str]) -> list[Track]:
-    """Return the tracks so that no two have one name: those of equal name get as much of their path as it takes.
+    """Return the tracks with unique names: those of equal name get as much of their path as it takes.
 
     given: by what each was loaded, a path or a name; that of a packed map tells it apart by itself.
     """
@@ -125,7 +125,7 @@ def told_apart(tracks: Sequence[Track], given: Sequence[str]) -> list[Track]:
 
 
 def loadable_courses(config: Config) -> tuple[list[EvalTrack], list[str]]:
-    """Return the tracks that a report shows, the first of training and all unseen ones, as far as they load.
+    """Return the tracks that a report shows, if they load: the first training track and all unseen ones.
 
     Also returns what is wrong with those that do not, in words.
     """
@@ -167,7 +167,7 @@ def tally(drives: Sequence[Drive]) -> Tally:
 def drive(
     controller: Controller, settings: EnvSettings, course: EvalTrack, *, starts: int, laps: int = 1
 ) -> tuple[Tape, list[Drive]]:
-    """Drive one course from `starts` standing starts; the same ones whatever else is driven."""
+    """Drive one course from `starts` standing starts; the same ones whatever other courses are driven."""
     tape = Tape(controller)
     drives = evaluate(tape, settings, [course.track], starts=starts, laps=laps, seed=REPORT_SEED)
     return tape, drives

@@ -1,4 +1,4 @@
-"""Who can be named to race: a run, a run's policy at a step, one agent of a run, a built-in driver."""
+"""Names of race entrants: a run, a run's policy at a step, one agent of a run, a built-in driver."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from training.store.storage import Storage
 
 __all__ = ["FORMS", "Named", "driver", "entrants_of", "parse", "policy_at", "sizes_of", "steps_of"]
-# What a built-in driver of a race without any run drives by.
+# The settings of a built-in driver in a race without any run.
 DRIVER_SETTINGS = EnvSettings(beams=108)
 
 
 def entrants_of(storage: Storage, specs: tuple[str, ...]) -> list[Entrant]:
-    """Load all who are named; drivers drive at the speeds and rate of the first run among them.
+    """Load all named entrants; drivers drive at the speeds and rate of the first run among them.
 
     Raises UsageError for an unknown run, step or agent; DataError for a broken policy.
     """

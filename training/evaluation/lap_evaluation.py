@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # A lap slower than this mean speed counts as not completed: a car that crawls or turns in circles must end some time.
 SLOWEST_MEAN_MPS = 1.0
-# A car that has come less than this far in this time is stuck or drives in circles.
+# A car that has driven less than this distance in this time is stuck or drives in circles.
 STUCK_M, STUCK_S = 5.0, 10.0
 
 
@@ -31,7 +31,7 @@ class Controller(Protocol):
 
 
 class Drive(NamedTuple):
-    """What became of one start."""
+    """The outcome of one start."""
 
     track: str
     start_m: float  # where along the centreline

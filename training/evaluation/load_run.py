@@ -61,8 +61,8 @@ def newest_run(storage: Storage) -> str:
 def policy_of(storage: Storage, run: str, agent: int | None = None) -> LoadedRun:
     """Load the policy that evaluation kept, from the newest sound checkpoint of a run, and bring the run's maps here.
 
-    agent: the number of one of several; None: the one that laps best. Raises UsageError for an unknown run or agent,
-    or where no policy has been kept yet, DataError for a broken one.
+    agent: the number of one of several; None: the one that laps best. Raises UsageError for an unknown run or agent, or
+    if no policy has been kept yet, DataError for a broken one.
     """
     config = config_of(storage, run)
     maps.bring(storage, run, config)

@@ -1,11 +1,12 @@
-"""Which policy to keep: the averaged policy is driven on the training tracks during training, the best one stays.
+"""Select the policy to keep: drive the EMA policy on the training tracks during training, and keep the best one.
 
-Training keeps changing a policy that already laps, often for the worse. What is kept is chosen by laps, not by the
-last reward, and from the training tracks alone: the tracks of the report's "unseen" rows take no part in the choice.
-Of those that complete all laps the steadiest is kept: the one that still does with its actions disturbed. Where cars
-race each other, the candidates of an agent do so first, and the one that wins most is kept: alone all of them lap, but
-one that follows another car into its rear, or off the track, loses. Where a league has champions
-(training.evaluation.promotion) its choice is made already, in many more races: an agent's newest champion is kept.
+Training keeps changing a policy that already laps, often for the worse. The policy is selected by laps, not by the last
+reward, and on the training tracks alone: the tracks of the report's "unseen" rows take no part in the selection. Of the
+policies that complete all laps the steadiest is kept: the one that still completes them with its actions disturbed. If
+cars race each other, the candidates of an agent race first, and the one that wins most is kept: alone all of them
+complete laps, but one that runs into the rear of another car, or follows it off the track, loses. If a league has
+champions (training.evaluation.promotion), many more races have already made the selection: an agent's newest champion
+is kept.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ CANDIDATES, FINAL_FACTOR = 8, 4
 # Of each two candidates on each of the first few tracks, either at each place of the grid in half of them: 168 races a
 # candidate.
 FINAL_RACES, RACE_TRACKS, RACE_LAPS = 6, 4, 2
-# Starts a track in the first, quick look; only a policy that completes them all is looked at in full.
+# Starts per track in the first, quick evaluation; only a policy that completes all of them is evaluated in full.
 QUICK_STARTS = 1
 FINAL_SEED = 7_000_000
-# Most policies near the speed cap complete a few dozen laps; what they can spare shows under a hand that shakes.
+# Most policies near the speed cap complete a few dozen laps; noise on the actions shows their margin.
 # Standard deviation, of actions in [-1, 1]: .03 rad of steering. Policies that complete 400 of 400 unseen drives still
 # complete 91 to 100 % of them at .06, those that fail at 1 % 91 to 99 %; at .15 the good ones fail too.
 DISTURBANCE = 0.08
@@ -47,9 +48,9 @@ DISTURBANCE = 0.08
 
 @contextlib.contextmanager
 def all_or_nothing(keepers: Sequence[BestPolicyTracker], asked: Callable[[], bool]) -> Iterator[None]:
-    """Let keepers judge or choose until a stop is asked for; then raise Left, and nothing is judged or chosen.
+    """Let keepers judge or choose until a stop is requested; then raise Left, and undo what they judged or chose.
 
-    What was due is still due: a resumed run does it, to the same end.
+    The work is still due: a resumed run does it, with the same result.
     """
     before = [keeper.memory for keeper in keepers]
     try:
@@ -89,7 +90,7 @@ class BestPolicyTracker:
         return self.next_step is not None and step >= self.next_step
 
     def judge(self, learner: MultiAgentSAC) -> dict[str, float]:
-        """Drive the averaged policy and keep it if it is among the best; return figures to log."""
+        """Drive the EMA policy and keep it if it is among the best; return figures to log."""
         step = learner.num_timesteps
         self.chosen = False
         frequency = self._config.evaluation.frequency
@@ -137,7 +138,7 @@ class BestPolicyTracker:
     def load_state(
         self, arrays: Mapping[str, np.ndarray[Any, Any]], meta: Mapping[str, Any], sizes: Sequence[int]
     ) -> None:
-        """Go on where `state` was taken."""
+        """Restore what `state` returned."""
         self.next_step = meta["next_step"]
         self.chosen = bool(meta.get("chosen", False))
         self.candidates = []
@@ -147,7 +148,7 @@ class BestPolicyTracker:
             self.candidates.append(SelectedPolicy(policy=policy, **row))
 
     def _keep(self, champion: PolicySnapshot) -> dict[str, float]:
-        """Keep a champion and nobody else; return figures to log, none for one that is kept already."""
+        """Keep only the given champion; return figures to log, none if it is kept already."""
         policy, step = champion.policy, champion.step
         if self.best is not None and self.best.step == step:
             return {}

@@ -2,11 +2,12 @@
 
 AlphaGo Zero's evaluator (Silver et al. 2017, https://doi.org/10.1038/nature24270) let a network generate games once it
 won 55 % of 400 against the best so far. Here it is races of two, started as `env.race.grid` says, on the training
-tracks. Policies that learn from each other go round in circles: the one that gives way to nobody beats the careful
-one, which later learns to beat it and unlearns what it knew. Who must beat all before it cannot.
+tracks. Policies that learn from each other can go round in circles: one that never gives way beats the careful one,
+which later learns to beat it and forgets what it knew. A policy that must beat all earlier champions cannot.
 
-Nor may a champion give way to nobody: it would drive into its equal, and who learns against it learns to yield, for a
-crash costs more than a place. So a champion races its own copy as well, and is seldom at fault.
+A champion must also give way: otherwise it would drive into its equal, and a policy that learns against it would learn
+to yield, because a crash costs more than a place. So a champion races its own copy as well, and must seldom be at
+fault.
 """
 
 from __future__ import annotations
@@ -29,13 +30,15 @@ if TYPE_CHECKING:
     from training.evaluation.races import Entry
     from training.sim import Track
 
-# Of the races that one of the two finished first: the share to be won, in a short look first, and against champions
-# before the newest, the last few of them together: who beats the newest may be no better than the one before it.
+# The share to be won, of the races that one of the two finished first: in the full test, in a short first one, and
+# against the last few champions before the newest, taken together: a policy that beats the newest may be no better than
+# the one before it.
 SHARE, QUICK_SHARE, EARLIER_SHARE = 0.55, 0.52, 0.58
 EARLIER = 3
 LAPS = 2
-# Alone the first champion completes this share of its laps, who follows as many as the one before it or nearly all: a
-# race is lost at a wall too, but seldom enough that more and more such losses would pass for bad luck.
+# Driving alone, the first champion must complete this share of its laps; a later one as many as the one before it, or
+# nearly all. A race can also be lost at a wall, but so rarely that a slow increase of such losses would pass for bad
+# luck.
 FIRST_COMPLETES, COMPLETES = 0.9, 0.98
 STARTS = 6
 # Of the cars in races against itself, the share that may be out by a contact at its own fault.
@@ -54,7 +57,7 @@ QUICK, FULL, AGAINST_EARLIER = MatchFormat(4, 30), MatchFormat(6, 40), MatchForm
 
 
 class WinLoss(NamedTuple):
-    """Races won and lost; those that nobody finished are neither."""
+    """Races won and lost; a race that no car finished is neither."""
 
     won: int
     lost: int
@@ -75,7 +78,7 @@ class WinLoss(NamedTuple):
 
 
 def in_words(champion: PolicySnapshot, verdict: PromotionResult) -> str:
-    """Say who has become champion, and by how much."""
+    """Say which policy has become champion, and by how much."""
     won = (
         "the first"
         if math.isnan(verdict.won_share)
@@ -106,7 +109,7 @@ class PromotionRaces:
     def beats_previous(
         self, challenger: Policy, champions: Sequence[Policy], step: int, rng: np.random.Generator
     ) -> bool:
-        """Tell whether who beats the newest champion beats earlier ones too, laps as surely and races cleanly."""
+        """Tell whether a policy that beats the newest champion also beats earlier ones, laps as well and is clean."""
         earlier = [self.play(challenger, one, AGAINST_EARLIER, rng) for one in champions[-1 - EARLIER : -1]]
         if earlier and sum(earlier, WinLoss(0, 0)).share < EARLIER_SHARE:
             return False

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 # A scan fine enough for drivers with different numbers of beams may have this many.
 MOST_BEAMS = 4321
-# So many places along a track are tried for a start side by side.
+# The number of places along a track that are tried for a start side by side.
 _GRID_DRAWS = 64
 # The settings of env that cars of one track share.
 # A race's seed never meets training's or an evaluation's.
@@ -46,7 +46,7 @@ RACE_SEED = 11_000_000
 
 
 class Entrant(NamedTuple):
-    """One who races: a name, the settings it sees and acts by, and the policy or driver that decides."""
+    """A contestant: a name, the settings of its observations and actions, and its policy or driver."""
 
     name: str
     settings: EnvSettings
@@ -77,7 +77,7 @@ class Tape(NamedTuple):
     contestants: tuple[int, ...]  # of each car
     poses: Array  # (N, 3) of the start
     commands: Array  # (T, N, 2) steering rad, speed m/s, each for settings.action_repeat physics steps
-    out: NDArray[np.bool_]  # (T, N) who had left the track before each decision
+    out: NDArray[np.bool_]  # (T, N) had left the track before each decision
     finish_m: float  # standings' distance of the finish
 
 
@@ -108,8 +108,9 @@ def race_all(  # noqa: PLR0913 - the conditions of a race
     standing somewhere on the track; grid: in single file on the centreline, side by side, or either by turns (None: as
     the first contestant's `env.race.grid` says, in single file where there is no room for two), rows
     `env.race.grid_spacing_m` apart. N fixtures in a row of the same contestants on the same track start from the same
-    places, each time one place further back, so that every one has each place equally often. Who crashes is out; who is
-    hit without fault races on; who has finished leaves the track. Who crawls has the time that the longest track takes.
+    places, each time one place further back, so that every one has each place equally often. A car that crashes is out;
+    one that is hit without fault races on; one that has finished leaves the track. A slow car has as much time as the
+    longest track takes.
 
     Raises:
         UsageError: contestants whose settings fit no common race; names the settings. A track that is too narrow for
@@ -208,7 +209,7 @@ def _somewhere(
 
 
 class _Field:
-    """The cars of all races: who drives which, who is still racing, what became of each."""
+    """The cars of all races: the driver of each, whether it is still racing, and its result."""
 
     def __init__(
         self,
@@ -258,7 +259,7 @@ class _Field:
         np.copyto(self._finish_s, crossing_s, where=finished)
         gone = ended | finished
         if gone.any():
-            # A car that has finished is in nobody's way either.
+            # A car that has finished is in no other car's way either.
             race.clear_crashed(outcome._replace(terminated=gone))
         self.racing &= ~gone & ~outcome.truncated[:, None]
         for pilot in self._pilots:
@@ -269,7 +270,7 @@ class _Field:
         out = np.array([row for _, row in self._log])
         found = []
         for e in range(len(self._seats)):
-            # Who finished is ranked by time, the others behind them by the way they came.
+            # Cars that finished are ranked by time, the others behind them by the distance they drove.
             order = sorted(range(self._seats.shape[1]), key=lambda n: self._rank(e, n))
             entries = tuple(self._entry(e, n, order.index(n) + 1) for n in range(self._seats.shape[1]))
             last = int((~out[:, e]).any(axis=1).sum())
@@ -304,7 +305,7 @@ class _Field:
 
 
 class _Sight(NamedTuple):
-    """What a ScanStack reads of a world: the states and, of its scans, some beams."""
+    """The part of a world that a ScanStack reads: the states and, of its scans, some beams."""
 
     states: Array
     scans: NDArray[Any]

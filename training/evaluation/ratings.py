@@ -1,4 +1,4 @@
-"""Races in figures: who wins how often, and how sure that is; who wins against whom; ratings."""
+"""Statistics of races: shares of wins with their uncertainty, wins of each against each, ratings."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def elo(wins: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return ratings (K,) of mean 1000 on the scale of Elo: 400 more win ten of eleven.
 
     The Bradley-Terry model's most likely strengths (Hunter 2004, MM algorithms), with half a win added each way for
-    every pair that met, so that who has won everything stays finite.
+    every pair that met, so that the rating of a contestant that has won everything stays finite.
     """
     met = (wins + wins.T) > 0.0
     padded = wins + 0.5 * met

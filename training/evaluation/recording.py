@@ -110,7 +110,7 @@ def _replay(tape: Tape, e: int, track: Track, settings: EnvSettings, span_s: tup
 
 
 def race_trace(result: RaceResult, names: Sequence[str]) -> Trace:
-    """Return a race as its winner drove it, or where nobody finished who came furthest; names: of the cars.
+    """Return a race as its winner drove it, or the car that came furthest if none finished; names: of the cars.
 
     Exact: the same simulator, starts and commands give the same race.
     """
@@ -135,7 +135,7 @@ def race_trace(result: RaceResult, names: Sequence[str]) -> Trace:
             world.step(command[None])
             scan = world.scans[0, car].astype(np.float32)
             rows.append((world.states[0].copy(), command[car], scan, ~out))
-        # The race itself took all of a decision's steps at once, in which who touches a wall stays there.
+        # The race itself took all of a decision's steps at once, in which a car that touches a wall stays there.
         world.load_state_dict(before)
         world.step(command[None], repeat)
         alive()

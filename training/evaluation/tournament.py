@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from training.sim import Track
     from training.store.storage import Storage
 
-# Between each two: where they start by turns in single file and side by side, each has every place of both once.
+# Races of each pair: with alternating starts in single file and side by side, each has every place of both once.
 RACES, LAPS = 4, 1
 # Of many checkpoints some, and more races between each two: they are nearly equals.
 MOST_STEPS, RACES_OVER_TIME = 5, 8
@@ -111,7 +111,8 @@ def _over_time(loaded: LoadedRun, past: Sequence[Entrant], track: Track) -> Poli
     if len(past) < 2:
         return None
     fixtures = pairings(len(past), RACES_OVER_TIME)
-    # In single file who starts in front mostly wins, whoever drives better; who learnt only that knows no other start.
+    # In single file the car in front mostly wins, even against a better driver; a policy that trained only with this
+    # start knows no other.
     grid: Grid = "single_file" if loaded.config.env.race.grid == "single_file" else "side_by_side"
     try:
         results = race_all(past, fixtures, track, laps=LAPS, grid=grid)

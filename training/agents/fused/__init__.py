@@ -2,8 +2,8 @@
 
 tile      one tile of a matrix product, held in registers
 products  packing, and products of matrices tile by tile
-layout    where all the numbers of an update lie
-layers    what is done to a layer: forward, back, its weights' gradient, Adam, Polyak
+layout    the memory layout of all numbers of an update
+layers    operations on a layer: forward, backward, weight gradient, Adam, Polyak
 phases    the update itself: five phases, two tasks an agent in each
 step      binds a SacUpdate's tensors to it
 """

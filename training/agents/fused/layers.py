@@ -1,4 +1,4 @@
-"""What is done to a layer of a network: forward, back through it, its weights' gradient, Adam, Polyak averaging."""
+"""Operations on a layer of a network: forward, backward, weight gradient, Adam, Polyak averaging."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from training.agents.fused.tile import ROWS, out_of_line
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8  # torch.optim.Adam's own
 
-# Sums may be taken in another order, which vectors need; what is not a number stays so.
+# Sums may be reordered, which vectorisation needs; NaN stays NaN.
 elementwise = numba.njit(
     _nrt=False,
     no_cpython_wrapper=True,

@@ -1,6 +1,6 @@
-"""Where the numbers of an update lie: parameters in flat tensors, everything else in one common array.
+"""The memory layout of an update: parameters in flat tensors, everything else in one common array.
 
-Places are element numbers. Numba's parallel loops take tuples of arrays and numbers, but none within another.
+Places are element indices. Numba's parallel loops take tuples of arrays and numbers, but no nested tuples.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Shape(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Where an agent's matrices and vectors lie in the common array; another's, at the same time, `step` further.
+    """The places of an agent's matrices and vectors in the common array; `step` further for each concurrent agent.
 
     Arrays of places are (2,): of each part; (2, layers): outputs of the layers, of each part; gradients (layers,).
     """
@@ -68,7 +68,7 @@ class Learned(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """What an update is done with; of each Adam the size and the root of its step, see `layers.adam`."""
+    """The coefficients of an update; for each Adam the size and the root of its step, see `layers.adam`."""
 
     gamma: np.float32
     tau: np.float32
@@ -97,7 +97,7 @@ class Transitions(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What a task works with: the layout, the common array, where its agent's numbers begin, which part it is."""
+    """The inputs of a task: the layout, the common array, the offset of its agent's numbers, its part."""
 
     layout: Layout
     workspace: NDArray[np.float32]

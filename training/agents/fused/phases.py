@@ -6,10 +6,10 @@
     actor_gradient  half of the rows: the actions' gradient through the smaller critic, and on through the actor
     actor_update    half of each layer's units: the actor's gradient and Adam
 
-The same formulas in the same order as `SacUpdate` writes them with torch. The gain is in what does not happen: no
-operator is dispatched, bias, ReLU and its gradient are applied while a tile is in registers, Adam and Polyak follow
-each layer's gradient while it is in the cache, and of the two critics only the smaller one is differentiated in a row.
-What is added up, and in which order, is the same for any number of threads.
+The same formulas in the same order as `SacUpdate` writes them with torch. It is faster because it leaves work out: no
+operator is dispatched; bias, ReLU and its gradient are applied while a tile is in registers; Adam and Polyak follow
+each layer's gradient while it is in the cache; and in each row only the critic with the smaller value is
+differentiated. The terms of each sum and their order are the same for any number of threads.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _base(layout: Layout, workspace: np.ndarray, agent: int) -> int:
 
 
 def addresses(*arguments: object) -> np.ndarray:
-    """Return where the phases lie, compiled for such arguments of `update` between `phases` and `losses`."""
+    """Return the phases' addresses, compiled for the types of the arguments of `update` from `phases` to `losses`."""
     kinds = (*(numba.typeof(argument) for argument in arguments), int64, int64)
     return np.array(
         [
@@ -121,7 +121,7 @@ def actor_forward(  # noqa: ANN201 - compiled for its arguments
 ):  # fmt: skip
     """Run the actor on the observations (part 0) or the next ones (part 1); sample and squash actions.
 
-    Writes actions (B, A) beside the observations, which makes the critics' inputs, and log pi (B,).
+    Writes actions (B, A) next to the observations, which gives the critics' inputs, and log pi (B,).
     """
     task, width, actions = (
         Task(layout, workspace, _base(layout, workspace, agent), part),
@@ -390,7 +390,7 @@ def _actor_gradient(
             at_log_std = at_u * workspace[base + layout.std_noise[0] + pair] - weight
             workspace[at + actions] = at_log_std * workspace[base + layout.unclamped[0] + pair]
             if rates.imitation_coef > float32(0.0):
-                # The gradient of weight x mean |tanh(mean) - guide|^2 at the mean.
+                # The gradient of weight x mean |tanh(mean) - expert action|^2 at the mean.
                 driven = math.tanh(
                     workspace[base + layout.actor_values[0, -1] + b * leading_dim(2 * actions) + j]
                 )

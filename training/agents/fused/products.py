@@ -1,7 +1,8 @@
 """Matrix products of the fast update: the right factor is packed into panels, then tiles go over the rows.
 
-All matrices but the weights lie in one float32 array, row by row, `leading_dim(columns)` numbers apart, and have room
-for a multiple of ROWS rows: tiles compute whole, what lies beyond a matrix's columns or rows is never used.
+All matrices except the weights are in one float32 array. It holds them row by row, `leading_dim(columns)` numbers
+apart, with room for a multiple of ROWS rows: a tile is always computed whole, and numbers beyond a matrix's columns or
+rows are never used.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ WIDE = 2 * LANES
 
 @inner
 def leading_dim(columns: int) -> int:
-    """Return how far apart rows of so many columns lie: an odd number of lines, or columns collide in the cache."""
+    """Return the distance between rows of so many columns: an odd number of cache lines, or columns collide."""
     return LINE * (((columns + LINE - 1) // LINE) | 1)
 
 

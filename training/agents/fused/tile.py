@@ -2,8 +2,8 @@
 
 Numba turns Python's loops into machine code, but does not keep a hundred sums and more in vector registers. These few
 instructions say how; LLVM writes them for whatever processor it compiles for (two AVX2 or AVX-512 registers a row, four
-of NEON). A tile takes its left factor number by number from where it lies, its right factor from a panel that
-`products.py` packed. Numbers lie in one float32 array; places are element numbers in it.
+of NEON). A tile reads its left factor in place, number by number, and its right factor from a panel that `products.py`
+packed. All numbers are in one float32 array; places are element indices into it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from numba.extending import intrinsic
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# What numba compiles for: the image's kernels, say, are made for every processor with AVX2.
+# The processor that numba compiles for: the image's kernels, for example, run on every processor with AVX2.
 _FEATURES = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
 # AVX2 has 16 registers of 8 numbers: 12 sums, 2 of the right factor and one of the left fill them. AVX-512 has 32 of
 # 16; 16 sums are enough to keep both its multipliers busy, and 8 rows divide the usual widths and batches.
 ROWS, LANES = (8, 16) if "+avx512f" in _FEATURES.split(",") else (6, 8)
-SQUARE = 8  # what is transposed at once
+SQUARE = 8  # size of the block that is transposed at once
 
 _INT = ir.IntType(64)
 _FLOAT = ir.FloatType()
@@ -39,8 +39,8 @@ def make_tile(vectors: int, ending: Ending, *, transposed: bool) -> Callable[...
 
     It is called with (numbers, a, a_step, panel, depth, c, c_step, e). a: place of A; a_step: from row to row, or,
     where A is taken transposed, from number to number of a row (rows are then neighbours). panel: place of B, `depth`
-    rows of LANES x vectors numbers. c, c_step: place of C and of its rows. e: what the ending reads: the bias of the
-    columns, or a matrix that lies as C does, and where this is not positive C becomes 0. depth must be at least 1.
+    rows of LANES x vectors numbers. c, c_step: place of C and of its rows. e: the input of the ending: the bias of the
+    columns, or a matrix with C's layout; C becomes 0 where that matrix is not positive. depth must be at least 1.
     """
 
     @intrinsic
@@ -64,7 +64,7 @@ def make_tile(vectors: int, ending: Ending, *, transposed: bool) -> Callable[...
 def transpose(typing, source, s, s_step, target, t, t_step):  # noqa: ANN001, ANN201 - numba's form
     """Copy SQUARE x SQUARE numbers, row r to column r: from place s of `source` to place t of `target`.
 
-    s_step, t_step: how far apart their rows lie.
+    s_step, t_step: the distance between their rows.
     """
     del typing
 
@@ -103,7 +103,7 @@ def move(typing, source, s, target, t):  # noqa: ANN001, ANN201 - numba's form
 
 @intrinsic
 def out_of_line(typing):  # noqa: ANN001, ANN201 - numba's form
-    """Keep the function in which this stands out of its callers: in each it would be optimized once more."""
+    """Prevent inlining of the function that contains this call: each caller would optimize it again."""
     del typing
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:  # noqa: ANN401 - numba's
@@ -131,7 +131,7 @@ def call_at(typing, address, *arguments):  # noqa: ANN001, ANN002, ANN201 - numb
 
 
 def address_of(function: Any, kinds: tuple[types.Type, ...]) -> int:  # noqa: ANN401 - numba's dispatcher
-    """Compile a function for these types of arguments, or load it from the cache; return where its code lies."""
+    """Compile a function for these types of arguments, or load it from the cache; return the address of its code."""
     function.compile(kinds)
     compiled = function.overloads[kinds]
     return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
@@ -200,7 +200,7 @@ def _finish(
             if ending.startswith("plus bias"):
                 value = builder.fadd(value, _load(builder, at.pointer(e, LANES * v)))
             if ending == "plus bias, at least 0":
-                # Where the sum is not a number it stays so, as in torch's relu.
+                # A sum that is not a number stays so, as in torch's relu.
                 value = builder.select(builder.fcmp_unordered(">", value, _zeros()), value, _zeros())
             if ending == "where positive":
                 gate = _load(builder, at.pointer(at.row(e, c_step, r), LANES * v))
