@@ -1,1 +1,1 @@
-"""Environments over the simulator: one batched core, three faces (stable-baselines3, Gymnasium, PettingZoo)."""
+"""Environments over the simulator: one batched core, three wrappers (stable-baselines3, Gymnasium, PettingZoo)."""

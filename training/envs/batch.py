@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 
 
 class Step(NamedTuple):
-    """What one decision of every car led to; E environments, N cars.
+    """The result of one decision of every car; E environments, N cars.
 
-    A transition of car n in environment e is to be learnt from where `active[e, n]`: from the observation before, by
-    its action, to next_observations[e, n] with rewards[e, n], ended for good where terminated[e, n].
+    The transition of car n in environment e counts for learning if `active[e, n]`: from the previous observation, by
+    its action, to next_observations[e, n] with rewards[e, n]; terminated[e, n] says whether it ended the episode for
+    good.
     """
 
     observations: NDArray[np.float32]  # (E, N, D) to act on next: after restarts
-    next_observations: NDArray[np.float32]  # (E, N, D) what the step led to: before restarts
+    next_observations: NDArray[np.float32]  # (E, N, D) after the step, before restarts
     rewards: NDArray[np.float32]  # (E, N)
     terminated: NDArray[np.bool_]  # (E, N) by a crash or the wrong way
     truncated: NDArray[np.bool_]  # (E, N) by the time limit or the end of the race
@@ -38,11 +39,11 @@ class Step(NamedTuple):
 
 
 class RaceBatch:
-    """Step E races of N cars; each begins anew in the step that ends it.
+    """Step E races of N cars; each restarts in the step that ends it.
 
     A race ends at `max_episode_s`, or when none of its cars that count is racing any more. A car that crashes before
-    that is out, or put elsewhere on the track, by `env.race.after_crash`. Any of the cars may be driven by whomever:
-    the actions of all are given.
+    that is out or is put elsewhere on the track, as `env.race.after_crash` says. The caller passes the actions of all
+    cars, so any driver may drive any car.
 
     The figures of an episode: r return, l length, t s, laps, best_lap_s, progress_m, collided, terms of the reward;
     with several cars also race: position, start_position, overtakes, overtaken, at_fault, hit (decisions in which
@@ -65,7 +66,7 @@ class RaceBatch:
         self.counted = np.ones(cars, dtype=np.bool_)
         self._length = np.zeros(cars, dtype=np.int64)
         self._hits = np.zeros(cars, dtype=np.int64)
-        self._faults = np.zeros(cars, dtype=np.int64)  # above one where a contact does not end it
+        self._faults = np.zeros(cars, dtype=np.int64)  # above one if a contact does not end it
         self._overtakes_before = np.zeros((2, *cars), dtype=np.int64)  # won and lost in earlier episodes
         self._sums: dict[str, NDArray[np.float64]] = {}
 
@@ -75,7 +76,7 @@ class RaceBatch:
         return self.race.active
 
     def reset(self) -> NDArray[np.float32]:
-        """Begin all races anew; return observations (E, N, D)."""
+        """Restart all races; return observations (E, N, D)."""
         self._forget(np.ones((self.num_envs, self.num_cars), dtype=np.bool_))
         self._overtakes_before[:] = 0
         return self.race.reset()
@@ -127,7 +128,7 @@ class RaceBatch:
         return {**state, "length": self._length.copy(), "sums": sums}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on exactly where `state_dict` was taken."""
+        """Restore exactly what `state_dict` returned."""
         self.race.load_state_dict(state)
         self.counted[...] = state["arrays"]["counted"]
         self._hits[...] = state["arrays"]["hits"]
@@ -139,7 +140,7 @@ class RaceBatch:
         self._sums = {name: total.copy() for name, total in state["sums"].items()}
 
     def _go_on(self, outcome: Outcome, restarted: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Clear crashed cars and begin ended races anew; return the observations (E, N, D) to act on next."""
+        """Clear crashed cars and restart ended races; return the observations (E, N, D) to act on next."""
         observations = outcome.observations
         crashed = outcome.terminated & ~restarted[:, None]
         if crashed.any():
@@ -147,7 +148,7 @@ class RaceBatch:
         return self.race.reset(restarted) if restarted.any() else observations
 
     def _forget(self, ended: NDArray[np.bool_]) -> None:
-        """Begin the sums of the chosen cars (E, N) anew."""
+        """Reset the sums of the chosen cars (E, N)."""
         self._length[ended] = self._hits[ended] = self._faults[ended] = 0
         for total in self._sums.values():
             total[ended] = 0.0

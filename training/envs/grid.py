@@ -1,4 +1,4 @@
-"""Where cars start: on a grid, and again after a crash where the settings say so."""
+"""Starting places of cars: on a grid, and again after a crash if the settings say so."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ def grid_places(
 def start_grid(settings: EnvSettings, track: Track, num_cars: int, rng: np.random.Generator) -> Array:
     """Return (N, 3) starting poses x m, y m, yaw rad.
 
-    A single car anywhere; several on a grid, in a drawn order. With random starts the grid begins anywhere and each car
-    stands a little off its place, else the first row stands where the lap begins. Where there is no room for two side
-    by side they start in single file.
+    A single car starts anywhere, several on a grid in a random order. With random starts the grid begins anywhere and
+    each car stands a little off its place; otherwise the first row is at the start of the lap. If there is no room for
+    two side by side, the cars start in single file.
     """
     first_m = rng.uniform(0.0, track.length_m) if settings.random_starts else 0.0
     if num_cars == 1:
@@ -113,10 +113,10 @@ def start_pose(
 def restart_pose(
     settings: EnvSettings, track: Track, crash_m: float, others_m: Array, rng: np.random.Generator
 ) -> tuple[float, float, float]:
-    """Return the pose of a car that goes on after a crash at crash_m along the track.
+    """Return the pose of a car that continues after a crash at crash_m along the track.
 
-    With random starts anywhere with RESTART_GAP_M to the other racing cars (k,) m, else as near behind the crash as
-    that is so; where nowhere is, in the middle of the largest gap that was looked at.
+    With random starts it is anywhere that keeps RESTART_GAP_M to the other racing cars (k,) m; otherwise it is the
+    nearest such place behind the crash. If there is no such place, it is the middle of the largest gap that was tried.
     """
     count = max(_RESTART_CANDIDATES, 2 * len(others_m) + 2)
     step_m = track.length_m / count

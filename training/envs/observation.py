@@ -1,4 +1,4 @@
-"""What the policy sees: the newest lidar scans, the car's speed and its own motion, as numbers around one."""
+"""The policy's observations: the newest lidar scans, the car's speed and its own motion, scaled to the order of one."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class ScanStack:
 
     An observation is (D,) float32: the newest scan, the one before it, and so on, each clipped to `scan_range_m` and
     divided by it; then the speed over the speed cap, clipped to [-1, 1]. With `proprioception` also the steering angle
-    over its limit, the yaw rate over 10 rad/s, both clipped, and the previous action: what a decision leads to depends
-    on them, for the servo moves at 3.2 rad/s and acts late. A real car knows all four (its commands, its IMU).
+    over its limit, the yaw rate over 10 rad/s, both clipped, and the previous action: the result of a decision depends
+    on them, because the servo moves at 3.2 rad/s and acts late. A real car knows all four (its commands, its IMU).
     """
 
     def __init__(self, settings: EnvSettings, num_envs: int, num_cars: int) -> None:
@@ -54,7 +54,7 @@ class ScanStack:
         self.scans[where] = np.tile(newest, self._depth)
 
     def push(self, world: World) -> None:
-        """Take in the current scan of every car."""
+        """Add the current scan of every car."""
         self.scans[..., self._beams :] = self.scans[..., : -self._beams]
         self.scans[..., : self._beams] = self._scaled(world)
 

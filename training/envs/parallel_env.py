@@ -23,8 +23,9 @@ class RaceParallelEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
     """Race N cars, "car_0" to "car_N-1", by actions in [-1, 1]: steering angle and speed.
 
     A car that crashes or drives the wrong way terminates, leaves `agents` and is taken off the track. With
-    `env.race.after_crash: restart` it goes on elsewhere instead: it does not terminate, for the API lets no agent come
-    back; info says "crashed" and has the "terminal_observation". All that are left are truncated at `max_episode_s`.
+    `env.race.after_crash: restart` it continues elsewhere instead and does not terminate, because the API lets no agent
+    come back; info says "crashed" and has the "terminal_observation". All remaining cars are truncated at
+    `max_episode_s`.
 
     info of a car: reward terms, progress_m, laps, position, gap_ahead_m, gap_behind_m, overtakes, overtaken, crashed,
     wall, at_fault, hit (by another car, without fault), hit_car (its number, -1 for none).
@@ -86,7 +87,7 @@ class RaceParallelEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         truncated = {name: late and not terminated[name] for name, _ in racing}
         infos = {name: self._info(outcome, n) for name, n in racing}
         self.agents = [name for name in self.agents if not (terminated[name] or truncated[name])]
-        # Nobody acts on what comes after the last step.
+        # No agent acts on the observations after the last step.
         observations = self.race.clear_crashed(outcome) if self.agents else outcome.observations
         return (
             {name: observations[0, n] for name, n in racing},

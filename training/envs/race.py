@@ -1,6 +1,7 @@
-"""The batched core of every environment: actions in, observations, rewards and ends out, for E × N cars.
+"""The batched core of every environment: actions in, observations, rewards and terminations out, for E × N cars.
 
-The faces (vec_env, race_env, parallel_env) only translate; meaning lives here, so that all of them mean the same.
+The wrappers (vec_env, race_env, parallel_env) only translate its results; all rules are here, so that all wrappers
+follow the same ones.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Laps(NamedTuple):
 
 
 class Contacts(NamedTuple):
-    """What racing cars touched in a step; arrays (E, N) bool."""
+    """The contacts of racing cars in a step; arrays (E, N) bool."""
 
     wall: NDArray[np.bool_]
     at_fault: NDArray[np.bool_]  # drove into another car
@@ -49,11 +50,11 @@ class Contacts(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a step gave; arrays (E, N), observations (E, N, D)."""
+    """The result of a step; arrays (E, N), observations (E, N, D)."""
 
     observations: NDArray[np.float32]
     rewards: Array
-    active: NDArray[np.bool_]  # was racing when the step began; of the others nothing counts
+    active: NDArray[np.bool_]  # was racing when the step began; the results of the others do not count
     contacts: Contacts
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]  # (E,) time limit
@@ -64,8 +65,8 @@ class Race:
     """Drive E × N cars by actions in [-1, 1]: steering angle, and speed between the slowest and the cap.
 
     One decision lasts `action_repeat` physics steps. Environment e drives on tracks[e % len(tracks)]. `reset` and
-    `step` never restart an environment by themselves: the face decides when, and calls `clear_crashed` after each
-    step where several cars race.
+    `step` never restart an environment by themselves: the wrapper decides when, and calls `clear_crashed` after each
+    step if several cars race.
 
     Raises:
         ConfigurationError: a track's starting grid holds fewer than num_cars.
@@ -131,7 +132,7 @@ class Race:
     def step(self, actions: NDArray[Any]) -> Outcome:
         """Take one decision of every car, actions (E, N, 2) in [-1, 1] (clipped).
 
-        A car that is out ignores its action, earns nothing and ends no more.
+        A car that is out ignores its action, gets no reward and does not terminate again.
         """
         action = np.clip(np.asarray(actions, dtype=np.float64), -1.0, 1.0)
         active = self.active.copy()
@@ -181,7 +182,7 @@ class Race:
         return commands_of(self.settings, actions)
 
     def actions_of(self, commands: Array) -> Array:
-        """Return the actions in [-1, 1] that stand for commands (E, N, 2), clipped where they go beyond."""
+        """Return the actions in [-1, 1] that stand for commands (E, N, 2), clipped if they are beyond."""
         low, high = self.settings.min_speed_mps, self.settings.speed_cap_mps
         actions = np.empty_like(commands)
         actions[..., 0] = commands[..., 0] / self.vehicle.s_max
@@ -203,7 +204,7 @@ class Race:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on exactly where `state_dict` was taken, in a Race made with the same arguments."""
+        """Restore exactly what `state_dict` returned, in a Race made with the same arguments."""
         self.world.load_state_dict(state["world"])
         arrays = state["arrays"]
         self._stack.scans[...] = arrays["scans"]
@@ -243,7 +244,7 @@ class Race:
         return Contacts(wall, at_fault, hit, crashed if rules.hit_cars_continue else crashed | hit)
 
     def _forget(self, where: NDArray[np.bool_]) -> None:
-        """Begin the actions and laps of the chosen cars (E, N) anew, at the race's time 0."""
+        """Reset the actions and laps of the chosen cars (E, N), at the race's time 0."""
         self.previous_action[where] = 0.0
         self.laps.done[where] = 0
         self.laps.started_s[where] = 0.0

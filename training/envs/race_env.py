@@ -1,4 +1,4 @@
-"""One car, Gymnasium's API: for people who bring their own algorithm."""
+"""One car with Gymnasium's API, for users with their own algorithm."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class RaceEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Start anew; seed: a new stream of starts and noise; options: {"pose": (x m, y m, yaw rad)}."""
+        """Restart the race; seed: a new stream of starts and noise; options: {"pose": (x m, y m, yaw rad)}."""
         super().reset(seed=seed)
         if seed is not None:
             self.race = Race(self.settings, [self.track], 1, seed=seed)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Decision(NamedTuple):
-    """What one decision of every car led to; arrays (E, N)."""
+    """The result of one decision of every car; arrays (E, N)."""
 
     advance_m: Array  # way along the centreline
     crashed: NDArray[np.bool_]  # into a wall, or into another car by its own fault
@@ -32,11 +32,11 @@ def terms(settings: RewardSettings, decision: Decision) -> dict[str, Array]:
     """Return the weighted terms, each (E, N); their sum is the reward.
 
     progress: metres along the centreline. trajectory: closeness to pure pursuit's action, 0 to 1 (trajectory-aided
-    learning, Evans et al. 2023, https://arxiv.org/abs/2306.07003). collision: once, not for who is hit without fault.
-    hit: by another car, without fault. overtake: places won less places lost. relative_progress: metres gained on the
-    cars nearby (the passing reward of Wurman et al. 2022, https://doi.org/10.1038/s41586-021-04357-7): what is won in a
-    duel shows at once, and not only when the place is. lead: cars nearby behind less those before, at every decision: a
-    place is worth as much as one expects to hold it, where the metres gained on the way to it are few.
+    learning, Evans et al. 2023, https://arxiv.org/abs/2306.07003). collision: once, not for a car that is hit without
+    fault. hit: by another car, without fault. overtake: places won less places lost. relative_progress: metres gained
+    on the cars nearby (the passing reward of Wurman et al. 2022, https://doi.org/10.1038/s41586-021-04357-7): the gain
+    in a duel counts at once, and not only when the place is won. lead: cars nearby behind less those before, at every
+    decision: a place is worth as much as one expects to hold it, where the metres gained on the way to it are few.
     steering_smoothness: change of the steering command between decisions, in full ranges.
     """
     result = {

@@ -1,4 +1,4 @@
-"""Who is where in each race: way driven, position, gaps, overtakes."""
+"""The standings of each race: distance driven, position, gaps, overtakes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-# A pass counts once the one car is a whole length ahead of the other: side by side nobody overtakes to and fro.
+# A pass counts once the one car is a whole length ahead of the other: cars side by side do not overtake each other to
+# and fro.
 PASSED_M = Vehicle().length
 # Cars as near as this race each other.
 NEARBY_M = 20.0
@@ -27,7 +28,7 @@ NEARBY_M = 20.0
 class Standings(NamedTuple):
     """Hold the standings of E races of N cars; arrays (E, N). A lap is one length of the centreline."""
 
-    distance_m: np.ndarray  # way along the centreline, from where the last car of the race started
+    distance_m: np.ndarray  # distance along the centreline, from the start of the last car of the race
     base_m: np.ndarray  # of it, what was behind the car when its progress began
     position: np.ndarray  # 1 leads; a car that is out is passed where it stands
     start_position: np.ndarray
@@ -64,9 +65,9 @@ def make_standings(num_envs: int, num_cars: int) -> Standings:
 
 
 def begin(at: Standings, world: World, where: NDArray[np.bool_], racing: NDArray[np.bool_]) -> None:
-    """Begin anew in the chosen environments (E,): cars as they stand on the grid; racing (E, N) of all.
+    """Restart the chosen environments (E,), with the cars as they stand on the grid; racing (E, N) of all.
 
-    The grid is the shortest stretch of track that holds all cars; the last of them has distance 0.
+    The grid is the shortest stretch of track that contains all cars; the last of them has distance 0.
     """
     for e in np.flatnonzero(where):
         arc_m, lap_m = world.arc_m[e], world.tracks[e].length_m
@@ -82,9 +83,9 @@ def begin(at: Standings, world: World, where: NDArray[np.bool_], racing: NDArray
 
 
 def move(at: Standings, world: World, where: NDArray[np.bool_], crash_arc_m: Array) -> None:
-    """Take in that cars, where (E, N), were put elsewhere: each falls back by the way to its new place.
+    """Record that cars, where (E, N), were put elsewhere: each falls back by the distance to its new place.
 
-    crash_arc_m: (E, N) where they were. Nobody overtakes by this.
+    crash_arc_m: (E, N) where they were. This counts as no overtake.
     """
     lap_m = _lengths(world)[:, None]
     forward_m = (world.arc_m - crash_arc_m) % lap_m
@@ -95,7 +96,7 @@ def move(at: Standings, world: World, where: NDArray[np.bool_], crash_arc_m: Arr
 
 
 def advance(at: Standings, world: World, racing: NDArray[np.bool_]) -> Array:
-    """Take in a step; racing (E, N): the cars that raced all through it. Return places won less lost (E, N)."""
+    """Update after a step; racing (E, N): the cars that raced all through it. Return places won less lost (E, N)."""
     np.add(at.base_m, world.progress_m, out=at.distance_m)
     before = at.overtakes - at.overtaken
     _count_passes(at, racing)
@@ -130,7 +131,7 @@ def saved(at: Standings) -> dict[str, NDArray[Any]]:
 
 
 def restore(at: Standings, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Go on where `saved` was taken."""
+    """Restore the standings that `saved` holds."""
     for name, array in at._asdict().items():
         array[...] = arrays[f"standings_{name}"]
 
@@ -142,7 +143,7 @@ def _lengths(world: World) -> Array:
 def _order_by_distance(at: Standings, where: NDArray[np.bool_]) -> None:
     """Set who is ahead of whom by distance alone, for every pair that one of the chosen cars is in.
 
-    Side by side nobody is: who then gets ahead has overtaken nobody.
+    Of two cars side by side neither is ahead: the one that then gets ahead has not overtaken the other.
     """
     now = at.distance_m[:, :, None] - at.distance_m[:, None, :] > PASSED_M
     np.copyto(at.ahead, now, where=where[:, :, None] | where[:, None, :])

@@ -1,8 +1,8 @@
-"""Starts clear of the walls: a drawn pose whose body touches one is drawn again, or moved along the centreline.
+"""Starts clear of the walls: a pose at which the car touches a wall is drawn again, or moved along the centreline.
 
-The grid (training.envs.grid) goes by the width of the track at points 0.2 m apart; a pole, a gate or the corner of a
-box between two of them shows only here, where the body is held against the map. A pose that is clear stays as it was
-drawn, and nothing more is drawn for it: a run of before goes on to the same bits.
+The grid (training.envs.grid) goes by the width of the track at points 0.2 m apart; only the check of the car's body
+against the map finds a pole, a gate or the corner of a box between two of them. A pose that is clear stays as it was
+drawn, and no further number is drawn for it, so older runs resume with bit-identical results.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # So often a pose is drawn again before the car starts on the centreline.
 _DRAWS = 16
-# Where the body does not fit even there, the nearest place is looked for in steps of this.
+# If the body does not fit even there, the nearest place is searched for in steps of this length.
 _WALK_M = 0.1
 
 
@@ -82,7 +82,7 @@ class _Candidates:
         found = self._first_clear(np.array([*drawn, track.pose_at(s_m)]))
         if found is None:
             steps = np.arange(1, int(0.5 * track.length_m / _WALK_M) + 1) * _WALK_M
-            around_m = s_m + np.stack([-steps, steps], axis=1).ravel()  # behind first: nobody gains by it
+            around_m = s_m + np.stack([-steps, steps], axis=1).ravel()  # behind first: no car gains by it
             found = self._first_clear(np.stack(track.pose_at(around_m), axis=1))
         if found is None:
             x, y, _ = track.pose_at(s_m)

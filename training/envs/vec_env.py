@@ -56,11 +56,11 @@ class RaceVecEnv(VecEnv):
         return self.batch.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on exactly where `state_dict` was taken."""
+        """Restore exactly what `state_dict` returned."""
         self.batch.load_state_dict(state)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there is nothing to close."""
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """Return an attribute of this object, once for each chosen environment."""

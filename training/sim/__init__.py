@@ -1,7 +1,7 @@
 """The batched F1TENTH simulator: numpy and numba alone.
 
-The names below are looked up when they are first used: numba alone takes .4 s to import, and who asks for the simulator
-only to say what is wrong with a command does not wait for it.
+The names below are looked up when they are first used: numba alone takes .4 s to import, and a command that only
+reports an error need not wait for it.
 """
 
 from __future__ import annotations

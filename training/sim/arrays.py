@@ -1,4 +1,4 @@
-"""What the kernels read and write: all environments' numbers, maps and rules, as arrays side by side."""
+"""The data that the kernels read and write: numbers, maps and rules of all environments, as parallel arrays."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def make_track_arrays(tracks: tuple[Track, ...], switches: Switches, kind: type)
     index = {id(t): i for i, t in enumerate(distinct)}
     border = _BORDER_CELLS if switches.closed_border else 0
     fields, thin = zip(*(_field_cells(t, border, switches.solid_thin_walls) for t in distinct), strict=True)
-    # Where rounding puts a beam's end on a closed map's very edge, it reads the wall that follows in memory.
+    # If rounding puts a beam's end exactly on the edge of a closed map, it reads the wall that follows in memory.
     flat = [np.concatenate([f.ravel(), np.zeros(f.shape[1] + 1)]).astype(kind) for f in fields]
     yaws = [t.origin[2] for t in distinct]
     counts = [0 if t.centerline is None else len(t.centerline) for t in distinct]
@@ -176,8 +176,8 @@ class _SimulationType(numba.types.StructRef):
 class Simulation(structref.StructRefProxy):
     """Hold all of the above for the compiled code, as one object: cars, atlas, rules.
 
-    Numba looks at every array that a kernel is called with, forty here, anew in each call: 8 us, as long as ten cars'
-    steps. Of this it takes a pointer. Python cannot look into it, and need not: the arrays are the same.
+    Numba unpacks every array that a kernel is called with, forty here, in each call: 8 us, as long as ten cars' steps.
+    Of this object it takes only a pointer. Python cannot look into it, and need not: the arrays are the same.
     """
 
 
@@ -187,7 +187,7 @@ if not numba.config.DISABLE_JIT:
 
 
 class _PlainSimulation(NamedTuple):
-    """What a Simulation is where numba is switched off."""
+    """The replacement of Simulation if numba is switched off."""
 
     cars: Cars
     track_arrays: TrackArrays
@@ -205,7 +205,7 @@ def bundle(cars: Cars, track_arrays: TrackArrays, rules: Rules) -> Simulation:
 
 
 class Scratch(NamedTuple):
-    """Hold what a step writes down for one environment and needs no longer; one for each thread."""
+    """Hold a step's scratch memory for one environment; one for each thread."""
 
     rays: Rays
     corners: np.ndarray  # (N, 4, 2) m

@@ -1,4 +1,4 @@
-"""Where a car's body fits: single poses on a track's map, and the whole way along its centreline."""
+"""Check where a car's body fits: single poses on a track's map, and the whole way along its centreline."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STEP_CELLS = 0.5
 
 
 class TightPlace(NamedTuple):
-    """Where the body of a car on the centreline, heading along it, touches a wall or leaves the map."""
+    """A place where the body of a car on the centreline, heading along it, touches a wall or leaves the map."""
 
     s_m: float
     x_m: float
@@ -34,13 +34,13 @@ class TightPlace(NamedTuple):
 def tight_places(track: Track, car: Vehicle | None = None) -> list[TightPlace]:
     """Return where a car that follows the centreline of a track touches its walls, in driving direction.
 
-    Only the pose itself is looked at, forwards: whoever starts a little off the line finds room on it. Raises
+    Only the pose itself is checked, heading forwards: a car that starts a little off the line finds room on it. Raises
     TrackError for a track without a centreline.
     """
     body = car or Vehicle()
     count = max(math.ceil(track.length_m / (_STEP_CELLS * track.resolution_m)), 1)
     step_m = track.length_m / count
-    # Where a cell is occupied, not how far it is, decides: the map stands for its distance field.
+    # Only whether a cell is occupied matters, not the distance to it: the map serves as the distance field.
     cells = np.ascontiguousarray(track.free).view(np.uint8).ravel()
     blocked = np.flatnonzero(_blocked_along(track.curve, count, cells, _view(track), body))
     runs = np.split(blocked, np.flatnonzero(np.diff(blocked) > 1) + 1) if len(blocked) else []

@@ -1,4 +1,4 @@
-"""Contacts: car against car (boxes; whose fault: fault.py), car against the map (footprint, time to collision)."""
+"""Contacts: car against car (boxes; fault: contact_fault.py), car against the map (footprint, time to collision)."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ def _occupied(u: float, v: float, field: np.ndarray, view: View) -> bool:
 def footprint_contact(x: float, y: float, corners: np.ndarray, field: np.ndarray, view: View) -> bool:
     """Tell whether the body (corners (4, 2), m, centred on x, y) covers an occupied cell or leaves the map.
 
-    The body is sampled on a lattice whose squares' diagonal is at most one cell, so that no whole cell fits between
-    the points; inside too, since a fast car steps over a lone cell with its bumper. Far from walls one look at the
-    field answers.
+    The body is sampled on a lattice whose squares' diagonal is at most one cell, so that no whole cell fits between the
+    points; inside too, since a fast car steps over a lone cell with its bumper. Far from walls a single value of the
+    field is enough.
     """
     u, v = to_cells(x, y, view)
     if _occupied(u, v, field, view):

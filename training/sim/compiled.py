@@ -1,10 +1,11 @@
-"""Where compiled kernels are kept: a directory of its own for every version of the simulator's sources.
+"""The cache of compiled kernels: a separate directory for every version of the simulator's sources.
 
 Numba's cache looks at the source file of a kernel, not at the files of the kernels that it calls: after a change of
-dynamics.py alone, kernels.py would go on with the old physics. A directory named by the hash of all sources cannot.
+dynamics.py alone, kernels.py would still use the old physics. A directory named by the hash of all sources prevents
+that.
 
-A cache only saves time. What cannot be written or read, or is damaged, is compiled again: numba itself would end the
-program, or run half a function.
+A cache only saves time. Files that cannot be written or read, or are damaged, are compiled again: numba itself would
+end the program, or run half a function.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class _Files:
                 raise
 
     def load(self, key: object) -> Any:  # noqa: ANN401 - numba's own
-        """Return the code of a signature, None where there is none that is whole and of this version."""
+        """Return the code of a signature, None if there is none that is complete and of this version."""
         try:
             stored = self._path(key).read_bytes()
         except OSError:
@@ -69,7 +70,7 @@ class _Files:
         digest, content = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
         if hashlib.sha256(content).digest() != digest:
             return None
-        # Written by `save`, in a directory that whoever can write to may change the program as well.
+        # Written by `save`, in a directory where anyone with write access could change the program as well.
         version, stamp, data = pickle.loads(content)  # noqa: S301
         if (version, stamp) != (numba.__version__, self._stamp):
             return None
@@ -82,7 +83,7 @@ class _Files:
 
 
 def _log(what: str) -> None:
-    """Say what numba says where NUMBA_DEBUG_CACHE asks for it; the image's own check reads it."""
+    """Print numba's messages if NUMBA_DEBUG_CACHE asks for it; the image's own check reads it."""
     if numba.config.DEBUG_CACHE:
         sys.stdout.write(f"[cache] {what}\n")
 
@@ -117,7 +118,7 @@ def jit_variants(name: str, sources: Iterable[Path]) -> Callable[..., Callable[[
 
 
 def _keep(compiled: Any, function: Callable[..., Any], folder: str) -> None:  # noqa: ANN401 - numba's dispatcher
-    """Give a function its cache in a folder, and none where that cannot be made.
+    """Give a function its cache in a folder, or none if the folder cannot be made.
 
     A place of numba's own choice would not change with the sources.
     """
@@ -134,7 +135,7 @@ _declare = jit_variants("sim", sorted(_HERE.glob("*.py")))
 # Every kernel of the simulator is declared with one of these, so that this module is imported first.
 kernel = _declare()
 parallel_kernel = _declare(parallel=True)
-# What runs inside a step. Numba counts the references of every array that it hands to a function or cuts a row from,
+# Functions inside a step. Numba counts the references of every array that it hands to a function or cuts a row from,
 # by an atomic addition that both cores fight over: hundreds for one car's step, more than its arithmetic. These
 # functions only borrow arrays from their callers, so nothing is counted; in return they cannot allocate or return any.
 inner = _declare(_nrt=False)

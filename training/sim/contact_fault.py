@@ -1,4 +1,4 @@
-"""Whose fault a contact of two cars is, and where it touches them."""
+"""The fault for a contact of two cars, and where it touches them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 from training.sim.compiled import inner
 from training.sim.params import SLIP, SPEED, YAW, YAW_RATE, X, Y
 
-# Where another car touches a car: the part of its own body that faces the contact.
+# The part of a car's own body that faces its contact with another car.
 NO_CONTACT, FRONT, SIDE, REAR = range(4)
-# Slower than this towards the other a car counts as standing: it drives into nobody.
+# A car slower than this towards the other counts as standing: it does not drive into the other.
 STANDING_MPS = 0.1
 # Of two cars that both drive into each other, the slower is at fault too from this share of the other's speed on.
 SHARED_FAULT = 0.5
@@ -24,9 +24,9 @@ def _contact_normal(first: np.ndarray, second: np.ndarray, vx: float, vy: float)
     """Return the unit vector, from the first box (4, 2) to the second, along which two overlapping boxes met.
 
     (vx, vy): velocity of the first relative to the second, m/s. Going back in time at that velocity, the boxes part
-    along the axis that frees them first (the separating axis theorem, swept). Where an axis of either box frees them
-    at about the same time a corner met a corner: then it is the middle between the two. Boxes at rest part along the
-    axis of least depth.
+    along the axis that frees them first (the separating axis theorem, swept). If an axis of either box frees them at
+    about the same time, a corner met a corner: then the normal is the middle between the two axes. Boxes at rest part
+    along the axis of least depth.
     """
     soon_1, x_1, y_1, depth_1, shallow_x_1, shallow_y_1 = _freeing_axis(first, first, second, vx, vy)
     soon_2, x_2, y_2, depth_2, shallow_x_2, shallow_y_2 = _freeing_axis(second, first, second, vx, vy)
@@ -119,9 +119,10 @@ def judge_contact(
     s1, s2: states (7,); first, second: their corners (4, 2) m. Returns (fault of 1, of 2, part of 1, of 2).
 
     A car is at fault if it drives into the other: its speed along the contact's normal, at the point of contact, is
-    above STANDING_MPS and at least SHARED_FAULT of the other's towards it. So who runs into the rear or the side of
-    another is at fault, who is hit there is not; of two side by side the one that moves over; who backs into somebody.
-    Head on (front against front) every car that moves is. Where neither moves towards the other, both are.
+    above STANDING_MPS and at least SHARED_FAULT of the other's towards it. So a car that runs into the rear or the side
+    of another is at fault, and the car that is hit there is not. Of two cars side by side the one that moves over is at
+    fault; so is a car that backs into another. Head on (front against front) every moving car is at fault. If neither
+    moves towards the other, both are.
     """
     x, y = _meeting_point(first, second)
     v1x, v1y = _velocity(s1, x, y)

@@ -84,7 +84,7 @@ def _kinematic(state: State, sv: float, acc: float, car: Vehicle) -> State:
 def _linear_tyres(state: State, acc: float, car: Vehicle) -> tuple[float, float]:
     """Return yaw acceleration, rad/s^2, and slip rate, rad/s: forces linear in the slip angles, without a limit.
 
-    The sums stand in the order in which f1tenth_gym adds them, so that the last bit agrees too.
+    The sums are in the order in which f1tenth_gym adds them, so that results are bit-identical.
     """
     _, _, delta, v, _, psi_rate, beta = state
     lf, lr, stiff_f, stiff_r = car.lf, car.lr, car.C_Sf, car.C_Sr
@@ -106,7 +106,7 @@ def _linear_tyres(state: State, acc: float, car: Vehicle) -> tuple[float, float]
 
 @inner
 def _saturating_tyres(state: State, acc: float, car: Vehicle) -> tuple[float, float]:
-    """Return the same, each axle's lateral force cut to what the friction circle leaves beside the acceleration."""
+    """Return the same, with lateral forces cut to what the acceleration leaves of each axle's friction circle."""
     _, _, delta, v, _, psi_rate, beta = state
     load_f = GRAVITY_MPS2 * car.lr - acc * car.h
     load_r = GRAVITY_MPS2 * car.lf + acc * car.h

@@ -75,9 +75,9 @@ def _view(track_arrays: TrackArrays, e: int) -> View:
 def _this_car(cars: Cars, rules: Rules, e: int, n: int) -> Vehicle:
     """Return the vehicle with this episode's friction and mass.
 
-    At low speed slip decays at a rate that grows with friction x mass / speed. Where the integrator's step is too long
-    for that rate the car spins itself to infinity: at 0.5 m/s from 1.23 times f1tenth_gym's friction x mass on. So the
-    kinematic model holds up to a speed as many times higher as friction x mass, or the step, is larger.
+    At low speed slip decays at a rate that grows with friction x mass / speed. If the integrator's step is too long for
+    that rate, the car's spin diverges: at 0.5 m/s from 1.23 times f1tenth_gym's friction x mass on. So the kinematic
+    model holds up to a speed as many times higher as friction x mass, or the step, is larger.
     """
     v = rules.vehicle
     friction, mass_kg = cars.friction[e, n], cars.mass_kg[e, n]

@@ -1,7 +1,7 @@
 """The lidar: sphere tracing through the distance field (training.sim.march), and other cars drawn in.
 
-A beam at (u, v), in map cells, may go as far as the distance field says there is nothing. See docs/simulator.md for
-the reference's rules that are kept to the letter.
+A beam at (u, v), in map cells, may advance as far as the distance field says that space is free. See docs/simulator.md
+for the reference's rules, which are followed exactly.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class View(NamedTuple):
     sine: float
     resolution_m: float
     closed: bool  # its outermost cells are all occupied: no beam can leave it
-    thin: bool  # its field is shortened around thin walls, and holds NEAR beside them
+    thin: bool  # its field is shortened around thin walls, and is NEAR next to them
 
 
 def make_beams(lidar: Lidar, body_width_m: float, wheelbase_m: float) -> Beams:
@@ -140,7 +140,7 @@ def _walk_on(
     field: np.ndarray,
     view: View,
 ) -> None:
-    """Lead those of a group's beams to their end that have come beside a thin wall.
+    """Trace to their end those of a group's beams that have come next to a thin wall.
 
     group: the first beam, and a bit for each that has, as the march returns it.
     """
@@ -160,14 +160,14 @@ def _walked(
     field: np.ndarray,
     view: View,
 ) -> float:
-    """Return the way, cells, to the wall of a beam that has marched as far as `way`.
+    """Return the distance, cells, to the wall of a beam that has marched as far as `way`.
 
-    Beside thin walls it goes from cell to cell (Amanatides and Woo, "A fast voxel traversal algorithm for ray tracing",
-    1987), through the edges, so that no wall is stepped over, and ends where it enters an occupied one.
+    Next to thin walls it goes from cell to cell (Amanatides and Woo, "A fast voxel traversal algorithm for ray
+    tracing", 1987), through the edges, so that no wall is stepped over, and ends where it enters an occupied one.
     """
     su, sv = np.float64(start[0]), np.float64(start[1])
     du, dv = np.float64(direction[0]), np.float64(direction[1])
-    # A beam along an axis never crosses the edges beside it.
+    # A beam along an axis never crosses the edges parallel to it.
     per_col, per_row = 1.0 / du if du != 0.0 else 0.0, 1.0 / dv if dv != 0.0 else 0.0
     gone = np.float64(way)
     col, row = math.floor(su + gone * du), math.floor(sv + gone * dv)

@@ -34,10 +34,10 @@ def _plain_march(
     limit: float,
     way: np.ndarray,
 ) -> int:
-    """Write the way, cells, of beams k to k + LANES - 1; without numba's compiler, and the meaning of the compiled one.
+    """Write the distance, cells, of beams k to k + LANES - 1, without numba's compiler; the compiled one does the same.
 
     start: column, row, and the field's value there. grid: index of the map's cell (0, 0), width, height. Returns a bit
-    for each, the first lowest: whether it has ended in a free cell, beside a thin wall (training.sim.thin_walls).
+    for each, the first lowest: whether it has ended in a free cell, next to a thin wall (training.sim.thin_walls).
     """
     beside = 0
     first, width, height = int(grid[0]), int(grid[1]), int(grid[2])

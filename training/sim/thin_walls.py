@@ -1,11 +1,11 @@
 """Walls so thin that a beam could step over them, and a distance field in which it cannot.
 
 The lidar steps by the distance from the middle of a cell to the middle of the nearest occupied one, f1tenth_gym's rule.
-From elsewhere in the cell that is too far by up to the diagonal of a cell, √2: the beam ends inside the wall, or, where
-the wall is thinner than that, in the free ground behind it. Where a step could pass such a wall the field here
-holds a lesser distance, from the cell's edge to that wall's edge, and NEAR where that is less than a cell: there the
-lidar goes on from cell to cell (training.sim.lidar). Elsewhere the field is the exact one, and beams are to the bit
-what they were.
+From elsewhere in the cell that is too far by up to the diagonal of a cell, √2: the beam ends inside the wall, or, if
+the wall is thinner than that, in the free ground behind it. Where a step could pass such a wall, the field here has a
+smaller distance, from the cell's edge to that wall's edge, and NEAR if that is less than a cell: from there the lidar
+continues from cell to cell (training.sim.lidar). Elsewhere the field is the exact one, and beams are bit-identical to
+those without this.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from training.sim.track.distance_transform import squared_distance_cells
 
 # The field's value, cells, next to a thin wall: below what ends a march (training.sim.march.HIT_CELLS), and no wall.
 NEAR = 1e-30
-# What a shortened step keeps back for rounding: coordinates of some thousand cells in single precision.
+# The margin of a shortened step for rounding: coordinates of some thousand cells in single precision.
 _MARGIN_CELLS = 1e-3
 
 
@@ -32,7 +32,7 @@ def lidar_field_cells(
     thin = thin_cells(free)
     if not thin.any():
         return field, False
-    # A line that passes in less than √2 cells crosses a thin cell or an occupied one beside it.
+    # A line that passes in less than √2 cells crosses a thin cell or an occupied one next to it.
     passed = grown(thin) & ~free
     # From a cell's edge to an edge is as far as from its middle to the middle of a cell that is grown by one.
     safe = np.sqrt(squared_distance_cells(~grown(passed)).astype(np.float64))
@@ -46,7 +46,7 @@ def thin_cells(free: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
     These are walls one cell thick, two cells that touch at a corner alone, and two that share an edge where the wall
     steps aside. A line through the corner of a thicker wall is none: its ends see each other round the corner.
-    What lies outside the grid counts as occupied.
+    Everything outside the grid counts as occupied.
     """
     height, width = free.shape
     thin = np.zeros((height, width), np.bool_)

@@ -45,11 +45,11 @@ class World:
         num_cars: N, cars in each environment.
         beams: lidar beams over `fov_rad`.
         scan_noise_m: standard deviation of the ranges' noise, m.
-        profile: "training" (the mended physics) or "f1tenth_gym" (v1.0.0 as it is).
+        profile: "training" (the corrected physics) or "f1tenth_gym" (v1.0.0 as it is).
         seed: environment e draws from the stream of seed + e, so that it equals World(num_envs=1, seed=seed + e);
             or a sequence of E seeds.
         switches: deviations one by one, instead of the profile's.
-        randomisation: what each car draws anew at each reset.
+        randomisation: what each car draws again at each reset.
 
     Raises:
         ValueError: an argument out of its range; says which, the value and what is allowed.
@@ -245,7 +245,7 @@ class World:
         self._simulation = bundle(self._cars, self._track_arrays, self._rules)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        """Return copies of all that a later step depends on; `load_state_dict` goes on exactly from there."""
+        """Return copies of all that a later step depends on; `load_state_dict` continues exactly from there."""
         return {name: array.copy() for name, array in self._cars._asdict().items()}
 
     def load_state_dict(self, arrays: Mapping[str, NDArray[Any]]) -> None:

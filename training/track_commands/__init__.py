@@ -1,4 +1,4 @@
-"""What `python -m training tracks` does: list, make, draw, check and fetch race tracks."""
+"""Implementation of `python -m training tracks`: list, make, draw, check and fetch race tracks."""
 
 from training.track_commands.commands import app
 from training.track_commands.survey import Finding, Summary, check, known_tracks, summary

@@ -33,7 +33,7 @@ _STRAIGHT_M = 3.0
 
 
 class Wish(NamedTuple):
-    """What is asked of a centreline."""
+    """The requested properties of a centreline."""
 
     start: tuple[float, float] | None = None  # x m, y m: where the lap begins
     clockwise: bool | None = None  # None: as the line at hand, or anticlockwise
@@ -73,7 +73,7 @@ def find_centreline(track: Track, wish: Wish) -> Track:
 
 
 class Made(NamedTuple):
-    """A centreline that has been written beside its map."""
+    """A centreline that has been written next to its map."""
 
     track: Track
     map_yaml: Path

@@ -30,7 +30,7 @@ _LARGEST_BYTES = 8 * 2**20
 
 
 class Source(NamedTuple):
-    """Where the files are and what they must be."""
+    """The location of the files and their expected digests."""
 
     address: str  # comes before each file's path
     pins: Path  # in the form of sha256sum
@@ -44,7 +44,7 @@ GITHUB = Source(
 
 
 class Pin(NamedTuple):
-    """A file of the source, and what it must be."""
+    """A file of the source, and its expected digest."""
 
     path: str
     sha256: str

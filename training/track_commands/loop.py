@@ -51,8 +51,8 @@ class Ground(NamedTuple):
 def grounds_of(track: Track, start: tuple[float, float] | None = None) -> list[Ground]:
     """Return each piece of ground that leads round something; that of the start alone, if one is given.
 
-    Ground that reaches the map's edge is what lies around the track, unless there is no other. Raises TrackError where
-    nothing can be driven round, and for a start in a wall.
+    Ground that reaches the map's edge counts as the surroundings of the track, unless there is no other. Raises
+    TrackError where nothing can be driven round, and for a start in a wall.
     """
     field = distance_transform_cells(np.pad(track.free, 1, constant_values=False))[1:-1, 1:-1]
     step = max(1, round(_STEP_M / track.resolution_m))
@@ -95,7 +95,7 @@ def _walls(joined: Cells, size_m: float) -> NDArray[np.int64]:
     kept = 1
     for one in range(1, int(number.max()) + 1):
         rows, cols = np.nonzero(number == one)
-        # What lies around a wall where no car's middle fits is part of the island here.
+        # The cells around a wall where no car's middle fits are part of the island here.
         if one != outer and (max(np.ptp(rows), np.ptp(cols)) + 1) * size_m >= ISLAND_M + 2 * CLEARANCE_M:
             kept += 1
             walls[rows, cols] = kept
@@ -109,7 +109,7 @@ def _reaches_edge(track: Track, ground: Ground) -> bool:
 
 
 def islands(ground: Ground, track: Track) -> list[tuple[float, float]]:
-    """Return a place, x m and y m, beside each piece of wall that can be driven round, with room on both sides."""
+    """Return a place, x m and y m, next to each piece of wall that can be driven round, with room on both sides."""
     places = []
     roomy = ground.open & (ground.clear_m >= min(_ROOM_M, float(np.median(ground.clear_m[ground.open]))))
     for one in range(2, int(ground.walls.max()) + 1):

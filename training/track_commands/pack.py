@@ -26,8 +26,8 @@ class Packed(NamedTuple):
 def pack(map_: str | Path, directory: Path) -> Packed:
     """Write yaml, image and centreline of a map into a folder of `directory`; return what became of it.
 
-    map_: as `Track.load` takes it. The same files give the same name, wherever they lie. Raises a TrackError for a map
-    that is broken, has no centreline or does not let a car's body through.
+    map_: as `Track.load` takes it. The same files give the same name, wherever they are stored. Raises a TrackError for
+    a map that is broken, has no centreline or does not let a car's body through.
     """
     where = _yaml_of(map_)
     track = Track.load(where)

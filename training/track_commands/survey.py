@@ -1,4 +1,4 @@
-"""What there is to say about a track: its figures, and what is wrong with its map."""
+"""The report on a track: its figures, and the faults of its map."""
 
 from __future__ import annotations
 

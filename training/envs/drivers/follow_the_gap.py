@@ -44,8 +44,8 @@ class GapSettings(NamedTuple):
     max_speed_mps: float = 8.0
     min_speed_mps: float = 1.0
     half_width_m: float = 0.155  # of the car
-    margin_m: float = 0.23  # beside it, on both sides
-    horizon_m: float = 4.5  # what is free further ahead does not count
+    margin_m: float = 0.23  # next to the car, on both sides
+    horizon_m: float = 4.5  # free space further ahead does not count
     gap_share: float = 0.73  # headings free this share of the best one's way are of one gap
     lookahead_m: float = 1.4  # steer along the arc to a point this far in the gap
     lateral_mps2: float = 18.0
@@ -68,7 +68,7 @@ class FollowTheGap:
         self._sight = _see(self.settings, FEWEST_BEAMS)
 
     def reset(self, where: NDArray[np.bool_] | None = None) -> None:
-        """Forget nothing: there is nothing to forget."""
+        """Do nothing: this driver keeps no state."""
 
     def act(self, world: World) -> Array:
         """Return commands (E, N, 2): steering rad, speed m/s.
@@ -91,7 +91,7 @@ class FollowTheGap:
 
 
 class _Sight(NamedTuple):
-    """Hold cosine and sine of the directions that every car looks in."""
+    """Hold cosine and sine of the directions that every car checks."""
 
     looks: Array  # (2, headings), filled up to whole groups by zeros, which nothing stands in the way of
     beams: Array  # (2, B)
@@ -139,7 +139,7 @@ def _follow(
 
 
 class _Room(NamedTuple):
-    """Hold what is written down for one car and needed no longer; one for each thread."""
+    """Hold the scratch memory for one car; one for each thread."""
 
     points: Array  # (2, P): where the scan ends, x and y in metres in the car's frame
     first: NDArray[np.int64]  # (P,) of the headings that a point may stand in the way of
@@ -219,8 +219,8 @@ def _rough_bearing(x: float, y: float) -> float:
 def _find_free_ways(room: _Room, settings: GapSettings, looks: Array) -> None:
     """Write how far, m, a disc as wide as the car and its margins can move at each heading.
 
-    A point stands only in the way of the few headings that pass it nearer than the disc's radius; the others are not
-    asked.
+    A point stands only in the way of the few headings that pass it nearer than the disc's radius; the others are
+    skipped.
     """
     _find_headings(room, settings)
     radius = settings.half_width_m + settings.margin_m

@@ -61,7 +61,7 @@ class PurePursuit:
         self._course: _Course | None = None
 
     def reset(self, where: NDArray[np.bool_] | None = None) -> None:
-        """Forget nothing: there is nothing to forget."""
+        """Do nothing: this driver keeps no state."""
 
     def act(self, world: World) -> Array:
         """Return commands (E, N, 2): steering rad, speed m/s.
@@ -111,7 +111,7 @@ def _pursue(states: Array, arc_m: Array, course: _Course, settings: PursuitSetti
         track = course.track_of[e]
         for n in range(states.shape[1]):
             s = states[e, n]
-            # Pursuit is of the way the car moves, not of where its nose points: it slides up to 0.5 rad.
+            # Pursuit uses the direction in which the car moves, not its heading: it slides up to 0.5 rad.
             way = s[YAW] + s[SLIP] + 0.5 * s[YAW_RATE] * settings.latency_s
             x = s[X] + s[SPEED] * settings.latency_s * math.cos(way)
             y = s[Y] + s[SPEED] * settings.latency_s * math.sin(way)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-# Rounds in which chords are measured anew, and those in which a round's bounds are settled; usually fewer do.
+# Rounds in which chords are measured again, and rounds that settle the bounds of one of these; usually fewer are
+# enough.
 _ROUNDS = 12
 _BOUND_ROUNDS = 60
 _SETTLED_M = 1e-4
@@ -46,11 +47,11 @@ class SpeedLimits(NamedTuple):
 
 @lru_cache(maxsize=64)
 def racing_line(track: Track, settings: LineSettings | None = None) -> Array:
-    """Return the racing line's points (n, 2) m, each beside the centreline's point of the same index.
+    """Return the racing line's points (n, 2) m, each across from the centreline point with the same index.
 
-    Where the track is narrower than two margins the line keeps to the centreline. The curve of least cost is
+    If the track is narrower than two margins, the line keeps to the centreline. The curve of least cost is
     found by quadratic programs over the offsets to the left (after Braghin et al. 2008, Race driver model,
-    Computers & Structures 86), chord lengths measured anew between them; their bounds by the primal-dual
+    Computers & Structures 86), with the chord lengths measured again between them, and their bounds by the primal-dual
     active set method (Hintermüller, Ito, Kunisch 2002, https://doi.org/10.1137/S1052623401383558).
 
     Raises:
@@ -157,7 +158,7 @@ def _minimum(band: Array, gradient: Array, low: Array, high: Array, start: Array
 
 @kernel
 def _folded(i: int, n: int) -> int:
-    """Return where point i of the ring lies when the ring is pressed flat: 0, n-1, 1, n-2, ..."""
+    """Return the place of point i when the ring is pressed flat: 0, n-1, 1, n-2, ..."""
     return 2 * i if 2 * i < n else 2 * (n - i) - 1
 
 

@@ -44,7 +44,7 @@ class Driver(Protocol):
     """Drive every car of a world."""
 
     def reset(self, where: NDArray[np.bool_] | None = None) -> None:
-        """Forget what is remembered of the chosen environments (E,), of all if None."""
+        """Reset the state of the chosen environments (E,), of all if None."""
 
     def act(self, world: World) -> NDArray[np.float64]:
         """Return commands (E, N, 2): steering rad, speed m/s."""

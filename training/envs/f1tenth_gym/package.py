@@ -1,4 +1,4 @@
-"""What we use of the optional package f1tenth_gym (v1.0.0), imported when it is first asked for."""
+"""The parts that we use of the optional package f1tenth_gym (v1.0.0), imported on first use."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from training.sim import Lidar, Vehicle
 if TYPE_CHECKING:
     from training.sim import Track
 
-# Without pygame and OpenCV, which only its renderer imports. --no-deps, for it asks for a gymnasium of 2023
-# and runs with ours.
+# Without pygame and OpenCV, which only its renderer imports. --no-deps, because it asks for a gymnasium of 2023 but
+# runs with ours.
 INSTALL = """\
 .venv/bin/python -m pip install --no-deps \\
     scipy==1.15.3 yamldataclassconfig==1.5.0 dataclasses-json==0.6.7 marshmallow==3.26.2 \\

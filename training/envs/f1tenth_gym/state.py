@@ -1,4 +1,4 @@
-"""What the f1tenth_gym backend keeps beside the package's own objects: copies of their state, and the lidar's noise."""
+"""State that the f1tenth_gym backend keeps besides the package's own objects: copies of theirs, and lidar noise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class State(NamedTuple):
-    """Hold copies of all that the package's objects know, and what World adds; (E, N, ...) or (E,)."""
+    """Hold copies of the state of the package's objects, and the state that World adds; (E, N, ...) or (E,)."""
 
     states: NDArray[np.float64]
     scans: NDArray[np.float64]

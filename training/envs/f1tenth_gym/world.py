@@ -1,6 +1,6 @@
 """The real f1tenth_gym v1.0.0 behind the surface of `training.sim.World` (`env.backend: f1tenth_gym`).
 
-Its physics and its lidar are its own. What it does badly for training is set right from outside:
+Its physics and its lidar are unchanged. Behaviour that is unsuitable for training is corrected from outside:
 
 - its lidar, and with it the map, is an attribute of the class RaceCar: a second map replaces the first.
   We keep one lidar per track and put the right one there before each environment's turn: several tracks, and
@@ -161,7 +161,7 @@ class F1TenthGymWorld:
 
     @staticmethod
     def blocked(environments: NDArray[np.int64], poses: NDArray[np.float64]) -> NDArray[np.bool_]:  # noqa: ARG004
-        """Tell, (k,), where a start is refused, as `World.blocked` does: nowhere, the package starts anywhere."""
+        """Tell, (k,), which starts are refused, as `World.blocked` does: none, the package starts anywhere."""
         return np.zeros(len(poses), dtype=np.bool_)
 
     def step(self, actions: ArrayLike, repeat: int = 1) -> None:
@@ -221,7 +221,7 @@ class F1TenthGymWorld:
             self._follow_line(e, chosen[e])
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        """Return copies of all that a later step depends on; `load_state_dict` goes on exactly from there."""
+        """Return copies of all that a later step depends on; `load_state_dict` continues exactly from there."""
         return {name: array.copy() for name, array in self._at._asdict().items()}
 
     def load_state_dict(self, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -276,7 +276,7 @@ class F1TenthGymWorld:
             car.scan_rng = Noise(float(self._at.noise_m[e, n]), key)
 
     def _park(self, e: int, n: int) -> None:
-        """Put a car that is out where no other gets to, sees or touches it."""
+        """Put a car that is out where no other car reaches, sees or touches it."""
         car = self._simulators[e].agents[n]
         car.state = np.zeros(NUM_STATES)
         car.state[[X, Y]] = PARKED_M * (n + 1)
@@ -330,7 +330,7 @@ class F1TenthGymWorld:
             at.steering_queue[e, n, : car.steer_buffer.size] = car.steer_buffer
 
     def _follow_line(self, e: int, anew: NDArray[np.bool_] | None = None) -> None:
-        """Update the places along the centreline and the unwrapped progress, as World does; anew (N,): from 0."""
+        """Update places along the centreline and the unwrapped progress, as World does; cars of `anew` (N,) from 0."""
         at, track = self._at, self.tracks[e]
         if track.centerline is None:
             return

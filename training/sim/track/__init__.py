@@ -1,1 +1,1 @@
-"""Tracks: maps, centrelines, generated ones, and the names that they go by."""
+"""Tracks: maps, centrelines, generated ones, and their names."""

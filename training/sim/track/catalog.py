@@ -1,4 +1,4 @@
-"""Tracks that were fetched into the cache, maps that runs carry, and what is said of a name that nothing goes by."""
+"""Tracks that were fetched into the cache, maps that runs carry, and the message for an unknown name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DIRECTORY_VARIABLE = "F1TENTH_TRACKS_DIR"
 
 
 def directory() -> Path:
-    """Return where fetched tracks lie: $F1TENTH_TRACKS_DIR, else the user's cache, else the temporary files."""
+    """Return the directory of fetched tracks: $F1TENTH_TRACKS_DIR, else the user's cache, else the temporary files."""
     if os.environ.get(DIRECTORY_VARIABLE):
         return Path(os.environ[DIRECTORY_VARIABLE])
     return _cache() / "tracks"
@@ -28,7 +28,7 @@ def _cache() -> Path:
 
 
 def packed_directories() -> tuple[Path, Path]:
-    """Return where maps that runs carry are kept here: in the user's cache, or where that cannot be written."""
+    """Return where maps that runs carry are kept here: the user's cache, and one to use if that is read-only."""
     return _cache() / "maps", Path(tempfile.gettempdir()) / f"f1tenth-training-{os.getuid()}" / "maps"
 
 
@@ -44,7 +44,7 @@ def packed(name: str) -> Path:
 
 
 def fetched_names() -> list[str]:
-    """Return the names of the tracks in the cache; one whose fetch broke off is not among them."""
+    """Return the names of the tracks in the cache; a track whose fetch was interrupted is not among them."""
     return sorted({_name_of(path) for path in directory().glob("*/*_map.yaml")})
 
 
@@ -60,5 +60,5 @@ def fetched(name: str) -> Path:
 
 
 def _name_of(map_yaml: Path) -> str:
-    """Return a track's name: an image has f1tenth_racetracks as it is, where MexicoCity lies in "Mexico City"."""
+    """Return a track's name: an image has f1tenth_racetracks unchanged, in which MexicoCity is in "Mexico City"."""
     return map_yaml.name.removesuffix("_map.yaml")

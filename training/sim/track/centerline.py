@@ -30,7 +30,7 @@ _COLLINEAR_M2 = 1e-12
 
 
 class Curve(NamedTuple):
-    """What `project` and `pose_at` need to know of a curve; `Track.curve` holds one."""
+    """The data of a curve that `project` and `pose_at` need; `Track.curve` is one."""
 
     points: NDArray[np.float64]  # (n, 2) m
     tangent: NDArray[np.float64]  # (n, 2), unit
@@ -163,8 +163,8 @@ def _spline_point(points: Array, bends: Array, chords: Array, i: int, t: float) 
 def resample_closed(points: Array, count: int) -> tuple[Array, Array]:
     """Return `count` points evenly spaced along the periodic cubic spline through `points`.
 
-    The first point stays. Also returns (count,): where each lies, as an index into `points` with a
-    fraction, to carry other columns along.
+    The first point stays. Also returns (count,): the place of each, as an index into `points` with a fraction, to
+    resample other columns in the same way.
     """
     n = points.shape[0]
     chords = chord_lengths(points)

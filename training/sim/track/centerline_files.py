@@ -14,7 +14,7 @@ from training.sim.track.spec import TrackError
 Array = NDArray[np.float64]
 
 CENTERLINE_COLUMNS = ("x_m", "y_m", "w_tr_right_m", "w_tr_left_m")
-# What a column of such a file is called: a word and its unit. Other comments may have commas in them too.
+# The name of a column of such a file: a word and its unit. Other comments may contain commas too.
 _COLUMN = re.compile(r"[A-Za-z]\w*_(m|rad|radpm|mps|mps2)")
 
 
@@ -48,7 +48,7 @@ def write_centerline(path: Path, points: Array, widths: Array) -> None:
 
 
 def _is_header(text: str, count: int) -> bool:
-    """Tell whether a line ahead of the points names the columns; refuse it where they are others."""
+    """Tell whether a line ahead of the points names the columns; refuse it if they are the wrong ones."""
     cells = [cell.strip() for cell in re.split(r"[,;]", text.lstrip("# "))]
     if text.startswith("#"):
         named = len(cells) > 1 and all(_COLUMN.fullmatch(cell) for cell in cells)

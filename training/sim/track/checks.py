@@ -1,4 +1,4 @@
-"""What makes a map and a centreline a track; each broken one is an error that says what and where."""
+"""Check that a map and a centreline make a track; each fault is an error that says what is wrong and where."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 FEWEST_POINTS = 8
 # A cell larger than this cannot show a track for a car of 0.31 m x 0.58 m.
 COARSEST_RESOLUTION_M = 0.5
-# Legs of a lap that lie this near to each other are one leg, driven twice: a car's width is between them at most.
+# Legs of a lap that are this near to each other are one leg, driven twice: a car's width is between them at most.
 SAME_LAP_M = 0.31
 
 

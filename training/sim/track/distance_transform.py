@@ -18,8 +18,8 @@ from training.sim.compiled import kernel
 def squared_distance_cells(free: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return for each cell the squared distance, in cells, to the nearest cell that is not free.
 
-    free: (H, W) bool. Result (H, W) int64, 0 on walls. What lies outside the grid is no wall; in a
-    grid without any wall every cell gets (H + W)², which no real distance in it reaches.
+    free: (H, W) bool. Result (H, W) int64, 0 on walls. Cells outside the grid are no walls; in a grid without any wall
+    every cell gets (H + W)², which no real distance in it reaches.
     """
     height, width = free.shape
     beyond = height + width

@@ -48,7 +48,7 @@ def generate_centerline(seed: int, spec: Spec) -> tuple[Array, Array]:
 
 
 def _styles(spec: Spec) -> Iterator[Style]:
-    """Yield the style of each try: lively ones first, in the end what always fits."""
+    """Yield the style of each try: lively ones first, at the end the one that always fits."""
     usual = round(0.9 * math.sqrt(spec.length_m / spec.min_radius_m))
     fewest, most = min(usual, MOST_TURNS - 4), min(usual + 5, MOST_TURNS)
     for style, tries in (

@@ -1,8 +1,8 @@
-"""Read and write maps in the ROS form: yaml and image, with the centreline as csv beside them.
+"""Read and write maps in the ROS form: yaml and image, with the centreline as csv next to them.
 
 The yaml's meaning is ROS map_server's (http://wiki.ros.org/map_server, "Value Interpretation"): a pixel's
 darkness p = (255 - value) / 255 (value / 255 if negate) is free below free_thresh and a wall above
-occupied_thresh; between lies unknown ground, which no car may enter. The image's first row is the top.
+occupied_thresh; the range between is unknown ground, which no car may enter. The image's first row is the top.
 f1tenth_gym reads the same files by a rule of its own: whatever is brighter than 128 is free.
 """
 
@@ -41,7 +41,7 @@ class MapFiles(NamedTuple):
 
 
 def read(path: Path, *, rule: str = "ros", unknown_is_free: bool = False) -> MapFiles:
-    """Return the map of a yaml file, with the centreline csv beside it if there is one.
+    """Return the map of a yaml file, with the centreline csv next to it if there is one.
 
     The csv of `oval.yaml` is `oval_centerline.csv`, as is that of `oval_map.yaml`. Raises TrackError
     for files that are missing, unreadable or incomplete.
@@ -70,7 +70,7 @@ def name_of(path: Path) -> str:
 
 
 class Sources(NamedTuple):
-    """What belongs to a map beside its yaml."""
+    """The files of a map besides its yaml."""
 
     settings: dict[str, Any]  # of the yaml
     image: Path

@@ -1,4 +1,4 @@
-"""What the readers of map files share: messages that name the file, and numbers in text."""
+"""Helpers that the readers of map files share: messages that name the file, and numbers in text."""
 
 from __future__ import annotations
 

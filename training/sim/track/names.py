@@ -1,6 +1,6 @@
-"""Tracks that go by a name: bundled and generated ones, recipes for the generator that need no file, and real circuits.
+"""Tracks that have a name: bundled and generated ones, recipes for the generator that need no file, and real circuits.
 
-Knows no numpy: the launcher asks here whether a machine will find a track, before the machine costs anything.
+Does not import numpy: the launcher checks here whether a machine will find a track, before the machine costs anything.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ BUNDLED: Mapping[str, Recipe] = {
     "grand-prix": Recipe(7, {"length_m": 320.0}),
 }
 
-# What `python -m training tracks fetch` fetches of f1tenth_racetracks, and an image holds; with the length of each
-# centreline, m, from the pinned files of racetracks.sha256.
+# The f1tenth_racetracks that `python -m training tracks fetch` fetches and that an image contains; with the length of
+# each centreline, m, from the pinned files of racetracks.sha256.
 CIRCUIT_LENGTHS_M: Mapping[str, float] = {
     "Austin": 421.04,
     "BrandsHatch": 356.29,

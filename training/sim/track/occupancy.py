@@ -16,7 +16,7 @@ FREE, WALL, OUTSIDE = 0, 1, 2
 
 
 class Frame(NamedTuple):
-    """Where the grid lies in the world; row 0 is at the bottom, column 0 at the left."""
+    """The position of the grid in the world; row 0 is at the bottom, column 0 at the left."""
 
     resolution_m: float
     x_m: float

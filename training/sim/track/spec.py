@@ -1,4 +1,4 @@
-"""What a made-up track may be asked to be; the standard library alone, for the launcher asks here too."""
+"""Specifications of generated tracks; uses the standard library alone, because the launcher imports this too."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from training.sim.track.names import Recipe
 # Free room between the walls of two legs that pass each other.
 WALL_GAP_M = 0.3
 DEFAULT_MIN_RADIUS_M = 2.0
-# What a turn's radius keeps beyond the half width, where no radius is asked for: the inner wall is round then. Tighter
+# The margin of a turn's radius beyond the half width, if no radius is asked for: then the inner wall is round. Tighter
 # turns have a corner there, as the hairpins and chicanes of real circuits do.
 RADIUS_MARGIN_M = 0.4
 # The tightest turn of f1tenth_racetracks.
@@ -19,7 +19,7 @@ TIGHTEST_RADIUS_M = 0.5
 _TURNING_ROOM_M = 1.0
 # A car of 0.31 m by 0.58 m, turned by 0.3 rad as random starts do, is 0.47 m wide.
 NARROWEST_M = 0.25
-# What a recipe leaves out.
+# Defaults for values that a recipe leaves out.
 DEFAULT_LENGTH_M, DEFAULT_HALF_WIDTH_M, DEFAULT_RESOLUTION_M = 120.0, 1.1, 0.05
 # A lap comes out this near to the length asked for.
 LENGTH_TOLERANCE = 0.005
@@ -30,7 +30,7 @@ class TrackError(ValueError):
 
 
 class Spec(NamedTuple):
-    """What a track is asked to be."""
+    """The requested properties of a track."""
 
     length_m: float
     half_width_m: float

@@ -30,7 +30,7 @@ Array = NDArray[np.float64]
 
 # The centreline's points are this far apart, give or take what makes the lap a whole number of them.
 SPACING_M = 0.2
-# Points that already lie this evenly, near SPACING_M, are kept as they are: load(save(t)) equals t.
+# Points that are already spaced this evenly, near SPACING_M, are kept as they are: load(save(t)) equals t.
 EVENNESS = 0.05
 # Sideways free space is measured up to here where the map has no wall nearer.
 WIDEST_M = 10.0
@@ -104,13 +104,12 @@ class Track:
         unknown_is_free: bool = False,
         name: str | None = None,
     ) -> Track:
-        """Read a ROS map: its yaml, image, and the centreline csv beside it if there is one.
+        """Read a ROS map: its yaml, image, and the centreline csv next to it if there is one.
 
-        path: the yaml, a directory that holds one, or a name: of a bundled track, of a fetched one, of a
-        generated one (`generated-7`), or of a map that a run carries (`hall@` and 16 digits). rule: "ros"
-        takes the yaml's thresholds, f1tenth_gym what is brighter than 128. unknown_is_free: whether cars may
-        enter what the map leaves grey. Raises TrackError, with the file and the place in it, for whatever is
-        broken.
+        path: the yaml, a directory that holds one, or a name: of a bundled track, of a fetched one, of a generated one
+        (`generated-7`), or of a map that a run carries (`hall@` and 16 digits). rule: "ros" takes the yaml's
+        thresholds, f1tenth_gym what is brighter than 128. unknown_is_free: whether cars may enter what the map leaves
+        grey. Raises TrackError, with the file and the place in it, for any fault.
         """
         where = Path(path)
         if names.is_name(path) and not where.exists():
