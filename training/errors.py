@@ -52,7 +52,7 @@ class DataError(TrainingError):
 
 
 class Diverged(DataError):
-    """What a run has learnt is no longer made of finite numbers; the same settings lead there again."""
+    """The networks of a run are no longer finite; the same settings lead there again."""
 
 
 class Interrupted(TrainingError):

@@ -12,7 +12,7 @@ from training.config import Config
 from training.errors import ConfigurationError
 
 INTERVAL_S = 60.0
-# One send takes at most (5 + 10) s × 2 attempts, and nobody waits for it but `close`.
+# One send takes at most (5 + 10) s × 2 attempts, and only `close` waits for it.
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S, ATTEMPTS = 5, 10, 2
 CLOSE_TIMEOUT_S = 5.0
 
@@ -41,7 +41,7 @@ def put_metric_data_request(
 class CloudWatch:
     """Send the newest values of the chosen curves once a minute.
 
-    A failure is said once and stops nothing; the next minute is tried all the same.
+    A failure is reported once and stops nothing; the next minute is tried all the same.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class CloudWatch:
         self._client: Any = None
 
     def record(self, values: Mapping[str, float]) -> None:
-        """Take in values; hand them to the sender if a minute has passed and the last send is over."""
+        """Add values; hand them to the sender if a minute has passed and the last send is over."""
         self._latest.update({k: v for k, v in values.items() if k in self._config.cloudwatch.metrics})
         now = self._clock()
         busy = self._thread is not None and self._thread.is_alive()

@@ -1,8 +1,8 @@
-"""TensorBoard event files, written so that neither a kill nor a full disk spoils what is there already.
+"""TensorBoard event files, written so that neither a kill nor a full disk corrupts what is already written.
 
 tensorboard's own writer hands records to a thread that dies of the first error. Here one record is one
 write, in the trainer's thread (a few kilobytes every few seconds); a record that does not fit is taken back
-whole, and writing goes on as soon as there is room again.
+whole, and writing resumes as soon as there is room again.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class EventFile:
         self._append(_event(summary=hparams_pb(values, trial_id=run)))
 
     def sync(self) -> None:
-        """Bring all that was written onto the disk."""
+        """Flush everything that was written to the disk."""
         if self._file is not None:
             os.fsync(self._file)
 

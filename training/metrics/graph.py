@@ -9,7 +9,7 @@ from torch.utils.tensorboard._pytorch_graph import graph  # what SummaryWriter.a
 
 
 class _ActorCritic(torch.nn.Module):
-    """Observation in; the action, and what the critics think of it, out."""
+    """Map an observation to the action and the critics' values of it."""
 
     def __init__(self, actor: torch.nn.Module, critic: torch.nn.Module) -> None:
         super().__init__()

@@ -16,16 +16,16 @@ from training.metrics.weights_and_biases import WeightsAndBiases
 if TYPE_CHECKING:
     import torch
 
-# Settings of where a run happens and who watches: nobody's hyper-parameters, and no business of a service.
+# Settings of where a run happens and where it is watched: they are no hyper-parameters, and no service needs them.
 NO_HYPERPARAMETERS = ("aws", "wandb", "tensorboard", "cloudwatch")
 
 
 class Metrics:
     """Record the figures of one attempt; the curves continue those of the attempts before.
 
-    directory: where event files go. resumed_step: the timestep of the checkpoint that this attempt goes on
-    from; points that a lost attempt recorded after it vanish from the curves. wandb_id: what the checkpoint
-    says, so that Weights & Biases continues the same run. say: called with one line, from any thread.
+    directory: where event files go. resumed_step: the timestep of the checkpoint that this attempt resumes from; points
+    that a lost attempt recorded after it vanish from the curves. wandb_id: as the checkpoint says, so that Weights &
+    Biases continues the same run. say: called with one line, from any thread.
     """
 
     def __init__(  # noqa: PLR0913 - what, where, and from where on
@@ -40,7 +40,7 @@ class Metrics:
     ) -> None:
         self._config, self._run, self._say = config, run, say
         self._last_step = resumed_step
-        # The step of the checkpoint itself was lived through; what comes after it is lived again.
+        # The step of the checkpoint itself is done; the steps after it are repeated.
         self._events = EventFile(directory, first_step=resumed_step + 1 if resumed_step else 0)
         self._disk = _Disk(self._events.path, say)
         self._system = SystemUse(directory)
@@ -57,7 +57,7 @@ class Metrics:
 
     @property
     def event_file(self) -> Path:
-        """Return the file that grows during this attempt, for whoever copies it elsewhere."""
+        """Return the file that grows during this attempt, so that callers can copy it elsewhere."""
         return self._events.path
 
     def record(self, step: int, values: Mapping[str, float]) -> None:
@@ -103,11 +103,11 @@ class Metrics:
         return self._system.sample()
 
     def flush(self) -> None:
-        """Bring what was recorded onto the disk."""
+        """Flush the recorded points to the disk."""
         self._disk.write(self._events.sync)
 
     def close(self) -> None:
-        """Bring everything to where it goes; at most about 25 s when a service does not answer."""
+        """Flush and close all writers; takes at most about 25 s if a service does not answer."""
         self._disk.write(self._events.sync)
         self._disk.write(self._events.close)
         if self._cloudwatch is not None:

@@ -1,4 +1,4 @@
-"""What the machine is doing: CPU, memory, GPU, disk."""
+"""The load of the machine: CPU, memory, GPU, disk."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class SystemUse:
         return {**result, **self._gpus.sample()}
 
     def close(self) -> None:
-        """Let go of the GPU's library."""
+        """Release the GPU's library."""
         self._gpus.close()
 
 
@@ -73,7 +73,7 @@ class Gpus:
         return result
 
     def close(self) -> None:
-        """Let go of NVIDIA's library."""
+        """Release NVIDIA's library."""
         if self._handles:
             self._handles = []
             pynvml.nvmlShutdown()

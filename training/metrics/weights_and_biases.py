@@ -19,7 +19,7 @@ from typing import Any
 
 from training.config import WandbSettings
 
-# What an unreachable service takes: once at the start of an attempt, in the background, and once at its end.
+# The time that an unreachable service takes: once at the start of an attempt, in the background, and once at its end.
 INIT_TIMEOUT_S = 20.0
 FINISH_TIMEOUT_S = 20.0
 CLOSE_TIMEOUT_S = 30.0
@@ -60,13 +60,13 @@ class WeightsAndBiases:
         self._hand_over(lambda session: session.log(point))
 
     def record_hyperparameters(self, values: Mapping[str, object], final: Mapping[str, float]) -> None:
-        """Set the run's settings, and what they led to."""
+        """Set the run's settings and its results."""
         settings = dict(values)
         finite = {name: value for name, value in final.items() if math.isfinite(value)}
         self._hand_over(lambda session: session.describe(settings, finite))
 
     def close(self) -> None:
-        """Send what is left, for at most CLOSE_TIMEOUT_S; what then remains stays on disk."""
+        """Send the remaining points, for at most CLOSE_TIMEOUT_S; points not sent by then stay on disk."""
         self._hand_over(None)
         self._thread.join(CLOSE_TIMEOUT_S)
         if self._thread.is_alive():
@@ -86,14 +86,14 @@ class WeightsAndBiases:
             while (work := self._waiting.get()) is not None:
                 work(session)
             session.finish()
-        except Exception as error:  # noqa: BLE001 - whatever a service for curves does, training goes on
+        except Exception as error:  # noqa: BLE001 - whatever a service for curves does, training continues
             if not self._given_up:
                 self._say(f"Weights & Biases fails ({_first_line(error)}). Training goes on without it.")
             session.abandon()
 
 
 class _Session:
-    """What the thread does; every method may raise whatever the package raises."""
+    """The thread's work; every method may raise whatever the package raises."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - made in one place
         self,
@@ -130,7 +130,7 @@ class _Session:
         self._run.define_metric(AXIS)
         self._run.define_metric("*", step_metric=AXIS)
         if mode == "offline" and self._resumed_step > 0:
-            # Offline nobody knows how many points the earlier attempts logged; never more than timesteps.
+            # Offline the number of points that earlier attempts logged is unknown; it never exceeds the timesteps.
             self._next_index = self._resumed_step
 
     def log(self, point: Mapping[str, float]) -> None:
@@ -145,7 +145,7 @@ class _Session:
         self._run.finish()
 
     def abandon(self) -> None:
-        """Let go of the package's process, dead or alive, so that nothing waits for it at the exit."""
+        """Release the package's process, dead or alive, so that nothing waits for it at exit."""
         with contextlib.suppress(Exception):
             import wandb  # noqa: PLC0415 - slow, only by setting
 

@@ -1,1 +1,1 @@
-"""Seeing what was learnt: laps driven and timed, pictures, the report."""
+"""Show the results of training: laps driven and timed, pictures, the report."""

@@ -67,12 +67,12 @@ def evaluate(  # noqa: PLR0913 - the command line's options
 
 
 def report(run: str | None, *, store: str, aws: AwsSettings) -> int:
-    """Write the report of a run, the newest if none is named, and say where it lies."""
+    """Write the report of a run, the newest if none is named, and say where it is stored."""
     from training.report.page import write_report  # noqa: PLC0415 - matplotlib takes a second
 
     storage = open_store(store, aws)
     loaded = policy_of(storage, run or newest_run(storage))
-    # A run in a bucket is reported on here: whoever reads may not be allowed to write there.
+    # The report of a run in a bucket is written here: a user who may read there need not be allowed to write there.
     root = Path() if "://" in storage.url else Path(storage.url)
     page = write_report(loaded, storage, root / layout.report_prefix(loaded.run), typer.echo)
     typer.echo(f"The report of run {loaded.run} is in {page}")

@@ -31,7 +31,7 @@ class Series(NamedTuple):
 
 
 class Curves(NamedTuple):
-    """Every curve by its name, and what kept others from being read, in words ("" for nothing)."""
+    """Every curve by its name, and why others could not be read, in words ("" for nothing)."""
 
     series: dict[str, Series]
     problem: str = ""

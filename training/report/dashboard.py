@@ -1,4 +1,4 @@
-"""What lies over a film's picture: clock, speed, steering, the whole track small, and the title."""
+"""The overlay on a film's picture: clock, speed, steering, a small map of the whole track, and the title."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class _Letters:
     def write(
         self, picture: Image.Image, at: tuple[float, float], text: str, colour: Colour, anchor: float = 0.0
     ) -> None:
-        """Write with the text's top at a place; anchor: the share of its width that lies left of there."""
+        """Draw text with its top at a place; anchor: the share of its width to the left of that place."""
         letters = [self._letter(letter) for letter in text]
         x = round(at[0] - anchor * sum(width for _, width in letters))
         for mask, width in letters:
@@ -85,7 +85,7 @@ class Dashboard:
         self._still = self._draw_still(scenery, title, playback)
 
     def draw(self, picture: Image.Image, row: int) -> None:
-        """Draw onto a picture what belongs to one row of the trace."""
+        """Draw the instruments for one row of the trace onto a picture."""
         for panel, box in self._still:
             picture.paste(panel, box[:2], panel)
         self._draw_clock(picture, row)
@@ -109,7 +109,7 @@ class Dashboard:
         return (xy - self._map_from) * (self._map_scale, -self._map_scale) + self._map_corner
 
     def _draw_still(self, scenery: Scenery, title: str, playback: int) -> list[tuple[Image.Image, Box]]:
-        """Return what never changes: the panels with their places."""
+        """Return the constant part: the panels with their places."""
         still = Image.new("RGBA", self._size, (0, 0, 0, 0))
         draw = ImageDraw.Draw(still)
         left, top, right, bottom = self._map_at
@@ -133,7 +133,7 @@ class Dashboard:
         return [(still.crop(box), box) for box in panels]
 
     def _draw_legend(self, still: Image.Image, names: Sequence[str]) -> Box:
-        """Say whose car has which colour, in the corner that is free; return the panel's box."""
+        """Draw the legend of the cars' colours in the free corner; return the panel's box."""
         width, step = _LEGEND_PX
         right, bottom = self._size[0] - _MARGIN, self._size[1] - _MARGIN
         shown = names[:_MOST_NAMES]

@@ -1,4 +1,4 @@
-"""The end of a run: its laps beside the baseline drivers', and the report."""
+"""The end of a run: its laps compared with the baseline drivers', and the report."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ class Painter:
         return [(left, top) for left, top in np.clip(corners, 0, limit).tolist()]
 
     def _extend_trace(self, row: int) -> None:
-        """Paint what was driven up to this row onto the background, coloured by speed."""
+        """Paint the path driven up to this row onto the background, coloured by speed."""
         while self._traced + _TRACE_ROWS <= row:
             begin, self._traced = self._traced, self._traced + _TRACE_ROWS
             ends = self._places[[begin, self._traced]]

@@ -1,4 +1,4 @@
-"""The laps of a report in words and tables: how the policy drives, and the baseline drivers beside it."""
+"""The laps of a report in words and tables: how the policy drives, compared with the baseline drivers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Laps:
         return [(course, trace) for course, trace in pairs if trace is not None]
 
     def note(self) -> str:
-        """Say what the numbers of the table are."""
+        """Explain the numbers of the table."""
         evaluation = self._loaded.config.evaluation
         each = "a lap" if evaluation.laps == 1 else f"{evaluation.laps} laps"
         return (

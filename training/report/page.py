@@ -52,10 +52,10 @@ def write_report(
     *,
     driven: Sequence[Result] | None = None,
 ) -> Path:
-    """Write the report of a run into a directory: index.html, and its film beside it; return the page's path.
+    """Write the report of a run into a directory: index.html, with its film next to it; return the page's path.
 
-    driven: the laps, where `collect.results` has driven them already. A track, curves or a film that cannot be had
-    are missed on the page in words. TrainingError if the directory takes no files.
+    driven: the laps, if `collect.results` has driven them already. The page says so in words if the track, the curves
+    or the film are not available. Raises TrainingError if the directory cannot be written to.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a report says of a run beside its laps: settings, versions, time, and the commands that repeat it."""
+"""The parts of a report besides the laps: settings, versions, time, and the commands that repeat the run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from training.report.tables import duration
 if TYPE_CHECKING:
     from training.evaluation.load_run import LoadedRun
 
-# Where a run happened and who watched it: no part of the result, and nothing to hand on with a report.
+# Settings of where a run happened and where it was watched: they are no part of the result, and a report must not pass
+# them on.
 LEFT_OUT = ("aws", "wandb", "tensorboard", "cloudwatch")
 
 

@@ -35,7 +35,7 @@ class Scenery:
         """Give the signed distance to the road's edge, m, at each cell's middle."""
         inside = distance_transform_cells(self._road)
         outside = distance_transform_cells(~self._road)
-        # A cell beside the edge has distance 1 to the next cell's middle: the edge is half a cell nearer.
+        # A cell next to the edge has distance 1 to the next cell's middle: the edge is half a cell nearer.
         signed = np.where(self._road, inside - 0.5, 0.5 - outside).astype(np.float32)
         # A mean over neighbours takes the stairs off slanting edges. Less than half a cell: no thin wall gets lost.
         smooth = signed

@@ -1,8 +1,8 @@
-"""Checkpoints of a run: what goes in, when, and in which thread.
+"""Checkpoints of a run: their content, when they are saved, and in which thread.
 
-The trainer's thread copies the state (milliseconds) and hands over replay segments as they fill; encoding, hashing
-and writing happen behind its back. A save that fails is said and tried again with the next one; the checkpoint before
-it stands.
+The trainer's thread copies the state (milliseconds) and hands over replay segments as they fill; encoding, hashing and
+writing happen in the background. A save that fails is reported and retried with the next one; the checkpoint before it
+stays valid.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from training.store.checkpoint import Checkpoint, RunWriter, SegmentRef
     from training.store.segments import PendingSegment
 
-# What a partial save may take before a deadline; the whole one must be through by then.
+# The time that a partial save may take before a deadline; the full save must be finished by then.
 PARTIAL_S = 10.0
 # Unpacked bytes of an agent's networks, optimizers and kept policies, and of the simulator with its opponents.
 MAX_LEARNER_BYTES = 1 << 30
@@ -62,7 +62,7 @@ class Snapshot(NamedTuple):
     members: dict[str, Callable[[], bytes]]
     segments: list[SegmentRef | PendingSegment]
     meta: dict[str, Any]
-    policies: list[Policy]  # of each agent, the averaged one
+    policies: list[Policy]  # of each agent, the EMA policy
 
 
 class Saver:
@@ -88,7 +88,7 @@ class Saver:
         self._last_at = time.monotonic()
         self._last_error = ""
         self.durable: Durable | None = None
-        # Called with the step after each commit, in the saving thread: what else is to be done then.
+        # Called with the step after each commit, in the saving thread, for other work that is due then.
         self.after_commit: Callable[[int], None] = lambda _step: None
 
     @property
@@ -119,7 +119,7 @@ class Saver:
     def start(self, meta: Mapping[str, Any]) -> bool:
         """Copy the state and commit it in the background; False if that cannot begin yet.
 
-        Raises Diverged, here as in `finish`, where the state is not finite.
+        Raises Diverged, here as in `finish`, if the state is not finite.
         """
         self.poll()
         if self._running is not None:
@@ -136,7 +136,7 @@ class Saver:
     def poll(self) -> None:
         """Notice the end of a background save.
 
-        Raises Fenced if another attempt owns the run; says what else went wrong.
+        Raises Fenced if another attempt owns the run; reports any other failure.
         """
         if self._running is None or not self._running.done():
             return
@@ -153,7 +153,7 @@ class Saver:
     def finish(self, meta: Mapping[str, Any], *, not_after: float | None = None) -> bool:
         """Commit the present state before returning; not_after: monotonic clock, s, when the machine goes.
 
-        Where the whole cannot be committed in time, weights and optimizers are saved as a partial, and the result is
+        If the full state cannot be committed in time, weights and optimizers are saved as a partial, and the result is
         False. Raises Fenced, or without a deadline the StoreError that stood in the way.
         """
         if not_after is None:
@@ -174,7 +174,7 @@ class Saver:
         return True
 
     def restore(self, checkpoint: Checkpoint, partial: Checkpoint | None = None) -> dict[str, Any]:
-        """Put a checkpoint's state into the run's objects; return the meta it was saved with.
+        """Restore a checkpoint's state into the run's objects; return the meta it was saved with.
 
         partial: a later save without replay, which continues the checkpoint: all but the replay comes from there.
         Raises DataError where something does not fit the objects, Diverged where a state was saved that is not finite.

@@ -1,4 +1,4 @@
-"""What to say of a run that has diverged: since when, by which setting most likely, and which way leads back."""
+"""Explain a run that has diverged: since when, which setting is the likely cause, and how to continue."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from training.agents.multi_agent import MultiAgentSAC
     from training.run.session import Run
 
-# Reading old checkpoints, to find a sound one, must not keep a machine that has nothing more to learn.
+# Reading old checkpoints, to find a sound one, must not keep a machine running that has nothing more to learn.
 LOOK_S = 60.0
 
 
 class Usual(NamedTuple):
-    """Where a setting usually lies; far outside of it training tends to diverge."""
+    """The usual range of a setting; far outside of it training tends to diverge."""
 
     key: str
     low: float
@@ -55,10 +55,10 @@ USUAL = (
 
 @contextlib.contextmanager
 def explained(learner: MultiAgentSAC, run: Run) -> Iterator[None]:
-    """Raise Diverged, with what led there and the way back, for whatever error a learner that is not finite makes.
+    """Raise Diverged, with the cause and the way back, for any error that comes from a learner that is not finite.
 
-    Actions that are no numbers come up in the simulator, for one, which knows of no learner. What else goes wrong stays
-    as it is.
+    For example, the simulator, which knows of no learner, raises an error for actions that are not numbers. All other
+    errors pass unchanged.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The end of an attempt: the policy that is kept, the last save, and what became of it."""
+"""The end of an attempt: the policy that is kept, the last save, and its outcome."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def choose(parts: Parts) -> None:
-    """Choose which policies to keep; where a stop is asked for meanwhile, the next attempt does it."""
+    """Choose which policies to keep; if a stop is requested meanwhile, the next attempt does it."""
     parts.display.say("training is over; choosing the policy to keep")
     with contextlib.suppress(Left), all_or_nothing(parts.keepers, lambda: parts.stop.reason is not None):
         for keeper in parts.keepers:
@@ -26,7 +26,7 @@ def choose(parts: Parts) -> None:
 
 
 class Saved(Enum):
-    """What was saved at the end."""
+    """The checkpoints that were saved at the end."""
 
     ALL = "everything is saved"
     WITHOUT_RESULTS = "everything is saved, but laps and report are not made yet"
@@ -52,7 +52,7 @@ def interrupted(setup: Setup, saved: Saved) -> Interrupted:
     """Write down that the attempt was stopped, and return the error that says so."""
     run, parts = setup.run, setup.parts
     durable, stop = parts.saver.durable_step, parts.stop
-    # Where a notice came first, this is still the checkpoint that was to be the last.
+    # If a notice came first, this is still the checkpoint that was to be the last.
     cause = "stopped" if stop.stop_after_save and saved is Saved.ALL else stop.cause
     run.end_attempt(cause, Interrupted.exit_code, durable)
     told = saved.value.format(step=f"{durable:,}")

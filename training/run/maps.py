@@ -1,7 +1,7 @@
-"""The maps of a run: loaded, fit for its cars, and still those that it began with.
+"""The maps of a run: load them, check that its cars fit, and check that they have not changed since it began.
 
-A map is named by a path, and what lies there may change between two attempts: redrawn walls would make another task of
-the run without a word. So each checkpoint holds a digest of every map, which a resume compares.
+A map is named by a path, and the file there may change between two attempts: redrawn walls would silently change the
+task. So each checkpoint contains a digest of every map, and a resume compares them.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ def digests(config: Config, loaded: Mapping[str, Track]) -> dict[str, str]:
 
 
 def check_unchanged(run: str, config: Config, now: Mapping[str, str], saved: Mapping[str, str]) -> str:
-    """Refuse to go on with a run on maps that are other than they were; return what is to be said of the others.
+    """Refuse to resume a run whose maps have changed; return a message about changed evaluation maps.
 
-    now, saved: digests of today and of the checkpoint, by name; a checkpoint from before there were any has none.
+    now, saved: present digests and those of the checkpoint, by name; an old checkpoint may have none.
 
     Raises:
-        DataError: a map to learn on has changed; names it, and the ways on.
+        DataError: a training map has changed; names it, and the ways to continue.
 
     """
     other = [name for name, digest in now.items() if saved.get(name, digest) != digest]

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a calm live table on a terminal, one line every ten seconds anywhere else."""
+"""The progress display of a run: a calm live table on a terminal, one line every ten seconds anywhere else."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PLAIN_INTERVAL_S = 10.0
 
 
 class AgentProgress(NamedTuple):
-    """How one agent does; NaN where there is nothing to tell yet."""
+    """The figures of one agent; NaN if there is nothing to show yet."""
 
     reward: float  # mean of recent episodes
     laps: int
@@ -50,7 +50,7 @@ class Progress(NamedTuple):
 
     @property
     def left_s(self) -> float | None:
-        """Return the time until the run ends; None as long as nobody can know."""
+        """Return the time until the run ends; None as long as it is unknown."""
         ends = [] if self.limit_s is None else [self.limit_s - self.elapsed_s]
         if self.steps_per_s > 0:
             ends.append((self.total_steps - self.step) / self.steps_per_s)
@@ -91,7 +91,7 @@ class Display:
             self._show(progress)
 
     def settle(self) -> None:
-        """Leave the last state on the screen and go on below it: what is printed now is no longer progress."""
+        """Leave the last state on the screen and continue below it: later output is no longer progress."""
         if self._unseen is not None:
             self._show(self._unseen)
         if self._live is not None:
@@ -133,7 +133,7 @@ def live_table(progress: Progress) -> RenderableType:
 
 
 def _run_cells(p: Progress) -> list[tuple[str, str]]:
-    """Return what there is to say of the run, each with its name."""
+    """Return the facts about the run, each with its name."""
     speed = f"{p.steps_per_s:,.0f} steps/s" if p.steps_per_s > 0 else NOTHING
     return [
         ("step", f"{p.step:,} of {p.total_steps:,}"),

@@ -1,4 +1,4 @@
-"""An agent's replay in the store: which rows are there, in which segments, and the way back into the buffer."""
+"""An agent's replay buffer in the store: which rows are there, in which segments, and how to restore them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ReplayLog:
         """Hand over the next segment."""
         replay = self._replay
         length = replay_segments.segment_rows(replay)
-        # Where the store was away for longer than the ring remembers, nobody needs the oldest rows any more.
+        # If the store was unreachable for longer than the ring remembers, the oldest rows are no longer needed.
         first = max(self._next_row, replay_segments.first_needed(replay, replay.steps))
         rows = (first, first + length - 1)
         piece = replay_segments.cut(replay, *rows)
@@ -52,13 +52,13 @@ class ReplayLog:
         return replay_segments.tail(self._replay)
 
     def start_new_lineage(self) -> None:
-        """Go on at a later step than the replay's end: no transition leads from the one to the other."""
+        """Continue at a later step than the replay's end: no transition leads from the one to the other."""
         if self.segments and self._next_row == self._replay.steps:
             self._next_row = self.segments.pop().first  # its last row changes: it is cut again
         self._replay.truncate_open_episodes()
 
     def restore(self, checkpoint: Checkpoint, steps: int, tail_member: str) -> None:
-        """Fill the buffer with what a checkpoint of so many rows names; DataError where rows are missing."""
+        """Fill the buffer with the rows that a checkpoint names; raise DataError if rows are missing."""
         replay = self._replay
         length, limit = replay_segments.segment_rows(replay), replay_segments.max_bytes(replay)
         first = replay_segments.first_needed(replay, steps)

@@ -1,4 +1,4 @@
-"""What follows a run's last step, when all that it learnt is saved: models, laps, report, the networks' graph."""
+"""The results of a run, after its last step and the last save: models, laps, report, the networks' graph."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def show_laps(run: Run, parts: Parts) -> None:
 
 
 def draw_networks(parts: Parts) -> None:
-    """Record the networks' graph; at the end, as torch takes 2 s for it, which nobody should wait for a first step."""
+    """Record the networks' graph; at the end, because torch takes 2 s for it, which would delay the first step."""
     first = parts.learner.agents[0]
     try:
         (width,) = first.observation_space.shape or ()

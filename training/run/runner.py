@@ -37,13 +37,13 @@ def train(  # noqa: PLR0913 - the options of the command
     overrides: Sequence[str] = (),
     settings_file: Path | None = None,
 ) -> int:
-    """Train, or go on training, until the run's end; return the exit code.
+    """Train, or resume training, until the run's end; return the exit code.
 
-    store: directory or s3://bucket. resume: a run's name, which brings its own settings; origin: which of its
-    checkpoints; overrides: what to change of its settings (`a.b=value`); settings_file: where the others come from;
-    what of it a named run does not take is said. Raises a TrackError for a track that cannot be driven on, a
-    ConfigurationError for one that does not hold the cars, before anything is made, and a TrainingError whose exit code
-    says what became of the run.
+    store: directory or s3://bucket. resume: the name of a run, which has its own settings; origin: which of its
+    checkpoints; overrides: changes of its settings (`a.b=value`); settings_file: the file of all other settings; a
+    message names those of its settings that a resumed run ignores. Raises a TrackError for a track that cannot be
+    driven on, a ConfigurationError for one with too little room for the cars, both before anything is created, and a
+    TrainingError whose exit code says how the run ended.
     """
     rng.set_threads(config.sac.torch_threads)
     device = device_of(config)
@@ -61,7 +61,7 @@ def train(  # noqa: PLR0913 - the options of the command
     if file is not None and resume is not None:
         run = run._replace(note=file.left_aside(config, run.config))
     if run.lock is not None:
-        with run.lock:  # given back when the run is left, also where the process goes on
+        with run.lock:  # released when the run is left, also if the process continues
             return carry_on(run, device, tracks)
     with logged(run.storage, run.name, run.attempt.number):
         return carry_on(run, device, tracks)
@@ -102,7 +102,7 @@ def carry_on(run: Run, device: Any, tracks: Mapping[str, Track]) -> int:  # noqa
 
 
 def learn(setup: Setup) -> None:
-    """Train until the end or until somebody asks for a stop, then save.
+    """Train until the end or until a stop is requested, then save.
 
     Raises Interrupted after an early stop: saved, to be continued.
     """
@@ -130,7 +130,7 @@ def learn(setup: Setup) -> None:
 
 
 def close(setup: Setup) -> int:
-    """Make what follows the last step, and last mark the run done; return the exit code.
+    """Make the results after the last step, and then mark the run done; return the exit code.
 
     Killed or stopped in between, the run is not done yet, and the next attempt does what is missing. Raises Interrupted
     after a signal; a notice leaves two minutes, which suffice for most of it.

@@ -55,7 +55,7 @@ LAST_WORDS_S = 10.0
 
 
 class ResumePoint(NamedTuple):
-    """Where a run that is named goes on: at its newest checkpoint, an older one, or a partial save after it."""
+    """The point at which a named run resumes: its newest checkpoint, an older one, or a partial save after it."""
 
     at_step: int | None = None
     from_partial: bool = False
@@ -73,20 +73,20 @@ class Run(NamedTuple):
     storage: Storage
     lineage: RunWriter
     attempt: documents.Attempt
-    checkpoint: Checkpoint | None  # to go on from
+    checkpoint: Checkpoint | None  # to resume from
     partial: Checkpoint | None  # a later save without replay, where that was asked for
     local: Path  # the run's folder on this computer
     lock: IO[str] | None  # held as long as it is open; None where the store is no directory
-    note: str = ""  # what else there is to say at its start
+    note: str = ""  # other messages at its start
 
     @property
     def place(self) -> str:
-        """Return where the run lies, for people."""
+        """Return where the run is stored, for people."""
         return str(self.local) if self.lock else f"{self.store}/{layout.run_prefix(self.name)}"
 
     @property
     def greeting(self) -> str:
-        """Say what begins or goes on, where it lies, and what of the settings at hand it does not take."""
+        """Say what begins or resumes, where it is stored, and which of the given settings it ignores."""
         return "\n".join(filter(None, (self._beginning, self.note)))
 
     @property
@@ -144,7 +144,7 @@ class Run(NamedTuple):
         documents.change_attempt(self.storage, self.name, self.attempt.boot_id, **row)
         if self.lock is not None:  # in S3 an instance deletes nothing
             keep = self.config.training.keep_checkpoints
-            # What this process has committed it need not read again to know that it is whole.
+            # This process need not read its own commits again to know that they are complete.
             sweep(self.storage, make_plan(self.storage, self.name, keep, read_all=False))
 
     def end_attempt(self, cause: documents.Cause, exit_code: int, step: int) -> None:
@@ -173,11 +173,11 @@ class Run(NamedTuple):
 def open_run(
     config: Config, store: str, *, resume: str | None, origin: ResumePoint, overrides: Sequence[str] = ()
 ) -> Run:
-    """Begin a run, or go on with one: the named one, or the newest unfinished one of the same settings.
+    """Begin a run, or resume one: the named one, or the newest unfinished one with the same settings.
 
-    overrides: what changes of the settings of a run that goes on (`a.b=value`).
+    overrides: changes of the settings of a resumed run (`a.b=value`).
 
-    Raises UsageError where the named run does not exist or is being trained by another process on this computer.
+    Raises UsageError if the named run does not exist or is being trained by another process on this computer.
     """
     storage = open_store(store, config.aws)
     here = _is_directory(store)
@@ -236,7 +236,7 @@ def _this_attempt(storage: Storage, name: str, origin: ResumePoint) -> documents
 
 
 def _check_boot(storage: Storage, name: str) -> None:
-    """Ask, on an instance, whether it may train; raise Over or NoProgress where it may not."""
+    """Check, on an instance, whether it may train; raise Over or NoProgress if it may not."""
     if not os.environ.get(ON_INSTANCE):
         return
     check_image()
@@ -253,7 +253,7 @@ def _check_boot(storage: Storage, name: str) -> None:
 def _partial(storage: Storage, config: Config, name: str, fleet_id: str) -> Checkpoint | None:
     """Return the partial save that continues a run's newest checkpoint; nothing is claimed if there is none.
 
-    None if an earlier machine of this fleet, with the same command line, went on from it and has saved since.
+    None if an earlier machine of this fleet, with the same command line, resumed from it and has saved since.
     """
     try:
         return load_partial(storage, name, config.training.training_type)
@@ -278,7 +278,7 @@ def _newest(lineage: RunWriter, attempt: documents.Attempt, origin: ResumePoint)
 
 
 def _already_rewound(lineage: RunWriter, attempt: documents.Attempt, newest: Checkpoint) -> bool:
-    """Tell whether an earlier machine of this fleet has gone on from the step asked for, and got further.
+    """Tell whether an earlier machine of this fleet has resumed from the requested step and got further.
 
     Each machine of a fleet has the same command line: without this every relaunch would begin at --at again.
     """
@@ -288,7 +288,7 @@ def _already_rewound(lineage: RunWriter, attempt: documents.Attempt, newest: Che
 
 
 def _unfinished(storage: Storage, config: Config, store: str) -> str | None:
-    """Return the newest run that has these settings, is not done, and that nobody trains at the moment."""
+    """Return the newest run that has these settings, is not done, and that no process trains at the moment."""
     if not config.training.resume_unfinished or config.training.run_name is not None:
         return None
     for name in reversed(runs_in(storage)):
@@ -332,7 +332,7 @@ def _local(store: str, name: str, *, here: bool) -> Path:
 
 
 def _lock(folder: Path, name: str) -> IO[str]:
-    """Take the run for this process; the kernel lets go of it when the process ends, however it ends."""
+    """Lock the run for this process; the kernel releases it when the process ends, however it ends."""
     folder.mkdir(parents=True, exist_ok=True)
     file = (folder / LOCK).open("a", encoding="ascii")
     try:

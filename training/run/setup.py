@@ -1,4 +1,4 @@
-"""Put a run together: its maps, its learner, what watches it; restored from its checkpoint, if there is one."""
+"""Assemble a run: its maps, its learner and its observers; restored from its checkpoint, if there is one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Setup(NamedTuple):
-    """All that a run is made of."""
+    """All parts of a run."""
 
     run: Run
     parts: Parts
@@ -40,7 +40,7 @@ class Setup(NamedTuple):
 
 
 def prepare(run: Run, display: Display, device: Any, loaded: Mapping[str, Track]) -> Setup:  # noqa: ANN401 - torch.device
-    """Build environment, learner and what watches them; restore the checkpoint, if there is one to continue from.
+    """Build environment, learner and their observers; restore the checkpoint, if there is one to continue from.
 
     loaded: tracks that are loaded already, by name.
     """
@@ -120,7 +120,7 @@ def _note_episode(episodes: Sequence[Episodes], number: int, figures: Any) -> No
 
 
 def _connect_league(learner: MultiAgentSAC, display: Display, stop: StopRequest) -> None:
-    """Tell of each new champion, and let a promotion test end early where a stop is asked for."""
+    """Tell of each new champion, and let a promotion test end early if a stop is requested."""
     if learner.league is None:
         return
     learner.league.on_champion = lambda champion, result: display.say(promotion.in_words(champion, result))

@@ -1,7 +1,7 @@
-"""What happens between two rounds of training, in order, and what is said about it.
+"""The work between two rounds of training, in order, and the messages about it.
 
-`StepHook` is called where nothing is half done: before each round, and within one that takes long (`pause`). It never
-changes what is learnt: a run with and without saves, evaluations and displays makes the same steps.
+`StepHook` is called where no work is half done: before each round, and within a long one (`pause`). It never changes
+what is learnt: a run makes the same steps with and without saves, evaluations and displays.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ class Episodes:
         self.best_lap_s = float("nan")
 
     def note(self, episode: dict[str, Any]) -> None:
-        """Take in what the environment says of an episode."""
+        """Add the environment's figures of an episode."""
         self.recent.append(episode)
         self.laps += episode["laps"]
         self.best_lap_s = float(np.fmin(self.best_lap_s, episode["best_lap_s"]))
 
     def state(self) -> dict[str, Any]:
-        """Return JSON data from which `load_state` goes on."""
+        """Return JSON data that `load_state` restores."""
         return {"recent": list(self.recent), "laps": self.laps, "best_lap_s": self.best_lap_s}
 
     def load_state(self, saved: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken."""
+        """Restore what `state` returned."""
         self.recent = deque(saved["recent"], maxlen=RECENT_EPISODES)
         self.laps, self.best_lap_s = int(saved["laps"]), float(saved["best_lap_s"])
 
@@ -82,7 +82,7 @@ class Episodes:
         return result
 
 
-# How the figures of several agents become one; what is not named here is averaged.
+# How the figures of several agents are combined into one; figures that are not named here are averaged.
 _COMBINED: Mapping[str, Callable[[list[float]], float]] = {
     "rollout/laps": sum,
     "league/champion_step": max,
@@ -110,7 +110,7 @@ def aggregate(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 class Parts(NamedTuple):
-    """What the boundary works with."""
+    """The objects that the boundary works with."""
 
     learner: MultiAgentSAC
     keepers: Sequence[BestPolicyTracker]  # of each agent
@@ -161,7 +161,7 @@ class StepHook:
         return self._parts.stop.reason is None and not self.finished
 
     def meta(self) -> dict[str, Any]:
-        """Return what a checkpoint says of the run beside the learner's own state."""
+        """Return what a checkpoint says of the run besides the learner's own state."""
         parts = self._parts
         return {
             "elapsed_s": self.elapsed_s,
@@ -189,7 +189,7 @@ class StepHook:
         stop = self._parts.stop
         if not keepers[0].due(learner.num_timesteps):
             return
-        # What is due now and left undone, a resume does first: a notice leaves no time for it.
+        # If this is interrupted, the resumed run does it first: a notice leaves no time for it.
         try:
             with all_or_nothing(keepers, lambda: stop.reason is not None):
                 judged = [keeper.judge(learner) for keeper in keepers]
@@ -198,7 +198,7 @@ class StepHook:
         self._parts.metrics.record(learner.num_timesteps, aggregate(judged))
 
     def _look(self) -> None:
-        """Save and log what is due, and show how it goes."""
+        """Save and log what is due, and show the progress."""
         saver, stop = self._parts.saver, self._parts.stop
         self._looked_at = time.monotonic()
         saver.collect()

@@ -53,7 +53,7 @@ class StopRequest:
             self.deadline = deadline if self.deadline is None else min(deadline, self.deadline)
 
     def install_signal_handlers(self) -> None:
-        """Take signals as requests, but for one that is ignored; a second SIGINT interrupts at once."""
+        """Take signals as requests, except one that is ignored; a second SIGINT interrupts at once."""
         for number in heard():
             signal.signal(number, self._on_signal)
 
@@ -70,7 +70,7 @@ class StopRequest:
             self.save_now.set()
 
     def on_request(self, request: documents.Request) -> None:
-        """Do what a laptop wrote into control.json."""
+        """Obey the request that a laptop wrote into control.json."""
         if request == "stop_now":
             self.request_stop("a request to stop", "stopped")
         elif request == "stop_after_checkpoint":
@@ -84,18 +84,18 @@ class StopRequest:
 
 
 def heard() -> list[signal.Signals]:
-    """Return the signals that ask for a stop: all, but SIGHUP where whoever started us ignores it, as nohup does."""
+    """Return the signals that ask for a stop: all, except SIGHUP if the parent process ignores it, as nohup does."""
     ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return [number for number in SIGNALS if not (ignored and number == signal.SIGHUP)]
 
 
 @contextlib.contextmanager
 def interruptible_setup(how_to_continue: str) -> Iterator[None]:
-    """Let a signal end what is inside, while there is nothing to save yet.
+    """Let a signal end the code inside, while there is nothing to save yet.
 
-    Raises Interrupted whatever the code that it hit made of it: numba's compiler swallows KeyboardInterrupt in its
-    callbacks and fails later, by an error of its own. What is inside may leave another handler to whoever comes next:
-    it stays, so that no signal falls between the two.
+    Raises Interrupted whatever the interrupted code did with the signal: numba's compiler swallows KeyboardInterrupt in
+    its callbacks and fails later with an error of its own. The code inside may install another handler for the code
+    that follows: it stays installed, so that no signal is lost between the two.
     """
     came: list[signal.Signals] = []
 
@@ -114,8 +114,8 @@ def interruptible_setup(how_to_continue: str) -> Iterator[None]:
         raise
     except BaseException as error:
         if came:
-            # Where Ctrl-C ended an exec of source text (numba and dataclasses have them), Python notes it for its own
-            # end, and ends by SIGINT whatever exit code it is told. The next exec takes the note back.
+            # If Ctrl-C ended an exec of source text (numba and dataclasses use it), Python remembers that until it
+            # exits, and then exits by SIGINT whatever its exit code is. The next exec clears that state.
             exec("")  # noqa: S102 - a constant
             raise early() from error
         raise
@@ -128,7 +128,7 @@ def interruptible_setup(how_to_continue: str) -> Iterator[None]:
 
 
 class ControlPoller(threading.Thread):
-    """Read control.json every few seconds and pass on what is asked."""
+    """Read control.json every few seconds and pass requests on."""
 
     def __init__(
         self,
@@ -150,10 +150,10 @@ class ControlPoller(threading.Thread):
             self.look()
 
     def look(self) -> None:
-        """Read once, and pass on what is asked of this attempt: by its launch, never by the time of a laptop."""
+        """Read once, and pass on requests to this attempt: matched by launch, never by a laptop's clock."""
         try:
             control = documents.read_control(self._storage, self._run_name)
-        except Exception:  # noqa: BLE001 - training goes on; commits say what is wrong with the store
+        except Exception:  # noqa: BLE001 - training continues; commits say what is wrong with the store
             return
         if not self._has_looked:
             self._has_looked, self._found_at_start = True, None if control is None else control.nonce
@@ -168,7 +168,7 @@ class ControlPoller(threading.Thread):
 def watch(
     storage: Storage, run: str, stop: StopRequest, say: Callable[[str], None], launch: int | None = None
 ) -> list[Watcher | ControlPoller]:
-    """Start what listens for requests to stop; the threads end with the process. launch: the number of this one."""
+    """Start the listeners for requests to stop; the threads end with the process. launch: the number of this one."""
     watchers: list[Watcher | ControlPoller] = [ControlPoller(storage, run, stop.on_request, launch)]
     if os.environ.get(ON_INSTANCE):
         imds = Imds()

@@ -24,7 +24,7 @@ class Stopwatch:
         return time.monotonic() - self._began - self._stopped_s
 
     def install_signal_handlers(self) -> None:
-        """Notice each time that the process goes on (SIGCONT); how it was stopped, nobody can notice."""
+        """Notice each time that the process continues (SIGCONT); the stop itself cannot be noticed."""
         signal.signal(signal.SIGCONT, self._on_continue)
 
     def _on_continue(self, _number: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""What a new run takes over from others: its agents' first networks, and opponents that learn no more."""
+"""Take over from other runs: initial networks for a new run's agents, and opponents that learn no more."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def check(config: Config, storage: Storage) -> None:
-    """See, before a run begins, that all is there that it wants to take over.
+    """Check, before a run begins, that everything exists that it will take over.
 
     Raises ConfigurationError naming the setting, what is missing or of another shape, and what there is.
     """

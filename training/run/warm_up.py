@@ -1,4 +1,4 @@
-"""Compile ahead: what numba compiles at its first call must not be counted, or shown, as training."""
+"""Compile ahead: the time that numba compiles at the first call must not be counted, or shown, as training."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def warm_up_update(
 
 
 def precompile(config: Config, say: Callable[[str], None]) -> None:
-    """Call every compiled function once, with the types of a run: what an image keeps for its instances."""
+    """Call every compiled function once, with the types of a run; an image keeps the code for its instances."""
     track = Track.generate(seed=0)
     warm_up(config.env, track, say)
     warm_up_update(rng.CPU, say)
