@@ -1,1 +1,1 @@
-"""AWS: what a laptop asks of it, and what an instance hears from it. Knows neither torch nor the simulator."""
+"""AWS: a laptop's requests to it, and its notices to an instance. Depends on neither torch nor the simulator."""

@@ -1,4 +1,4 @@
-"""What the launcher's commands do and print; launch.py holds their options. Answers go to stdout, news to stderr."""
+"""The launcher's commands: their work and output; launch.py holds the options. Answers go to stdout, news to stderr."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def train(  # noqa: PLR0913 - the options of the command
     up_first: bool,
     detach: bool,
 ) -> int:
-    """Plan, ask, start, follow; what cannot work is refused before `up_first` makes anything."""
+    """Plan, ask, start, follow; a launch that cannot work is refused before `up_first` creates anything."""
     with tempfile.TemporaryDirectory(prefix="f1tenth-maps-") as folder:
         own = own_maps.pack_for_launch(
             site.config, options.overrides, resume=options.resume, root=root, folder=Path(folder), say=say
@@ -181,7 +181,7 @@ def _train(  # noqa: PLR0913 - the options of the command
 
 
 def _confirm(plan: launch.Plan, manner: OutputOptions) -> None:
-    """Go on if the user agrees to the launch; UsageError where one that would surely fail is agreed to in advance."""
+    """Continue if the user agrees to the launch; UsageError if consent was given in advance to one sure to fail."""
     if plan.failure is not None and plan.failure.is_certain:
         question = f"Run {plan.launch.run} would fail again. Launch it all the same?"
         ask_again(question, plan.failure.next_step)

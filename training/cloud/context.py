@@ -1,4 +1,4 @@
-"""What every command works with: the settings, AWS, who we are there, and the store."""
+"""The context of every command: the settings, AWS, our identity there, and the store."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class CommandContext(NamedTuple):
 
 
 def settings_path(path: Path | None) -> Path | None:
-    """Return the settings file of a command: the one that is named, else config.yaml here, else that beside launch.py.
+    """Return the settings file of a command: the one that is named, else config.yaml here or next to launch.py.
 
     So a command that is typed in another folder looks at the project that its launcher belongs to.
     """

@@ -230,7 +230,7 @@ def _clock(cloud: Cloud) -> Finding:
 
 
 def _date_of(address: str) -> tuple[datetime, str]:
-    """Return the date of a reply, and what is wrong with the certificate of who replied.
+    """Return the date of a reply, and the fault of the certificate of the server that replied.
 
     Under a clock that is wrong by months no certificate is valid: the date is then read all the same, as a hint.
     """

@@ -1,4 +1,4 @@
-"""What a launcher means to start, in the store before AWS is asked: nothing half-made can be overlooked.
+"""The record of what a launcher will start, stored before any request to AWS: nothing half-made can be overlooked.
 
 `runs/<run>/fleet.json` is written with If-None-Match, so of two laptops that launch one run the second is refused;
 the instance reads it where its tag with the fleet's id is missing.
@@ -39,7 +39,7 @@ class LaunchRecord(Versioned):
     run: RunName
     launch: Launch
     by: ShortText
-    region: ShortText = ""  # empty in records of before
+    region: ShortText = ""  # empty in older records
     account: ShortText = ""
     created_at: datetime
     valid_until: datetime
@@ -67,7 +67,7 @@ class LaunchRecord(Versioned):
 def check_place(intent: LaunchRecord | None, scope: Project) -> None:
     """Raise UsageError for a run that was launched in another region or account: its fleet cannot be seen from here.
 
-    A record of before, which does not say where, passes.
+    An older record, which does not say where, passes.
     """
     if intent is None or is_here(intent, scope):
         return
@@ -88,7 +88,7 @@ def is_here(intent: LaunchRecord, scope: Project) -> bool:
 
 
 def read_launch_record(storage: Storage, run: str) -> LaunchRecord | None:
-    """Read what was last meant to be started for a run; None if nothing was."""
+    """Read the record of a run's last launch; None if there is none."""
     return documents.read(storage, layout.fleet_key(run), LaunchRecord)
 
 
@@ -124,13 +124,13 @@ def _same(one: LaunchRecord, other: LaunchRecord) -> bool:
 
 
 def owner() -> str:
-    """Return who launches, for tags and refusals; IAM takes letters, digits and some signs in a tag, no backslash."""
+    """Return the user who launches, for tags and refusals; IAM takes letters, digits, some signs, but no backslash."""
     name = f"{user_name()}@{platform.node() or 'localhost'}"
     return re.sub(r"[^\w .:/=+@-]", "_", name)[:250]
 
 
 def is_under_way(cloud: Cloud, storage: Storage, intent: LaunchRecord, us: str) -> bool:
-    """Tell whether a launch without a fleet may still become one; us: who asks, whose own launches are not waited for.
+    """Tell whether a launch without a fleet may still get one; us: the caller, whose own launches are not waited for.
 
     Its age is the store's date of fleet.json before AWS's present time: the clocks of the two laptops do not count.
     """

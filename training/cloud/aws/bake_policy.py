@@ -1,4 +1,4 @@
-"""What a person may do who bakes images: the rights of `make ami`, of Packer and of packer/ami.py. Pure.
+"""The rights of a person who bakes images: those of `make ami`, of Packer and of packer/ami.py. Pure.
 
 Packer's amazon plugin (1.8.2) tags what it makes, and packer/source.pkr.hcl gives it the project's tags for all of it,
 so that nothing else can be touched. The plugin's page lists more actions:
@@ -36,7 +36,7 @@ _CREATIONS = (
 
 
 def bake_policy(scope: Project) -> Document:
-    """Return what a person needs for `make ami`; nothing of `daily_policy` or `setup_policy` is needed beside it."""
+    """Return the rights for `make ami`; none of `daily_policy` or `setup_policy` are needed in addition."""
     arn = f"arn:{scope.partition}"
     anything = f"{arn}:ec2:{scope.region}:*:*"
     # A training machine carries the tag Run, the builder of an image does not.

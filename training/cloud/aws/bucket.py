@@ -14,13 +14,13 @@ from training.cloud.aws.project import Project
 from training.cloud.console.wait_notices import WaitReporter
 
 Document = dict[str, Any]
-# created: made by `up`. shared: somebody's, who let us use it. other: of another project. unmarked: not ours.
+# created: made by `up`. shared: someone else's, used with permission. other: of another project. unmarked: not ours.
 Use = Literal["created", "shared", "other", "unmarked"]
 PAGE = 1000
 
 
 class Found(NamedTuple):
-    """What is set on a bucket, as S3 answers it; empty where nothing is set, or the store does not know the setting."""
+    """The settings of a bucket, as S3 returns them; empty where nothing is set, or the store has no such setting."""
 
     tags: dict[str, str]
     policy: Document
@@ -35,7 +35,7 @@ class Found(NamedTuple):
 
 
 class Content(NamedTuple):
-    """What lies in a bucket: of ours how much, of others which keys (the first few)."""
+    """The content of a bucket: how much is ours, and the first few keys of others."""
 
     objects: int
     versions: int

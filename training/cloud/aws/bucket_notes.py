@@ -1,4 +1,4 @@
-"""What of a bucket that exists does not fit our runs: what is refused, and what a user should know. Pure."""
+"""Settings of an existing bucket that do not fit our runs: some are refused, of others the user is informed. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def refusal(
 ) -> UsageError | None:
     """Return why the bucket cannot be used as it is; None where it can.
 
-    allowed: the user has said that a bucket of somebody may be used.
+    allowed: the user has said that someone else's bucket may be used.
     """
     if use == "other":
         return UsageError(
@@ -54,7 +54,7 @@ def refusal(
 
 
 def keys_in_the_way(scope: Project, keys: list[str]) -> UsageError:
-    """Return the refusal for objects of somebody below our prefixes."""
+    """Return the refusal for someone else's objects below our prefixes."""
     return UsageError(
         f"bucket {scope.bucket} holds objects below {' or '.join(layout.OWN_PREFIXES)} that are not of this project: "
         f"{', '.join(keys)}",
@@ -63,7 +63,7 @@ def keys_in_the_way(scope: Project, keys: list[str]) -> UsageError:
 
 
 def notes(scope: Project, found: Found) -> list[str]:
-    """Return what a user should know before runs are kept in a bucket of somebody else."""
+    """Return what a user should know before runs are kept in someone else's bucket."""
     return [_unchanged(found), *_warnings(scope, found)]
 
 

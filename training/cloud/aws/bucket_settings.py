@@ -1,6 +1,6 @@
-"""What `up` sets on the bucket and `down` takes away, beside what somebody else has set there. Pure.
+"""The settings that `up` puts on the bucket and `down` removes, next to those that someone else has made. Pure.
 
-A bucket that `up` made gets all of it. In a bucket of somebody else three things are added and nothing is changed: a
+A bucket that `up` made gets all of them. In a bucket of someone else three things are added and nothing is changed: a
 lifecycle rule for each of our prefixes, a statement of the bucket policy for our prefixes, one tag.
 """
 
@@ -14,7 +14,7 @@ from training.cloud.aws import iam_bucket, project_resources
 from training.cloud.aws.bucket import Document, Found, Use
 from training.cloud.aws.project import Project
 
-# Storage classes whose objects cannot be read until somebody restores them.
+# Storage classes whose objects cannot be read until someone restores them.
 ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}
 
 
@@ -230,7 +230,7 @@ def prefix_of(rule: Document) -> str:
 
 
 def contains(found: object, wanted: object) -> bool:
-    """Tell whether an answer says what is wanted; it may say more, and lists in any order."""
+    """Tell whether an answer has the wanted settings; it may have more, and lists in any order."""
     if isinstance(wanted, dict):
         return isinstance(found, dict) and all(
             key in found and contains(found[key], value) for key, value in wanted.items()
@@ -241,7 +241,7 @@ def contains(found: object, wanted: object) -> bool:
 
 
 def _covers(theirs: Document, ours: Document) -> bool:
-    """Tell whether a statement of somebody refuses plain http for all that ours speaks of."""
+    """Tell whether someone else's statement refuses plain http for all resources that ours names."""
     resources = theirs.get("Resource", [])
     resources = [resources] if isinstance(resources, str) else resources
     bucket = ours["Resource"][0].partition("/")[0]

@@ -22,7 +22,7 @@ FIRST_DELAY_S = 0.5
 LONGEST_DELAY_S = 8.0
 # The Pricing API has few homes; this one serves all regions.
 PRICING_REGION = "us-east-1"
-# By the name of botocore's exception: there is no way to AWS at the moment, or to what stands for it.
+# By the name of botocore's exception: AWS, or the service that stands in for it, cannot be reached at the moment.
 UNREACHED = {
     "EndpointConnectionError": "Check the network, and that aws.region = {region} is a region of AWS.",
     "ProxyConnectionError": "Check the proxy of HTTPS_PROXY or HTTP_PROXY.",
@@ -57,7 +57,7 @@ class Cloud:
     def now(self) -> datetime:
         """Return the time by AWS's clock, as its last answer said it; by this computer's before there is one.
 
-        What is compared with a date that AWS or another computer wrote is compared with this, never with our own clock.
+        Dates that AWS or another computer wrote are compared with this time, never with our own clock.
         """
         if self._dated is None:
             return self.clock.now()
@@ -72,10 +72,10 @@ class Cloud:
         repeat_unknown: bool = True,
         **request: Any,  # noqa: ANN401 - what the operation takes
     ) -> dict[str, Any]:
-        """Send one request until it is answered, at most a minute; raise a `CloudError` for any other answer.
+        """Repeat a request until it is answered, for at most a minute; raise a `CloudError` for any other answer.
 
         Nearly every creation here has a name of its own, so a repetition after a lost reply is answered by
-        `AlreadyExists`. Where that is not so, `repeat_unknown=False` raises `NoResponse` at once if the outcome is
+        `AlreadyExists`. For the others, `repeat_unknown=False` raises `NoResponse` at once if the outcome is
         unknown.
         """
         start = spoken = self.clock.monotonic()

@@ -17,7 +17,7 @@ from training.cloud.aws.project import Project
 AWS_KEY = "alias/aws/ebs"
 FLEET_ROLE = "ec2fleet.amazonaws.com/AWSServiceRoleForEC2Fleet"
 SPOT_ROLE = "spot.amazonaws.com/AWSServiceRoleForEC2Spot"
-# What the documentation's own grant allows.
+# The operations that the documentation's own grant allows.
 OPERATIONS = (
     "CreateGrant",
     "Decrypt",

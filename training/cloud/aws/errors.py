@@ -1,4 +1,4 @@
-"""What AWS, or the way to it, answers instead of what was asked; each says the next command.
+"""The errors that AWS, or the way to it, returns instead of an answer; each says the next command.
 
 TrainingError
 └── CloudError            the launcher ends with 1: the world's answer
@@ -144,16 +144,16 @@ PRESENT = {
     "InvalidPermission.Duplicate",
 }
 UNSUPPORTED = {"NotImplemented", "InvalidAction", "UnknownOperationException", "501"}
-# How STS, IAM and the JSON services say that a signature is too old or of the future; S3 has a code of its own.
+# How STS, IAM and the JSON services say that a signature is too old or from the future; S3 has a code of its own.
 CLOCK_WORDS = ("Signature expired", "Signature not yet current")
-# AWS refuses signatures that are five minutes off (STS and S3: 15), often with a code that speaks of keys.
+# AWS refuses signatures that are five minutes off (STS and S3: 15), often with a code that mentions keys.
 MAX_SKEW_S = 300.0
 
 
 def from_reply(response: Mapping[str, Any], action: str, now: datetime | None = None) -> CloudError:
     """Return the named error for an error reply; `action` is the permission it needs, as ec2:CreateFleet.
 
-    now: this computer's time, which a refused signature is held against: the reply is dated.
+    now: this computer's time. For a refused signature it is compared with the date of the reply.
     """
     code = str(response.get("Error", {}).get("Code", ""))
     said = str(response.get("Error", {}).get("Message", ""))

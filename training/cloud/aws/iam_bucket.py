@@ -1,6 +1,6 @@
-"""What people and machines may do with the bucket, and the policy of the bucket itself. Pure.
+"""The rights of people and machines in the bucket, and the policy of the bucket itself. Pure.
 
-Objects are reached below our prefixes alone: what else is in a bucket is not ours.
+Objects are reached below our prefixes alone: everything else in a bucket is not ours.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def own_objects(scope: Project) -> list[str]:
 
 
 def bucket_policy(scope: Project, *, shared: bool = False) -> Document:
-    """Refuse requests without TLS; shared: only those for what is ours in a bucket of somebody else."""
+    """Refuse requests without TLS; shared: only those for our objects in someone else's bucket."""
     return policy(
         [
             {
@@ -64,7 +64,7 @@ def read_and_write(scope: Project) -> list[Document]:
 
 
 def manage(scope: Project) -> list[Document]:
-    """Return what `up` and `down` need beside `read_and_write`."""
+    """Return the rights that `up` and `down` need besides `read_and_write`."""
     return [
         allow(
             "ManageBucket",

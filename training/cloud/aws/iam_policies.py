@@ -1,11 +1,11 @@
-"""Who may do what: the documents of IAM, as they are sent. Pure; docs/permissions.md is written from them.
+"""The rights of people and machines: IAM documents, as they are sent. Pure; docs/permissions.md is made from them.
 
 The instance: one policy for the project, with a role for each run. The role carries the run's name as a tag, and the
-policy speaks of that tag, so that a machine reaches its own run and no other's.
+policy refers to that tag, so that a machine reaches its own run and no other's.
 People: `daily` is enough to train; `setup` adds what `up` and `down` need.
 
 tests/cloud/test_recorded_calls.py asks an IAM simulator for every call that the tests have seen, and drops each action
-of each statement: what is here is enough, and all of it is needed.
+of each statement: the rights here are enough, and all of them are needed.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def instance_policy(scope: Project) -> Document:
             *iam_bucket.use_key(scope),
             allow("ListRun", ["s3:ListBucket"], bucket, {"StringLike": {"s3:prefix": [own]}}),
             allow("DeleteOwnFleet", ["ec2:DeleteFleets"], scope.ec2("fleet"), own_fleet),
-            # It tells a machine that cannot reach the bucket how many ended like it before.
+            # From it, a machine that cannot reach the bucket learns how many ended like it before.
             allow("ReadOwnFleetHistory", ["ec2:DescribeFleetHistory"], scope.ec2("fleet"), own_fleet),
             # Encrypted with the key aws/ssm, which lets every principal of the account decrypt: no kms:Decrypt.
             # https://docs.aws.amazon.com/systems-manager/latest/userguide/ps-restrict-decryption.html
@@ -111,7 +111,7 @@ def daily_policy(scope: Project) -> Document:
 
 
 def setup_policy(scope: Project) -> Document:
-    """Return what `up` and `down` need beside `daily_policy`."""
+    """Return the rights that `up` and `down` need besides `daily_policy`."""
     arn = f"arn:{scope.partition}"
     group = scope.ec2("security-group")
     ec2 = f"{arn}:ec2:{scope.region}:"  # images and snapshots belong to no account in an ARN

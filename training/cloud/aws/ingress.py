@@ -1,4 +1,4 @@
-"""What a security group lets in and out: IPv4, IPv6, prefix lists, other groups, any protocol and port. Pure."""
+"""The traffic that a security group allows: IPv4, IPv6, prefix lists, other groups, any protocol and port. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 Permission = dict[str, Any]
-# Where the source of a rule stands in EC2's answer, by list and member.
+# The places of a rule's source in EC2's answer, by list and member.
 SOURCES = {
     "IpRanges": "CidrIp",
     "Ipv6Ranges": "CidrIpv6",

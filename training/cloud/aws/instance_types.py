@@ -1,4 +1,4 @@
-"""Types of machines: what EC2 says of them, and why one cannot run the image. Each rule is a function of its own."""
+"""Types of machines: EC2's data about them, and why one cannot run the image. Each rule is a function of its own."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def why_not(one: Found, image: Found) -> str:
     return next((why for rule in RULES if (why := rule(one, image))), "")
 
 
-# --- rules: what EC2 says of a type and of the image → why they do not go together ---
+# --- rules: EC2's data about a type and about the image → why they do not fit together ---
 def _bare_metal(one: Found, _: Found) -> str:
     return (
         "is bare metal: it takes minutes longer to boot, and the image was never tried there"

@@ -195,7 +195,7 @@ def instance_policy(cloud: Cloud, scope: Project) -> Found | None:
 
 
 def instance_profile(cloud: Cloud, name: str) -> Found | None:
-    """Return an instance profile with its tags, which no list tells; None where there is none."""
+    """Return an instance profile with its tags, which no list contains; None where there is none."""
     try:
         return dict(cloud.call("iam", "get_instance_profile", InstanceProfileName=name)["InstanceProfile"])
     except ResourceNotFound:
@@ -203,7 +203,7 @@ def instance_profile(cloud: Cloud, name: str) -> Found | None:
 
 
 def role(cloud: Cloud, name: str) -> Found | None:
-    """Return a role with its tags, which no list tells; None where there is none."""
+    """Return a role with its tags, which no list contains; None where there is none."""
     try:
         return dict(cloud.call("iam", "get_role", RoleName=name)["Role"])
     except ResourceNotFound:
@@ -218,7 +218,7 @@ def log_group(cloud: Cloud, scope: Project) -> Found | None:
 
 
 def log_group_tags(cloud: Cloud, group: Found) -> dict[str, str]:
-    """Return the tags of a log group, which no list tells."""
+    """Return the tags of a log group, which no list contains."""
     # `arn` ends with :*, and tags are asked for without it.
     arn = group.get("logGroupArn") or str(group["arn"]).removesuffix(":*")
     return dict(cloud.call("logs", "list_tags_for_resource", resourceArn=arn)["tags"])
@@ -231,9 +231,9 @@ def templates(cloud: Cloud, name: str) -> list[Found]:
 
 
 def bucket_exists(cloud: Cloud, scope: Project) -> bool:
-    """Tell whether the bucket is there, ours and in our region. UsageError if it is somebody else's or elsewhere.
+    """Tell whether the bucket exists, is ours and in our region. UsageError if it is someone else's or elsewhere.
 
-    botocore follows S3 to the bucket's own region without a word, so the reply is asked where that is. A store that is
+    botocore follows S3 to the bucket's own region silently, so the region is read from the reply. A store that is
     not Amazon's may name any region.
     """
     try:

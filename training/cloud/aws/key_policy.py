@@ -1,4 +1,4 @@
-"""What a person may do with the KMS keys of an organisation, where the settings name some. Pure.
+"""The rights of a person to use the KMS keys of an organisation, where the settings name some. Pure.
 
 A document of its own: together with `daily_policy` it would not fit into one managed policy.
 """

@@ -1,4 +1,4 @@
-"""What a person may do to launch: start machines of the project, reach them, give each run its role. Pure.
+"""The rights of a person to launch: start machines of the project, reach them, give each run its role. Pure.
 
 Parts of `daily_policy`.
 """
@@ -13,9 +13,9 @@ from training.cloud.aws.project import Project
 def launching(scope: Project) -> list[Document]:
     """Return the rights to start machines that carry the project's tag, and to end those.
 
-    CreateFleet is asked about the fleet, its instances, and what the request itself names. What the launch template
-    names is asked as RunInstances, with the template's tags. So the tag is demanded of the fleet in the one, of
-    instance and volume in the other.
+    CreateFleet is checked for the fleet, its instances, and the resources that the request itself names. Resources of
+    the launch template are checked as RunInstances, with the template's tags. So the tag is demanded of the fleet in
+    the one, of instance and volume in the other.
     https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html (CreateFleet)
     """
     image = f"arn:{scope.partition}:ec2:{scope.region}::image/*"
@@ -59,7 +59,7 @@ def launching(scope: Project) -> list[Document]:
                 "ec2:TerminateInstances",
                 "ec2:DeleteLaunchTemplate",
                 "ec2:DeleteVolume",
-                # What a machine said that ended before it reached the bucket.
+                # The console output of a machine that ended before it reached the bucket.
                 "ec2:GetConsoleOutput",
             ],
             anything,

@@ -12,7 +12,7 @@ from training.errors import UsageError
 Found = dict[str, Any]
 EVERYWHERE = {"0.0.0.0/0"}
 BOTH_HALVES = {"0.0.0.0/1", "128.0.0.0/1"}  # what some VPNs set instead
-# What a machine talks to; without a way to the internet each needs an endpoint in the network.
+# The services that a machine talks to; without a way to the internet each needs an endpoint in the network.
 NEEDED_ENDPOINTS = ("s3", "ec2", "ssm", "ssmmessages")
 TARGETS = (
     "GatewayId",

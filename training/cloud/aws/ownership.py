@@ -23,7 +23,7 @@ def is_owned(scope: Project, tags: Mapping[str, str], run: str | None = None) ->
 def is_of_a_run(scope: Project, tags: Mapping[str, str]) -> bool:
     """Tell whether tags are those that a launch gives to what costs money: all four of them.
 
-    `Project` alone may be anybody's tag, by which a bill is divided.
+    `Project` alone may be anyone's tag, used to divide a bill.
     """
     marks = (layout.TAG_RUN, layout.TAG_OWNER, layout.TAG_EXPIRES_AT)
     return is_owned(scope, tags) and all(key in tags for key in marks)

@@ -72,9 +72,9 @@ def name(scope: Project, kind: str) -> str:
 
 
 def how_to_give(scope: Project, kind: str, folder: Path = FOLDER) -> tuple[str, ...]:
-    """Return the commands by which somebody who may change IAM gives a policy to the caller.
+    """Return the commands with which someone who may change IAM gives a policy to the caller.
 
-    folder: where `write` puts its file.
+    folder: the folder where `write` puts its file.
     """
     arn = f"arn:{scope.partition}:iam::{scope.account}:policy/{name(scope, kind)}"
     file = f"file://{folder / name(scope, kind)}.json"

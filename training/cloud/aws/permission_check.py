@@ -12,7 +12,7 @@ from training.cloud.aws.iam_statements import Document
 from training.cloud.aws.project import Project
 from training.errors import TrainingError
 
-# Statements that speak of all of EC2 hold for few types of resources an action: what it makes, or what it deletes.
+# Statements for all of EC2 apply to few types of resources per action: those it creates, or those it deletes.
 _TYPES = {
     "ec2:CreateFleet": ("fleet",),
     "ec2:CreateLaunchTemplate": ("launch-template",),
@@ -27,11 +27,11 @@ _TYPES = {
 _OF_FLEETS = {"fleet", "image", "instance", "launch-template", "subnet", "volume"}
 _TYPE_OF = {"kms:ResourceAliases": "stringList"}
 _OWNERLESS = {"image", "snapshot"}  # EC2 names them without an account
-_USER_ID = "AIDAEXAMPLE"  # any will do: what is compared with it is asked with it
+_USER_ID = "AIDAEXAMPLE"  # any will do: both sides of each comparison use it
 
 
 class Question(NamedTuple):
-    """What the simulator is asked: some actions of a statement, on its resources, as one of our requests is made."""
+    """A question to the simulator: some actions of a statement, on its resources, as one of our requests is made."""
 
     actions: tuple[str, ...]
     resources: tuple[str, ...]
@@ -53,7 +53,7 @@ def principal(cloud: Cloud, scope: Project) -> str | None:
     kind, name = _caller(scope)
     if kind == "root":
         return None
-    if kind == "assumed-role":  # a session of a role, whose path only the role itself tells
+    if kind == "assumed-role":  # a session of a role, whose path only the role itself contains
         return str(cloud.call("iam", "get_role", RoleName=name)["Role"]["Arn"])
     return scope.caller
 
@@ -61,7 +61,7 @@ def principal(cloud: Cloud, scope: Project) -> str | None:
 def lacking(cloud: Cloud, scope: Project, who: str, policy: Document) -> list[Refused]:
     """Return what the caller may not do of all that a policy allows, each action once.
 
-    Raises CloudError where the simulator does not answer; it is tried once, for nothing hangs on it.
+    Raises CloudError where the simulator does not answer; it is tried only once, for nothing depends on it.
     """
     cloud.send("iam", "simulate_principal_policy", {"PolicySourceArn": who, "ActionNames": ["iam:GetUser"]})
     found: dict[str, Refused] = {}
@@ -98,7 +98,7 @@ def questions(scope: Project, statement: Document) -> Iterator[Question]:
 
 
 def _caller(scope: Project) -> tuple[str, str]:
-    """Return what kind of principal asks, and its name: of a session of a role that of the role."""
+    """Return the caller's kind of principal and its name; for a session of a role, the name of the role."""
     kind, _, name = scope.caller.rpartition(":")[2].partition("/")
     return kind, name.partition("/")[0] if kind == "assumed-role" else name
 

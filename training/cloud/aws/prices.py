@@ -1,4 +1,4 @@
-"""What an hour costs: spot by zone and type, on demand by type; every figure with its source and age."""
+"""The price of an hour: spot by zone and type, on demand by type; every figure with its source and age."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Prices(NamedTuple):
         return max(self.on_demand[kind].usd_per_hour for kind in kinds)
 
     def expected(self, pools: Sequence[Pool], market: str) -> Price:
-        """Return the cheapest price of the pools: what the fleet is likely to pay."""
+        """Return the cheapest price of the pools, which the fleet is likely to pay."""
         spot = [self.spot[pool] for pool in pools if pool in self.spot] if market == "spot" else []
         return min(
             spot or [self.on_demand[pool.kind] for pool in pools], key=lambda price: price.usd_per_hour
@@ -184,7 +184,7 @@ def _cached(region: str, kind: str) -> Price | None:
         usd, age_s = float(row["usd_per_hour"]), time.time() - float(row["at"])
     except (ValueError, KeyError, TypeError, OverflowError):
         return None
-    # A budget is kept by this figure: what is no price, or is of the future, is asked for again.
+    # A budget depends on this figure: one that is no price, or is dated in the future, is requested again.
     sound = 0 < usd < MOST_USD_PER_HOUR and -MAX_SKEW_S < age_s < math.inf
     return Price(usd, "Pricing API", max(age_s, 0.0)) if sound else None
 

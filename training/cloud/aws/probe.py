@@ -35,7 +35,7 @@ class Probe(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What EC2 said."""
+    """EC2's answer."""
 
     part: str
     action: str  # ec2:CreateFleet
@@ -59,7 +59,7 @@ class Existing(NamedTuple):
 
 
 def ask_all(cloud: Cloud, scope: Project) -> Iterator[Answer]:
-    """Yield EC2's answer to each request; what cannot be asked yet says before what."""
+    """Yield EC2's answer to each request; a request that cannot be made yet says what must come before it."""
     for probe in requests(cloud, scope, read_existing(cloud, scope)):
         yield ask(cloud, probe)
 
@@ -123,7 +123,7 @@ def _of_train(cloud: Cloud, scope: Project, there: Existing) -> list[Probe]:
     launch = _launch(cloud, there)
     template = launch_requests.launch_template(scope, cloud.aws, launch)
     fleet = launch_requests.fleet_request(scope, launch, there.template, 1)
-    # What EC2 asks of the caller for each machine that the fleet starts: the template's contents.
+    # EC2 demands rights of the caller for each machine that the fleet starts: those for the template's contents.
     run = {
         "LaunchTemplate": {"LaunchTemplateId": there.template, "Version": "1"},
         "InstanceType": launch.instance_types[0],
@@ -184,7 +184,7 @@ def _of_bake(scope: Project, there: Existing) -> list[Probe]:
 
 
 def _launch(cloud: Cloud, there: Existing) -> Launch:
-    """Return a launch of a run that nobody starts: what is asked is whether it could be."""
+    """Return a launch of a run that is never started: the question is whether it could be."""
     kinds = cloud.aws.instance_types
     return Launch(
         run=NAME,

@@ -1,4 +1,4 @@
-"""Where a project lives on AWS: account, region, bucket; and the names and tags of all that is made there."""
+"""The place of a project on AWS: account, region, bucket; and the names and tags of all its resources there."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Project(NamedTuple):
     bucket: str
     partition: str = "aws"
     plain_http: bool = False  # an emulator: a TLS-only bucket policy would shut us out
-    caller: str = ""  # ARN of who asks
+    caller: str = ""  # its ARN
     more_tags: tuple[tuple[str, str], ...] = ()  # those of the settings
     permissions_boundary: str = ""  # ARN of a policy, empty for none
     kms_key: str = ""  # that encrypts disks, as the settings name it; empty: the account's default

@@ -1,4 +1,4 @@
-"""What the project consists of on AWS, as the requests that make it. Pure; `up --dry-run` prints them."""
+"""The project's resources on AWS, as the requests that create them. Pure; `up --dry-run` prints them."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def create_bucket(scope: Project) -> Request:
 
 
 def bucket_tags(scope: Project, *, shared: bool = False) -> list[dict[str, str]]:
-    """Return the tags of the bucket; one of somebody else gets only the tag that says that we may use it."""
+    """Return the tags of the bucket; someone else's gets only the tag that says that we may use it."""
     mark = {"Key": layout.TAG_BUCKET, "Value": layout.bucket_mark(scope.project, created=not shared)}
     return [mark] if shared else [*scope.tags(), mark]
 
 
 def bucket_settings(scope: Project, *, accelerate: bool, shared: bool = False) -> dict[str, Request]:
-    """Return operation → request for all that is set on the bucket; each may be sent again.
+    """Return operation → request for all settings of the bucket; each may be sent again.
 
-    shared: on a bucket of somebody else, where nothing is set but what our prefixes need.
+    shared: the bucket is someone else's, and only the settings that our prefixes need are made.
     """
     name = {"Bucket": scope.bucket}
     settings: dict[str, Request] = {
@@ -94,7 +94,7 @@ def _settings_of_own_bucket(scope: Project, *, accelerate: bool) -> dict[str, Re
 
 
 def lifecycle(scope: Project) -> Request:
-    """Return the rules for our prefixes: what is read no more goes. An age rule would take live replay segments."""
+    """Return the rules for our prefixes: they delete unused data. An age rule would delete live replay segments."""
     return {
         "Rules": [
             {

@@ -43,7 +43,7 @@ FAMILIES: dict[str, Family] = {
 
 
 class Quota(NamedTuple):
-    """What the account may run of one family, in vCPUs; None where that cannot be read."""
+    """The number of vCPUs of one family that the account may run; None where that cannot be read."""
 
     family: Family
     market: str

@@ -1,1 +1,1 @@
-"""Ends: what a run or a project leaves on AWS, and how it is removed."""
+"""Cleanup: the resources that a run or a project leaves on AWS, and their removal."""

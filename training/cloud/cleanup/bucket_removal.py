@@ -1,4 +1,4 @@
-"""`down --data`: take what is ours out of the bucket; remove the bucket where we made it and nothing else is in it."""
+"""`down --data`: delete our objects from the bucket; delete the bucket if we created it and nothing else is in it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.cloud.aws.project import Project
 from training.cloud.cleanup.leaks import unless_absent
 from training.cloud.console.wait_notices import WaitReporter
 
-# So often the prefixes are gone through: again for what was written meanwhile, and for what S3 was too busy to delete.
+# Passes over the prefixes: a later one deletes objects written meanwhile, and those S3 was too busy to delete.
 PASSES = 4
 MOST_NAMED = 10
 
@@ -23,7 +23,7 @@ Refused = dict[tuple[str, str], str]  # key and version → the reason in S3's w
 
 
 class Removal(NamedTuple):
-    """What `down` finds in the bucket, and does about it."""
+    """The content of the bucket as `down` finds it, and what `down` does about it."""
 
     use: Use
     content: Content
@@ -31,12 +31,12 @@ class Removal(NamedTuple):
 
     @property
     def deletes_objects(self) -> bool:
-        """Tell whether our objects go."""
+        """Tell whether our objects are deleted."""
         return self.data and self.use in {"created", "shared"}
 
     @property
     def deletes_bucket(self) -> bool:
-        """Tell whether the bucket goes: made by us, and nothing of anybody else is in it."""
+        """Tell whether the bucket is deleted: we created it, and it holds nothing of anyone else."""
         return self.data and self.use == "created" and not self.content.others
 
     def to_json_dict(self, scope: Project) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""`gc`: what is left over in the region of the settings, or in every region that the account has enabled."""
+"""`gc`: find leftovers in the region of the settings, or in every region that the account has enabled."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from training.store.documents import set_status
 from training.store.open import open_store
 from training.store.storage import Storage
 
-# Regions that are looked at together: each is some ten short requests.
+# Regions that are searched at the same time: each takes some ten short requests.
 AT_ONCE = 8
 
 
 class Looked(NamedTuple):
-    """What was found in one region, or why it could not be looked at."""
+    """The leftovers found in one region, or why the region could not be searched."""
 
     region: str
     leaks: list[Leak]
@@ -67,7 +67,7 @@ def gc(site: CommandContext, manner: OutputOptions, *, delete: bool) -> None:
 
 
 def _tell_stored(stored: list[Stored], region: str = "") -> None:
-    """Print what `make ami` left, which is no leak and costs money all the same."""
+    """Print the images and snapshots of `make ami`, which are no leak but cost money."""
     where, there = (f"{region}: ", f" --set aws.region={region}") if region else ("", "")
     for one in stored:
         answer(f"{where}{one.line} (kept)")
@@ -136,7 +136,7 @@ def _leaks_in(cloud: Cloud, scope: Project, home: Storage | None, *, half_made: 
     try:
         storage = _storage(cloud, scope)
     except UsageError:
-        # Permissions of one region do not reach the bucket of another; what carries our tags is seen all the same.
+        # Permissions of one region do not reach the bucket of another; resources with our tags are seen all the same.
         why = f"bucket {scope.bucket} cannot be read, so it may belong to a living run"
         return [leak._replace(why=why) for leak in leaks.find_leaks(cloud, scope, None)]
     return leaks.find_leaks(cloud, scope, storage)

@@ -1,4 +1,4 @@
-"""The command `down`: show what goes and what stays, ask, remove. What stays and costs money has its price."""
+"""The command `down`: show what is removed and what stays, ask, remove. Things that stay show what they cost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMMAND = "./launch.py down --images"
 
 
 class Plan(NamedTuple):
-    """What `down` finds."""
+    """The resources that `down` finds."""
 
     going: list[str]
     left: list[str]  # of the project's names, but not its tags
@@ -31,13 +31,13 @@ class Plan(NamedTuple):
 
     @property
     def does_something(self) -> bool:
-        """Tell whether anything would go."""
+        """Tell whether anything would be removed."""
         objects = self.removal is not None and self.removal.deletes_objects
         return bool(self.going or objects or (self.images and self.unused))
 
 
 def down(site: CommandContext, manner: OutputOptions, *, data: bool, images: bool) -> None:
-    """Remove everything, after showing it and asking; data and images only if told to."""
+    """Remove everything, after showing it and asking; data and images only on request."""
     scope = site.scope
     plan = _plan(site, data=data, images_too=images)
     fate: dict[str, object] = {"project": scope.project, "account": scope.account, "region": scope.region}

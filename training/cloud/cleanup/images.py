@@ -1,4 +1,4 @@
-"""The images that `make ami` baked, and their snapshots: what they cost, what uses them, and how they go."""
+"""The images that `make ami` baked, and their snapshots: their cost, the resources that use them, and their removal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SNAPSHOT_IN_USE = "InvalidSnapshot.InUse"
 
 
 class Stored(NamedTuple):
-    """An image with its snapshots, or a snapshot whose image is gone: what AWS bills by the month."""
+    """An image with its snapshots, or a snapshot whose image is gone: AWS bills both by the month."""
 
     kind: str  # image | snapshot
     id: str
@@ -71,7 +71,7 @@ def find(cloud: Cloud, scope: Project) -> list[Stored]:
 
 
 def _snapshots(cloud: Cloud, scope: Project) -> list[dict[str, Any]]:
-    """Return the snapshots of the project's bakes; `Project` alone may be anybody's tag."""
+    """Return the snapshots of the project's bakes; `Project` alone may be anyone's tag."""
     filters = [*scope.filters, {"Name": "tag-key", "Values": [layout.TAG_REQUIREMENTS]}]
     rows = cloud.pages("ec2", "describe_snapshots", "Snapshots", OwnerIds=["self"], Filters=filters)
     return [row for row in rows if is_owned(scope, as_mapping(row.get("Tags")))]
@@ -93,7 +93,7 @@ def _snapshot(one: dict[str, Any]) -> Stored:
 
 
 def _gigabytes(disk: dict[str, Any]) -> float:
-    """Return what a snapshot holds; where EC2 does not say it, the disk's whole size."""
+    """Return the size of a snapshot's data; where EC2 does not say it, the disk's whole size."""
     held = disk.get("FullSnapshotSizeInBytes")
     return held / 2**30 if held else float(disk.get("VolumeSize", 0))
 
@@ -105,7 +105,7 @@ def users(
     """Return the machines and launch templates that need an image, by its id: those of the whole account.
 
     our_runs_too: count those of the project's own runs. `down` has ended them before it asks.
-    Of a template the newest and the default version count: no other starts a machine unless somebody names it.
+    Of a template the newest and the default version count: no other starts a machine unless a request names it.
     """
     ids = [one.id for one in stored if one.kind == "image"]
     found: dict[str, list[str]] = {}
@@ -148,9 +148,9 @@ def _templates(cloud: Cloud, ids: list[str], leave: Project | None) -> Iterable[
 def remove(
     cloud: Cloud, stored: Iterable[Stored], used: Collection[str], say: Callable[[str], None]
 ) -> list[Stored]:
-    """Deregister images and delete their snapshots; return what stays because something uses it.
+    """Deregister images and delete their snapshots; return those that stay because something uses them.
 
-    An image goes before its snapshots, which EC2 deletes only then: what an interruption leaves is a snapshot
+    An image is removed before its snapshots, which EC2 deletes only then: an interruption leaves a snapshot
     without an image, which `find` finds.
     """
     stays = []
@@ -169,7 +169,7 @@ def remove(
 
 
 def _delete(cloud: Cloud, snapshot: str) -> bool:
-    """Delete a snapshot; False where an image of somebody else was made from it."""
+    """Delete a snapshot; return False where someone else's image was made from it."""
     try:
         unless_absent(cloud, "ec2", "delete_snapshot", SnapshotId=snapshot)
     except CloudError as error:

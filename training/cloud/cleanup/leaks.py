@@ -1,4 +1,4 @@
-"""Ends: a run's fleet, its traces, leaks of the project. What is gone already is no error."""
+"""Cleanup: a run's fleet, its traces, leaks of the project. A resource that is gone already is no error."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def _templates(cloud: Cloud, scope: Project, keep: set[str]) -> list[Leak]:
 
 
 def _identities(cloud: Cloud, scope: Project, keep: set[str]) -> list[Leak]:
-    """Return roles and instance profiles of runs that are not kept; what lacks our tags is not ours."""
+    """Return roles and instance profiles of runs that are not kept; those without our tags are not ours."""
     profiles = [
         row["InstanceProfileName"]
         for row in _on_our_path(cloud, scope, "list_instance_profiles", "InstanceProfiles")

@@ -25,13 +25,13 @@ When = Literal["saved", "at_checkpoint", "at_once"]
 def stop_run(site: CommandContext, storage: Storage, run: str, *, when: When, wait: bool) -> str:
     """End a run and return its state.
 
-    when: `saved`, the run saves a checkpoint and ends; `at_checkpoint`, it trains on to the one that is due next, which
-    nobody waits for here; `at_once`, its machine is taken away.
+    when: `saved`, the run saves a checkpoint and ends; `at_checkpoint`, it trains until the next one is due, and this
+    command does not wait for it; `at_once`, its machine is terminated.
     """
     _, cloud, scope = site
     fleet = inventory.fleet_of(cloud, scope, run)
     if fleet is None or when == "at_once" or not inventory.machines(cloud, scope, run):
-        # Nobody is there to hear of it, or nobody shall be asked.
+        # No machine is there to be asked, or none shall be asked.
         set_status(storage, run, "stopped", only_from={"pending", "running"}, reason=f"stopped by {owner()}")
         return end_run(cloud, scope, storage, run)
     launch = _launch_to_ask(storage, run)
@@ -84,7 +84,7 @@ def _wait_for_end(cloud: Cloud, scope: Project, storage: Storage, run: str) -> s
                 next_step=f"Take its machine away; its last checkpoint stays: ./launch.py stop {run} --now",
             )
         if not inventory.machines(cloud, scope, run):
-            # It was interrupted meanwhile. The next machine would read the request and end: nobody need pay it.
+            # It was interrupted meanwhile. The next machine would only read the request and end: do not pay for it.
             cloud.say("  its machine is gone: the run ends with the last checkpoint that it saved")
             set_status(
                 storage, run, "stopped", only_from={"pending", "running"}, reason=f"stopped by {owner()}"

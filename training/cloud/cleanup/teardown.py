@@ -1,4 +1,4 @@
-"""`down`: all that the project has made goes; its bucket only where that is asked for."""
+"""`down`: remove everything that the project has created; its bucket only on request."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from training.store.storage import Storage
 
 
 class Resource(NamedTuple):
-    """Something of the project that outlasts runs: what it is, its tags, and what removes it."""
+    """A resource of the project that outlasts runs: its kind, its tags, and the function that removes it."""
 
     what: str
     tags: dict[str, str]
@@ -35,7 +35,7 @@ class Resource(NamedTuple):
 
 
 def what_goes(cloud: Cloud, scope: Project) -> list[str]:
-    """Return what `down` will remove beside the bucket, in its order, for people; reads only."""
+    """Return the things that `down` will remove besides the bucket, in its order, for people; change nothing."""
     lost = ": its machine will be terminated without a last checkpoint"
     return [
         *(
@@ -75,7 +75,7 @@ def down(
 
 
 def _resources(cloud: Cloud, scope: Project) -> list[Resource]:
-    """Return what has a name of the project, whoever made it: security groups, policy, log group."""
+    """Return the resources with a name of the project, made by anyone: security groups, policy, log group."""
     found = [_group(cloud, one) for one in _groups(cloud, scope)]
     policy = inventory.instance_policy(cloud, scope)
     if policy is not None:
@@ -120,7 +120,7 @@ def _delete_policy(cloud: Cloud, scope: Project) -> None:
 
 
 def _mark_stopped(cloud: Cloud, scope: Project, storage: Storage) -> None:
-    """Write into the runs that had a fleet that they are stopped; what trains elsewhere with this store goes on."""
+    """Mark the runs that had a fleet as stopped; runs that train elsewhere with this store continue."""
     for run in inventory.run_names(cloud, scope):
         intent = read_launch_record(storage, run)
         if intent is not None and is_here(intent, scope):

@@ -1,1 +1,1 @@
-"""What the launcher says and asks: options, answers, notices while it waits."""
+"""The launcher's input and output: options, answers, notices while it waits."""

@@ -23,9 +23,9 @@ _SET_IN_TEXT = re.compile(r"--set ([\w.]+)=")
 
 
 class Typed(NamedTuple):
-    """What the user typed to say where to look: the settings file and the overrides of the group aws.
+    """The options with which the user chose a project: the settings file and the overrides of the group aws.
 
-    Other overrides are of a run's training, and the run has them in its config.json.
+    Other overrides concern a run's training, and the run has them in its config.json.
     """
 
     config: Path | None = None

@@ -20,7 +20,7 @@ class OutputOptions(NamedTuple):
 
 
 def say(line: str) -> None:
-    """Tell a person something, past what a script reads."""
+    """Print a line for a person, to stderr, which scripts do not read."""
     print(complete(line), file=sys.stderr, flush=True)
 
 
@@ -40,7 +40,7 @@ def show(data: object) -> None:
 
 
 def ask(question: str, manner: OutputOptions) -> None:
-    """Go on only if the user agrees."""
+    """Continue only if the user agrees."""
     if manner.yes:
         return
     if not is_terminal(sys.stdin):
@@ -51,7 +51,7 @@ def ask(question: str, manner: OutputOptions) -> None:
 
 
 def ask_again(question: str, next_step: str) -> None:
-    """Go on only if somebody at a terminal agrees: a --yes was not meant for this. next_step: what to do instead."""
+    """Continue only if someone at a terminal agrees: a --yes was not meant for this. next_step: the alternative."""
     if not is_terminal(sys.stdin):
         raise UsageError(question, next_step=next_step)
     ask(question, OutputOptions())

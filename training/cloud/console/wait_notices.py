@@ -1,4 +1,4 @@
-"""No wait in silence: whoever waits hears, every half minute, for what, and what happens next."""
+"""No wait in silence: every half minute, the user reads what the launcher waits for, and what happens next."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from training.store.retry import RetryPolicy
 if TYPE_CHECKING:
     from training.cloud.aws.client import Cloud
 
-# A wait longer than this is explained to whoever waits.
+# A wait longer than this is explained to the user.
 SILENCE_S = 30.0
 
-# Between two tries lie time-outs of their own, up to half a minute: so much pause is heard at the latest then.
+# The tries themselves time out after up to half a minute: a pause of this length is reported at the latest after that.
 STORE_SILENCE_S = 10.0
 
 

@@ -1,1 +1,1 @@
-"""Start a run: what is checked before it, and what is made for it."""
+"""Start a run: the checks before it, and the resources created for it."""

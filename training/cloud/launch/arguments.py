@@ -1,4 +1,4 @@
-"""What the command line of a launch says, read: a run's name, a time."""
+"""Read values of a launch's command line: a run's name, a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a launch depends on and `up` does not make; what of it EC2 would refuse is refused here."""
+"""Resources that a launch depends on and `up` does not create; those that EC2 would refuse are refused here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from training.errors import UsageError
 
 
 class Basis(NamedTuple):
-    """What a launch depends on and `up` does not make."""
+    """Resources that a launch depends on and `up` does not create."""
 
     prices: Prices
     hours: float
@@ -40,7 +40,7 @@ class Basis(NamedTuple):
 
 
 def read_basis(site: CommandContext, market: Market, root: Path) -> Basis:
-    """Read what a launch depends on, and refuse what cannot work before anything is made."""
+    """Read what a launch depends on, and refuse a launch that cannot work before anything is created."""
     config, cloud, scope = site
     aws = config.aws
     types = instance_types.describe_types(cloud, aws.instance_types)
@@ -112,7 +112,7 @@ def check_key_pair(cloud: Cloud) -> None:
 
 
 def check_volume(aws: AwsSettings, image: dict[str, Any]) -> None:
-    """Raise UsageError for a disk smaller than the image's: EC2 would start no machine, and the fleet ask on."""
+    """Raise UsageError for a disk smaller than the image's: EC2 would start no machine, and the fleet keep asking."""
     least_gb = disk_key.root_disk(image).get("VolumeSize", 0)
     if aws.volume_size_gb < least_gb:
         raise UsageError(

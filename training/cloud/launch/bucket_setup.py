@@ -1,4 +1,4 @@
-"""The steps of `up` for the bucket: make it, or let somebody's bucket hold our runs without changing what is his."""
+"""The steps of `up` for the bucket: create it, or use someone else's for our runs and change nothing of theirs."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ def _set(cloud: Cloud, operation: str, setting: dict[str, object]) -> None:
 
 
 def _create(cloud: Cloud, scope: Project) -> None:
-    """Make the bucket with its tags; UsageError where the name is somebody's, or was taken meanwhile."""
+    """Create the bucket with its tags; UsageError where the name belongs to someone else, or was taken meanwhile."""
     request = project_resources.create_bucket(scope)
     try:
         cloud.call("s3", "create_bucket", **request)
     except (
         AlreadyExists
-    ):  # by a request whose reply was lost, or by somebody of the account since `up` looked
+    ):  # by a request whose reply was lost, or by someone else in the account since `up` looked
         if bucket.use_of(scope, bucket.read_tags(cloud, scope)) != "created":
             raise UsageError(
                 f"bucket {scope.bucket} was made by somebody else meanwhile", next_step="Look: ./launch.py up"

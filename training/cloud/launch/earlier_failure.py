@@ -14,7 +14,7 @@ from training.store.storage import Storage
 
 
 class EarlierFailure(NamedTuple):
-    """What a person is told of a failed run that is launched again."""
+    """The message to a person who launches a failed run again."""
 
     reason: str
     launch: int

@@ -27,7 +27,7 @@ MEASURED_ON = "two cores of an AMD EPYC (Zen 3), 2026-11-26"
 
 
 class Progress(NamedTuple):
-    """What a run that is continued has behind it."""
+    """The progress that a continued run has already made."""
 
     steps: int = 0
     trained_s: float = 0.0
@@ -85,12 +85,12 @@ def expected_time(config: Config, done: Progress | None = None, cores: int = MEA
     if config.training.max_minutes is None:
         return ExpectedTime(training_s, by_limit=False, speed=speed)
     limit_s = max(config.training.max_minutes * 60 - done.trained_s, 0.0)
-    # What is close to the limit is told as the limit: the estimate is rougher than that.
+    # A time close to the limit is reported as the limit: the estimate is rougher than that.
     return ExpectedTime(min(training_s, limit_s), by_limit=limit_s <= 1.2 * training_s, speed=speed)
 
 
 def progress_of(storage: Storage, run: str, at_step: int | None = None) -> Progress:
-    """Return what a run has behind it in its newest checkpoint, or in that of a step; nothing for a new one."""
+    """Return a run's progress in its newest checkpoint, or in that of a step; none for a new run."""
     pointer = newest_pointer(storage, run)
     if pointer is None or pointer.checkpoint is None:
         return Progress()

@@ -90,7 +90,7 @@ def _is_hopeless(
 
 
 def _give_up(cloud: Cloud, scope: Project, storage: Storage, run: str, lost: list[LostMachine]) -> str:
-    """End a run whose machines nobody else counts, as the trainer's own guard would; return its state."""
+    """End a run whose machines nothing else counts, as the trainer's own guard would; return its state."""
     set_status(storage, run, "failed", only_from={"pending", "running"}, reason=too_many(lost)[:4000])
     return end_run(cloud, scope, storage, run)
 

@@ -1,4 +1,4 @@
-"""The security group of the machines: what it lets in is compared whole with what the settings ask."""
+"""The security group of the machines: all the traffic it lets in is compared with what the settings ask for."""
 
 from __future__ import annotations
 

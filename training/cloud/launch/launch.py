@@ -55,7 +55,7 @@ VOLUME_FILL_USD_PER_GB = 0.0036
 
 
 class Options(NamedTuple):
-    """What the command line says beside the settings."""
+    """The options of the command line besides the settings."""
 
     run: str
     resume: bool = False
@@ -78,7 +78,7 @@ class Plan(NamedTuple):
     expected: Price
     time: ExpectedTime
     aws: AwsSettings
-    note: str = ""  # what of the user's settings file does not hold
+    note: str = ""  # the settings of the user's file that do not apply
     failure: EarlierFailure | None = None  # of the run's last launch
     sources: str = ""  # what it takes over from other runs, to be copied into it
     maps: Mapping[str, OwnMap] = {}  # of this computer, to be uploaded with it
@@ -223,7 +223,7 @@ def requests(site: CommandContext, plan: Plan) -> dict[str, Any]:
 
 
 def start(site: CommandContext, storage: Storage, plan: Plan, say: Callable[[str], None]) -> str:
-    """Make everything and return the fleet's id. What an interrupted start leaves, the next one or `gc` finds."""
+    """Create everything and return the fleet's id. The next start or `gc` finds the leftovers of an interrupted one."""
     _, cloud, scope = site
     launch = plan.launch
     intent = write_launch_record(

@@ -53,9 +53,9 @@ def pack_for_launch(  # noqa: PLR0913 - a launch and where to work
     folder: Path,
     say: Callable[[str], None],
 ) -> Luggage:
-    """Pack the maps that a launch takes along.
+    """Pack the user's own maps for a launch.
 
-    config: the settings, in which the overrides hold already. A run that goes on (resume) has its maps: of it only the
+    config: the settings, with the overrides applied. A run that continues (resume) has its maps: for it only the
     overrides count, and a map of the settings file may be on another computer. root: the folder of the code.
     """
     try:
@@ -125,9 +125,9 @@ def renamed(config: Config, maps: Mapping[str, OwnMap]) -> Config:
 def renamed_overrides(
     overrides: Sequence[str], config: Config, maps: Mapping[str, OwnMap]
 ) -> tuple[str, ...]:
-    """Return `a.b=value` for a run that goes on, with the maps as the run will call them.
+    """Return `a.b=value` for a run that continues, with the maps as the run will call them.
 
-    config: the renamed settings, in which the overrides hold already.
+    config: the renamed settings, with the overrides applied.
     """
     if not maps:
         return tuple(overrides)
@@ -142,7 +142,7 @@ def _key(override: str) -> str:
 
 
 def taken_by(config: Config, maps: Mapping[str, OwnMap]) -> dict[str, OwnMap]:
-    """Return those of the packed maps that a run's settings name: one that goes on need not take all of them."""
+    """Return those of the packed maps that a run's settings name: one that continues need not take all of them."""
     names = stored_maps.packed_names(config)
     return {given: one for given, one in maps.items() if one.name in names}
 

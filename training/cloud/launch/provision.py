@@ -1,4 +1,4 @@
-"""What a launch makes on AWS: role, launch template, fleet. Each may be made again after an interrupted start."""
+"""Create a launch's resources on AWS: role, launch template, fleet. Each may be created again after an interruption."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from training.errors import UsageError
 
 # EC2 shows what was just made only after some seconds.
 FLEET_SHOWS_S = 10.0
-# So often, 2 s apart, IAM is asked for what it says exists: it may show something new only after some seconds.
+# Requests to IAM, 2 s apart, for a resource that it says exists: it may show a new one only after some seconds.
 IAM_SHOWS_TRIES = 6
 
 

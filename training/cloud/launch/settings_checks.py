@@ -15,9 +15,9 @@ from training.stored_runs import policy_sources
 
 # The system, its agents, and a trainer that has loaded torch and the tracks.
 SYSTEM_BYTES = 2e9
-# A map's free cells and distances, beside what reading it takes for a moment (docs/simulator.md).
+# A map's free cells and distances, besides the memory that reading it takes for a moment (docs/simulator.md).
 BYTES_PER_MAP_CELL = 30
-# Where an image keeps f1tenth_racetracks (ansible/roles/python_env); a machine has no other maps.
+# The folder of f1tenth_racetracks on an image (ansible/roles/python_env); a machine has no other maps.
 MAPS = "/opt/f1tenth/maps/"
 
 
@@ -73,7 +73,7 @@ def circuit_of(name: str) -> str | None:
     if not name.startswith(MAPS):
         return None
     folder, _, file = name.removeprefix(MAPS).rstrip("/").partition("/")
-    circuit = folder.replace(" ", "")  # MexicoCity lies in "Mexico City"
+    circuit = folder.replace(" ", "")  # MexicoCity is in "Mexico City"
     known = circuit in track_names.CIRCUITS and file in {"", f"{circuit}_map.yaml"}
     return circuit if known else None
 

@@ -9,13 +9,13 @@ from training.errors import UsageError
 
 
 class Step(NamedTuple):
-    """One thing: what it is, what will be done about it, the exact request, and the doing."""
+    """One step: its resource, the action on it, the exact request, and the function that sends it."""
 
     what: str
     action: str  # make | update | keep | refuse
     request: dict[str, Any]
     apply: Callable[[], object]
-    before: str = ""  # of an update: what is there now, for people
+    before: str = ""  # of an update: the present state, for people
     after: str = ""
     notes: tuple[str, ...] = ()  # what a user should know before agreeing
     refusal: UsageError | None = None

@@ -1,4 +1,4 @@
-"""What training costs on each type of machine: by runs that trained on it with such settings, else by the estimate."""
+"""The cost of training on each type of machine: by runs that trained on it with such settings, else by the estimate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from training.cloud.watch import run_status
 from training.cloud.watch.run_status import RunStatus
 from training.errors import TrainingError
 
-# Of the newest runs so many are read, for each is some requests.
+# The number of newest runs that are read: each takes some requests.
 MOST_RUNS = 20
 
 

@@ -44,7 +44,7 @@ POLL_S = 5.0
 
 
 class Outcome(NamedTuple):
-    """One step of a trial: what it shows, how it ended, and after how long."""
+    """One step of a trial: its purpose, its result, and its duration."""
 
     step: str
     result: str  # works | failed | not reached
@@ -189,7 +189,7 @@ def carry_out(trial: Trial) -> list[Outcome]:
 
 
 def _end_what_is_left(trial: Trial) -> None:
-    """End the run of a trial that failed; what cannot be ended is named, and ends by its date."""
+    """End the run of a trial that failed; a resource that cannot be ended is named, and ends by its date."""
     try:
         stop.stop_run(trial.site, trial.storage, trial.run, when="at_once", wait=True)
     except TrainingError as error:

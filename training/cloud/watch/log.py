@@ -37,14 +37,14 @@ class Lines:
         self._begun: dict[int, str] = {}
 
     def write(self, attempt: int, text: str) -> None:
-        """Tell the lines that are whole now."""
+        """Pass on the lines that are whole now."""
         *whole, rest = (self._begun.get(attempt, "") + text).split("\n")
         self._begun[attempt] = rest
         for line in whole:
             self._tell(attempt, line)
 
     def close(self) -> None:
-        """Tell what is left: the last words of who was cut off."""
+        """Pass on the rest: the last words of an attempt that was cut off."""
         for attempt, rest in self._begun.items():
             if rest:
                 self._tell(attempt, rest)

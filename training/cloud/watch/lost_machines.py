@@ -1,4 +1,4 @@
-"""Machines that came and went without a trainer: nobody counts them in the bucket, so AWS is asked about them.
+"""Machines that came and went without a trainer: the bucket has no record of them, so AWS is asked about them.
 
 EC2 shows a terminated machine, with the reason, for an hour; the history of its fleet names it for two days.
 """
@@ -33,7 +33,7 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
 class LostMachine(NamedTuple):
-    """A machine that ended without starting a trainer; what AWS does not tell any more is empty."""
+    """A machine that ended without starting a trainer; fields that AWS does not report any more are empty."""
 
     id: str
     type: str
@@ -65,7 +65,7 @@ def lost_in_a_row(
     """Return the machines of a fleet that were lost since its last one with a trainer, the newest last.
 
     started: the ids of machines on which a trainer of the run has started. Interrupted machines, and those that
-    somebody ended, are passed over.
+    someone ended, are skipped.
     """
     described = _described(cloud, scope, run, fleet_id)
     seen = _merged(described, _history(cloud, fleet_id))
@@ -105,7 +105,7 @@ def too_many(lost: list[LostMachine]) -> str:
 
 
 def explain(cloud: Cloud, lost: list[LostMachine]) -> list[str]:
-    """Return what a person is told of lost machines: each, what the console of the newest said, what to look for."""
+    """Return a report of lost machines: each one, the console output of the newest, and what to look for."""
     if not lost:
         return []
     return [

@@ -1,4 +1,4 @@
-"""What is known of a run: state, attempts, speed, money. Read from the store and from EC2."""
+"""The known facts of a run: state, attempts, speed, money. Read from the store and from EC2."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from training.store.restore import history
 from training.store.storage import NotFound, Storage
 
 PUT_USD, GET_USD = 0.005 / 1000, 0.0004 / 1000  # S3 standard, us-east-1 and us-east-2
-CONTROL_POLL_S = 5.0  # so often the trainer looks at control.json: nearly all that it reads
+CONTROL_POLL_S = 5.0  # the interval at which the trainer reads control.json: nearly all that it reads
 KINDS = ("sac", "sac_multiagent")
 
 
@@ -52,13 +52,13 @@ class RunStatus(NamedTuple):
 
     @property
     def phase(self) -> str:
-        """Return what the run is at, empty where it does not say; the launcher's own phase outlives the launch."""
+        """Return the run's phase, empty where it names none; the launcher's own phase outlives the launch."""
         phase = self.status.phase if self.status else ""
         return "" if phase == LAUNCHING and self.state != "pending" else phase
 
     @property
     def expired(self) -> bool:
-        """Tell whether the fleet's end date has passed before the run was done: nobody was left to say so."""
+        """Tell whether the fleet's end date has passed before the run was done: no machine was left to report it."""
         unfinished = self.status is not None and self.status.state in {"pending", "running"}
         return unfinished and self.intent is not None and self.now >= self.intent.valid_until
 

@@ -1,4 +1,4 @@
-"""The log of a run's machines (boot, cloud-init, system), from CloudWatch: where the image sends it there."""
+"""The log of a run's machines (boot, cloud-init, system), from CloudWatch, if the image sends it there."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OFF = (
 
 
 class Line(NamedTuple):
-    """What a machine has logged, and when."""
+    """A line that a machine has logged, and its time."""
 
     at: datetime
     stream: str  # the machine and which of its logs: i-0123/cloud-init
