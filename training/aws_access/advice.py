@@ -1,4 +1,4 @@
-"""What to do when there is no access to AWS. Imports nothing, so that errors can be named before botocore is loaded."""
+"""Advice for when there is no access to AWS. Imports nothing, so that errors can be named before botocore is loaded."""
 
 from __future__ import annotations
 
@@ -47,5 +47,5 @@ def advice(error: Exception) -> str:
 
 
 def is_bad_certificate(error: Exception) -> bool:
-    """Tell whether a connection failed because the other side's certificate is not believed."""
+    """Tell whether a connection failed because the other side's certificate is not trusted."""
     return "CERTIFICATE_VERIFY_FAILED" in str(error)

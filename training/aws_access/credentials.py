@@ -1,6 +1,6 @@
-"""Where credentials come from: botocore's chain of providers, with an MFA prompt, a cache and two providers of our own.
+"""Sources of credentials: botocore's chain of providers, with an MFA prompt, a cache and two providers of our own.
 
-- Assumed roles are kept in ~/.aws/cli/cache, in the AWS CLI's own format: each uses what the other got.
+- Assumed roles are kept in ~/.aws/cli/cache, in the AWS CLI's own format: each uses the credentials the other got.
 - A credential_process runs for two minutes at most, and only again when its credentials are about to end.
 - `aws login` without awscrt, which botocore needs for it: the AWS CLI is asked for the credentials.
 """
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 PROCESS_S = 120.0
 # Credentials of `aws login` live for 15 minutes, and botocore renews all that are younger than that to their end.
 RENEW_BEFORE_S = 120.0
-# Of what a credential_process says when it fails.
+# The error text of a failed credential_process is cut to its last characters, this many.
 MAX_MESSAGE = 600
 
 
@@ -77,7 +77,7 @@ class _Profiles(ProfileProviderBuilder):
         self._of = session
 
     def own(self, profile: str) -> list[CredentialProvider]:
-        """Return ours alone."""
+        """Return only our own providers."""
         login = _Login(lambda: self._of.full_config, self._of.create_client, profile)
         return [login, _Process(lambda: self._of.full_config, profile)]
 
@@ -93,7 +93,7 @@ class _Profiles(ProfileProviderBuilder):
 
 # --- credential_process ---
 class _Process(CredentialProvider):
-    """Run a profile's credential_process; what it prints is a secret, which no error repeats."""
+    """Run a profile's credential_process; its output is a secret, which no error repeats."""
 
     METHOD = "custom-process"
 

@@ -1,4 +1,4 @@
-"""What a refusal of IAM says: which policy refused, and the encoded message with all the rest. Imports nothing of ours.
+"""Read a refusal by IAM: which policy refused, and the encoded message with all the rest. Imports nothing of ours.
 
 The wording: https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html. EC2 adds an encoded
 message: https://docs.aws.amazon.com/STS/latest/APIReference/API_DecodeAuthorizationMessage.html.
@@ -14,11 +14,11 @@ _EXPLICIT = re.compile(
     r"with an explicit deny(?: in (?:an? |the )?([A-Za-z][A-Za-z -]*?(?:policy|boundary)))?"
 )
 _MISSING = re.compile(r"because no ([A-Za-z][A-Za-z -]*?(?:policy|boundary)) allows")
-IDENTITY = "identity-based policy"  # of the user or the role: the one kind that more rights can mend
+IDENTITY = "identity-based policy"  # of the user or the role: the one kind that more rights can resolve
 
 
 class Denial(NamedTuple):
-    """A refusal, taken apart."""
+    """A refusal by IAM, parsed."""
 
     text: str  # without the encoded message
     policy: str = ""  # the kind that refused, as AWS names it; empty where it does not say
@@ -27,7 +27,7 @@ class Denial(NamedTuple):
 
     @property
     def can_be_granted(self) -> bool:
-        """Tell whether a policy of ours on the user or role would mend it."""
+        """Tell whether a policy of ours on the user or role would resolve it."""
         return not self.explicit and self.policy in {"", IDENTITY}
 
 
@@ -41,7 +41,7 @@ def parse(message: str) -> Denial:
 
 
 def next_step(denial: Denial, action: str, granted: str) -> str:
-    """Return who can help with a refusal of an action; granted: what helps where more rights of one's own do."""
+    """Return who can help with a refusal of an action; granted: the help where more rights of one's own suffice."""
     step = granted if denial.can_be_granted else _who(denial, action)
     if not denial.encoded:
         return step

@@ -1,8 +1,8 @@
 """The one session with AWS of a process: every client comes from it, so credentials are asked for once.
 
 botocore reads profiles, SSO, `aws login`, proxies, AWS_CA_BUNDLE and AWS_ENDPOINT_URL. Added here: each failure of
-fetching credentials is one of botocore's errors, with advice. Where they come from is in credentials.py.
-Importing this module takes as long as botocore: importers do so where they need it.
+fetching credentials is one of botocore's errors, with advice. Their sources are in credentials.py.
+Importing this module takes as long as importing botocore: importers do so where they need it.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def renews_itself() -> bool:
 def exported(region: str) -> dict[str, str]:
     """Return the credentials as environment variables where the profile asks for an MFA code; empty otherwise.
 
-    For a program that can ask for no code. What it can fetch by itself it can also renew.
+    For a program that cannot ask for a code. Credentials that it can fetch by itself it can also renew.
     """
     current = session()
     current.region = current.region or region

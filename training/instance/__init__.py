@@ -1,1 +1,1 @@
-"""What runs on an EC2 instance beside the trainer: identity, attempt limit, log upload, finish."""
+"""Code that runs on an EC2 instance alongside the trainer: identity, attempt limit, log upload, finish."""

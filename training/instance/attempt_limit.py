@@ -25,7 +25,7 @@ Verdict = Literal["train", "over", "failed"]
 
 
 class Decision(NamedTuple):
-    """What to do, and why."""
+    """A decision and its reason."""
 
     verdict: Verdict
     reason: str = ""

@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 
 class Plan(NamedTuple):
-    """What follows the trainer's end."""
+    """The steps that follow the trainer's end."""
 
     state: documents.State | None  # of status.json; None leaves it
     delete_fleet: bool
@@ -72,7 +72,7 @@ def plan(outcome: Outcome | None) -> Plan:  # noqa: PLR0911 - a table, one row a
     if code == SAVED and cause == "stopped":
         return Plan("stopped", delete_fleet=True, stay_up=False, keep=False, reason="stopped on request")
     if code == SAVED:
-        # A spot notice: ending it ourselves would forgo the refund of a first hour. A SIGTERM: whoever sent it decides.
+        # A spot notice: ending it ourselves would forgo the refund of a first hour. A SIGTERM: its sender decides.
         return Plan(None, delete_fleet=False, stay_up=True, keep=False, reason=cause or "terminated")
     if code == FENCED:
         return Plan(
@@ -98,8 +98,8 @@ def carry_out(  # noqa: PLR0913 - what it acts on; tests put their own there
 ) -> bool:
     """Do what the plan says, in the order that loses neither run nor money: status, then the fleet.
 
-    guard: decides after a crash whether the fleet may bring another machine. Returns whether the bucket has heard of
-    this end: a machine of which it has not is counted by nobody.
+    guard: decides after a crash whether the fleet may bring another machine. Returns whether the bucket has a record
+    of this end: without one, nothing counts the machine.
     """
     say(f"run {run}: {todo.reason}")
     if todo.stay_up:
@@ -196,7 +196,7 @@ def _set_status(storage: Storage, run: str, todo: Plan, outcome: Outcome | None)
 
 
 def _is_orphan(storage: Storage, run: str, fleet: str | None) -> bool:
-    """Tell whether the run's owner is of another fleet: then nobody else ends this one."""
+    """Tell whether the run's owner is of another fleet: then nothing else ends this one."""
     seen = read_pointer(storage, run, _training_type())
     return bool(fleet) and seen is not None and seen.pointer.claim.owner.fleet_id not in {"", fleet}
 

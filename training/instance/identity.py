@@ -1,4 +1,4 @@
-"""Who this machine is, for attempts.json and the claim: what the metadata service says of it."""
+"""The identity of this machine, for attempts.json and the claim, as the metadata service gives it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PATHS = {
 
 
 def identity(imds: Imds) -> Identity:
-    """Return what the metadata service tells; what it does not tell is left out."""
+    """Return what the metadata service reports; fields that it does not report are left out."""
     found: Identity = {}
     for field, path in PATHS.items():
         text = _get(imds, path)

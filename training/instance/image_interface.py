@@ -1,4 +1,4 @@
-"""Whether the image fits the code: what its units call, and what they hand over, has a number.
+"""Check that the image fits the code: the interface that its units call, and what they hand over, has a number.
 
 An image that was baked before the number changed would train and then fail in its finish unit, and the fleet would
 bring the next machine until its cap. The launcher refuses such an image by its tag, this check refuses it by its file.
@@ -14,7 +14,7 @@ from training.errors import ConfigurationError
 
 
 def check_image(path: Path = Path(layout.IMAGE_JSON)) -> None:
-    """Raise ConfigurationError on an image whose units speak to other code; path: what the image says of itself.
+    """Raise ConfigurationError on an image whose units were made for other code; path: the image's own description.
 
     A machine without that file was not baked by `make ami`: its owner starts the trainer.
     """

@@ -22,7 +22,7 @@ from training.errors import TrainingError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Set in the environment of a unit on an EC2 instance; elsewhere nobody answers at the metadata address.
+# Set in the environment of a unit on an EC2 instance; elsewhere nothing answers at the metadata address.
 ON_INSTANCE = "F1TENTH_ON_INSTANCE"
 ENDPOINT = "http://169.254.169.254"
 ENDPOINT_VARIABLE = "AWS_EC2_METADATA_SERVICE_ENDPOINT"  # the AWS SDKs' own name for it
@@ -42,7 +42,7 @@ class ImdsError(TrainingError):
 
 
 class Notice(NamedTuple):
-    """What AWS announces for this instance."""
+    """An event that AWS announces for this instance."""
 
     kind: Kind
     action: str  # terminate, stop, hibernate, a maintenance event's code, or "" for a rebalance
@@ -144,7 +144,7 @@ def read_notices(imds: Imds) -> list[Notice]:
 
 
 class Watcher(threading.Thread):
-    """Ask every few seconds, tell each notice once; whatever goes wrong, ask again."""
+    """Ask every few seconds, report each notice once; after any error, ask again."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """The trainer's output as numbered chunks in the store: `./launch.py logs -f` reads them, relaunches or not.
 
-A chunk never changes once it may have been read, so a reader asks only for what comes after the last one. Where the
-store takes none, text waits in memory, the oldest is given up beyond a bound, and training goes on.
+A chunk never changes once it may have been read, so a reader asks only for what comes after the last one. If the
+store accepts none, text waits in memory, the oldest is dropped beyond a bound, and training continues.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from training.store.storage import Storage
 
-# Often at first, when somebody watches; then a request every half minute: 0.06 cents an hour.
+# Often at first, when someone watches; then a request every half minute: 0.06 cents an hour.
 INTERVAL_S, LATER_INTERVAL_S, LATER_S = 5.0, 30.0, 600.0
-# What may wait in memory, and what one attempt may write: a line every ten seconds is 2 MB a day.
+# Limits of the text that waits in memory and of what one attempt writes: a line every ten seconds is 2 MB a day.
 MAX_WAITING = 1 << 20
 MAX_ATTEMPT_BYTES = 32 << 20
 CLOSE_S = 5.0
@@ -112,7 +112,7 @@ class _Tee:
 
 @contextlib.contextmanager
 def logged(storage: Storage, run: str, attempt: int) -> Iterator[None]:
-    """Log what the block prints, and the error that ends it; what goes to a terminal only is somebody's live view."""
+    """Log what the block prints, and the error that ends it; output for a terminal only is someone's live view."""
     log = LogChunks(storage, run, attempt)
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (stream if stream.isatty() else _Tee(stream, log) for stream in before)

@@ -1,1 +1,1 @@
-"""What surrounds this process: its terminal and output, the user's account, systemd."""
+"""The surroundings of this process: its terminal and output, the user's account, systemd."""

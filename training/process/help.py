@@ -28,7 +28,7 @@ class Narrow(_Formatter):  # type: ignore[misc] # typer has no public name for i
 
 
 class UnexpectedEndError(Exception):
-    """A file ended where something was to follow, and nobody explained it."""
+    """A file ended where more was expected, and no other error explained it."""
 
 
 class Commands(TyperGroup):

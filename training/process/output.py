@@ -1,7 +1,7 @@
-"""Output that ends no run: what standard output and error do not take waits in memory, and training continues.
+"""Output that ends no run: text that standard output and error do not accept waits in memory, and training continues.
 
-A pipe whose reader has gone, a full disk, a terminal that was closed: each makes every write fail. What writes is
-everywhere (print, rich, warnings, logging, tracebacks, the flush at the interpreter's end), but all of it goes through
+A pipe whose reader has gone, a full disk, a terminal that was closed: each makes every write fail. Writes come from
+everywhere (print, rich, warnings, logging, tracebacks, the flush at the interpreter's end), but all of them go through
 two streams, and these are replaced here, once, at the start of the command line.
 """
 
@@ -55,7 +55,7 @@ class LastingOutput(io.RawIOBase):
             while self._waiting:
                 gap = self._gap()
                 written = os.write(self._fd, gap + self._waiting)
-                if written >= len(gap):  # a gap that is told in part only is told again
+                if written >= len(gap):  # a gap that was reported only in part is reported again
                     self._lost = 0
                     del self._waiting[: written - len(gap)]
             self.error = None

@@ -1,8 +1,8 @@
-"""Tell systemd that the service is ready, alive and what it does (sd_notify(3)); elsewhere nothing happens.
+"""Tell systemd that the service is ready and alive, and what it is doing (sd_notify(3)); elsewhere nothing happens.
 
-`alive` stands inside each loop that may take long, behind a piece of work that is done: a step of a race, a picture, a
-file in the store. No thread and no timer calls it, so a trainer that hangs is still found and killed. Where a stretch
-of work may be left (`leaving`), it is there that a stop is heard.
+`alive` is called inside each loop that may take long, after a finished piece of work: a step of a race, a picture, a
+file in the store. No thread and no timer calls it, so a trainer that hangs is still found and killed. In a stretch
+of work that may be left (`leaving`), `alive` also notices a request to stop.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def ready() -> None:
 
 @contextlib.contextmanager
 def leaving(asked: Callable[[], bool]) -> Iterator[None]:
-    """Let what is inside end by Left, raised by `alive` between two pieces of its work, once a stop is asked for.
+    """Let the block end by Left, raised by `alive` between two pieces of its work, once a stop is asked for.
 
-    For work that leaves nothing half done behind: laps, races, pictures. Other threads go on.
+    For work that leaves nothing half done behind: laps, races, pictures. Other threads continue.
     """
     before = _pulse.asked, _pulse.thread
     _pulse.thread, _pulse.asked = threading.get_ident(), asked
@@ -57,10 +57,10 @@ def leaving(asked: Callable[[], bool]) -> Iterator[None]:
 
 
 def silence() -> float:
-    """Return for how long nothing was done until now, or until a moment ago, s; each silence is told once.
+    """Return for how long nothing was done until now, or until a moment ago, s; each silence is reported once.
 
-    Work is seen to be done once a second, so a second less. Asked when the process goes on after it was stopped, and
-    that is heard by one thread while another one may work again already: hence the moment.
+    Work is noticed once a second, so the result is a second less. It is called when the process resumes after it was
+    stopped. One thread learns of that while another one may already work again: hence the moment.
     """
     now = time.monotonic()
     longest = max(now - _pulse.at, _pulse.silent_s if now - _pulse.at < MOMENT_S else 0.0)
@@ -71,7 +71,7 @@ def silence() -> float:
 def alive(*assignments: str) -> None:
     """Say that a piece of work is done, at most once a second; cheap enough for inner loops.
 
-    assignments: what else to say, such as "STATUS=…". During the start systemd counts no watchdog; there each piece of
+    assignments: anything else to send, such as "STATUS=…". During the start systemd counts no watchdog; each piece of
     work extends the limit of the start by as long as the watchdog would wait. Raises Left inside of `leaving`.
     """
     if _pulse.asked is not None and _pulse.thread == threading.get_ident() and _pulse.asked():
@@ -87,9 +87,9 @@ def alive(*assignments: str) -> None:
 
 
 def notify(*assignments: str, wait: bool = True) -> bool:
-    """Send assignments such as "READY=1", "WATCHDOG=1", "STATUS=…"; return whether anybody listens.
+    """Send assignments such as "READY=1", "WATCHDOG=1", "STATUS=…"; return whether systemd listens.
 
-    wait: until a busy manager takes it; what is said again in a second need not arrive.
+    wait: until a busy manager takes it; a message that is repeated in a second need not arrive.
     """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:

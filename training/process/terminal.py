@@ -10,7 +10,7 @@ import sys
 import unicodedata
 from typing import TextIO
 
-# What stands for a sign that the terminal cannot show. Letters lose their accents.
+# Replacements for characters that the terminal cannot show. Letters lose their accents.
 ASCII = {
     "…": "...", "→": "->", "←": "<-", "×": "x", "·": "*", "•": "*", "−": "-", "–": "-", "—": "-", "─": "-", "│": "|",
     "├": "|", "└": "`", "°": " degrees", "µ": "u", "≥": ">=", "≤": "<=", "≈": "~", "±": "+-", "“": '"', "”": '"',

@@ -1,4 +1,4 @@
-"""Who uses this computer, and where this user keeps things: also in a container, under a number without a name."""
+"""The user of this computer, and this user's folders: also in a container, under a user id without a name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def home() -> Path | None:
 
 
 def cache_folder() -> Path | None:
-    """Return where things lie whose loss costs a request or a download; None for a user without a home."""
+    """Return the folder for things whose loss costs a request or a download; None for a user without a home."""
     named = os.environ.get("XDG_CACHE_HOME", "")
     if named and Path(named).is_absolute():  # others are ignored, as the standard asks
         return Path(named) / "f1tenth-training"

@@ -49,7 +49,7 @@ DEFAULT_WORKERS = 4
 
 
 class CheckpointData(NamedTuple):
-    """What a checkpoint consists of: named files, replay segments (uploaded or on their way), JSON."""
+    """The parts of a checkpoint: named files, replay segments (uploaded or on their way), JSON."""
 
     members: Mapping[str, Body]
     segments: Sequence[SegmentRef | PendingSegment] = ()
@@ -80,7 +80,7 @@ class RunWriter:
         self._held = held
         self._workers = workers
         self._lock = threading.RLock()
-        # What we continue: set by `load`; commits until the next `load` lie on top of it.
+        # The checkpoint we continue: set by `load`; commits until the next `load` build on it.
         self._resumed: CheckpointRef | None = held.pointer.checkpoint
         self._ours: set[str] = set()
 
@@ -128,7 +128,7 @@ class RunWriter:
 
         `milestone` keeps it through every pruning; `not_after` (monotonic clock, s) ends all retries.
         Raises `Fenced` if the run was taken over (nothing changed), another `StoreError` if the
-        store failed: the previous checkpoint then still stands, and training may go on.
+        store failed: the previous checkpoint then still stands, and training may continue.
         """
         with self._lock:
             storage = until(self.storage, not_after)
@@ -157,7 +157,7 @@ class RunWriter:
         ours = [known for known in pointer.checkpoints if known.uuid in self._ours]
         before: tuple[CheckpointRef, ...] = ()
         if self._resumed is not None:
-            # What was newer than the checkpoint we resumed is another history: never walk back to it.
+            # Checkpoints newer than the one we resumed belong to another history: never walk back to them.
             uuids = [known.uuid for known in pointer.checkpoints]
             found = self._resumed.uuid in uuids
             before = pointer.checkpoints[uuids.index(self._resumed.uuid) :] if found else (self._resumed,)
@@ -234,7 +234,7 @@ def _write_manifest(storage: Storage, key: str, data: bytes) -> None:
     try:
         storage.put(key, data, condition=IF_ABSENT)
     except PreconditionFailed:
-        # The key holds a fresh uuid: what is there can only be ours, with its reply lost. Look anyway.
+        # The key holds a fresh uuid: an object there can only be ours, with its reply lost. Look anyway.
         if storage.get(key, max_bytes=MAX_MANIFEST_BYTES).data != data:
             message = f"{key} already holds another manifest; this checkpoint is not committed"
             raise Corrupt(message) from None

@@ -1,7 +1,7 @@
 """A directory as a store: the same promises as S3 (whole objects, conditional writes), by POSIX means.
 
 Whole objects by `files.write_whole`. Compare-and-swap under an advisory lock on one file: the kernel
-drops it with its holder, so a killed writer blocks nobody.
+drops it with its holder, so a killed writer blocks no one.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class DirectoryStorage:
     def list(self, prefix: str) -> Iterator[Entry]:
         """List the files whose key starts with `prefix`, in key order; temporary files are not objects."""
         with _named_errors(f"list {prefix}"):
-            # Only below the last whole directory of the prefix can a match lie.
+            # Only below the last whole directory of the prefix can there be a match.
             top = self._root / prefix.rpartition("/")[0]
             found = [
                 entry

@@ -15,7 +15,7 @@ from training.store.storage import IF_ABSENT, NotFound, PreconditionFailed, Stor
 MAX_DOCUMENT_BYTES = 4 << 20
 # Rows that are kept; of older ones only the cost is.
 MAX_ATTEMPTS = 2_000
-# In each round somebody wins, so this many writers at once are served.
+# In each round one writer wins, so this many writers at once are served.
 MAX_ROUNDS = 100
 
 State = Literal["pending", "running", "done", "stopped", "failed"]
@@ -48,7 +48,7 @@ class Versioned(Extended):
 
 
 class Status(Versioned):
-    """What has become of a run. `failed`, `done` and `stopped` are ends: a replacement does not train."""
+    """The state of a run. `failed`, `done` and `stopped` are ends: a replacement does not train."""
 
     state: State
     changed_at: datetime
@@ -64,12 +64,12 @@ class Status(Versioned):
 
 
 class Control(Versioned):
-    """What a laptop asks of a run."""
+    """A laptop's request to a run."""
 
     request: Request
     requested_at: datetime  # by the laptop's clock, for people: a machine compares no clocks
     requested_by: ShortText = ""
-    launch: Launch | None = None  # the launch that is asked; None: whoever trains now
+    launch: Launch | None = None  # the launch that is asked; None: the one that trains now
 
     ADDED: ClassVar[frozenset[str]] = frozenset({"launch"})
 
@@ -149,7 +149,7 @@ def read(storage: Storage, key: str, model: type[Model]) -> Model | None:
 
 
 def update(storage: Storage, key: str, model: type[Model], change: Callable[[Model | None], Model]) -> Model:
-    """Replace a document by `change(document)`, again and again until nobody came between.
+    """Replace a document by `change(document)`, again and again until no other writer came between.
 
     `change` must be idempotent: if the reply to a write is lost and another writer comes after it,
     it is applied a second time, to what it has already changed. Find rows by an id, never append blindly.

@@ -1,6 +1,6 @@
 """One owner at a time: an attempt claims a run by swapping its pointer to the next epoch.
 
-Whoever held the run before finds, at its next swap, a pointer that it did not write: it is fenced, and
+The previous owner finds, at its next swap, a pointer that it did not write: it is fenced, and
 has changed nothing. Every swap carries a fresh nonce, so a swap whose reply was lost is recognised when
 the pointer is read back.
 """
@@ -67,7 +67,7 @@ def _read(storage: Storage, key: str) -> SeenPointer:
 
 
 class Ownership:
-    """The right to move one run's pointer, until somebody else claims it."""
+    """The right to move one run's pointer, until another attempt claims it."""
 
     def __init__(self, storage: Storage, claim: Claim, seen: SeenPointer) -> None:
         self.storage = storage

@@ -133,7 +133,7 @@ class Manifest(Document):
 
 
 class Owner(Document):
-    """Who runs an attempt; the finish unit compares the fleet with its own (all empty on a laptop)."""
+    """The machine that runs an attempt; the finish unit compares the fleet with its own (all empty on a laptop)."""
 
     host: ShortText = ""
     instance_id: ShortText = ""

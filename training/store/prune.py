@@ -1,9 +1,9 @@
 """Mark and sweep: keep what the newest checkpoints and the milestones name, remove the rest.
 
 Run from a laptop (`python -m training prune RUN`), never by an instance: an instance may not delete.
-What a commit under way may still name is out of reach: only what is older, by the store's own clock,
-than the oldest kept checkpoint is ever removed; and, as that clock may have been set back, nothing of the present
-epoch that lies beyond the newest kept checkpoint. A checkpoint counts as kept only if it is whole: S3 vouches
+Objects that a commit under way may still name are safe: only objects older, by the store's own clock,
+than the oldest kept checkpoint are ever removed; and, as that clock may have been set back, nothing of the present
+epoch that is beyond the newest kept checkpoint. A checkpoint counts as kept only if it is whole: S3 vouches
 for the bytes that it took, so there the listing must show every object in its size; a directory is read.
 """
 
@@ -33,7 +33,7 @@ _POINTER_SUFFIX = "_latest_checkpoint.json"
 
 
 class Plan(NamedTuple):
-    """What pruning would do to a run."""
+    """The effect that pruning would have on a run."""
 
     run: str
     kept: tuple[CheckpointRef, ...]
@@ -55,7 +55,7 @@ class Plan(NamedTuple):
 
 
 class _Growing(NamedTuple):
-    """What the run's present writer has committed: what it writes beyond, its next checkpoint may name."""
+    """The commits of the run's present writer: its next checkpoint may name objects that it writes beyond them."""
 
     epoch: int
     step: int
@@ -68,7 +68,7 @@ class _Growing(NamedTuple):
                 segment = layout.parse_segment_key(key)
                 return segment.epoch == self.epoch and segment.last > self.last_rows.get(segment.agent, -1)
             checkpoint = layout.parse_checkpoint(key)
-        except DataError:  # of nobody's
+        except DataError:  # no key of ours
             return False
         return checkpoint.epoch == self.epoch and checkpoint.step > self.step
 
@@ -141,7 +141,7 @@ def make_plan(storage: Storage, run: str, keep: int, *, read_all: bool = True) -
 
 
 def sweep(storage: Storage, plan: Plan) -> None:
-    """Remove what a plan says, looking before each batch whether somebody has claimed the run since."""
+    """Remove what a plan says, checking before each batch whether another attempt has claimed the run since."""
     keys = [entry.key for entry in plan.doomed]
     for start in range(0, len(keys), BATCH):
         for pointer in plan.pointers:

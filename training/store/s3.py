@@ -1,7 +1,7 @@
 """S3, or any store that speaks its language, as named byte streams. botocore is imported when one is opened.
 
-Every request carries its SHA-256, so S3 refuses what was garbled on the way. botocore's own retries are
-off: what is repeated, and for how long, is decided in one place (`retry.py`).
+Every request carries its SHA-256, so S3 refuses bytes that were garbled on the way. botocore's own retries are
+off: one place (`retry.py`) decides which requests are repeated, and for how long.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class S3Storage:
                 Bucket=self._bucket, Key=self._key(key), ChecksumMode="ENABLED"
             )
         except self._client.exceptions.ClientError as error:
-            # Who may list only below a prefix is told 403, not 404, of what does not exist.
+            # A caller who may list only below a prefix gets 403, not 404, for an object that does not exist.
             if error.response["ResponseMetadata"]["HTTPStatusCode"] == 403 and not self._exists(key):
                 raise NotFound(f"read {key}: no such object") from error
             raise
@@ -171,7 +171,7 @@ class S3Storage:
             check_announced(key, digest.hexdigest(), sha256)
             reply = self._client.complete_multipart_upload(**where, MultipartUpload={"Parts": parts})
         except BaseException:
-            # What cannot be aborted now, the bucket's lifecycle rule collects.
+            # The bucket's lifecycle rule collects uploads that cannot be aborted now.
             with contextlib.suppress(StoreError), self._named_errors("abort", key):
                 self._client.abort_multipart_upload(**where)
             raise

@@ -71,9 +71,9 @@ def _never() -> bool:
 
 @contextlib.contextmanager
 def named_errors(what: str, renews_itself: Callable[[], bool] = _never) -> Iterator[None]:
-    """Raise what happens inside as a `StoreError` that says what was being done.
+    """Raise errors of the block as a `StoreError` that says what was being done.
 
-    renews_itself: tells whether the credentials are renewed without a person, so that waiting for that helps.
+    renews_itself: returns whether the credentials are renewed without a person, so that waiting for that helps.
     """
     from botocore.exceptions import (  # noqa: PLC0415 - boto3 comes late
         BotoCoreError,

@@ -1,7 +1,7 @@
 """Replay segments: immutable, named by their content, uploaded once, behind the trainer's back.
 
-The trainer pays the copy of the rows and nothing else; encoding, hashing and uploading happen in daemon
-threads. What goes wrong there surfaces at the next commit, which tries again before it gives up: a
+The trainer pays for the copy of the rows and nothing else; encoding, hashing and uploading happen in daemon
+threads. Errors there surface at the next commit, which tries again before it gives up: a
 segment stays in memory until it is durable.
 """
 
@@ -20,12 +20,12 @@ from training.store.retry import until
 from training.store.storage import RETRIED, Refused, Storage, Unavailable
 
 SLOT_POLL_S = 0.2
-# How often what failed is tried again while the trainer goes on.
+# How often a failed upload is tried again while the trainer continues.
 AGAIN_S = 5.0
 
 
 class Target(NamedTuple):
-    """Where an attempt's segments go: its epoch is in every key, so no zombie can touch them."""
+    """The keys of an attempt's segments: its epoch is in every key, so no zombie can touch them."""
 
     storage: Storage
     run: str
@@ -84,7 +84,7 @@ class PendingSegment:
 
     @property
     def failed(self) -> bool:
-        """Tell whether it was tried, is not durable, and nobody is at it."""
+        """Tell whether it was tried, is not durable, and no thread is working on it."""
         return self._tried.is_set() and self._error is not None
 
     @property
@@ -107,7 +107,7 @@ class PendingSegment:
             sha256=hashlib.sha256(self._data).hexdigest(),
             size=len(self._data),
         )
-        # Unconditional: what may be there already has the same bytes, for its hash is in the key.
+        # Unconditional: an object that is already there has the same bytes, for its hash is in the key.
         until(self._target.storage, not_after).put(ref.key(self._target.run), self._data, sha256=ref.sha256)
         return ref
 
@@ -137,7 +137,7 @@ class SegmentUploader:
             thread.start()
 
     def has_room(self) -> bool:
-        """Tell whether `submit` would take a segment at once; what failed is tried again behind our back."""
+        """Tell whether `submit` would take a segment at once; failed ones are tried again in the background."""
         self._held = [pending for pending in self._held if not pending.durable]
         if len(self._held) < self._waiting:
             return True

@@ -1,4 +1,4 @@
-"""Named byte streams: the small interface that every store fulfils, its errors, and what is retried.
+"""Named byte streams: the small interface that every store implements, its errors, and which of them are retried.
 
 StoreError               exit 1
 ├── NotFound             no such key
@@ -8,7 +8,7 @@ StoreError               exit 1
 ├── OutOfSpace           the disk is full; nothing was replaced
 ├── Refused              exit 78: no permission, no such bucket, a malformed request
 └── Corrupt              exit 65: bytes or documents that are not what was committed
-`training.errors.Fenced` (exit 3) is no StoreError: whoever goes on after a failed save must not swallow it.
+`training.errors.Fenced` (exit 3) is no StoreError: code that continues after a failed save must not swallow it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Conflict(Unavailable):
 
 
 class OutOfSpace(StoreError):
-    """The store has no room; what was there before is untouched."""
+    """The store has no room; everything that was there before is untouched."""
 
 
 class Refused(StoreError, ConfigurationError):
@@ -67,7 +67,7 @@ class Corrupt(StoreError, DataError):
     exit_code = DataError.exit_code
 
 
-# What is worth repeating, and nothing else: a refusal repeated is a refusal, only later.
+# The errors worth a retry, and no others: a refusal repeated is a refusal, only later.
 RETRIED: tuple[type[StoreError], ...] = (Unavailable, Conflict)
 
 

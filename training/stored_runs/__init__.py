@@ -1,1 +1,1 @@
-"""Runs in a store as data: settings, policies, maps; what one run takes over from another."""
+"""Runs in a store as data: settings, policies, maps, and the data that one run takes over from another."""

@@ -25,14 +25,14 @@ from training.stored_runs import maps
 from training.stored_runs.read import config_of, parse
 
 RUN_NAME = "training.run_name"
-# What a checkpoint says of its run that is not true of another.
+# Entries of a checkpoint that hold for its own run only.
 OF_THE_PARENT = ("wandb_id",)
 # Before any machine or process of the new run: the attempts of those count from 1.
 ATTEMPT = 0
 
 
 class Parent(documents.Versioned):
-    """Where a run was forked from."""
+    """The run and step that a run was forked from."""
 
     run: ShortText
     step: Count
@@ -60,10 +60,10 @@ class Plan(NamedTuple):
 
 
 def plan_fork(storage: Storage, spec: str, overrides: Sequence[str]) -> Plan:
-    """Return what a fork of `RUN[@STEP]` would be; nothing is written.
+    """Return the fork of `RUN[@STEP]` as it would be; nothing is written.
 
-    overrides: what it changes (`a.b=value`), its name among them. Raises UsageError for a run or a step that is not
-    there, ConfigurationError for a setting that cannot change, or limits that are reached already.
+    overrides: the changed settings (`a.b=value`), its name among them. Raises UsageError for a run or a step that does
+    not exist, ConfigurationError for a setting that cannot change, or limits that are reached already.
     """
     named = parse(spec)
     if named.agent is not None:

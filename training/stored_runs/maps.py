@@ -1,6 +1,6 @@
-"""Maps of one's own that a run carries in the store, so that a machine and every later command find them.
+"""The user's own maps that a run carries in the store, so that a machine and every later command find them.
 
-The files of a map lie below the run, in a folder that is named by their SHA-256. The settings of the run name the map
+The files of a map are stored below the run, in a folder named by their SHA-256. The settings of the run name the map
 by the same digits (`hall@0123456789abcdef`), so no other map can take its place.
 """
 

@@ -1,4 +1,4 @@
-"""What a new run takes over from other runs, as bytes: its agents' first networks, opponents of its league.
+"""Files that a new run takes over from other runs, as bytes: its agents' first networks, opponents of its league.
 
 A machine on AWS reaches its own run alone, so the launcher copies these into the run (`copy_into_run`), and the
 trainer looks there first. On one computer they are read where they are.
@@ -56,7 +56,7 @@ class _CopiedPolicy(Document):
 
 
 class Copies(documents.Versioned):
-    """What was copied into a run; written last, so that what it names is there."""
+    """The list of what was copied into a run; written last, so that every file it names is there."""
 
     init_from: ShortText | None = None
     networks: _CopiedNetworks | None = None

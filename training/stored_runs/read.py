@@ -23,7 +23,7 @@ FORMS = ("RUN", "RUN@STEP", "RUN:AGENT", "RUN@STEP:AGENT")
 
 
 class Named(NamedTuple):
-    """What a command line names."""
+    """The run, step and agent that a command line names."""
 
     run: str
     step: int | None  # None: the policy that evaluation kept
@@ -39,7 +39,7 @@ class StoredPolicy(NamedTuple):
 
 
 def parse(spec: str, others: Sequence[str] = ()) -> Named:
-    """Read RUN[@STEP][:AGENT]. UsageError says what it can be; others: what else may stand there."""
+    """Read RUN[@STEP][:AGENT]. UsageError lists the choices; others: further values allowed there."""
     found = _SPEC.fullmatch(spec)
     if found is None:
         raise UsageError(
