@@ -2,7 +2,7 @@
 #   make molecule ROLE=trainer        one role        make ami CONFIG=my.yaml ARGS="--on-demand"
 ROLES := trainer python_env base monitoring nvidia sysprep
 BIN := $(abspath .venv/bin)
-# Ansible starts anew for each phase of a scenario: what Python compiles of it is kept, whatever the surroundings say.
+# Ansible starts again for each phase of a scenario: Python's bytecode of it is kept, whatever the environment says.
 IMAGE_ENV := PATH="$(BIN):$$PATH" CONTAINERS_CONF="$(abspath tests/image/containers.conf)" PYTHONWARNINGS=ignore \
 	PYTHONDONTWRITEBYTECODE=
 SYSTEM_PACKAGES := packer podman mmdebstrap arch-test uidmap runc netavark aardvark-dns openssh-client iproute2 \
@@ -18,7 +18,7 @@ $(IMAGE_STAMP): | $(TEST_STAMP)
 	@rm -f .venv/.stamp-image-* && touch $@
 
 .PHONY: system-packages
-system-packages: # What containers, Packer and the stand-in root need from Debian
+system-packages: # Debian packages that containers, Packer and the stand-in root need
 	@missing=$$(for p in $(SYSTEM_PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" != 0 ]; then echo "Run this, then make again: sudo apt-get install" $$missing; exit 1; fi; \
@@ -61,5 +61,5 @@ ami-rehearsal: test-root ## Bake without AWS: packer, SSH, the whole site; leave
 		tests/image/bake_inventory.py
 
 .PHONY: baked-root
-baked-root: test-root # The bake of `make ami-rehearsal` alone: what a rehearsal boots
+baked-root: test-root # The bake of `make ami-rehearsal` alone: the root that a rehearsal boots
 	$(CONTAINER_PYTEST) tests/image/bake_rehearsal.py -k "builder or kept_root"

@@ -55,7 +55,7 @@ class AmiError(Exception):
 
 
 class Settings(NamedTuple):
-    """What one bake is made with."""
+    """The inputs of one bake."""
 
     aws: AwsSettings
     instance_type: str

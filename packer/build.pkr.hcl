@@ -36,7 +36,7 @@ build {
     ansible_env_vars = local.ansible_environment
   }
 
-  # In the session that Packer has held open since the beginning: nobody can log in any more.
+  # In the session that Packer has held open since the beginning: no one can log in any more.
   provisioner "shell" {
     script          = "${path.root}/../ansible/roles/sysprep/files/last-check.sh"
     execute_command = "sudo sh {{ .Path }}"

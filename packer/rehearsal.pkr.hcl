@@ -1,4 +1,4 @@
-# What `make ami-rehearsal` sets to bake a container instead of an instance, against an emulator of EC2.
+# Values that `make ami-rehearsal` sets to bake a container instead of an instance, against an emulator of EC2.
 # On AWS all of these keep their defaults.
 
 variable "rehearsal_endpoint" {

@@ -4,7 +4,7 @@
     ansible-inventory --graph
     ansible-playbook site.yml --limit run_NAME --tags trainer --check --diff
 
-Region and project are those of the settings, as launch.py reads them: config.yaml here or beside launch.py, or the file
+Region and project are read from the settings, as launch.py does: config.yaml here or next to launch.py, or the file
 that F1TENTH_CONFIG names. F1TENTH_CONNECTION=ssm goes through Session Manager (no open port; needs the
 session-manager-plugin); ssh needs `aws.open_ports_to: my-ip` and the instance's key.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[2]
 _PYTHON = PROJECT / ".venv" / "bin" / "python"
 if __name__ == "__main__" and _PYTHON.exists() and "F1TENTH_INVENTORY" not in os.environ:
-    # Ansible takes any Python; what this imports is in the project's own environment.
+    # Ansible accepts any Python; the imports of this script are in the project's own environment.
     os.execve(_PYTHON, [str(_PYTHON), *sys.argv], {**os.environ, "F1TENTH_INVENTORY": "1"})  # noqa: S606 - ourselves
 sys.path.insert(0, str(PROJECT))
 

@@ -1,4 +1,4 @@
-"""Import f1tenth_gym beside the image's gymnasium, let check_env look at it, and drive a little.
+"""Import f1tenth_gym together with the image's gymnasium, let check_env look at it, and drive a little.
 
 The track is a circle made here, because a named track is downloaded when the image lacks it.
 """

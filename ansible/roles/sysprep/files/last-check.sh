@@ -34,7 +34,7 @@ absent /var/lib/dbus/machine-id /var/lib/systemd/random-seed /var/lib/cloud/inst
 empty /var/lib/apt/lists /var/lib/cloud /var/log/journal
 
 # A unit with PrivateTmp= has an empty directory here as long as it runs; any may start at any time, and the next boot
-# removes what is left (tmpfiles.d/systemd-tmp.conf). Only what lies in one can be the builder's.
+# removes what is left (tmpfiles.d/systemd-tmp.conf). Only the content of one can be the builder's.
 for path in $(find /var/tmp -mindepth 1 -not '(' -type d -regex '/var/tmp/systemd-private-[^/]*\(/tmp\)?' ')' 2>/dev/null); do
     found "$path"
 done
