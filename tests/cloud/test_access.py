@@ -115,7 +115,7 @@ def test_who_waits_for_credentials_is_told_so(laptop: Laptop, monkeypatch: pytes
         said.append(line)
         spoken.set()
 
-    monkeypatch.setattr(wait_notices, "heard", functools.partial(wait_notices.heartbeat, every_s=0.01))
+    monkeypatch.setattr(wait_notices, "heartbeat", functools.partial(wait_notices.heartbeat, every_s=0.01))
     monkeypatch.setattr(session, "fetch_credentials", lambda _region: spoken.wait(60))
     laptop.home.with_process(printing())
     Cloud(AwsSettings(region=REGION), say).call("sts", "get_caller_identity")

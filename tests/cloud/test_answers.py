@@ -83,7 +83,7 @@ def test_a_name_used_before_gets_a_fleet_with_another_token(stage: Stage) -> Non
     ec2.add_client_error("create_fleet", "IdempotentParameterMismatch", expected_params=request)
     ec2.add_response("describe_fleets", {"Fleets": []}, None)
     ec2.add_response("create_fleet", {"FleetId": "fleet-2"}, other)
-    assert provision.make_fleet(stage.cloud, SCOPE, LAUNCH, "lt-1", 1) == "fleet-2"
+    assert provision.create_fleet(stage.cloud, SCOPE, LAUNCH, "lt-1", 1) == "fleet-2"
     assert stage.watch.s >= provision.FLEET_SHOWS_S
 
 
@@ -92,7 +92,7 @@ def test_an_earlier_start_whose_fleet_shows_late_gets_no_second_one(stage: Stage
     ec2.add_client_error("create_fleet", "IdempotentParameterMismatch")
     ec2.add_response("describe_fleets", {"Fleets": [living_fleet()]}, None)
     with pytest.raises(errors.CloudError, match="has made fleet-1") as caught:
-        provision.make_fleet(stage.cloud, SCOPE, LAUNCH, "lt-1", 1)
+        provision.create_fleet(stage.cloud, SCOPE, LAUNCH, "lt-1", 1)
     assert "./launch.py stop lap-record --now" in caught.value.next_step
 
 

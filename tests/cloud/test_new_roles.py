@@ -39,7 +39,7 @@ def test_a_fleet_waits_until_ec2_knows_the_profile(stage: Stage) -> None:
     for _ in range(40):
         ec2.add_client_error("create_fleet", *UNKNOWN, http_status_code=400)
     ec2.add_response("create_fleet", {"FleetId": "fleet-1"}, None)
-    assert provision.make_fleet(stage.cloud, SCOPE, LAUNCH, "lt-1", 1) == "fleet-1"
+    assert provision.create_fleet(stage.cloud, SCOPE, LAUNCH, "lt-1", 1) == "fleet-1"
     assert 100 < stage.watch.s < profile_wait.KNOWN_WITHIN_S
     assert [line for line in stage.said if "waiting for EC2 to know the run's new instance profile" in line]
     assert len(stage.said) <= 5, "every half minute"
@@ -50,7 +50,7 @@ def test_a_profile_that_stays_unknown_ends_the_launch_after_three_minutes(stage:
     for _ in range(61):
         ec2.add_client_error("create_fleet", *UNKNOWN, http_status_code=400)
     with pytest.raises(errors.CloudError, match="Invalid IAM Instance Profile name") as caught:
-        provision.make_fleet(stage.cloud, SCOPE, LAUNCH, "lt-1", 1)
+        provision.create_fleet(stage.cloud, SCOPE, LAUNCH, "lt-1", 1)
     assert "try again" in caught.value.next_step
     assert stage.watch.s >= profile_wait.KNOWN_WITHIN_S
 
@@ -59,7 +59,7 @@ def test_another_wrong_value_is_refused_at_once(stage: Stage) -> None:
     ec2 = stage.script("ec2")
     ec2.add_client_error("create_fleet", "InvalidParameterValue", "Invalid value for ValidUntil")
     with pytest.raises(errors.CloudError, match="ValidUntil"):
-        provision.make_fleet(stage.cloud, SCOPE, LAUNCH, "lt-1", 1)
+        provision.create_fleet(stage.cloud, SCOPE, LAUNCH, "lt-1", 1)
     assert stage.watch.s == 0
 
 

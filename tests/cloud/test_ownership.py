@@ -69,10 +69,10 @@ def test_a_role_a_profile_or_a_template_of_our_name_without_our_tags_is_not_used
     before = make_strangers(account, tags)
     cloud, scope = account.cloud, account.scope
     with pytest.raises(UsageError, match=r"role .* exists and is not ours: it lacks the tag") as caught:
-        provision.make_role(cloud, scope, RUN)
+        provision.create_role(cloud, scope, RUN)
     assert "aws.project_name" in caught.value.next_step
     with pytest.raises(UsageError, match=r"launch template .* exists and is not ours"):
-        provision.make_template(cloud, scope, LAUNCH._replace(run=RUN))
+        provision.create_template(cloud, scope, LAUNCH._replace(run=RUN))
     assert described(account) == before
 
 
@@ -99,7 +99,7 @@ def test_our_role_is_not_put_into_a_profile_of_somebody_else(account: Account, t
     name = make_strangers(account, tags)["role"]["RoleName"]
     account.cloud.call("iam", "delete_role", RoleName=name)
     with pytest.raises(UsageError, match=r"instance profile .* exists and is not ours"):
-        provision.make_role(account.cloud, account.scope, RUN)
+        provision.create_role(account.cloud, account.scope, RUN)
     assert described(account)["profile"]["Roles"] == []
 
 
@@ -119,10 +119,10 @@ def test_ours_from_an_interrupted_start_is_used_again_and_removed(account: Accou
     setup.apply(setup.plan(account.cloud, account.scope), lambda _: None)
     cloud, scope = account.cloud, account.scope
     launch = LAUNCH._replace(run=RUN)
-    assert provision.make_role(cloud, scope, RUN)
-    assert not provision.make_role(cloud, scope, RUN), "there already"
-    first, _ = provision.make_template(cloud, scope, launch)
-    again, _ = provision.make_template(cloud, scope, launch)
+    assert provision.create_role(cloud, scope, RUN)
+    assert not provision.create_role(cloud, scope, RUN), "there already"
+    first, _ = provision.create_template(cloud, scope, launch)
+    again, _ = provision.create_template(cloud, scope, launch)
     assert again != first, "replaced: it may carry an older end date"
     assert {(leak.kind, leak.run) for leak in leaks.find_leaks(cloud, scope, account.storage)} == {
         ("launch template", RUN), ("role", RUN), ("instance profile", RUN),

@@ -249,7 +249,7 @@ def launched_elsewhere(bench: Bench, monkeypatch: pytest.MonkeyPatch, skew: time
 
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(launch, "owner", lambda: "kim@elsewhere")
-        elsewhere.setattr(launch, "make_role", broken)
+        elsewhere.setattr(launch, "create_role", broken)
         with skewed(bench, skew), pytest.raises(KeyboardInterrupt):
             bench.train()
 
