@@ -77,8 +77,8 @@ app = typer.Typer(
     rich_markup_mode=None,  # boxes and colours would take longer than all the rest of a help text
     context_settings={"max_content_width": 110},
     help="Train on AWS spot capacity: one command, a budget that holds, and nothing left behind.",
-    epilog="Every command may be repeated. Exit codes: 0 done, 1 AWS or the run says no, 2 a wrong word or setting, "
-    "130 Ctrl-C.",
+    epilog="Every command may be repeated. Exit codes: 0 done, 1 AWS error or failed run, "
+    "2 usage or configuration error, 130 Ctrl-C.",
 )
 INTERRUPTED = 130
 
@@ -108,14 +108,14 @@ def doctor(
         bool, typer.Option("--policy", help="Print the policies for your IAM user and end.")
     ] = False,
     probe: Annotated[
-        bool, typer.Option("--probe", help="Ask EC2 by dry runs what you may do. Free.")
+        bool, typer.Option("--probe", help="Ask EC2 by dry runs what you may do (free).")
     ] = False,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="With --policy: write files.")] = None,
     config: ConfigFile = None,
     sets: Sets = None,
     json: Json = False,
 ) -> None:
-    """Tell what is ready. Each line says ok or the next command."""
+    """Check account, permissions, quotas and image. Each line says ok or the next command."""
     from training.cloud import commands
     from training.cloud.aws.client import Cloud
     from training.cloud.context import read_settings, settings_path, where
@@ -142,7 +142,7 @@ def up(
         bool,
         typer.Option(
             "--use-existing-bucket",
-            help="Keep runs in a bucket that somebody made; what it holds stays as it is.",
+            help="Use an existing bucket; its other objects stay unchanged.",
         ),
     ] = False,
     config: ConfigFile = None,
@@ -151,7 +151,7 @@ def up(
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Set up what training needs. Bucket, policy, security group, log group: free of charge while empty."""
+    """Create what training needs: bucket, policy, security group, log group (free while empty)."""
     from training.cloud import commands
 
     manner = OutputOptions(json=json, yes=yes, dry_run=dry_run)
@@ -165,11 +165,13 @@ def down(
     images: Annotated[bool, typer.Option("--images", help="Remove the images of `make ami` too.")] = False,
     config: ConfigFile = None,
     sets: Sets = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would go and do nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be deleted, and do nothing.")
+    ] = False,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Remove all that `up` and `train` made, and say what stays and costs money."""
+    """Delete everything that `up` and `train` created; report what remains and costs money."""
     from training.cloud.cleanup import down
 
     manner = OutputOptions(json=json, yes=yes, dry_run=dry_run)
@@ -188,7 +190,7 @@ def gc(
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Find what is leaked or half-made, and say how to end it."""
+    """List leaked or incomplete resources (--delete removes them)."""
     from training.cloud.cleanup import collect
 
     if all_regions and delete:
@@ -206,30 +208,36 @@ def gc(
 @app.command()
 def train(
     *,
-    name: Annotated[
-        str | None, typer.Option(metavar="RUN", help="Name of the run; made from the time.")
-    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="RUN", help="Run name (default: timestamp).")] = None,
     resume: Annotated[str | None, typer.Option(metavar="RUN", help="Continue this run.")] = None,
     at: Annotated[
-        int | None, typer.Option(metavar="STEP", min=0, help="With --resume: its checkpoint.")
+        int | None, typer.Option(metavar="STEP", min=0, help="Resume from the checkpoint at STEP.")
     ] = None,
     from_partial: Annotated[
-        bool, typer.Option("--from-partial", help="With --resume: the partial save after its checkpoint.")
+        bool, typer.Option("--from-partial", help="Resume from the partial save after the checkpoint.")
     ] = False,
-    market: Annotated[Literal["spot", "on-demand"], typer.Option(help="Which capacity; same cap.")] = "spot",
-    no_relaunch: Annotated[bool, typer.Option("--no-relaunch", help="Replace no lost machine.")] = False,
-    max_hours: Annotated[float | None, typer.Option(metavar="H", help="The fleet ends after this.")] = None,
+    market: Annotated[
+        Literal["spot", "on-demand"], typer.Option(help="Purchase option; the cost cap applies to both.")
+    ] = "spot",
+    no_relaunch: Annotated[
+        bool, typer.Option("--no-relaunch", help="Do not replace an interrupted machine.")
+    ] = False,
+    max_hours: Annotated[
+        float | None, typer.Option(metavar="H", help="Terminate the fleet after H hours.")
+    ] = None,
     max_cost_usd: Annotated[
-        float | None, typer.Option(metavar="USD", help="Or before it can cost more.")
+        float | None, typer.Option(metavar="USD", help="Terminate before the cost can exceed USD.")
     ] = None,
     keep_on_failure: Annotated[
-        str, typer.Option(metavar="TIME", help="Keep a failed machine up for this long: 30m, 2h.")
+        str, typer.Option(metavar="TIME", help="Keep a failed machine running: 30m, 2h.")
     ] = "0m",
     trial: Annotated[
-        bool, typer.Option("--trial", help="The whole way once: 20 minutes, at most $0.05.")
+        bool, typer.Option("--trial", help="Test the whole path: 20 minutes, at most $0.05.")
     ] = False,
-    up_first: Annotated[bool, typer.Option("--up", help="Set up first, as `up` does.")] = False,
-    detach: Annotated[bool, typer.Option("--detach", help="Do not follow the start.")] = False,
+    up_first: Annotated[bool, typer.Option("--up", help="Run `up` first.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Return without waiting for the first step.")
+    ] = False,
     config: ConfigFile = None,
     sets: Sets = None,
     dry_run: DryRun = False,
@@ -275,7 +283,7 @@ def status(
     sets: Sets = None,
     json: Json = False,
 ) -> None:
-    """Tell how runs are. Phase, attempts, speed, last checkpoint, cost, time left."""
+    """Show the status of runs: phase, attempts, speed, last checkpoint, cost, time left."""
     from training.cloud import commands
 
     site, manner = searched_site(config, sets), OutputOptions(json=json)
@@ -297,15 +305,17 @@ def list_runs(*, config: ConfigFile = None, sets: Sets = None, json: Json = Fals
 def logs(
     run: Run,
     *,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the run ends.")] = False,
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="Follow the log until the run ends.")
+    ] = False,
     system: Annotated[
-        bool, typer.Option("--system", help="The machines' log instead: boot and system, from CloudWatch.")
+        bool, typer.Option("--system", help="Print the machines' boot and system log instead (CloudWatch).")
     ] = False,
     config: ConfigFile = None,
     sets: Sets = None,
     json: Annotated[bool, typer.Option("--json", help="Print each line as a JSON object.")] = False,
 ) -> None:
-    """Print a run's log, through relaunches."""
+    """Print a run's log, across relaunches."""
     from training.cloud import commands
 
     commands.logs(site_of(config, sets), run, OutputOptions(json=json), follow=follow, system=system)
@@ -317,9 +327,9 @@ def stop(
     *,
     now: Annotated[bool, typer.Option("--now", help="End the fleet at once, without a checkpoint.")] = False,
     after_checkpoint: Annotated[
-        bool, typer.Option("--after-checkpoint", help="Let it train on to the checkpoint that is due next.")
+        bool, typer.Option("--after-checkpoint", help="Train until the next scheduled checkpoint, then stop.")
     ] = False,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it has ended.")] = True,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the run has ended.")] = True,
     config: ConfigFile = None,
     sets: Sets = None,
     json: Json = False,
@@ -366,7 +376,7 @@ def prune(
     sets: Sets = None,
     json: Json = False,
 ) -> None:
-    """Remove what no kept checkpoint of a run needs."""
+    """Delete checkpoints that are no longer needed (dry run without --delete)."""
     from training.cloud import commands
 
     commands.prune(site_of(config, sets), run, OutputOptions(json=json), keep=keep, delete=delete)
@@ -394,7 +404,7 @@ def tensorboard(
     sets: Sets = None,
     json: Way = False,
 ) -> None:
-    """Bring a run's TensorBoard here, by Session Manager."""
+    """Forward a run's TensorBoard to this computer, by Session Manager."""
     from training.cloud import commands
 
     manner = OutputOptions(json=json, dry_run=only_print)
@@ -412,7 +422,7 @@ def prices(*, config: ConfigFile = None, sets: Sets = None, json: Json = False) 
 
 @app.command()
 def cost(run: Run, *, config: ConfigFile = None, sets: Sets = None, json: Json = False) -> None:
-    """Tell what a run has cost. Per million steps, to its first clean lap, goodput."""
+    """Show what a run has cost: per million steps, to its first clean lap, goodput."""
     from training.cloud import commands
 
     commands.cost(site_of(config, sets), run, OutputOptions(json=json))

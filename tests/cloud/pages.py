@@ -54,8 +54,8 @@ PARTS = {
 COMMANDS = """\
 # Commands of the launcher
 
-Written from `launch.py` by `python -m tests.cloud.pages`. Every command may be repeated. Exit codes: 0 done, 1 AWS or
-the run says no, 2 a wrong word or setting, 130 Ctrl-C. Settings: `config.example.yaml`.
+Written from `launch.py` by `python -m tests.cloud.pages`. Every command may be repeated. Exit codes: 0 done, 1 AWS
+error or failed run, 2 usage or configuration error, 130 Ctrl-C. Settings: `config.example.yaml`.
 """
 
 

@@ -1,5 +1,12 @@
 """Checkpoints of a run: their content, when they are saved, and in which thread.
 
+    due       is a checkpoint due at this step?
+    collect   hand over full replay segments; between any two steps
+    start     copy the state, commit it in the background
+    poll      look whether that commit has ended, and report its error
+    finish    commit the present state before returning: the end of an attempt
+    close     stop the background thread; `durable` is the newest commit
+
 The trainer's thread copies the state (milliseconds) and hands over replay segments as they fill; encoding, hashing and
 writing happen in the background. A save that fails is reported and retried with the next one; the checkpoint before it
 stays valid.
