@@ -55,7 +55,8 @@ def train(
     preset: Annotated[Literal["local", "cloud"] | None, typer.Option(help="Settings to start from.")] = None,
     resume: Annotated[str | None, typer.Option(metavar="RUN", help="Continue this run.")] = None,
     at: Annotated[
-        int | None, typer.Option(metavar="STEP", min=0, help="With --resume: its checkpoint.")
+        int | None,
+        typer.Option(metavar="STEP", min=0, help="Resume from the checkpoint at STEP (with --resume)."),
     ] = None,
     from_partial: Annotated[
         bool,
@@ -82,7 +83,7 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
     ] = None,
 ) -> None:
-    """Train; ends with the laps that the policy drives and where everything lies."""
+    """Train, evaluate the best policy, and print where the results are."""
     if at is not None and resume is None:
         raise UsageError(
             "--at names a checkpoint of a run to resume", next_step=f"Add --resume RUN to --at {at}."
@@ -252,13 +253,11 @@ def prune(
     run: Run,
     *,
     keep: Annotated[int, typer.Option(min=2, max=1000, help="Newest checkpoints to keep.")] = 2,
-    delete: Annotated[
-        bool, typer.Option("--delete", help="Delete; without it only said what would go.")
-    ] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Actually delete (default: dry run).")] = False,
     store: Store = ".",
     config: ConfigFile = None,
 ) -> None:
-    """Say, or with --delete remove, what neither a kept checkpoint nor a milestone of a run needs."""
+    """Delete checkpoints that are no longer needed (dry run without --delete)."""
     from training.store.prune import prune as prune_run
 
     aws = _settings(config).aws
