@@ -165,9 +165,7 @@ def down(
     images: Annotated[bool, typer.Option("--images", help="Remove the images of `make ami` too.")] = False,
     config: ConfigFile = None,
     sets: Sets = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be deleted, and do nothing.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be deleted.")] = False,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
@@ -216,17 +214,11 @@ def train(
     from_partial: Annotated[
         bool, typer.Option("--from-partial", help="Resume from the partial save after the checkpoint.")
     ] = False,
-    market: Annotated[
-        Literal["spot", "on-demand"], typer.Option(help="Purchase option; the cost cap applies to both.")
-    ] = "spot",
-    no_relaunch: Annotated[
-        bool, typer.Option("--no-relaunch", help="Do not replace an interrupted machine.")
-    ] = False,
-    max_hours: Annotated[
-        float | None, typer.Option(metavar="H", help="Terminate the fleet after H hours.")
-    ] = None,
+    market: Annotated[Literal["spot", "on-demand"], typer.Option(help="Purchase option; same cap.")] = "spot",
+    no_relaunch: Annotated[bool, typer.Option("--no-relaunch", help="Do not replace machines.")] = False,
+    max_hours: Annotated[float | None, typer.Option(metavar="H", help="Terminate after H hours.")] = None,
     max_cost_usd: Annotated[
-        float | None, typer.Option(metavar="USD", help="Terminate before the cost can exceed USD.")
+        float | None, typer.Option(metavar="USD", help="Terminate before it costs USD.")
     ] = None,
     keep_on_failure: Annotated[
         str, typer.Option(metavar="TIME", help="Keep a failed machine running: 30m, 2h.")
@@ -235,9 +227,7 @@ def train(
         bool, typer.Option("--trial", help="Test the whole path: 20 minutes, at most $0.05.")
     ] = False,
     up_first: Annotated[bool, typer.Option("--up", help="Run `up` first.")] = False,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Return without waiting for the first step.")
-    ] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the first step.")] = False,
     config: ConfigFile = None,
     sets: Sets = None,
     dry_run: DryRun = False,
@@ -305,9 +295,7 @@ def list_runs(*, config: ConfigFile = None, sets: Sets = None, json: Json = Fals
 def logs(
     run: Run,
     *,
-    follow: Annotated[
-        bool, typer.Option("-f", "--follow", help="Follow the log until the run ends.")
-    ] = False,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Follow until the run ends.")] = False,
     system: Annotated[
         bool, typer.Option("--system", help="Print the machines' boot and system log instead (CloudWatch).")
     ] = False,
