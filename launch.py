@@ -154,8 +154,8 @@ def up(
     """Create what training needs: bucket, policy, security group, log group (free while empty)."""
     from training.cloud import commands
 
-    manner = OutputOptions(json=json, yes=yes, dry_run=dry_run)
-    commands.up(site_of(config, sets), manner, use_existing_bucket=use_existing_bucket)
+    output = OutputOptions(json=json, yes=yes, dry_run=dry_run)
+    commands.up(site_of(config, sets), output, use_existing_bucket=use_existing_bucket)
 
 
 @app.command()
@@ -172,8 +172,8 @@ def down(
     """Delete everything that `up` and `train` created; report what remains and costs money."""
     from training.cloud.cleanup import down
 
-    manner = OutputOptions(json=json, yes=yes, dry_run=dry_run)
-    down.down(searched_site(config, sets), manner, data=data, images=images)
+    output = OutputOptions(json=json, yes=yes, dry_run=dry_run)
+    down.down(searched_site(config, sets), output, data=data, images=images)
 
 
 @app.command()
@@ -196,10 +196,10 @@ def gc(
             "--all-regions only looks: these settings may not name the buckets of other regions",
             next_step="Look first: ./launch.py gc --all-regions. It names the command for each region.",
         )
-    site, manner = searched_site(config, sets), OutputOptions(json=json, yes=yes)
+    site, output = searched_site(config, sets), OutputOptions(json=json, yes=yes)
     if all_regions:
-        raise typer.Exit(collect.gc_everywhere(site, manner))
-    collect.gc(site, manner, delete=delete)
+        raise typer.Exit(collect.gc_everywhere(site, output))
+    collect.gc(site, output, delete=delete)
 
 
 # --- runs ---
@@ -259,8 +259,8 @@ def train(
     run = arguments.run_name(resume, name, site.config.training.run_name)
     origin = (run, resume is not None, at, from_partial)
     options = Options(*origin, market, not no_relaunch, keep_s, tuple(sets or ()), settings_path(config))
-    manner = OutputOptions(json=json, yes=yes, dry_run=dry_run)
-    raise typer.Exit(commands.train(site, options, ROOT, manner, up_first=up_first, detach=detach))
+    output = OutputOptions(json=json, yes=yes, dry_run=dry_run)
+    raise typer.Exit(commands.train(site, options, ROOT, output, up_first=up_first, detach=detach))
 
 
 @app.command()
@@ -276,11 +276,11 @@ def status(
     """Show the status of runs: phase, attempts, speed, last checkpoint, cost, time left."""
     from training.cloud import commands
 
-    site, manner = searched_site(config, sets), OutputOptions(json=json)
+    site, output = searched_site(config, sets), OutputOptions(json=json)
     if run is None:
-        commands.statuses(site, manner)
+        commands.statuses(site, output)
     else:
-        commands.status(site, run, manner)
+        commands.status(site, run, output)
 
 
 @app.command(name="list")
@@ -378,8 +378,8 @@ def ssh(
     """Open a shell on a run's machine, by Session Manager."""
     from training.cloud import commands
 
-    manner = OutputOptions(json=json, dry_run=only_print)
-    raise typer.Exit(commands.ssh(site_of(config, sets), run, manner))
+    output = OutputOptions(json=json, dry_run=only_print)
+    raise typer.Exit(commands.ssh(site_of(config, sets), run, output))
 
 
 @app.command()
@@ -395,8 +395,8 @@ def tensorboard(
     """Forward a run's TensorBoard to this computer, by Session Manager."""
     from training.cloud import commands
 
-    manner = OutputOptions(json=json, dry_run=only_print)
-    raise typer.Exit(commands.tensorboard(site_of(config, sets), run, port, manner))
+    output = OutputOptions(json=json, dry_run=only_print)
+    raise typer.Exit(commands.tensorboard(site_of(config, sets), run, port, output))
 
 
 # --- money ---

@@ -197,7 +197,7 @@ def test_a_stalled_fleet_is_explained_in_aws_own_words_after_30_s(stage: Stage, 
             set_status(store, "race", "stopped")
 
     assert follow.follow(stage.cloud, SCOPE, store, "race", say) == "stopped"
-    assert any("no Spot capacity in us-east-2a" in line and "goes on asking" in line for line in said), said
+    assert any("no Spot capacity in us-east-2a" in line and "keeps trying" in line for line in said), said
     assert stage.watch.s <= 40
 
 

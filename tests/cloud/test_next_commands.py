@@ -93,7 +93,7 @@ def test_every_next_command_of_the_sources_gets_the_options(place: str, text: st
 
 
 def test_nothing_is_printed_past_the_one_printer() -> None:
-    """ruff's T201 holds it: of the launcher's modules only manner.py may print."""
+    """ruff's T201 holds it: of the launcher's modules only console/output.py may print."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert re.findall(r'"(training/cloud/\S+)" = \["T201"\]', text) == ["training/cloud/console/output.py"]
 

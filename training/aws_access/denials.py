@@ -51,7 +51,7 @@ def next_step(denial: Denial, action: str, granted: str) -> str:
 def decode_command(encoded: str) -> str:
     """Return the command that says what exactly was refused; it needs sts:DecodeAuthorizationMessage."""
     return (
-        "What exactly was refused, for whoever may decode it: aws sts decode-authorization-message --query "
+        "To see exactly what was refused (needs the right to decode it): aws sts decode-authorization-message --query "
         f"DecodedMessage --output text --encoded-message {encoded}"
     )
 

@@ -29,17 +29,17 @@ from training.store.prune import make_plan, sweep
 
 
 # --- setting up ---
-def examine(cloud: Cloud, root: Path, manner: OutputOptions) -> int:
+def examine(cloud: Cloud, root: Path, output: OutputOptions) -> int:
     """Print what `doctor` finds."""
     findings = []
     for finding in doctor.examine(cloud, root):
         findings.append(finding)
-        if not manner.json:
+        if not output.json:
             answer(f"{'ok' if finding.ok else 'NO'}  {finding.what:16} {finding.detail}")
             if not finding.ok:
                 answer(f"    → {finding.next_step}")
     missing = doctor.missing(findings)
-    if manner.json:
+    if output.json:
         place = {"project": cloud.aws.project_name, "region": cloud.aws.region}
         rows = [{"ok": one.ok, **one._asdict()} for one in findings]
         show({**place, "findings": rows, "missing": missing})
@@ -52,13 +52,13 @@ def examine(cloud: Cloud, root: Path, manner: OutputOptions) -> int:
     return 0 if all(finding.ok for finding in findings) else 1
 
 
-def show_policies(site: CommandContext, out: Path | None, manner: OutputOptions) -> None:
+def show_policies(site: CommandContext, out: Path | None, output: OutputOptions) -> None:
     """Print the policies that a person needs, or write them to files and print how they are given."""
     scope = site.scope
     if out is not None:
         files = people_policies.write(scope, out)
         give = {kind: people_policies.how_to_give(scope, kind, out) for kind in people_policies.all_of(scope)}
-        if manner.json:
+        if output.json:
             show({"files": files, "commands": give})
             return
         for path in files:
@@ -72,15 +72,15 @@ def show_policies(site: CommandContext, out: Path | None, manner: OutputOptions)
     show({**people_policies.all_of(scope), **machines})
 
 
-def up(site: CommandContext, manner: OutputOptions, *, use_existing_bucket: bool = False) -> None:
+def up(site: CommandContext, output: OutputOptions, *, use_existing_bucket: bool = False) -> None:
     """Make what is missing, after asking."""
     steps = setup.plan(site.cloud, site.scope, use_existing_bucket=use_existing_bucket)
-    if manner.dry_run:
+    if output.dry_run:
         show(_requests(steps))
         check(steps)
         return
-    _apply(steps, manner)
-    if manner.json:
+    _apply(steps, output)
+    if output.json:
         show({"store": site.scope.store, "region": site.scope.region, "steps": _requests(steps)})
     else:
         answer(f"up: {site.scope.store} in {site.scope.region}. Next: make ami, then ./launch.py train")
@@ -90,7 +90,7 @@ def _requests(steps: list[Step]) -> list[dict[str, object]]:
     return [step.to_json_dict() for step in steps]
 
 
-def _apply(steps: list[Step], manner: OutputOptions) -> None:
+def _apply(steps: list[Step], output: OutputOptions) -> None:
     changes = [step for step in steps if step.action != "keep"]
     for step in steps:
         if step.action != "keep" or step.notes:
@@ -98,7 +98,7 @@ def _apply(steps: list[Step], manner: OutputOptions) -> None:
                 say(line)
     check(steps)
     if changes:
-        ask("Do this? It costs nothing while it is empty.", manner)
+        ask("Do this? It costs nothing while it is empty.", output)
     setup.apply(steps, say)
 
 
@@ -107,7 +107,7 @@ def train(  # noqa: PLR0913 - the options of the command
     site: CommandContext,
     options: launch.Options,
     root: Path,
-    manner: OutputOptions,
+    output: OutputOptions,
     *,
     up_first: bool,
     detach: bool,
@@ -121,7 +121,7 @@ def train(  # noqa: PLR0913 - the options of the command
             site._replace(config=own.config),
             options._replace(overrides=own.overrides, maps=own.maps),
             root,
-            manner,
+            output,
             up_first=up_first,
             detach=detach,
         )
@@ -131,7 +131,7 @@ def _train(  # noqa: PLR0913 - the options of the command
     site: CommandContext,
     options: launch.Options,
     root: Path,
-    manner: OutputOptions,
+    output: OutputOptions,
     *,
     up_first: bool,
     detach: bool,
@@ -145,23 +145,23 @@ def _train(  # noqa: PLR0913 - the options of the command
     basis = read_basis(site, options.market, root)
     if up_first:
         steps = setup.plan(site.cloud, site.scope)
-        if manner.dry_run and any(step.action == "make" for step in steps):
+        if output.dry_run and any(step.action == "make" for step in steps):
             show({"up": _requests(steps), "plan": ["The launch is planned when that is there."]})
             return 0
-        if not manner.dry_run:
-            _apply(steps, manner)
+        if not output.dry_run:
+            _apply(steps, output)
     storage = site.storage
     plan = launch.make_plan(site, storage, options, basis)
     lines = launch.describe(plan)
-    if manner.dry_run:
+    if output.dry_run:
         show({"plan": lines, **launch.requests(site, plan)})
         return 0
     for line in lines:
         say(line)
-    _confirm(plan, manner)
+    _confirm(plan, output)
     fleet = launch.start(site, storage, plan, say)
     state = "pending" if detach else follow.follow(site.cloud, site.scope, storage, options.run, say)
-    if manner.json:
+    if output.json:
         until = plan.launch.valid_until.isoformat()
         show(
             {
@@ -180,23 +180,23 @@ def _train(  # noqa: PLR0913 - the options of the command
     return 1 if state == "failed" else 0
 
 
-def _confirm(plan: launch.Plan, manner: OutputOptions) -> None:
+def _confirm(plan: launch.Plan, output: OutputOptions) -> None:
     """Continue if the user agrees to the launch; UsageError if consent was given in advance to one sure to fail."""
     if plan.failure is not None and plan.failure.is_certain:
         question = f"Run {plan.launch.run} would fail again. Launch it all the same?"
         ask_again(question, plan.failure.next_step)
     else:
-        ask("Launch?", manner)
+        ask("Launch?", output)
 
 
-def statuses(site: CommandContext, manner: OutputOptions) -> None:
+def statuses(site: CommandContext, output: OutputOptions) -> None:
     """Print all runs, newest first."""
     storage, now = site.storage, site.cloud.now()
     found = [
         run_status.read_run_status(storage, run, now) for run in inventory.run_names(site.cloud, site.scope)
     ]
     found.sort(key=lambda one: one.begun_at.timestamp() if one.begun_at else 0.0, reverse=True)
-    if manner.json:
+    if output.json:
         show([one.to_json_dict() for one in found])
         return
     rows = [
@@ -219,12 +219,12 @@ def statuses(site: CommandContext, manner: OutputOptions) -> None:
     )
 
 
-def status(site: CommandContext, run: str, manner: OutputOptions) -> None:
+def status(site: CommandContext, run: str, output: OutputOptions) -> None:
     """Print one run in detail, and why it waits if it has no machine."""
     one = _known(site, run)
     machines = inventory.machines(site.cloud, site.scope, run)
     lost = lost_machines.lost_of(site.cloud, site.scope, one) if one.state in {"pending", "running"} else []
-    if manner.json:
+    if output.json:
         ids = {
             "machines": [machine["InstanceId"] for machine in machines],
             "lost_machines": [machine.id for machine in lost],
@@ -241,13 +241,13 @@ def status(site: CommandContext, run: str, manner: OutputOptions) -> None:
         answer(f"waiting     {run_status.why_waiting(site.cloud, site.scope, run)}")
 
 
-def logs(site: CommandContext, run: str, manner: OutputOptions, *, follow: bool, system: bool) -> None:
+def logs(site: CommandContext, run: str, output: OutputOptions, *, follow: bool, system: bool) -> None:
     """Print a run's log, or its machines'; as JSON one object a line."""
     _known(site, run)
     if system:
 
         def write_line(line: system_log.Line) -> None:
-            text = json.dumps({"run": run, **line.to_json_dict()}) if manner.json else line.text
+            text = json.dumps({"run": run, **line.to_json_dict()}) if output.json else line.text
             pass_on(f"{text}\n")
 
         system_log.follow(site, site.storage, run, write_line, until_end=follow)
@@ -257,7 +257,7 @@ def logs(site: CommandContext, run: str, manner: OutputOptions, *, follow: bool,
     )
 
     def write(attempt: int, text: str) -> None:
-        if manner.json:
+        if output.json:
             lines.write(attempt, text)
         else:
             pass_on(text)
@@ -268,11 +268,11 @@ def logs(site: CommandContext, run: str, manner: OutputOptions, *, follow: bool,
         lines.close()
 
 
-def stop(site: CommandContext, run: str, manner: OutputOptions, *, when: When, wait: bool) -> None:
+def stop(site: CommandContext, run: str, output: OutputOptions, *, when: When, wait: bool) -> None:
     """Stop a run."""
     _known(site, run)
     state = stop_run(site, site.storage, run, when=when, wait=wait)
-    if manner.json:
+    if output.json:
         show({"run": run, "state": state})
         return
     if state == "stopping":
@@ -282,24 +282,24 @@ def stop(site: CommandContext, run: str, manner: OutputOptions, *, when: When, w
     answer(f"run {run} is {state}{again}")
 
 
-def fetch(site: CommandContext, run: str, out: Path, manner: OutputOptions, *, latest: bool) -> None:
+def fetch(site: CommandContext, run: str, out: Path, output: OutputOptions, *, latest: bool) -> None:
     """Copy a run's model and report here, and print the files."""
     _known(site, run)
     files = fetch_results(site.storage, run, out, say, latest=latest)
-    if manner.json:
+    if output.json:
         show({"run": run, "files": files})
     else:
         pass_on("".join(f"{path}\n" for path in files))
 
 
-def prune(site: CommandContext, run: str, manner: OutputOptions, *, keep: int, delete: bool) -> None:
+def prune(site: CommandContext, run: str, output: OutputOptions, *, keep: int, delete: bool) -> None:
     """Prune a run's store, or say what would go."""
     _known(site, run)
     storage = site.storage
     plan = make_plan(storage, run, keep, read_all=False)
     if delete:
         sweep(storage, plan)
-    if manner.json:
+    if output.json:
         show(
             {
                 "run": run,
@@ -319,21 +319,21 @@ def prune(site: CommandContext, run: str, manner: OutputOptions, *, keep: int, d
 
 
 # --- reaching a machine ---
-def ssh(site: CommandContext, run: str, manner: OutputOptions) -> int:
+def ssh(site: CommandContext, run: str, output: OutputOptions) -> int:
     """Open a shell on a run's machine."""
     machine = _machine(site, run)
     way = {"run": run, "instance_id": machine["InstanceId"]}
-    return _reach(way, connect.shell_command(site.cloud, machine), manner)
+    return _reach(way, connect.shell_command(site.cloud, machine), output)
 
 
-def tensorboard(site: CommandContext, run: str, port: int, manner: OutputOptions) -> int:
+def tensorboard(site: CommandContext, run: str, port: int, output: OutputOptions) -> int:
     """Bring a run's TensorBoard to this computer."""
     machine = _machine(site, run)
     url = f"http://127.0.0.1:{port}"
-    if not manner.json:
+    if not output.json:
         say(f"TensorBoard: {url} (Ctrl-C ends the connection, not the run)")
     way = {"run": run, "instance_id": machine["InstanceId"], "url": url, "local_port": port}
-    return _reach(way, connect.tensorboard_command(site.cloud, machine, port), manner)
+    return _reach(way, connect.tensorboard_command(site.cloud, machine, port), output)
 
 
 def _machine(site: CommandContext, run: str) -> dict[str, Any]:
@@ -344,11 +344,11 @@ def _machine(site: CommandContext, run: str) -> dict[str, Any]:
         raise
 
 
-def _reach(way: dict[str, object], command: list[str], manner: OutputOptions) -> int:
-    if manner.json:
+def _reach(way: dict[str, object], command: list[str], output: OutputOptions) -> int:
+    if output.json:
         show({**way, "command": command})
         return 0
-    if manner.dry_run:
+    if output.dry_run:
         pass_on(f"{shlex.join(command)}\n")
         return 0
     connect.check_tools(command)
@@ -356,7 +356,7 @@ def _reach(way: dict[str, object], command: list[str], manner: OutputOptions) ->
 
 
 # --- money ---
-def compare_prices(site: CommandContext, manner: OutputOptions) -> None:
+def compare_prices(site: CommandContext, output: OutputOptions) -> None:
     """Print prices by type and zone, of an hour and of a million timesteps."""
     kinds = site.config.aws.instance_types
     rows = prices.compare(prices.read_prices(site.cloud, kinds))
@@ -365,7 +365,7 @@ def compare_prices(site: CommandContext, manner: OutputOptions) -> None:
         speed = speeds[row["type"]]
         row["usd_per_million_timesteps"] = round(speed.usd_per_million(row["spot"]), 4)
         row["speed"] = speed.source
-    if manner.json:
+    if output.json:
         show(rows)
         return
     heads = ["type", "zone", "spot $/h", "on demand $/h", "saved", "$/M timesteps", "source"]
@@ -389,10 +389,10 @@ def compare_prices(site: CommandContext, manner: OutputOptions) -> None:
         )
 
 
-def cost(site: CommandContext, run: str, manner: OutputOptions) -> None:
+def cost(site: CommandContext, run: str, output: OutputOptions) -> None:
     """Print what a run has cost."""
     figures = run_status.cost_figures(site.cloud, site.scope, site.storage, _known(site, run))
-    if manner.json:
+    if output.json:
         show(figures)
         return
     for key, value in figures.items():

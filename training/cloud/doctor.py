@@ -250,15 +250,15 @@ def _date_of(address: str) -> tuple[datetime, str]:
     return date.astimezone(timezone.utc), problem
 
 
-def probe(site: CommandContext, manner: OutputOptions) -> int:
+def probe(site: CommandContext, output: OutputOptions) -> int:
     """Print what EC2 itself would let the caller do; return 1 where it denies something or its answer is unknown."""
     marks = {"allowed": "ok", "not asked": "--", "denied": "NO", "unknown": "??"}
     answers = []
     for one in ask_all(site.cloud, site.scope):
         answers.append(one)
-        if not manner.json:
+        if not output.json:
             answer(f"{marks[one.verdict]}  {one.part:12} {one.action:36} {one.verdict} {one.detail}".rstrip())
-    if manner.json:
+    if output.json:
         show([one._asdict() for one in answers])
     elif any(one.verdict == "denied" for one in answers):
         answer("\nThe policies that allow these: ./launch.py doctor --policy")

@@ -123,7 +123,7 @@ def _way_back(run: Run, cause: Cause) -> str:
     if cause.key not in FORKABLE:
         return f"{back}: begin a new run with another {cause.key}."
     fork = run.command.replace(f"--resume {run.name}", f"--fork {run.name}@{step}")
-    return f"{back}. Go on from there under others: {fork} --set {cause.key}={cause.remedy:.3g}"
+    return f"{back}. Continue from there with other settings: {fork} --set {cause.key}={cause.remedy:.3g}"
 
 
 def _value(config: Config, key: str) -> float | None:

@@ -47,7 +47,7 @@ def refusal(
         return UsageError(
             f"bucket {scope.bucket} exists and is not tagged as this project's ({layout.TAG_BUCKET}="
             f"{layout.bucket_mark(scope.project, created=True)})",
-            next_step="To keep runs in it beside what it holds, with the changes shown: "
+            next_step="To use it together with its present content, after a look at the changes: "
             "./launch.py up --use-existing-bucket. Or choose another aws.s3_bucket_name.",
         )
     return None

@@ -35,12 +35,12 @@ class Looked(NamedTuple):
 
 
 # --- one region ---
-def gc(site: CommandContext, manner: OutputOptions, *, delete: bool) -> None:
+def gc(site: CommandContext, output: OutputOptions, *, delete: bool) -> None:
     """Print what is left over in the region of the settings, and end it where `delete` says so."""
     storage = _storage(site.cloud, site.scope)
     found = leaks.find_leaks(site.cloud, site.scope, storage)
     stored = images.find(site.cloud, site.scope)
-    if manner.json:
+    if output.json:
         show([_to_json_dict(leak, site.scope.region) for leak in found])
     else:
         for leak in found:
@@ -55,7 +55,7 @@ def gc(site: CommandContext, manner: OutputOptions, *, delete: bool) -> None:
         say(
             f"There is no bucket {site.scope.bucket} here: where runs have another, set aws.s3_bucket_name first"
         )
-    ask(f"End these {len(found)}?", manner)
+    ask(f"End these {len(found)}?", output)
 
     def end_run(run: str) -> None:
         if storage is not None:
@@ -76,7 +76,7 @@ def _tell_stored(stored: list[Stored], region: str = "") -> None:
 
 
 # --- every region ---
-def gc_everywhere(site: CommandContext, manner: OutputOptions) -> int:
+def gc_everywhere(site: CommandContext, output: OutputOptions) -> int:
     """Print what is left over in any region, and the command that ends it there; 1 where one could not be looked at.
 
     It deletes nothing: in another region the runs may have a bucket that these settings do not name.
@@ -87,7 +87,7 @@ def gc_everywhere(site: CommandContext, manner: OutputOptions) -> int:
         if one.problem:
             say(f"{one.region} could not be looked at: {one.problem}")
     found = [(one.region, leak) for one in looked for leak in one.leaks]
-    if manner.json:
+    if output.json:
         show([_to_json_dict(leak, region) for region, leak in found])
     else:
         for region, leak in found:

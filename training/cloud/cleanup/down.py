@@ -36,7 +36,7 @@ class Plan(NamedTuple):
         return bool(self.going or objects or (self.images and self.unused))
 
 
-def down(site: CommandContext, manner: OutputOptions, *, data: bool, images: bool) -> None:
+def down(site: CommandContext, output: OutputOptions, *, data: bool, images: bool) -> None:
     """Remove everything, after showing it and asking; data and images only on request."""
     scope = site.scope
     plan = _plan(site, data=data, images_too=images)
@@ -44,7 +44,7 @@ def down(site: CommandContext, manner: OutputOptions, *, data: bool, images: boo
     fate |= (
         plan.removal.to_json_dict(scope) if plan.removal else {"deleted_bucket": None, "kept_bucket": None}
     )
-    if manner.dry_run:
+    if output.dry_run:
         stays = [one for one in plan.stored if not images or one.id in plan.used]
         lists = {"remove": plan.going, "left": plan.left, "images": _rows(plan.unused if images else [])}
         show({**fate, **lists, "kept_images": _rows(stays)})
@@ -53,9 +53,9 @@ def down(site: CommandContext, manner: OutputOptions, *, data: bool, images: boo
         say(line)
     stays = plan.stored
     if plan.does_something:
-        ask(f"Remove project {scope.project} from {scope.region}?", manner)
+        ask(f"Remove project {scope.project} from {scope.region}?", output)
         stays = _carry_out(site, plan)
-    if manner.json:
+    if output.json:
         show({**fate, "kept_images": _rows(stays)})
         return
     answer(f"down: nothing of the project is left{_but(site, plan.removal, stays)}")

@@ -39,9 +39,9 @@ def show(data: object) -> None:
     print(json.dumps(complete_data(data), indent=2, default=str))
 
 
-def ask(question: str, manner: OutputOptions) -> None:
+def ask(question: str, output: OutputOptions) -> None:
     """Continue only if the user agrees."""
-    if manner.yes:
+    if output.yes:
         return
     if not is_terminal(sys.stdin):
         raise UsageError(f"{question} Nobody is here to answer", next_step="Add --yes.")

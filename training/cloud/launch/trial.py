@@ -221,7 +221,7 @@ def check_words(*others: object) -> None:
         raise UsageError("--trial names its run and its limits itself", next_step="Leave the rest out.")
 
 
-def try_out(site: CommandContext, root: Path, manner: OutputOptions) -> int:
+def try_out(site: CommandContext, root: Path, output: OutputOptions) -> int:
     """Take a small run the whole way through AWS and print what worked; return 1 where something did not."""
     one = Trial(site, root, Path(), say)
     check(one)
@@ -230,12 +230,12 @@ def try_out(site: CommandContext, root: Path, manner: OutputOptions) -> int:
         f"ends       by {one.until:%Y-%m-%d %H:%M} UTC, whatever happens\n"
         f"cannot cost more than ${one.cap_usd:.3f}: {MINUTES} minutes on demand; plus cents for disk and bucket"
     )
-    if manner.dry_run:
+    if output.dry_run:
         show({"run": one.run, "cap_usd": one.cap_usd, "valid_until": one.until, "steps": list(one.steps())})
         return 0
-    ask("Launch?", manner)
+    ask("Launch?", output)
     outcomes = carry_out(one)
-    if manner.json:
+    if output.json:
         show([outcome._asdict() for outcome in outcomes])
     else:
         rows = [

@@ -353,6 +353,6 @@ def why_waiting(cloud: Cloud, scope: Project, run: str) -> str:
             "as a rule; the fleet asks again by itself."
         )
     return (
-        f"AWS says: {last}. The fleet goes on asking in all its zones and types until its end; "
+        f"AWS says: {last}. The fleet keeps trying all its zones and types until its end date; "
         "to ask for more of them, stop the run and widen aws.instance_types, or take --market on-demand."
     )
