@@ -152,10 +152,10 @@ def up(
     json: Json = False,
 ) -> None:
     """Create what training needs: bucket, policy, security group, log group (free while empty)."""
-    from training.cloud import commands
+    from training.cloud.launch import up_and_train
 
     output = OutputOptions(json=json, yes=yes, dry_run=dry_run)
-    commands.up(site_of(config, sets), output, use_existing_bucket=use_existing_bucket)
+    up_and_train.up(site_of(config, sets), output, use_existing_bucket=use_existing_bucket)
 
 
 @app.command()
@@ -235,10 +235,9 @@ def train(
     json: Json = False,
 ) -> None:
     """Launch a run. Shows price and hard cap, asks, starts, follows it to its first steps."""
-    from training.cloud import commands
     from training.cloud.context import settings_path
-    from training.cloud.launch import arguments
-    from training.cloud.launch.launch import Options
+    from training.cloud.launch import arguments, up_and_train
+    from training.cloud.launch.arguments import Options
 
     if at is not None and resume is None:
         raise UsageError("--at needs --resume RUN")
@@ -260,7 +259,7 @@ def train(
     origin = (run, resume is not None, at, from_partial)
     options = Options(*origin, market, not no_relaunch, keep_s, tuple(sets or ()), settings_path(config))
     output = OutputOptions(json=json, yes=yes, dry_run=dry_run)
-    raise typer.Exit(commands.train(site, options, ROOT, output, up_first=up_first, detach=detach))
+    raise typer.Exit(up_and_train.train(site, options, ROOT, output, up_first=up_first, detach=detach))
 
 
 @app.command()

@@ -14,14 +14,14 @@ import pytest
 from tests.cloud.fake_aws import ROOT, Account
 from tests.servers import CREDENTIALS
 from training import layout
-from training.cloud import commands, launch_record
+from training.cloud import launch_record
 from training.cloud.aws import inventory, launch_requests
 from training.cloud.aws.client import Clock
 from training.cloud.cleanup import leaks, stop
 from training.cloud.console import output
 from training.cloud.console.output import OutputOptions
 from training.cloud.context import CommandContext
-from training.cloud.launch import basis, launch, setup
+from training.cloud.launch import basis, launch, run_checks, setup, up_and_train
 from training.cloud.launch.earlier_failure import fingerprint_of
 from training.cloud.launch_record import LaunchRecord, read_launch_record
 from training.config import Config, load_config
@@ -79,7 +79,7 @@ class Bench(NamedTuple):
 
     def train(self, how: OutputOptions = YES, **options: Any) -> int:
         wanted = launch.Options(self.run, **options)
-        return commands.train(self.site, wanted, ROOT, how, up_first=False, detach=True)
+        return up_and_train.train(self.site, wanted, ROOT, how, up_first=False, detach=True)
 
     def begin(self, launch: int | None, **fields: Any) -> None:
         """Begin an attempt as a machine of a launch does."""
@@ -248,7 +248,8 @@ def launched_elsewhere(bench: Bench, monkeypatch: pytest.MonkeyPatch, skew: time
         raise KeyboardInterrupt
 
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(launch, "owner", lambda: "kim@elsewhere")
+        for module in (launch, run_checks):
+            elsewhere.setattr(module, "owner", lambda: "kim@elsewhere")
         elsewhere.setattr(launch, "create_role", broken)
         with skewed(bench, skew), pytest.raises(KeyboardInterrupt):
             bench.train()

@@ -1,11 +1,32 @@
-"""Read values of a launch's command line: a run's name, a time."""
+"""The command line of a launch: its options, and how a run's name and a time are read."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
 from training import layout
+from training.cloud.aws.launch_requests import Market
+from training.cloud.launch.own_maps import OwnMap
 from training.errors import UsageError
 
 MAX_KEEP_S = 4 * 3600
+
+
+class Options(NamedTuple):
+    """The options of the command line besides the settings."""
+
+    run: str
+    resume: bool = False
+    at_step: int | None = None
+    from_partial: bool = False
+    market: Market = "spot"
+    relaunch: bool = True
+    keep_on_failure_s: int = 0
+    overrides: tuple[str, ...] = ()  # --set
+    settings_file: Path | None = None
+    maps: Mapping[str, OwnMap] = {}  # of this computer, which the run takes along
 
 
 def run_name(*names: str | None) -> str:

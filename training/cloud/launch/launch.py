@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from training import layout
@@ -13,13 +12,14 @@ from training.cloud.aws import inventory, launch_requests, project_resources
 from training.cloud.aws.client import Cloud
 from training.cloud.aws.disk_key import root_disk
 from training.cloud.aws.errors import CloudError
-from training.cloud.aws.launch_requests import Launch, Market
+from training.cloud.aws.launch_requests import Launch
 from training.cloud.aws.ownership import as_mapping, require_owned
 from training.cloud.aws.prices import Pool, Price
 from training.cloud.aws.project import Project
 from training.cloud.console.wait_notices import heartbeat
 from training.cloud.context import CommandContext
 from training.cloud.launch import setup
+from training.cloud.launch.arguments import Options
 from training.cloud.launch.basis import Basis
 from training.cloud.launch.code_bundle import Bundle
 from training.cloud.launch.earlier_failure import EarlierFailure, earlier_failure, fingerprint_of
@@ -27,46 +27,26 @@ from training.cloud.launch.expected_time import ExpectedTime, expected_time, pro
 from training.cloud.launch.own_maps import OwnMap, check_carried, taken_by, upload
 from training.cloud.launch.profile_wait import wait_for_profile
 from training.cloud.launch.provision import check_names, create_fleet, create_role, create_template
-from training.cloud.launch.settings_checks import check_memory, check_namespace, check_sources, check_tracks
+from training.cloud.launch.run_checks import check_origin, config_of_run, next_launch, no_run, sources_of
+from training.cloud.launch.settings_checks import check_memory, check_sources
 from training.cloud.launch_record import (
-    ENDS,
     LAUNCHING,
     LaunchRecord,
-    check_place,
     is_under_way,
     name_fleet,
     owner,
-    read_launch_record,
     write_launch_record,
 )
 from training.config import AwsSettings, Config
-from training.config.resume import SettingsFile, changed
-from training.errors import UsageError
-from training.store.documents import read_attempts, read_control, read_status, request, set_status
-from training.store.fencing import read_pointer
-from training.store.restore import NoCheckpoint, load, load_partial
-from training.store.storage import IF_ABSENT, Corrupt, NotFound, PreconditionFailed, Storage
+from training.config.resume import SettingsFile
+from training.store.documents import read_control, request, set_status
+from training.store.storage import IF_ABSENT, Corrupt, PreconditionFailed, Storage
 from training.stored_runs.policy_sources import copy_into_run
 
 # gp3 per GB and hour in us-east-1, the part of the bill that no price limit covers.
 VOLUME_USD_PER_GB_HOUR = 0.08 / 730
 # Of the snapshot, for aws.volume_initialization_mib_s: us-east-1 in 2025, https://aws.amazon.com/ebs/pricing/
 VOLUME_FILL_USD_PER_GB = 0.0036
-
-
-class Options(NamedTuple):
-    """The options of the command line besides the settings."""
-
-    run: str
-    resume: bool = False
-    at_step: int | None = None
-    from_partial: bool = False
-    market: Market = "spot"
-    relaunch: bool = True
-    keep_on_failure_s: int = 0
-    overrides: tuple[str, ...] = ()  # --set
-    settings_file: Path | None = None
-    maps: Mapping[str, OwnMap] = {}  # of this computer, which the run takes along
 
 
 class Plan(NamedTuple):
@@ -99,13 +79,13 @@ def check_run(site: CommandContext, options: Options) -> None:
     config, cloud, scope = site
     if inventory.bucket_exists(cloud, scope):
         storage = site.storage
-        _next_launch(cloud, scope, storage, options)
-        run_config = _config_of_run(storage, config, options)
-        _check_origin(storage, options, run_config)
+        next_launch(cloud, scope, storage, options)
+        run_config = config_of_run(storage, config, options)
+        check_origin(storage, options, run_config)
         check_carried(storage, options.run, run_config, options.maps)
-        _sources(storage, options.run, run_config)
+        sources_of(storage, options.run, run_config)
     elif options.resume:
-        raise _no_run(scope, options.run)
+        raise no_run(scope, options.run)
     else:
         check_sources(None, config, options.run)
 
@@ -120,9 +100,9 @@ def make_plan(site: CommandContext, storage: Storage, options: Options, basis: B
             f"the set-up is not complete; {'; '.join(lacking)}",
             next_step="Complete it, free of charge: ./launch.py up",
         )
-    number = _next_launch(cloud, scope, storage, options)
-    run_config = _config_of_run(storage, config, options)
-    _check_origin(storage, options, run_config)
+    number = next_launch(cloud, scope, storage, options)
+    run_config = config_of_run(storage, config, options)
+    check_origin(storage, options, run_config)
     check_carried(storage, options.run, run_config, options.maps)
     maps = taken_by(run_config, options.maps)
     check_memory(run_config, basis.memory_mib, kinds, sum(one.cells for one in maps.values()))
@@ -156,7 +136,7 @@ def make_plan(site: CommandContext, storage: Storage, options: Options, basis: B
     file = options.settings_file if options.resume else None
     note = "" if file is None else SettingsFile.read(file).left_aside(config, run_config)
     failure = earlier_failure(storage, options.run, fingerprint_of(launch, run_config))
-    sources = _sources(storage, options.run, run_config)
+    sources = sources_of(storage, options.run, run_config)
     done = progress_of(storage, options.run, options.at_step)
     time = expected_time(run_config, done, basis.cores)
     return Plan(launch, run_config, basis, expected, time, aws, note, failure, sources, maps)
@@ -274,78 +254,6 @@ def _holds(storage: Storage, key: str, data: bytes) -> bool:
         return False
 
 
-def _next_launch(cloud: Cloud, scope: Project, storage: Storage, options: Options) -> int:
-    """Return the number of this launch; UsageError for a run that exists, does not exist, or is running."""
-    intent = read_launch_record(storage, options.run)
-    status = read_status(storage, options.run)
-    ended = status is not None and status.state in ENDS
-    if intent is not None and not ended and cloud.clock.now() < intent.valid_until:
-        check_place(intent, scope)  # a run that has ended may continue in another place
-    fleet = inventory.fleet_of(cloud, scope, options.run)
-    if fleet is not None:
-        if intent is not None and not intent.fleet_id and intent.by == owner():
-            name_fleet(storage, intent, fleet["FleetId"])  # our own start, interrupted at the very last step
-        raise UsageError(
-            f"run {options.run} is running",
-            next_step=f"Watch it: ./launch.py status {options.run}. End it: ./launch.py stop {options.run}",
-        )
-    if options.resume:
-        if status is None and intent is None:
-            raise _no_run(scope, options.run)
-        if status is not None and status.state == "done":
-            raise UsageError(
-                f"run {options.run} is done", next_step=f"Get its model: ./launch.py fetch {options.run}"
-            )
-        if intent is None:
-            return 1
-        # Our own start keeps its number, for AWS may remember it; one that had machines, or somebody else's, does not.
-        seen = any(row.launch == intent.launch for row in read_attempts(storage, options.run))
-        return intent.launch + (1 if intent.fleet_id or intent.by != owner() or seen else 0)
-    if intent is not None and not intent.fleet_id and intent.by == owner():
-        return intent.launch  # our own start, interrupted
-    if intent is not None or status is not None:
-        raise UsageError(
-            f"a run named {options.run} exists in {scope.store}",
-            next_step=f"Continue it: ./launch.py train --resume {options.run}. Or choose another --name.",
-        )
-    return 1
-
-
-def _no_run(scope: Project, run: str) -> UsageError:
-    return UsageError(f"there is no run {run} in {scope.store}", next_step="List them: ./launch.py list")
-
-
-def _config_of_run(storage: Storage, config: Config, options: Options) -> Config:
-    """Return the settings of a run: one that is continued brings its own, changed as far as that is allowed."""
-    if read_status(storage, options.run) is None:
-        return config
-    own = changed(config_of(storage, options.run), options.overrides if options.resume else ())
-    check_tracks(own)  # those of its evaluations may be others now
-    check_namespace(own)
-    return own
-
-
-def _sources(storage: Storage, run: str, config: Config) -> str:
-    """Return what a run without a checkpoint takes over from others, "" for nothing; refuse what is not there."""
-    seen = read_pointer(storage, run, config.training.training_type)
-    begun = seen is not None and seen.pointer.checkpoint is not None
-    return "" if begun else check_sources(storage, config, run)
-
-
-def _check_origin(storage: Storage, options: Options, config: Config) -> None:
-    """Raise UsageError where the checkpoint that the user names is not there: no machine need boot to find out."""
-    kind = config.training.training_type
-    try:
-        if options.at_step is not None:
-            load(storage, options.run, kind, at_step=options.at_step, verify=False)
-        elif options.from_partial:
-            load_partial(storage, options.run, kind, verify=False)
-    except (Corrupt, NoCheckpoint) as error:
-        raise UsageError(
-            error.message, next_step=error.next_step or f"Its newest: ./launch.py status {options.run}"
-        ) from error
-
-
 def _intent(cloud: Cloud, scope: Project, plan: Plan) -> LaunchRecord:
     launch = plan.launch
     prices = {
@@ -389,14 +297,3 @@ def _write_run(storage: Storage, config: Config, launch: Launch) -> None:
     if control is not None and control.launch == launch.number:  # of a start that never became a fleet
         request(storage, launch.run, "none", by=owner(), launch=launch.number)
     set_status(storage, launch.run, "pending", phase=LAUNCHING, reason="", exit_code=None, repeats=None)
-
-
-def config_of(storage: Storage, run: str) -> Config:
-    """Return the settings of a run. UsageError if there is none."""
-    try:
-        data = json.loads(storage.get(layout.config_key(run), max_bytes=1 << 20).data)
-    except NotFound:
-        raise UsageError(
-            f"there is no run {run} in {storage.url}", next_step="List them: ./launch.py list"
-        ) from None
-    return Config.from_json_dict(data, layout.config_key(run))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from training.cloud.aws import instance_types, inventory
 from training.cloud.context import CommandContext
 from training.cloud.launch.expected_time import Speed, estimate, timestep_s
-from training.cloud.launch.launch import config_of
+from training.cloud.launch.run_checks import config_of
 from training.cloud.watch import run_status
 from training.cloud.watch.run_status import RunStatus
 from training.errors import TrainingError

@@ -21,6 +21,7 @@ from training.cloud.console.output import OutputOptions, ask, say, show, table
 from training.cloud.console.wait_notices import WaitReporter
 from training.cloud.context import CommandContext
 from training.cloud.launch import follow, launch
+from training.cloud.launch.arguments import Options
 from training.cloud.launch.basis import read_basis
 from training.cloud.launch_record import ENDS
 from training.cloud.watch.fetch import fetch_results
@@ -81,7 +82,7 @@ class Trial:
         aws = self.site.config.aws.model_copy(update={"max_hours": left_h})
         site = self.site._replace(config=self.site.config.model_copy(update={"aws": aws}))
         basis = read_basis(site, "spot", self.root)
-        plan = launch.make_plan(site, self.storage, launch.Options(self.run, resume), basis)
+        plan = launch.make_plan(site, self.storage, Options(self.run, resume), basis)
         # Reading all that took time: the end is the trial's, not some seconds later.
         return plan._replace(launch=plan.launch._replace(valid_until=self.until.replace(microsecond=0)))
 

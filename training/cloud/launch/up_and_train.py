@@ -1,0 +1,129 @@
+"""The commands `up` and `train`: what they ask, do and print. Answers go to stdout, news to stderr."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from training.cloud.console.output import OutputOptions, answer, ask, ask_again, say, show
+from training.cloud.context import CommandContext
+from training.cloud.launch import follow, launch, own_maps, setup
+from training.cloud.launch.arguments import Options
+from training.cloud.launch.basis import Basis, read_basis
+from training.cloud.launch.settings_checks import check_new
+from training.cloud.launch.steps import Step, check
+from training.store.storage import Storage
+
+
+def up(site: CommandContext, output: OutputOptions, *, use_existing_bucket: bool = False) -> None:
+    """Make what is missing, after asking."""
+    steps = setup.plan(site.cloud, site.scope, use_existing_bucket=use_existing_bucket)
+    if output.dry_run:
+        show(_requests(steps))
+        check(steps)
+        return
+    _apply(steps, output)
+    if output.json:
+        show({"store": site.scope.store, "region": site.scope.region, "steps": _requests(steps)})
+    else:
+        answer(f"up: {site.scope.store} in {site.scope.region}. Next: make ami, then ./launch.py train")
+
+
+def _requests(steps: list[Step]) -> list[dict[str, object]]:
+    return [step.to_json_dict() for step in steps]
+
+
+def _apply(steps: list[Step], output: OutputOptions) -> None:
+    changes = [step for step in steps if step.action != "keep"]
+    for step in steps:
+        if step.action != "keep" or step.notes:
+            for line in step.lines():
+                say(line)
+    check(steps)
+    if changes:
+        ask("Do this? It costs nothing while it is empty.", output)
+    setup.apply(steps, say)
+
+
+def train(  # noqa: PLR0913 - the options of the command
+    site: CommandContext,
+    options: Options,
+    root: Path,
+    output: OutputOptions,
+    *,
+    up_first: bool,
+    detach: bool,
+) -> int:
+    """Plan, ask, start, follow; a launch that cannot work is refused before `up_first` creates anything."""
+    with tempfile.TemporaryDirectory(prefix="f1tenth-maps-") as folder:
+        own = own_maps.pack_for_launch(
+            site.config, options.overrides, resume=options.resume, root=root, folder=Path(folder), say=say
+        )
+        site = site._replace(config=own.config)
+        options = options._replace(overrides=own.overrides, maps=own.maps)
+        basis = _basis(site, options, root, output, up_first=up_first)
+        if basis is None:
+            return 0
+        storage = site.storage
+        plan = launch.make_plan(site, storage, options, basis)
+        return _start(site, storage, plan, output, detach=detach)
+
+
+def _basis(
+    site: CommandContext, options: Options, root: Path, output: OutputOptions, *, up_first: bool
+) -> Basis | None:
+    """Check the settings, read what the launch depends on, run `up`; None where a dry run shows what `up` would do."""
+    if not options.resume:  # a run that is continued brings its own settings
+        check_new(site.config, {one.name: one.length_m for one in options.maps.values()})
+    if not up_first:
+        site.storage  # noqa: B018 - "set up first" comes before "bake an image"
+    if up_first:
+        launch.check_run(site, options)
+    basis = read_basis(site, options.market, root)
+    if up_first:
+        steps = setup.plan(site.cloud, site.scope)
+        if output.dry_run and any(step.action == "make" for step in steps):
+            show({"up": _requests(steps), "plan": ["The launch is planned when that is there."]})
+            return None
+        if not output.dry_run:
+            _apply(steps, output)
+    return basis
+
+
+def _start(
+    site: CommandContext, storage: Storage, plan: launch.Plan, output: OutputOptions, *, detach: bool
+) -> int:
+    """Show the plan, ask, start and follow it; return the exit code."""
+    lines = launch.describe(plan)
+    if output.dry_run:
+        show({"plan": lines, **launch.requests(site, plan)})
+        return 0
+    for line in lines:
+        say(line)
+    _confirm(plan, output)
+    run = plan.launch.run
+    fleet = launch.start(site, storage, plan, say)
+    state = "pending" if detach else follow.follow(site.cloud, site.scope, storage, run, say)
+    if output.json:
+        until = plan.launch.valid_until.isoformat()
+        show(
+            {
+                "run": run,
+                "fleet_id": fleet,
+                "cap_usd": plan.cap_usd,
+                "valid_until": until,
+                "state": state,
+            }
+        )
+    else:
+        answer(f"run {run} is {state}. Watch: ./launch.py logs -f {run}. Stop: ./launch.py stop {run}")
+    return 1 if state == "failed" else 0
+
+
+def _confirm(plan: launch.Plan, output: OutputOptions) -> None:
+    """Continue if the user agrees to the launch; UsageError if consent was given in advance to one sure to fail."""
+    if plan.failure is not None and plan.failure.is_certain:
+        question = f"Run {plan.launch.run} would fail again. Launch it all the same?"
+        ask_again(question, plan.failure.next_step)
+    else:
+        ask("Launch?", output)
