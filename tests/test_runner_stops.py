@@ -94,10 +94,13 @@ def test_a_second_ctrl_c_ends_at_once_and_says_which_checkpoint_is_the_newest(tm
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGCONT)
     writer = once_somebody_reads(attempts)
+    # A busy computer may let the saving thread read first: two signals before the first one is heard would be one.
+    heard = until_it_says(process, "Ctrl-C: saving")
     whole.rename(attempts)
     process.send_signal(signal.SIGINT)
     os.close(writer)
-    output, _ = process.communicate(timeout=120)
+    rest, _ = process.communicate(timeout=120)
+    output = heard + rest
     assert process.returncode == 75, output
     step = load(storage, name, "sac").step
     assert (
@@ -107,6 +110,17 @@ def test_a_second_ctrl_c_ends_at_once_and_says_which_checkpoint_is_the_newest(tm
     assert "Traceback" not in output
     (attempt,) = documents.read_attempts(storage, name)
     assert (attempt.cause, attempt.exit_code) == ("terminated", 75)
+
+
+def until_it_says(process: subprocess.Popen[str], words: str) -> str:
+    """Return what a process has printed, as soon as a line has these words."""
+    lines: list[str] = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        lines.append(line)
+        if words in line:
+            break
+    return "".join(lines)
 
 
 def once_somebody_reads(pipe: Path) -> int:
