@@ -187,7 +187,9 @@ def test_a_learning_rate_of_1_ends_with_its_name_and_a_sound_checkpoint_each_tim
     assert f"goes on from step {newest:,}" in again.stdout
     assert again.returncode == 65
     assert is_finite(tmp_path, name)
-    (fork,) = [part.partition("under others: ")[2] for part in first.stderr.splitlines() if "--fork" in part]
+    (fork,) = [
+        part.partition("with other settings: ")[2] for part in first.stderr.splitlines() if "--fork" in part
+    ]
     assert f"--fork {name}@{newest} --store" in fork
     words = [*shlex.split(fork)[1:], "--set", f"training.total_timesteps={newest + 500}"]
     forked = subprocess.run(
