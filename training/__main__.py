@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
-from training.errors import (
+from .errors import (
     ConfigurationError,
     DataError,
     Interrupted,
@@ -22,12 +22,12 @@ from training.errors import (
     TrainingError,
     UsageError,
 )
-from training.process.help import WIDE, Commands
-from training.process.output import outlast_output, write_error
-from training.process.terminal import adapt_output, columns
+from .process.help import WIDE, Commands
+from .process.output import outlast_output, write_error
+from .process.terminal import adapt_output, columns
 
 if TYPE_CHECKING:
-    from training.config import Config  # pydantic would triple the time of --help
+    from .config import Config  # pydantic would triple the time of --help
 
 
 app = typer.Typer(
@@ -108,9 +108,9 @@ def train(
         raise typer.Exit(_fork(fork, config, store, preset, tuple(overrides or ()), resume or init_from))
     settings = _settings(config, overrides or (), preset)
 
-    from training.config import settings_file
-    from training.run import runner
-    from training.run.session import ResumePoint
+    from .config import settings_file
+    from .run import runner
+    from .run.session import ResumePoint
 
     raise typer.Exit(
         runner.train(
@@ -138,11 +138,11 @@ def _fork(  # noqa: PLR0917 - options of `train`
             "--fork RUN brings its own settings, networks and steps",
             next_step="Leave --resume, --init-from, --at, --from-partial and --preset out; --set changes settings.",
         )
-    from training import layout
-    from training.config import settings_file
-    from training.run import runner
-    from training.store.open import open_store
-    from training.stored_runs.fork import make_fork, plan_fork
+    from . import layout
+    from .config import settings_file
+    from .run import runner
+    from .store.open import open_store
+    from .stored_runs.fork import make_fork, plan_fork
 
     settings = _settings(file)
     storage = open_store(store, settings.aws)
@@ -170,7 +170,7 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Drive laps with the kept policy: completion, lap times, collisions, speeds."""
-    from training.report import commands
+    from .report import commands
 
     aws = _settings(config).aws
     tracks = tuple(track or ())
@@ -205,7 +205,7 @@ def race(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Race two policies, or a policy and a driver: wins, overtakes, collisions at fault, laps."""
-    from training.report import commands
+    from .report import commands
 
     aws = _settings(config).aws
     raise typer.Exit(
@@ -232,7 +232,7 @@ def report(
     config: ConfigFile = None,
 ) -> None:
     """Write the report of a run: one HTML page with curves, laps, pictures, and a video."""
-    from training.report import commands
+    from .report import commands
 
     raise typer.Exit(commands.report(run, store=store, aws=_settings(config).aws))
 
@@ -243,7 +243,7 @@ def report(
 )
 def tracks(context: typer.Context) -> None:
     """List, make, draw and check tracks; `tracks --help` tells more."""
-    from training.track_commands import app as tracks_app
+    from .track_commands import app as tracks_app
 
     tracks_app(context.args, prog_name="python -m training tracks")
 
@@ -258,7 +258,7 @@ def prune(
     config: ConfigFile = None,
 ) -> None:
     """Delete checkpoints that are no longer needed (dry run without --delete)."""
-    from training.store.prune import prune as prune_run
+    from .store.prune import prune as prune_run
 
     aws = _settings(config).aws
     raise typer.Exit(prune_run(run, store=store, keep=keep, dry_run=not delete, aws=aws))
@@ -269,7 +269,7 @@ def instance(
     what: Annotated[Literal["finish"], typer.Argument(help="finish: status, fleet, power-off.")],
 ) -> None:
     """Do what a unit of the image asks for; on an EC2 instance only."""
-    from training.instance import finish
+    from .instance import finish
 
     raise typer.Exit({"finish": finish.main}[what]())
 
@@ -277,7 +277,7 @@ def instance(
 @app.command()
 def precompile() -> None:
     """Compile simulator and update ahead of the first run, as an image's bake does; a run does it by itself."""
-    from training.run.warm_up import precompile as compile_all
+    from .run.warm_up import precompile as compile_all
 
     compile_all(_settings(None), print)
 
@@ -285,7 +285,7 @@ def precompile() -> None:
 def _settings(
     path: Path | None, overrides: Sequence[str] = (), preset: Literal["local", "cloud"] | None = None
 ) -> Config:
-    from training.config import load_config, settings_file
+    from .config import load_config, settings_file
 
     return load_config(settings_file(path), overrides, preset)
 
@@ -299,7 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if (
         "F1TENTH_OUTCOME" in os.environ and _command(given) == "train"
     ):  # on an instance the finish unit reads it
-        from training.instance.exit_record import Outcome, write_exit_record
+        from .instance.exit_record import Outcome, write_exit_record
 
         write_exit_record(Outcome(**end._asdict()))
     return end.exit_code
@@ -360,7 +360,7 @@ def _command(given: list[str]) -> str:
 
 def _repeats(error: TrainingError) -> bool:
     """Tell whether only settings, code and image decide about an error; what a store says may be mended there."""
-    from training.store.storage import StoreError
+    from .store.storage import StoreError
 
     permanent = (ConfigurationError, DataError, UsageError)
     return isinstance(error, permanent) and not isinstance(error, StoreError)
@@ -369,7 +369,7 @@ def _repeats(error: TrainingError) -> bool:
 def _explained(error: Exception) -> TrainingError | None:
     if isinstance(error, TrainingError):
         return error
-    from training.sim import TrackError  # the simulator knows nothing of the project, its errors neither
+    from .sim import TrackError  # the simulator knows nothing of the project, its errors neither
 
     return DataError(str(error)) if isinstance(error, TrackError) else None
 

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from training.errors import DataError, UsageError
+from .errors import DataError, UsageError
 
 RUNS = "runs"
 SCRIPTS = "scripts"

@@ -11,7 +11,7 @@ import numba
 import numpy as np
 import torch
 
-from training.errors import ConfigurationError
+from .errors import ConfigurationError
 
 NVIDIA_DEVICE = "/dev/nvidia0"
 CPU = torch.device("cpu")

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from training.agents.networks import Batch, Losses
-from training.agents.policy import Policy
-from training.agents.stacked_mlp import StackedMlp
-from training.agents.update import LOG_STD_MAX, LOG_STD_MIN, Backend, SacUpdate
-from training.process.systemd_notify import alive
+from ..process.systemd_notify import alive
+from .networks import Batch, Losses
+from .policy import Policy
+from .stacked_mlp import StackedMlp
+from .update import LOG_STD_MAX, LOG_STD_MIN, Backend, SacUpdate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from stable_baselines3.sac.policies import Actor
 
-    from training.agents.sac import Agent
+    from .sac import Agent
 
 
 class Pause(NamedTuple):

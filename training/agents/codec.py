@@ -11,7 +11,7 @@ import numpy as np
 import safetensors.numpy
 import zstandard
 
-from training.errors import DataError
+from ..errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

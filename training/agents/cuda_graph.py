@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from training.agents.networks import Batch, SacNetworks
+    from .networks import Batch, SacNetworks
 
 Body = Callable[[], torch.Tensor]
 # Takes the work to be repeated, does not run it, and returns a function that does: on the same memory, with the numbers

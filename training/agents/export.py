@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 from stable_baselines3 import SAC
 
-from training.agents.batched_agents import actor_layers
-from training.agents.stacked_mlp import StackedMlp
+from .batched_agents import actor_layers
+from .stacked_mlp import StackedMlp
 
 if TYPE_CHECKING:
-    from training.agents.policy import Policy
-    from training.agents.sac import Agent
+    from .policy import Policy
+    from .sac import Agent
 
 
 def model_zip(agent: Agent, policy: Policy, step: int) -> bytes:

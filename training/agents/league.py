@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from training.agents.codec import copy_into
-from training.agents.policy import Policy
-from training.envs.drivers.registry import make_driver
-from training.errors import DataError
-from training.process.systemd_notify import leaving
+from ..envs.drivers.registry import make_driver
+from ..errors import DataError
+from ..process.systemd_notify import leaving
+from .codec import copy_into
+from .policy import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from training.agents.batched_agents import BatchedAgents
-    from training.config import Config
-    from training.envs.batch import RaceBatch
+    from ..config import Config
+    from ..envs.batch import RaceBatch
+    from .batched_agents import BatchedAgents
 
 # The driver of a car; values from POOL on are the number of a policy in the pool.
 LIVE, PURE_PURSUIT, FOLLOW_THE_GAP, POOL = 0, 1, 2, 3

@@ -16,23 +16,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from training.agents.batched_agents import BatchedAgents, Pause
-from training.agents.league import League
-from training.agents.replay import Row
-from training.agents.sac import Agent, Spaces
-from training.agents.soundness import check_losses
-from training.envs.drivers.registry import make_driver
-from training.process.systemd_notify import Left, alive
+from ..envs.drivers.registry import make_driver
+from ..process.systemd_notify import Left, alive
+from .batched_agents import BatchedAgents, Pause
+from .league import League
+from .replay import Row
+from .sac import Agent, Spaces
+from .soundness import check_losses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from training.agents.league import PolicySnapshot, PromotionTest
-    from training.agents.policy import Policy
-    from training.config import Config
-    from training.envs.batch import RaceBatch, Step
+    from ..config import Config
+    from ..envs.batch import RaceBatch, Step
+    from .league import PolicySnapshot, PromotionTest
+    from .policy import Policy
 
 
 class Seen(NamedTuple):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-from training.agents.stacked_mlp import StackedMlp
+from .stacked_mlp import StackedMlp
 
 
 class Batch(NamedTuple):

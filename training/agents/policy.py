@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from training.agents.codec import copy_into, decode, encode
-from training.agents.stacked_mlp import StackedMlp
+from .codec import copy_into, decode, encode
+from .stacked_mlp import StackedMlp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from training.envs.race import Race
+    from ..envs.race import Race
 
 
 class Policy:

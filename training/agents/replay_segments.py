@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from training.agents.codec import copy_into
-from training.agents.replay import IDLE, WITHIN
-from training.errors import DataError
+from ..errors import DataError
+from .codec import copy_into
+from .replay import IDLE, WITHIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from training.agents.replay import CompactReplay
+    from .replay import CompactReplay
 
 SEGMENT_BYTES = 4 << 20
 _PARTS = ("observations", "actions", "rewards", "dones", "guides")

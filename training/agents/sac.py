@@ -9,12 +9,12 @@ import torch
 from stable_baselines3 import SAC
 from stable_baselines3.common.logger import Logger
 
-from training.agents.replay import CompactReplay
+from .replay import CompactReplay
 
 if TYPE_CHECKING:
     from gymnasium import spaces
 
-    from training.config import SacSettings
+    from ..config import SacSettings
 
 # Methods that torch excludes from its compiler; to exclude them, it would import the compiler: 1.8 s of a start of 8 s.
 for _name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):

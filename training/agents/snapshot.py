@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from training.agents.codec import copy_into
-from training.agents.fused.step import adam_state
-from training.errors import DataError
+from ..errors import DataError
+from .codec import copy_into
+from .fused.step import adam_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
-    from training.agents.batched_agents import BatchedAgents
-    from training.agents.multi_agent import MultiAgentSAC
-    from training.agents.stacked_mlp import StackedMlp
+    from .batched_agents import BatchedAgents
+    from .multi_agent import MultiAgentSAC
+    from .stacked_mlp import StackedMlp
 
     Arrays = dict[str, NDArray[Any]]
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from training.agents.snapshot import numbers, places
-from training.errors import Diverged
+from ..errors import Diverged
+from .snapshot import numbers, places
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from training.agents.multi_agent import MultiAgentSAC
+    from .multi_agent import MultiAgentSAC
 
 _IN_WORDS = {
     "actor": "the actor",

@@ -18,12 +18,12 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from training.agents.cuda_graph import GraphStep
-from training.agents.fused.phases import LOG_STD_MAX, LOG_STD_MIN, TANH_EPSILON
-from training.agents.fused.step import FusedStep, fits
-from training.agents.networks import Batch, Losses, SacNetworks
-from training.agents.stacked_mlp import StackedMlp
-from training.errors import ConfigurationError
+from ..errors import ConfigurationError
+from .cuda_graph import GraphStep
+from .fused.phases import LOG_STD_MAX, LOG_STD_MIN, TANH_EPSILON
+from .fused.step import FusedStep, fits
+from .networks import Batch, Losses, SacNetworks
+from .stacked_mlp import StackedMlp
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 _CRITICS = 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from training.errors import TrainingError
+from ..errors import TrainingError
 
 URL = "https://checkip.amazonaws.com/"
 
@@ -13,7 +13,7 @@ def own_address() -> str:
     """Return this computer's public IPv4 address. TrainingError where Amazon's page does not say it."""
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - half a second that --help need not pay
 
-    from training.aws_access import session  # noqa: PLC0415 - the same
+    from . import session  # noqa: PLC0415 - the same
 
     try:
         text = session.get(URL).content[:64].decode("ascii").strip()

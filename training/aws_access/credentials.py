@@ -35,7 +35,7 @@ from botocore.credentials import (
 from botocore.exceptions import CredentialRetrievalError
 from botocore.utils import JSONFileCache, create_nested_client, parse_timestamp
 
-from training.process.user_account import home
+from ..process.user_account import home
 
 if TYPE_CHECKING:
     from botocore.session import Session

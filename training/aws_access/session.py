@@ -27,8 +27,8 @@ from botocore.loaders import create_loader
 from botocore.parsers import ResponseParserError
 from botocore.utils import get_environ_proxies
 
-from training.aws_access.credentials import chain_of
-from training.errors import ConfigurationError
+from ..errors import ConfigurationError
+from .credentials import chain_of
 
 # Requests that only fetch credentials: botocore's own limits are 60 s each and five tries.
 FETCH = Config(connect_timeout=5, read_timeout=15, retries={"total_max_attempts": 2, "mode": "standard"})

@@ -8,20 +8,20 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from training import layout
-from training.cloud import doctor
-from training.cloud.aws import iam_policies, inventory, people_policies, prices
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import CloudError
-from training.cloud.cleanup.stop import When, stop_run
-from training.cloud.console.output import OutputOptions, answer, pass_on, say, show, table
-from training.cloud.context import CommandContext
-from training.cloud.launch import training_price
-from training.cloud.launch_record import check_place, is_here
-from training.cloud.watch import connect, log, lost_machines, run_status, system_log
-from training.cloud.watch.fetch import fetch_results
-from training.errors import UsageError
-from training.store.prune import make_plan, sweep
+from .. import layout
+from ..errors import UsageError
+from ..store.prune import make_plan, sweep
+from . import doctor
+from .aws import iam_policies, inventory, people_policies, prices
+from .aws.client import Cloud
+from .aws.errors import CloudError
+from .cleanup.stop import When, stop_run
+from .console.output import OutputOptions, answer, pass_on, say, show, table
+from .context import CommandContext
+from .launch import training_price
+from .launch_record import check_place, is_here
+from .watch import connect, log, lost_machines, run_status, system_log
+from .watch.fetch import fetch_results
 
 
 # --- setting up ---

@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from training.cloud.aws import inventory
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import CloudError
-from training.cloud.aws.project import Project, read_scope
-from training.cloud.console.wait_notices import store_policy
-from training.config import DEFAULT_FILE, AwsSettings, Config, load_config, settings_file
-from training.store.open import open_store
+from ..config import DEFAULT_FILE, AwsSettings, Config, load_config, settings_file
+from ..store.open import open_store
+from .aws import inventory
+from .aws.client import Cloud
+from .aws.errors import CloudError
+from .aws.project import Project, read_scope
+from .console.wait_notices import store_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from training.store.storage import Storage
+    from ..store.storage import Storage
 
 
 PROJECT = Path(__file__).resolve().parents[2]  # the folder that holds launch.py

@@ -9,9 +9,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
 
-from training import layout
-from training.aws_access import advice
-from training.cloud.aws import (
+from .. import layout
+from ..aws_access import advice
+from ..errors import TrainingError
+from .aws import (
     disk_key,
     instance_types,
     inventory,
@@ -21,14 +22,13 @@ from training.cloud.aws import (
     project_resources,
     quotas,
 )
-from training.cloud.aws.client import Cloud, endpoint_of
-from training.cloud.aws.errors import AccessDenied
-from training.cloud.aws.probe import ask_all
-from training.cloud.aws.project import Project, read_scope
-from training.cloud.console.output import OutputOptions, answer, show
-from training.cloud.context import CommandContext
-from training.cloud.launch import basis, setup
-from training.errors import TrainingError
+from .aws.client import Cloud, endpoint_of
+from .aws.errors import AccessDenied
+from .aws.probe import ask_all
+from .aws.project import Project, read_scope
+from .console.output import OutputOptions, answer, show
+from .context import CommandContext
+from .launch import basis, setup
 
 MAX_SKEW_S = 60.0
 GIVE = "Give your user the policies below."
@@ -142,7 +142,7 @@ def _region(cloud: Cloud) -> Finding:
 
 def _unheard_region(cloud: Cloud) -> str:
     """Return a remark where the user's AWS configuration names another region: only aws.region counts here."""
-    from training.aws_access.session import session  # noqa: PLC0415 - takes as long as botocore
+    from ..aws_access.session import session  # noqa: PLC0415 - takes as long as botocore
 
     named = session().get_config_variable("region")
     if named in {None, cloud.aws.region}:
@@ -236,7 +236,7 @@ def _date_of(address: str) -> tuple[datetime, str]:
     """
     from botocore.exceptions import SSLError  # noqa: PLC0415 - as above
 
-    from training.aws_access import session  # noqa: PLC0415
+    from ..aws_access import session  # noqa: PLC0415
 
     problem = ""
     try:

@@ -14,16 +14,16 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from training import layout
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.launch_requests import Market
-from training.cloud.aws.project import Project
-from training.errors import UsageError
-from training.process.user_account import user_name
-from training.store import documents
-from training.store.documents import Launch, NonNegative, Versioned
-from training.store.manifest import Count, RunName, Sha256, ShortText
-from training.store.storage import Storage
+from .. import layout
+from ..errors import UsageError
+from ..process.user_account import user_name
+from ..store import documents
+from ..store.documents import Launch, NonNegative, Versioned
+from ..store.manifest import Count, RunName, Sha256, ShortText
+from ..store.storage import Storage
+from .aws.client import Cloud
+from .aws.launch_requests import Market
+from .aws.project import Project
 
 EXPIRED = "expired"  # what the launcher calls a run whose fleet has ended by its date
 ENDS = {"done", "stopped", "failed", EXPIRED}  # states in which a run has no fleet

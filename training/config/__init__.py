@@ -1,9 +1,9 @@
 """Every setting: its default, its meaning, its legal range; how settings are read, checked and changed."""
 
-from training.config.aws import AwsSettings, EndpointSettings
-from training.config.env import EnvSettings, RaceSettings, RewardSettings
-from training.config.learning import SacSettings
-from training.config.settings import (
+from .aws import AwsSettings, EndpointSettings
+from .env import EnvSettings, RaceSettings, RewardSettings
+from .learning import SacSettings
+from .settings import (
     DEFAULT_FILE,
     PRESETS,
     Config,

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from training import layout
-from training.config.fields import Section, Texts, Url, setting
+from .. import layout
+from .fields import Section, Texts, Url, setting
 
 # The launcher finds its own by these tags.
 RESERVED_TAGS = (

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from training.config.env import RaceSettings
-from training.config.fields import MOST_STEERING_DELAY
-from training.config.settings import Config, EnvSettings
-from training.errors import ConfigurationError
+from ..errors import ConfigurationError
+from .env import RaceSettings
+from .fields import MOST_STEERING_DELAY
+from .settings import Config, EnvSettings
 
 # The settings of env that cars of one race share.
 PHYSICS = ("backend", "profile", "friction_circle")

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from training.config.fields import (
+from .fields import (
     FACTORS,
     MOST_STEERING_DELAY,
     TRACKS,

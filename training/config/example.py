@@ -8,8 +8,8 @@ import textwrap
 import yaml
 from pydantic import BaseModel
 
-from training.config.settings import PRESETS, Config
-from training.config.text import legal_values, section_of
+from .settings import PRESETS, Config
+from .text import legal_values, section_of
 
 WIDTH = 110
 HEADER = """\

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from training.config.fields import FACTORS, Entropy, FactorSpan, Section, Share, Sizes, Texts, setting
+from .fields import FACTORS, Entropy, FactorSpan, Section, Share, Sizes, Texts, setting
 
 # training.envs.drivers.follow_the_gap says why; settings are read without loading the simulator.
 GAP_BEAMS = 20

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import psutil
 
-from training.config.settings import Config
-from training.errors import ConfigurationError
+from ..errors import ConfigurationError
+from .settings import Config
 
 ACTIONS = 2
 FLOAT = 4

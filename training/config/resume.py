@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from training.config.settings import Config, TrainingSettings, load_config, validated
-from training.config.text import flatten, parse_override, read_settings_file
-from training.errors import ConfigurationError
+from ..errors import ConfigurationError
+from .settings import Config, TrainingSettings, load_config, validated
+from .text import flatten, parse_override, read_settings_file
 
 LIMITS = ("training.total_timesteps", "training.max_minutes")
 # Settings that may change when a run resumes: how long it trains, how often it saves and evaluates, where it is shown.

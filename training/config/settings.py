@@ -14,19 +14,19 @@ from typing import Any, Literal
 
 from pydantic import ValidationError, model_validator
 
-from training.config.aws import AwsSettings, CloudwatchSettings, EndpointSettings
-from training.config.env import EnvSettings, RaceSettings, RandomisationSettings, RewardSettings
-from training.config.fields import TRACKS, Section, Texts, setting
-from training.config.learning import (
+from ..errors import ConfigurationError
+from ..layout import RUN_NAME_PATTERN, RUN_NAME_RULE
+from .aws import AwsSettings, CloudwatchSettings, EndpointSettings
+from .env import EnvSettings, RaceSettings, RandomisationSettings, RewardSettings
+from .fields import TRACKS, Section, Texts, setting
+from .learning import (
     GAP_BEAMS,
     ImitationSettings,
     LeagueSettings,
     MultiAgentSettings,
     SacSettings,
 )
-from training.config.text import Given, Leaves, explain, flatten, nested, parse_override, read_settings_file
-from training.errors import ConfigurationError
-from training.layout import RUN_NAME_PATTERN, RUN_NAME_RULE
+from .text import Given, Leaves, explain, flatten, nested, parse_override, read_settings_file
 
 __all__ = [
     "DEFAULT_FILE",

@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from training.errors import ConfigurationError, UsageError
+from ..errors import ConfigurationError, UsageError
 
 
 class Given(NamedTuple):

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
-from training.envs import observation
-from training.envs.race import Race
+from . import observation
+from .race import Race
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from training.config import EnvSettings
-    from training.envs.race import Contacts, Outcome
-    from training.sim import Track
+    from ..config import EnvSettings
+    from ..sim import Track
+    from .race import Contacts, Outcome
 
 
 class Step(NamedTuple):

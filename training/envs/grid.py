@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.config.checks import check_grid_length
-from training.sim import Vehicle
+from ..config.checks import check_grid_length
+from ..sim import Vehicle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-    from training.config import EnvSettings
-    from training.config.env import RaceSettings
-    from training.sim import Track
+    from ..config import EnvSettings
+    from ..config.env import RaceSettings
+    from ..sim import Track
 
     Array = NDArray[np.float64]
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from training.sim import Vehicle
-from training.sim.params import STEERING, YAW_RATE
+from ..sim import Vehicle
+from ..sim.params import STEERING, YAW_RATE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from training.config import EnvSettings
-    from training.sim import World
+    from ..config import EnvSettings
+    from ..sim import World
 
 
 # A bend of 2 m radius at 8 m/s takes 4 rad/s; a car that turns faster than this is spinning.

@@ -8,15 +8,15 @@ import numpy as np
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
-from training.config import EnvSettings
-from training.envs import observation
-from training.envs.race import Race
-from training.sim import Track
+from ..config import EnvSettings
+from ..sim import Track
+from . import observation
+from .race import Race
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from training.envs.race import Outcome
+    from .race import Outcome
 
 
 class RaceParallelEnv(ParallelEnv[str, np.ndarray, np.ndarray]):

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from training.envs import reward, standings
-from training.envs.grid import check_grid, restart_pose, start_grid
-from training.envs.observation import ScanStack
-from training.envs.starts import clear_starts
-from training.sim import Randomisation, Vehicle, World
-from training.sim.params import PROFILES
+from ..sim import Randomisation, Vehicle, World
+from ..sim.params import PROFILES
+from . import reward, standings
+from .grid import check_grid, restart_pose, start_grid
+from .observation import ScanStack
+from .starts import clear_starts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from training.config import EnvSettings
-    from training.sim import Track
+    from ..config import EnvSettings
+    from ..sim import Track
 
     Array = NDArray[np.float64]
 
@@ -281,7 +281,7 @@ def commands_of(settings: EnvSettings, actions: Array) -> Array:
 def make_world(settings: EnvSettings, tracks: Sequence[Track], num_cars: int, seed: int) -> World:
     """Return the simulator that the settings ask for: ours, or the f1tenth_gym package behind the same surface."""
     if settings.backend == "f1tenth_gym":
-        from training.envs.f1tenth_gym.world import F1TenthGymWorld  # noqa: PLC0415 - the package is optional
+        from .f1tenth_gym.world import F1TenthGymWorld  # noqa: PLC0415 - the package is optional
 
         return F1TenthGymWorld(settings, tracks, num_cars, seed)
     switches = PROFILES[settings.profile]
@@ -311,6 +311,6 @@ def make_world(settings: EnvSettings, tracks: Sequence[Track], num_cars: int, se
 def _pure_pursuit(settings: EnvSettings) -> Any:  # noqa: ANN401 - a Driver; the trajectory term alone needs it
     if settings.reward.trajectory == 0.0:
         return None
-    from training.envs.drivers.registry import PurePursuit  # noqa: PLC0415 - the trajectory term alone needs it
+    from .drivers.registry import PurePursuit  # noqa: PLC0415 - the trajectory term alone needs it
 
     return PurePursuit()

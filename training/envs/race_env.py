@@ -8,10 +8,10 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from training.config import EnvSettings
-from training.envs import observation
-from training.envs.race import Race
-from training.sim import Track
+from ..config import EnvSettings
+from ..sim import Track
+from . import observation
+from .race import Race
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

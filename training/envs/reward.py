@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from training.config import RewardSettings
+    from ..config import RewardSettings
 
     Array = NDArray[np.float64]
 

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from training.sim import Vehicle
-from training.sim.compiled import kernel
+from ..sim import Vehicle
+from ..sim.compiled import kernel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from training.sim import World
+    from ..sim import World
 
     Array = NDArray[np.float64]
 

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.envs.grid import BODY_M, start_pose
-from training.errors import DataError
+from ..errors import DataError
+from .grid import BODY_M, start_pose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from training.config import EnvSettings
-    from training.envs.f1tenth_gym.world import F1TenthGymWorld
-    from training.sim import Track, World
+    from ..config import EnvSettings
+    from ..sim import Track, World
+    from .f1tenth_gym.world import F1TenthGymWorld
 
     Array = NDArray[np.float64]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
-from training.envs.batch import RaceBatch
+from .batch import RaceBatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
-    from training.config import EnvSettings
-    from training.sim import Track
+    from ..config import EnvSettings
+    from ..sim import Track
 
 
 class RaceVecEnv(VecEnv):

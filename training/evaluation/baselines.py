@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from training.envs.drivers.follow_the_gap import FEWEST_BEAMS
-from training.envs.drivers.registry import make_driver
-from training.evaluation.lap_evaluation import evaluate
-from training.evaluation.recording import Tape, best_lap
-from training.process.systemd_notify import alive
-from training.sim import Track, TrackError
-from training.sim.track.names import packed_parts
+from ..envs.drivers.follow_the_gap import FEWEST_BEAMS
+from ..envs.drivers.registry import make_driver
+from ..process.systemd_notify import alive
+from ..sim import Track, TrackError
+from ..sim.track.names import packed_parts
+from .lap_evaluation import evaluate
+from .recording import Tape, best_lap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from training.config import Config, EnvSettings
-    from training.envs.drivers.registry import Driver
-    from training.envs.race import Race
-    from training.evaluation.lap_evaluation import Controller, Drive
-    from training.evaluation.recording import Trace
+    from ..config import Config, EnvSettings
+    from ..envs.drivers.registry import Driver
+    from ..envs.race import Race
+    from .lap_evaluation import Controller, Drive
+    from .recording import Trace
 
 # Starts that neither training nor the choice of the kept policy has seen.
 REPORT_SEED = 9_000_000

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from training.agents.policy import Policy
-from training.config import EnvSettings
-from training.envs.drivers.follow_the_gap import FEWEST_BEAMS
-from training.envs.drivers.registry import DRIVERS, make_driver
-from training.evaluation.races import Entrant
-from training.stored_runs import read
-from training.stored_runs.read import FORMS, Named, StoredPolicy, parse, steps_of
+from ..agents.policy import Policy
+from ..config import EnvSettings
+from ..envs.drivers.follow_the_gap import FEWEST_BEAMS
+from ..envs.drivers.registry import DRIVERS, make_driver
+from ..stored_runs import read
+from ..stored_runs.read import FORMS, Named, StoredPolicy, parse, steps_of
+from .races import Entrant
 
 if TYPE_CHECKING:
-    from training.config import Config
-    from training.store.storage import Storage
+    from ..config import Config
+    from ..store.storage import Storage
 
 __all__ = ["FORMS", "Named", "driver", "entrants_of", "parse", "policy_at", "sizes_of", "steps_of"]
 # The settings of a built-in driver in a race without any run.

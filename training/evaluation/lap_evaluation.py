@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from training.envs.race import Race
-from training.process.systemd_notify import alive
+from ..envs.race import Race
+from ..process.systemd_notify import alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from training.config import EnvSettings
-    from training.sim import Track
+    from ..config import EnvSettings
+    from ..sim import Track
 
 # A lap slower than this mean speed counts as not completed: a car that crawls or turns in circles must end some time.
 SLOWEST_MEAN_MPS = 1.0

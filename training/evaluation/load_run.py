@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from training.agents.policy import Policy
-from training.config import Config
-from training.errors import UsageError
-from training.process.systemd_notify import alive
-from training.store.checkpoint import Checkpoint
-from training.store.storage import Storage
-from training.stored_runs import maps
-from training.stored_runs.read import config_of, kept_policy, runs_in
+from ..agents.policy import Policy
+from ..config import Config
+from ..errors import UsageError
+from ..process.systemd_notify import alive
+from ..store.checkpoint import Checkpoint
+from ..store.storage import Storage
+from ..stored_runs import maps
+from ..stored_runs.read import config_of, kept_policy, runs_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

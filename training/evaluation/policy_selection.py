@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from training.agents.policy import Policy, SelectedPolicy
-from training.evaluation.lap_evaluation import Drive, evaluate
-from training.evaluation.races import Entrant, pairings, race_all
-from training.process.systemd_notify import Left, leaving
+from ..agents.policy import Policy, SelectedPolicy
+from ..process.systemd_notify import Left, leaving
+from .lap_evaluation import Drive, evaluate
+from .races import Entrant, pairings, race_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from training.agents.league import PolicySnapshot
-    from training.agents.multi_agent import MultiAgentSAC
-    from training.config import Config
-    from training.envs.race import Race
-    from training.evaluation.lap_evaluation import Controller
-    from training.sim import Track
+    from ..agents.league import PolicySnapshot
+    from ..agents.multi_agent import MultiAgentSAC
+    from ..config import Config
+    from ..envs.race import Race
+    from ..sim import Track
+    from .lap_evaluation import Controller
 
 # Candidates for the final choice; its starts are fresh, so luck in one evaluation does not decide. Those that reach it
 # fail on none to eight of 800 unseen drives: only many starts tell them apart.

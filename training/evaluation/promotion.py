@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from training.agents.league import PromotionResult
-from training.evaluation.lap_evaluation import evaluate
-from training.evaluation.races import Entrant, race_all
+from ..agents.league import PromotionResult
+from .lap_evaluation import evaluate
+from .races import Entrant, race_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from training.agents.league import PolicySnapshot
-    from training.agents.policy import Policy
-    from training.config import Config
-    from training.evaluation.races import Entry
-    from training.sim import Track
+    from ..agents.league import PolicySnapshot
+    from ..agents.policy import Policy
+    from ..config import Config
+    from ..sim import Track
+    from .races import Entry
 
 # The share to be won, of the races that one of the two finished first: in the full test, in a short first one, and
 # against the last few champions before the newest, taken together: a policy that beats the newest may be no better than

@@ -12,27 +12,27 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from training.config.checks import PHYSICS
-from training.envs.grid import grid_places
-from training.envs.observation import ScanStack
-from training.envs.race import Race, commands_of
-from training.envs.starts import clear_starts
-from training.errors import UsageError
-from training.evaluation.lap_evaluation import SLOWEST_MEAN_MPS, undisturbed
-from training.process.systemd_notify import alive
-from training.sim import Track
+from ..config.checks import PHYSICS
+from ..envs.grid import grid_places
+from ..envs.observation import ScanStack
+from ..envs.race import Race, commands_of
+from ..envs.starts import clear_starts
+from ..errors import UsageError
+from ..process.systemd_notify import alive
+from ..sim import Track
+from .lap_evaluation import SLOWEST_MEAN_MPS, undisturbed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from training.agents.policy import Policy
-    from training.config import EnvSettings
-    from training.config.env import RaceSettings
-    from training.config.fields import Grid
-    from training.envs.drivers.registry import Driver
-    from training.sim import World
+    from ..agents.policy import Policy
+    from ..config import EnvSettings
+    from ..config.env import RaceSettings
+    from ..config.fields import Grid
+    from ..envs.drivers.registry import Driver
+    from ..sim import World
 
     Array = NDArray[np.float64]
 

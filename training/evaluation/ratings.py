@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from training.evaluation.races import RaceResult
+    from .races import RaceResult
 
 _Z95 = 1.959963984540054  # of a 95 % interval
 ELO_AT = 1000.0  # mean of the ratings

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from training.envs.race import Race
-from training.evaluation.lap_evaluation import undisturbed
-from training.process.systemd_notify import alive
-from training.sim.params import YAW, X, Y
+from ..envs.race import Race
+from ..process.systemd_notify import alive
+from ..sim.params import YAW, X, Y
+from .lap_evaluation import undisturbed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from training.config import EnvSettings
-    from training.evaluation.lap_evaluation import Controller, Drive
-    from training.evaluation.races import RaceResult
-    from training.sim import Track
+    from ..config import EnvSettings
+    from ..sim import Track
+    from .lap_evaluation import Controller, Drive
+    from .races import RaceResult
 
 
 class Tape:

@@ -6,25 +6,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from training.errors import UsageError
-from training.evaluation.baselines import FOLLOW_THE_GAP, PURE_PURSUIT
-from training.evaluation.entrants import Named, driver, policy_at, steps_of
-from training.evaluation.load_run import policies_of
-from training.evaluation.races import Entrant, pairings, race_all
-from training.evaluation.ratings import Row, beaten, elo, table
-from training.evaluation.recording import race_trace
+from ..errors import UsageError
+from .baselines import FOLLOW_THE_GAP, PURE_PURSUIT
+from .entrants import Named, driver, policy_at, steps_of
+from .load_run import policies_of
+from .races import Entrant, pairings, race_all
+from .ratings import Row, beaten, elo, table
+from .recording import race_trace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from training.config.fields import Grid
-    from training.evaluation.load_run import LoadedRun
-    from training.evaluation.races import RaceResult
-    from training.evaluation.recording import Trace
-    from training.sim import Track
-    from training.store.storage import Storage
+    from ..config.fields import Grid
+    from ..sim import Track
+    from ..store.storage import Storage
+    from .load_run import LoadedRun
+    from .races import RaceResult
+    from .recording import Trace
 
 # Races of each pair: with alternating starts in single file and side by side, each has every place of both once.
 RACES, LAPS = 4, 1

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from training.store import documents
+from ..store import documents
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from training.store.documents import Attempt
-    from training.store.storage import Storage
+    from ..store.documents import Attempt
+    from ..store.storage import Storage
 
 # Starts in a row without a newer durable checkpoint after which the run has failed; interruptions are not counted.
 FRUITLESS_STARTS = 3

@@ -20,22 +20,22 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import psutil
 
-from training import layout
-from training.config import Config
-from training.instance import attempt_limit
-from training.instance.exit_record import Outcome, read_exit_record
-from training.instance.identity import machine_facts
-from training.instance.imds import Imds, ImdsError
-from training.store import documents
-from training.store.fencing import read_pointer
-from training.store.manifest import utc_now
-from training.store.open import open_store
-from training.store.storage import Storage, StoreError
+from .. import layout
+from ..config import Config
+from ..store import documents
+from ..store.fencing import read_pointer
+from ..store.manifest import utc_now
+from ..store.open import open_store
+from ..store.storage import Storage, StoreError
+from . import attempt_limit
+from .exit_record import Outcome, read_exit_record
+from .identity import machine_facts
+from .imds import Imds, ImdsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from training.instance.attempt_limit import Decision
+    from .attempt_limit import Decision
 
 STAY_UP = Path("/run/f1tenth/stay-up")
 RUN_VARIABLE, STORE_VARIABLE, KEEP_VARIABLE = "F1TENTH_RUN", "F1TENTH_STORE", "F1TENTH_KEEP_ON_FAILURE_S"
@@ -222,7 +222,7 @@ def _attempt(say: Callable[[str], None], what: str, act: Callable[[], T]) -> T |
 
 def _delete_fleet(fleet: str) -> None:
     """Delete the fleet and terminate its machines, this one too."""
-    from training.aws_access import session  # noqa: PLC0415 - botocore, half a second
+    from ..aws_access import session  # noqa: PLC0415 - botocore, half a second
 
     aws = _config().aws
     client = session.client("ec2", aws.region, aws.endpoints.ec2)
@@ -236,7 +236,7 @@ def _config() -> Config:
     path = os.environ.get("F1TENTH_CONFIG", "")
     if not path:
         return Config()
-    from training.config import load_config  # noqa: PLC0415
+    from ..config import load_config  # noqa: PLC0415
 
     return load_config(Path(path))
 

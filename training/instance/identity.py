@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from training.instance.imds import Imds, ImdsError
+from .imds import Imds, ImdsError
 
 if TYPE_CHECKING:
-    from training.store.storage import Storage
+    from ..store.storage import Storage
 
 
 LAUNCH_VARIABLE = "F1TENTH_LAUNCH"  # in run.env
@@ -46,7 +46,7 @@ def identity(imds: Imds) -> Identity:
 
 def machine_facts(imds: Imds, storage: Storage, run: str) -> dict[str, Any]:
     """Return what this machine is, its launch, and its price as the launcher wrote it down: fields of an attempt."""
-    from training.cloud.launch_record import read_launch_record  # noqa: PLC0415 - brings the launcher's modules
+    from ..cloud.launch_record import read_launch_record  # noqa: PLC0415 - brings the launcher's modules
 
     found: dict[str, Any] = {**identity(imds), "launch": launch_number()}
     intent = read_launch_record(storage, run)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from training import layout
-from training.errors import ConfigurationError
+from .. import layout
+from ..errors import ConfigurationError
 
 
 def check_image(path: Path = Path(layout.IMAGE_JSON)) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import urllib3
 
-from training.errors import TrainingError
+from ..errors import TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,14 +13,14 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from training import layout
-from training.errors import TrainingError
-from training.store.retry import until
+from .. import layout
+from ..errors import TrainingError
+from ..store.retry import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from training.store.storage import Storage
+    from ..store.storage import Storage
 
 # Often at first, when someone watches; then a request every half minute: 0.06 cents an hour.
 INTERVAL_S, LATER_INTERVAL_S, LATER_S = 5.0, 30.0, 600.0

@@ -3,6 +3,6 @@
 Nothing here stops a run: a full disk, a missing key, a service that does not answer is reported once.
 """
 
-from training.metrics.metrics import Metrics
+from .metrics import Metrics
 
 __all__ = ["Metrics"]

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from training.config import Config
-from training.errors import ConfigurationError
+from ..config import Config
+from ..errors import ConfigurationError
 
 INTERVAL_S = 60.0
 # One send takes at most (5 + 10) s × 2 attempts, and only `close` waits for it.
@@ -94,7 +94,7 @@ class CloudWatch:
     def _connect(self) -> Any:  # noqa: ANN401 - boto3 makes its classes at run time
         from botocore.config import Config as Settings  # noqa: PLC0415 - slow, only by setting
 
-        from training.aws_access import session  # noqa: PLC0415 - the same
+        from ..aws_access import session  # noqa: PLC0415 - the same
 
         settings = Settings(
             connect_timeout=CONNECT_TIMEOUT_S,

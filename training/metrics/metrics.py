@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.config import Config
-from training.metrics.cloudwatch import CloudWatch
-from training.metrics.event_file import EventFile
-from training.metrics.system import SystemUse
-from training.metrics.weights_and_biases import WeightsAndBiases
+from ..config import Config
+from .cloudwatch import CloudWatch
+from .event_file import EventFile
+from .system import SystemUse
+from .weights_and_biases import WeightsAndBiases
 
 if TYPE_CHECKING:
     import torch
@@ -93,7 +93,7 @@ class Metrics:
         """Record the graph of stable-baselines3's actor and critics, unless the settings say no."""
         if not self._config.tensorboard.graph:
             return
-        from training.metrics.graph import actor_critic_graph  # noqa: PLC0415 - torch, only where asked for
+        from .graph import actor_critic_graph  # noqa: PLC0415 - torch, only where asked for
 
         graph = actor_critic_graph(actor, critic, observation_width)
         self._disk.write(lambda: self._events.add_graph(graph))

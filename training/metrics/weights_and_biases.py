@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from training.config import WandbSettings
+from ..config import WandbSettings
 
 # The time that an unreachable service takes: once at the start of an attempt, in the background, and once at its end.
 INIT_TIMEOUT_S = 20.0

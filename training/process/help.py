@@ -7,7 +7,7 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-from training.process.terminal import columns
+from .terminal import columns
 
 # The narrowest terminal for which the two columns of a help text are laid out as on a wide one.
 WIDE = 62

@@ -6,7 +6,7 @@ import getpass
 import os
 from pathlib import Path
 
-from training.errors import UsageError
+from ..errors import UsageError
 
 
 def user_name() -> str:

@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from training import layout
-from training.config import Config
-from training.envs.drivers.registry import DRIVERS
-from training.evaluation.baselines import courses_of, drive, tally
-from training.evaluation.entrants import entrants_of, parse
-from training.evaluation.load_run import config_of, newest_run, policy_of
-from training.evaluation.races import race_all
-from training.evaluation.ratings import table
-from training.report.final_report import lap_row
-from training.report.tables import RaceRow, laps_table, races_table
-from training.sim import Track
-from training.store.open import open_store
-from training.stored_runs import maps
+from .. import layout
+from ..config import Config
+from ..envs.drivers.registry import DRIVERS
+from ..evaluation.baselines import courses_of, drive, tally
+from ..evaluation.entrants import entrants_of, parse
+from ..evaluation.load_run import config_of, newest_run, policy_of
+from ..evaluation.races import race_all
+from ..evaluation.ratings import table
+from ..sim import Track
+from ..store.open import open_store
+from ..stored_runs import maps
+from .final_report import lap_row
+from .tables import RaceRow, laps_table, races_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from training.config import AwsSettings
-    from training.config.fields import Grid
-    from training.evaluation.baselines import Tally
-    from training.store.storage import Storage
+    from ..config import AwsSettings
+    from ..config.fields import Grid
+    from ..evaluation.baselines import Tally
+    from ..store.storage import Storage
 
 
 def evaluate(  # noqa: PLR0913 - the command line's options
@@ -68,7 +68,7 @@ def evaluate(  # noqa: PLR0913 - the command line's options
 
 def report(run: str | None, *, store: str, aws: AwsSettings) -> int:
     """Write the report of a run, the newest if none is named, and say where it is stored."""
-    from training.report.page import write_report  # noqa: PLC0415 - matplotlib takes a second
+    from .page import write_report  # noqa: PLC0415 - matplotlib takes a second
 
     storage = open_store(store, aws)
     loaded = policy_of(storage, run or newest_run(storage))

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from training import layout
-from training.process.systemd_notify import alive
-from training.store.storage import StoreError
+from .. import layout
+from ..process.systemd_notify import alive
+from ..store.storage import StoreError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from training.store.storage import Storage
+    from ..store.storage import Storage
 
 MAX_EVENT_FILE_BYTES = 256 << 20
 # More points than this are not seen in a picture; they are averaged in groups.

@@ -10,17 +10,17 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from training.report.plots import car_colour, speed_colours
-from training.sim import Vehicle
-from training.sim.params import SPEED, STEERING, X, Y
+from ..sim import Vehicle
+from ..sim.params import SPEED, STEERING, X, Y
+from .plots import car_colour, speed_colours
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from training.evaluation.recording import Trace
-    from training.report.scenery import Scenery
+    from ..evaluation.recording import Trace
+    from .scenery import Scenery
 
     Colour = tuple[int, ...]
     Box = tuple[int, int, int, int]

@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from training.errors import TrainingError
-from training.evaluation.baselines import loadable_courses, results
-from training.evaluation.load_run import policies_of
-from training.report.page import write_report
-from training.report.tables import LapRow, laps_table
+from ..errors import TrainingError
+from ..evaluation.baselines import loadable_courses, results
+from ..evaluation.load_run import policies_of
+from .page import write_report
+from .tables import LapRow, laps_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from training.evaluation.baselines import EvalTrack, Result, Tally
-    from training.evaluation.lap_evaluation import Drive
-    from training.evaluation.load_run import LoadedRun
-    from training.store.storage import Storage
+    from ..evaluation.baselines import EvalTrack, Result, Tally
+    from ..evaluation.lap_evaluation import Drive
+    from ..evaluation.load_run import LoadedRun
+    from ..store.storage import Storage
 
 
 def drive_laps(loaded: LoadedRun, storage: Storage, say: Callable[[str], None]) -> list[Result]:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw
 
-from training.report.dashboard import Dashboard
-from training.report.plots import car_colour, speed_colours
-from training.sim import Lidar, Vehicle
-from training.sim.params import SPEED, STEERING, YAW, X, Y
+from ..sim import Lidar, Vehicle
+from ..sim.params import SPEED, STEERING, YAW, X, Y
+from .dashboard import Dashboard
+from .plots import car_colour, speed_colours
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from training.evaluation.recording import Trace
-    from training.report.scenery import Scenery
+    from ..evaluation.recording import Trace
+    from .scenery import Scenery
 
 FRAME_SIZE = (960, 540)
 # Pixels a metre: the view is 22 m wide, a little more than the lidar is asked to see.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from training.report.tables import duration
+from .tables import duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from training.evaluation.baselines import EvalTrack, Result
-    from training.evaluation.load_run import LoadedRun
-    from training.evaluation.recording import Trace
+    from ..evaluation.baselines import EvalTrack, Result
+    from ..evaluation.load_run import LoadedRun
+    from ..evaluation.recording import Trace
 
 NOTHING = "–"
 _KINDS = ((False, "unseen"), (True, "training"))

@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from training.errors import TrainingError
-from training.evaluation import tournament
-from training.evaluation.baselines import loadable_courses, results
-from training.evaluation.load_run import policies_of
-from training.process.systemd_notify import alive
-from training.report import plots, run_info
-from training.report.curves import read_curves
-from training.report.laps import Laps, described
-from training.report.scenery import Scenery
-from training.report.video import film
+from ..errors import TrainingError
+from ..evaluation import tournament
+from ..evaluation.baselines import loadable_courses, results
+from ..evaluation.load_run import policies_of
+from ..process.systemd_notify import alive
+from . import plots, run_info
+from .curves import read_curves
+from .laps import Laps, described
+from .scenery import Scenery
+from .video import film
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from training.config.fields import Grid
-    from training.evaluation.baselines import EvalTrack, Result
-    from training.evaluation.load_run import LoadedRun
-    from training.evaluation.recording import Trace
-    from training.evaluation.tournament import Tournament
-    from training.store.storage import Storage
+    from ..config.fields import Grid
+    from ..evaluation.baselines import EvalTrack, Result
+    from ..evaluation.load_run import LoadedRun
+    from ..evaluation.recording import Trace
+    from ..evaluation.tournament import Tournament
+    from ..store.storage import Storage
 
 PAGE, TEMPLATE = "index.html", "page.html.j2"
 

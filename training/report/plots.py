@@ -16,8 +16,8 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from training.process.systemd_notify import alive
-from training.sim.params import SPEED
+from ..process.systemd_notify import alive
+from ..sim.params import SPEED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from training.evaluation.recording import Trace
-    from training.report.curves import Curves, Series
-    from training.report.scenery import Scenery
+    from ..evaluation.recording import Trace
+    from .curves import Curves, Series
+    from .scenery import Scenery
 
 # Drawn in these colours, then handed to the page's variables: light and dark from one picture.
 INK, RULE = "#010101", "#020202"

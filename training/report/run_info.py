@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import yaml
 
-from training.config import Config, load_config
-from training.config.text import walk
-from training.report.tables import duration
+from ..config import Config, load_config
+from ..config.text import walk
+from .tables import duration
 
 if TYPE_CHECKING:
-    from training.evaluation.load_run import LoadedRun
+    from ..evaluation.load_run import LoadedRun
 
 # Settings of where a run happened and where it was watched: they are no part of the result, and a report must not pass
 # them on.

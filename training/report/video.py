@@ -12,8 +12,8 @@ import numpy as np
 from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
 
-from training.process.systemd_notify import alive
-from training.report.frames import FRAME_SIZE, Painter
+from ..process.systemd_notify import alive
+from .frames import FRAME_SIZE, Painter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from training.evaluation.recording import Trace
-    from training.report.scenery import Scenery
+    from ..evaluation.recording import Trace
+    from .scenery import Scenery
 
 FPS = 25
 # A longer lap is shown in double time, and so on.

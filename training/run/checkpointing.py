@@ -20,27 +20,27 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from training import layout
-from training.agents import snapshot, soundness
-from training.agents.codec import decode, encode
-from training.errors import DataError
-from training.process.systemd_notify import alive
-from training.run.replay_upload import ReplayLog
-from training.store.checkpoint import CheckpointData
-from training.store.segments import SegmentUploader, Target
-from training.store.storage import StoreError, Unavailable
+from .. import layout
+from ..agents import snapshot, soundness
+from ..agents.codec import decode, encode
+from ..errors import DataError
+from ..process.systemd_notify import alive
+from ..store.checkpoint import CheckpointData
+from ..store.segments import SegmentUploader, Target
+from ..store.storage import StoreError, Unavailable
+from .replay_upload import ReplayLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from training.agents.multi_agent import MultiAgentSAC
-    from training.agents.policy import Policy
-    from training.config import Config
-    from training.evaluation.policy_selection import BestPolicyTracker
-    from training.store.checkpoint import Checkpoint, RunWriter, SegmentRef
-    from training.store.segments import PendingSegment
+    from ..agents.multi_agent import MultiAgentSAC
+    from ..agents.policy import Policy
+    from ..config import Config
+    from ..evaluation.policy_selection import BestPolicyTracker
+    from ..store.checkpoint import Checkpoint, RunWriter, SegmentRef
+    from ..store.segments import PendingSegment
 
 # The time that a partial save may take before a deadline; the full save must be finished by then.
 PARTIAL_S = 10.0

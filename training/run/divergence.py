@@ -7,21 +7,21 @@ import math
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from training import layout
-from training.agents import soundness
-from training.agents.codec import decode
-from training.config import Config
-from training.config.resume import FORKABLE
-from training.errors import DataError, Diverged, TrainingError
-from training.store.restore import Checkpoint, history
-from training.store.retry import until
-from training.store.storage import StoreError
+from .. import layout
+from ..agents import soundness
+from ..agents.codec import decode
+from ..config import Config
+from ..config.resume import FORKABLE
+from ..errors import DataError, Diverged, TrainingError
+from ..store.restore import Checkpoint, history
+from ..store.retry import until
+from ..store.storage import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from training.agents.multi_agent import MultiAgentSAC
-    from training.run.session import Run
+    from ..agents.multi_agent import MultiAgentSAC
+    from .session import Run
 
 # Reading old checkpoints, to find a sound one, must not keep a machine running that has nothing more to learn.
 LOOK_S = 60.0

@@ -6,14 +6,14 @@ import contextlib
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from training.errors import Interrupted
-from training.evaluation.policy_selection import all_or_nothing
-from training.process.systemd_notify import Left
-from training.store.storage import StoreError
+from ..errors import Interrupted
+from ..evaluation.policy_selection import all_or_nothing
+from ..process.systemd_notify import Left
+from ..store.storage import StoreError
 
 if TYPE_CHECKING:
-    from training.run.setup import Setup
-    from training.run.step_hooks import Parts
+    from .setup import Setup
+    from .step_hooks import Parts
 
 
 def choose(parts: Parts) -> None:

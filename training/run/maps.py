@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from training.envs.grid import check_grid
-from training.errors import DataError
-from training.process.systemd_notify import alive
-from training.sim import Track, TrackError
-from training.sim.clearance import check_body_fits
+from ..envs.grid import check_grid
+from ..errors import DataError
+from ..process.systemd_notify import alive
+from ..sim import Track, TrackError
+from ..sim.clearance import check_body_fits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from training.config import Config
+    from ..config import Config
 
 # The key of the digests, by the maps' names, in the meta of a checkpoint.
 META = "maps"

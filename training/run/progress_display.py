@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from training.report.tables import NOTHING, duration, number
+from ..report.tables import NOTHING, duration, number
 
 LIVE_INTERVAL_S = 0.5  # a picture costs 2 ms of the trainer's time
 PLAIN_INTERVAL_S = 10.0

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from training.agents import replay_segments
-from training.agents.codec import decode, encode
-from training.errors import DataError
-from training.process.systemd_notify import alive
+from ..agents import replay_segments
+from ..agents.codec import decode, encode
+from ..errors import DataError
+from ..process.systemd_notify import alive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from training.agents.replay import CompactReplay
-    from training.store.checkpoint import Checkpoint, SegmentRef
-    from training.store.segments import PendingSegment, SegmentUploader
+    from ..agents.replay import CompactReplay
+    from ..store.checkpoint import Checkpoint, SegmentRef
+    from ..store.segments import PendingSegment, SegmentUploader
 
 
 class ReplayLog:

@@ -6,18 +6,18 @@ import shlex
 import traceback
 from typing import TYPE_CHECKING
 
-from training import layout
-from training.agents.export import model_zip
-from training.evaluation.load_run import policy_of
-from training.evaluation.policy_selection import figures
-from training.process.systemd_notify import alive
+from .. import layout
+from ..agents.export import model_zip
+from ..evaluation.load_run import policy_of
+from ..evaluation.policy_selection import figures
+from ..process.systemd_notify import alive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from training.agents.policy import SelectedPolicy
-    from training.run.session import Run
-    from training.run.step_hooks import Parts
+    from ..agents.policy import SelectedPolicy
+    from .session import Run
+    from .step_hooks import Parts
 
 
 def make_results(run: Run, parts: Parts) -> None:
@@ -44,7 +44,7 @@ def show_laps(run: Run, parts: Parts) -> None:
     """Drive the kept policy's laps, print them, write the report; a fault there must not undo a finished run."""
     say = parts.display.say
     try:
-        from training.report import final_report  # noqa: PLC0415 - a second of matplotlib, after training
+        from ..report import final_report  # noqa: PLC0415 - a second of matplotlib, after training
 
         loaded = policy_of(run.storage, run.name)
         driven = final_report.drive_laps(loaded, run.storage, say)

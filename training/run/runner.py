@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from training import layout, rng
-from training.config.checks import learns_nothing
-from training.config.memory import check_memory
-from training.config.resume import SettingsFile
-from training.errors import Fenced, Interrupted
-from training.instance.log_upload import logged
-from training.process.systemd_notify import Left, leaving, ready
-from training.run import divergence
-from training.run import maps as run_maps
-from training.run.ending import Saved, choose, interrupted, interrupted_twice, save_at_end
-from training.run.progress_display import Display
-from training.run.results import make_results
-from training.run.session import LATEST, ResumePoint, Run, open_run
-from training.run.setup import Setup, device_of, prepare
-from training.run.stop_request import interruptible_setup, watch
-from training.sim import Track
+from .. import layout, rng
+from ..config.checks import learns_nothing
+from ..config.memory import check_memory
+from ..config.resume import SettingsFile
+from ..errors import Fenced, Interrupted
+from ..instance.log_upload import logged
+from ..process.systemd_notify import Left, leaving, ready
+from ..sim import Track
+from . import divergence
+from . import maps as run_maps
+from .ending import Saved, choose, interrupted, interrupted_twice, save_at_end
+from .progress_display import Display
+from .results import make_results
+from .session import LATEST, ResumePoint, Run, open_run
+from .setup import Setup, device_of, prepare
+from .stop_request import interruptible_setup, watch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from training.config import Config
+    from ..config import Config
 
 
 def train(  # noqa: PLR0913 - the options of the command

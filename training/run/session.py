@@ -14,10 +14,10 @@ import uuid
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from training import layout
-from training.config.checks import check_backend
-from training.config.resume import changed, check_league
-from training.errors import (
+from .. import layout
+from ..config.checks import check_backend
+from ..config.resume import changed, check_league
+from ..errors import (
     ConfigurationError,
     DataError,
     Interrupted,
@@ -25,29 +25,29 @@ from training.errors import (
     RunAlreadyFinished,
     UsageError,
 )
-from training.instance import attempt_limit
-from training.instance.identity import machine_facts
-from training.instance.image_interface import check_image
-from training.instance.imds import ON_INSTANCE, Imds
-from training.process.systemd_notify import alive
-from training.process.user_account import expand
-from training.run import warm_start
-from training.store import documents
-from training.store.checkpoint import claim, load_partial
-from training.store.manifest import Owner, utc_now
-from training.store.open import open_store
-from training.store.prune import make_plan, sweep
-from training.store.restore import NoCheckpoint
-from training.store.retry import reporting, until
-from training.store.storage import StoreError
-from training.stored_runs.read import config_of, runs_in
+from ..instance import attempt_limit
+from ..instance.identity import machine_facts
+from ..instance.image_interface import check_image
+from ..instance.imds import ON_INSTANCE, Imds
+from ..process.systemd_notify import alive
+from ..process.user_account import expand
+from ..store import documents
+from ..store.checkpoint import claim, load_partial
+from ..store.manifest import Owner, utc_now
+from ..store.open import open_store
+from ..store.prune import make_plan, sweep
+from ..store.restore import NoCheckpoint
+from ..store.retry import reporting, until
+from ..store.storage import StoreError
+from ..stored_runs.read import config_of, runs_in
+from . import warm_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from training.config import Config
-    from training.store.checkpoint import Checkpoint, RunWriter
-    from training.store.storage import Storage
+    from ..config import Config
+    from ..store.checkpoint import Checkpoint, RunWriter
+    from ..store.storage import Storage
 
 LOCK = ".lock"
 MAX_EVENT_FILE_BYTES = 256 << 20

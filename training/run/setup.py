@@ -5,30 +5,30 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from training import layout, rng
-from training.agents.multi_agent import MultiAgentSAC
-from training.config.memory import check_memory
-from training.envs.batch import RaceBatch
-from training.evaluation import promotion
-from training.evaluation.policy_selection import BestPolicyTracker
-from training.metrics import Metrics
-from training.process.systemd_notify import alive
-from training.run import divergence, warm_start
-from training.run import maps as run_maps
-from training.run.checkpointing import Parts as SavedParts
-from training.run.checkpointing import Saver
-from training.run.step_hooks import Episodes, Parts, StepHook
-from training.run.stop_request import StopRequest
-from training.run.warm_up import warm_up, warm_up_update
-from training.stored_runs import maps as stored_maps
+from .. import layout, rng
+from ..agents.multi_agent import MultiAgentSAC
+from ..config.memory import check_memory
+from ..envs.batch import RaceBatch
+from ..evaluation import promotion
+from ..evaluation.policy_selection import BestPolicyTracker
+from ..metrics import Metrics
+from ..process.systemd_notify import alive
+from ..stored_runs import maps as stored_maps
+from . import divergence, warm_start
+from . import maps as run_maps
+from .checkpointing import Parts as SavedParts
+from .checkpointing import Saver
+from .step_hooks import Episodes, Parts, StepHook
+from .stop_request import StopRequest
+from .warm_up import warm_up, warm_up_update
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from training.config import Config
-    from training.run.progress_display import Display
-    from training.run.session import Run
-    from training.sim import Track
+    from ..config import Config
+    from ..sim import Track
+    from .progress_display import Display
+    from .session import Run
 
 
 class Setup(NamedTuple):

@@ -13,26 +13,26 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from training import layout, rng
-from training.agents import soundness
-from training.evaluation.policy_selection import all_or_nothing
-from training.process import systemd_notify
-from training.process.systemd_notify import Left
-from training.run.maps import META
-from training.run.progress_display import AgentProgress, Progress
-from training.run.stopwatch import Stopwatch
+from .. import layout, rng
+from ..agents import soundness
+from ..evaluation.policy_selection import all_or_nothing
+from ..process import systemd_notify
+from ..process.systemd_notify import Left
+from .maps import META
+from .progress_display import AgentProgress, Progress
+from .stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from training.agents.multi_agent import MultiAgentSAC
-    from training.agents.policy import SelectedPolicy
-    from training.config import Config
-    from training.evaluation.policy_selection import BestPolicyTracker
-    from training.metrics import Metrics
-    from training.run.checkpointing import Saver
-    from training.run.progress_display import Display
-    from training.run.stop_request import StopRequest
+    from ..agents.multi_agent import MultiAgentSAC
+    from ..agents.policy import SelectedPolicy
+    from ..config import Config
+    from ..evaluation.policy_selection import BestPolicyTracker
+    from ..metrics import Metrics
+    from .checkpointing import Saver
+    from .progress_display import Display
+    from .stop_request import StopRequest
 
 RECENT_EPISODES = 100
 # Within a round this much time passes between two looks; most rounds are over long before.

@@ -10,16 +10,16 @@ import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from training.errors import Interrupted, TrainingError
-from training.instance.imds import ON_INSTANCE, Imds, Notice, Watcher
-from training.store import documents
+from ..errors import Interrupted, TrainingError
+from ..instance.imds import ON_INSTANCE, Imds, Notice, Watcher
+from ..store import documents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-    from training.store.documents import Cause
-    from training.store.storage import Storage
+    from ..store.documents import Cause
+    from ..store.storage import Storage
 
 CONTROL_POLL_S = 5.0
 # The final commit ends this long before the machine goes.

@@ -6,7 +6,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from training.process import systemd_notify
+from ..process import systemd_notify
 
 if TYPE_CHECKING:
     from types import FrameType

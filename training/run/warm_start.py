@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from training.agents import snapshot
-from training.agents.codec import decode
-from training.agents.policy import Policy
-from training.config.checks import other_meaning, told
-from training.errors import ConfigurationError, DataError
-from training.process.systemd_notify import alive
-from training.stored_runs import policy_sources
+from ..agents import snapshot
+from ..agents.codec import decode
+from ..agents.policy import Policy
+from ..config.checks import other_meaning, told
+from ..errors import ConfigurationError, DataError
+from ..process.systemd_notify import alive
+from ..stored_runs import policy_sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from training.agents.multi_agent import MultiAgentSAC
-    from training.config import Config
-    from training.store.storage import Storage
-    from training.stored_runs.read import StoredPolicy
+    from ..agents.multi_agent import MultiAgentSAC
+    from ..config import Config
+    from ..store.storage import Storage
+    from ..stored_runs.read import StoredPolicy
 
 
 def check(config: Config, storage: Storage) -> None:

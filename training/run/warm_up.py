@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from training import rng
-from training.agents.update import Backend, compile_update
-from training.envs.batch import RaceBatch
-from training.envs.drivers.registry import make_driver
-from training.envs.race import Race
-from training.sim import Track, World
-from training.sim.world import PARALLEL_FROM
+from .. import rng
+from ..agents.update import Backend, compile_update
+from ..envs.batch import RaceBatch
+from ..envs.drivers.registry import make_driver
+from ..envs.race import Race
+from ..sim import Track, World
+from ..sim.world import PARALLEL_FROM
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from training.config import Config, EnvSettings
+    from ..config import Config, EnvSettings
 
 # A warm cache answers in a second or two.
 SLOW_WARM_UP_S = 5.0

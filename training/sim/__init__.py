@@ -10,10 +10,10 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from training.sim import compiled
-    from training.sim.params import Lidar, Randomisation, Switches, Vehicle
-    from training.sim.track.track import Track, TrackError
-    from training.sim.world import World, set_threads
+    from . import compiled
+    from .params import Lidar, Randomisation, Switches, Vehicle
+    from .track.track import Track, TrackError
+    from .world import World, set_threads
 
 __all__ = [
     "Lidar",

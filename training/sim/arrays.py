@@ -8,18 +8,18 @@ import numba
 import numpy as np
 from numba.experimental import structref
 
-from training.sim.compiled import kernel
-from training.sim.lidar import Beams, Rays, make_rays
-from training.sim.params import MAX_STEERING_DELAY, NUM_STATES, Switches, Vehicle
-from training.sim.thin_walls import lidar_field_cells
-from training.sim.track.distance_transform import distance_transform_cells
+from .compiled import kernel
+from .lidar import Beams, Rays, make_rays
+from .params import MAX_STEERING_DELAY, NUM_STATES, Switches, Vehicle
+from .thin_walls import lidar_field_cells
+from .track.distance_transform import distance_transform_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from training.sim.track.track import Track
+    from .track.track import Track
 
 # Occupied cells laid around a map whose border is closed; a beam's longest overshoot is under two cells.
 _BORDER_CELLS = 2

@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from training.sim.collision import fill_corners, footprint_contact
-from training.sim.compiled import kernel
-from training.sim.lidar import View
-from training.sim.params import Vehicle
-from training.sim.track.centerline import Curve, pose_at
-from training.sim.track.spec import TrackError
-from training.sim.track.track import Track
+from .collision import fill_corners, footprint_contact
+from .compiled import kernel
+from .lidar import View
+from .params import Vehicle
+from .track.centerline import Curve, pose_at
+from .track.spec import TrackError
+from .track.track import Track
 
 Array = NDArray[np.float64]
 

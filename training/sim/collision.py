@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from training.sim.compiled import inner, inner_ieee
-from training.sim.lidar import Beams, View, to_cells
+from .compiled import inner, inner_ieee
+from .lidar import Beams, View, to_cells
 
 TIME_TO_COLLISION_S = 0.005
 SAMPLES_PER_CELL = math.sqrt(2.0)

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from training.sim.compiled import inner
-from training.sim.params import SLIP, SPEED, YAW, YAW_RATE, X, Y
+from .compiled import inner
+from .params import SLIP, SPEED, YAW, YAW_RATE, X, Y
 
 # The part of a car's own body that faces its contact with another car.
 NO_CONTACT, FRONT, SIDE, REAR = range(4)

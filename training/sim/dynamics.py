@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 
-from training.sim.compiled import inner
-from training.sim.params import Vehicle
+from .compiled import inner
+from .params import Vehicle
 
 GRAVITY_MPS2 = 9.81
 STEERING_DEADBAND_RAD = 1e-4

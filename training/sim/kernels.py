@@ -12,18 +12,18 @@ import math
 import numpy as np
 from numba import prange
 
-from training.sim.arrays import Cars, Rules, Scratch, Simulation, TrackArrays, make_scratch
-from training.sim.collision import (
+from .arrays import Cars, Rules, Scratch, Simulation, TrackArrays, make_scratch
+from .collision import (
     TIME_TO_COLLISION_S,
     boxes_overlap,
     fill_corners,
     footprint_contact,
     scan_contact,
 )
-from training.sim.compiled import inner, kernel, parallel_kernel
-from training.sim.contact_fault import NO_CONTACT, judge_contact
-from training.sim.dynamics import acceleration, integrate, steering_velocity
-from training.sim.lidar import (
+from .compiled import inner, kernel, parallel_kernel
+from .contact_fault import NO_CONTACT, judge_contact
+from .dynamics import acceleration, integrate, steering_velocity
+from .lidar import (
     Rays,
     View,
     cast,
@@ -32,8 +32,8 @@ from training.sim.lidar import (
     table_directions,
     to_cells,
 )
-from training.sim.noise import add_gaussian, chain, uniform
-from training.sim.params import (
+from .noise import add_gaussian, chain, uniform
+from .params import (
     MAX_STEERING_DELAY,
     SPEED,
     STEERING,
@@ -43,7 +43,7 @@ from training.sim.params import (
     X,
     Y,
 )
-from training.sim.track import centerline
+from .track import centerline
 
 # f1tenth_gym's physics step, for which the vehicle's v_kinematic was chosen.
 TIMESTEP_S = 0.01

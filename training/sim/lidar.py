@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from training.sim.compiled import inner, inner_ieee, kernel
-from training.sim.march import HIT_CELLS, LANES, march_checked, march_inside
-from training.sim.params import Lidar
+from .compiled import inner, inner_ieee, kernel
+from .march import HIT_CELLS, LANES, march_checked, march_inside
+from .params import Lidar
 
 TABLE_SIZE = 2000
 # f1tenth_gym's measure of a point in line with an edge: twice the area of the triangle that they make.

@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from training.sim.compiled import kernel
-from training.sim.track.distance_transform import squared_distance_cells
+from .compiled import kernel
+from .track.distance_transform import squared_distance_cells
 
 # The field's value, cells, next to a thin wall: below what ends a march (training.sim.march.HIT_CELLS), and no wall.
 NEAR = 1e-30

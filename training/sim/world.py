@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 
-from training.sim import kernels
-from training.sim.arrays import Rules, bundle, make_cars, make_track_arrays
-from training.sim.lidar import make_beams
-from training.sim.params import (
+from . import kernels
+from .arrays import Rules, bundle, make_cars, make_track_arrays
+from .lidar import make_beams
+from .params import (
     MAX_STEERING_DELAY,
     PROFILES,
     SLIP,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from training.sim.track.track import Track
+    from .track.track import Track
 
 # Below this many environments a second thread costs more than it brings.
 PARALLEL_FROM = 4

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from pydantic import JsonValue, ValidationError
 
-from training import layout
-from training.store import fencing
-from training.store.manifest import (
+from .. import layout
+from . import fencing
+from .manifest import (
     MAX_MANIFEST_BYTES,
     MAX_MEMBERS,
     MAX_MILESTONES,
@@ -30,11 +30,11 @@ from training.store.manifest import (
     encode,
     utc_now,
 )
-from training.store.parallel import in_parallel
-from training.store.restore import Checkpoint, load, load_partial
-from training.store.retry import end_of, until
-from training.store.segments import PendingSegment
-from training.store.storage import (
+from .parallel import in_parallel
+from .restore import Checkpoint, load, load_partial
+from .retry import end_of, until
+from .segments import PendingSegment
+from .storage import (
     IF_ABSENT,
     Body,
     Corrupt,

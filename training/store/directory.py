@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-from training.store.files import TEMPORARY_PREFIX, sync_directory, write_whole
-from training.store.storage import (
+from .files import TEMPORARY_PREFIX, sync_directory, write_whole
+from .storage import (
     ALWAYS,
     Body,
     Condition,

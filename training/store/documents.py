@@ -8,9 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from training import layout
-from training.store.manifest import Count, Document, Hex32, ShortText, decode, encode, fresh_nonce, utc_now
-from training.store.storage import IF_ABSENT, NotFound, PreconditionFailed, Storage, Unavailable, if_match
+from .. import layout
+from .manifest import Count, Document, Hex32, ShortText, decode, encode, fresh_nonce, utc_now
+from .storage import IF_ABSENT, NotFound, PreconditionFailed, Storage, Unavailable, if_match
 
 MAX_DOCUMENT_BYTES = 4 << 20
 # Rows that are kept; of older ones only the cost is.

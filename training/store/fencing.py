@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from training import layout
-from training.errors import Fenced
-from training.store.manifest import (
+from .. import layout
+from ..errors import Fenced
+from .manifest import (
     MAX_POINTER_BYTES,
     Claim,
     Owner,
@@ -22,7 +22,7 @@ from training.store.manifest import (
     fresh_nonce,
     utc_now,
 )
-from training.store.storage import (
+from .storage import (
     IF_ABSENT,
     Corrupt,
     NotFound,

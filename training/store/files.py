@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
-from training.store.storage import check_announced
+from .storage import check_announced
 
 TEMPORARY_PREFIX = ".tmp-"
 

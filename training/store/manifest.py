@@ -13,8 +13,8 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from training import layout
-from training.store.storage import Corrupt
+from .. import layout
+from .storage import Corrupt
 
 FORMAT = 1
 MAX_POINTER_BYTES = 1 << 20

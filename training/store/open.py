@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from training.config import AwsSettings
-from training.errors import UsageError
-from training.process.user_account import expand
-from training.store.directory import DirectoryStorage
-from training.store.retry import RetryingStorage, RetryPolicy
+from ..config import AwsSettings
+from ..errors import UsageError
+from ..process.user_account import expand
+from .directory import DirectoryStorage
+from .retry import RetryingStorage, RetryPolicy
 
 
 def open_store(
@@ -23,7 +23,7 @@ def open_store(
     bucket, _, prefix = rest.partition("/")
     if scheme != "s3" or not bucket:
         raise UsageError(f"store {url!r} is neither a directory nor s3://bucket[/prefix]")
-    from training.store.s3 import S3Settings, S3Storage  # noqa: PLC0415 - its errors need botocore
+    from .s3 import S3Settings, S3Storage  # noqa: PLC0415 - its errors need botocore
 
     settings = (
         S3Settings(

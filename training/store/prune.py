@@ -14,16 +14,16 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import NamedTuple
 
-from training import layout
-from training.config import AwsSettings
-from training.errors import DataError, UsageError
-from training.store.directory import DirectoryStorage
-from training.store.fencing import read_pointer
-from training.store.manifest import CheckpointRef, Manifest, Pointer, utc_now
-from training.store.open import open_store
-from training.store.restore import Checkpoint, history, read_manifest
-from training.store.retry import RetryingStorage
-from training.store.storage import Corrupt, Entry, NotFound, Storage, StoreError
+from .. import layout
+from ..config import AwsSettings
+from ..errors import DataError, UsageError
+from .directory import DirectoryStorage
+from .fencing import read_pointer
+from .manifest import CheckpointRef, Manifest, Pointer, utc_now
+from .open import open_store
+from .restore import Checkpoint, history, read_manifest
+from .retry import RetryingStorage
+from .storage import Corrupt, Entry, NotFound, Storage, StoreError
 
 LEAST_KEPT = 2
 BATCH = 500

@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from training import layout
-from training.config import load_config
-from training.errors import TrainingError
-from training.store.fencing import read_pointer
-from training.store.manifest import (
+from .. import layout
+from ..config import load_config
+from ..errors import TrainingError
+from .fencing import read_pointer
+from .manifest import (
     MAX_MANIFEST_BYTES,
     MAX_MILESTONES,
     MAX_POINTER_BYTES,
@@ -29,9 +29,9 @@ from training.store.manifest import (
     fresh_nonce,
     utc_now,
 )
-from training.store.open import open_store
-from training.store.restore import Checkpoint, NoCheckpoint, check_manifest, ref_of
-from training.store.storage import (
+from .open import open_store
+from .restore import Checkpoint, NoCheckpoint, check_manifest, ref_of
+from .storage import (
     IF_ABSENT,
     Condition,
     Corrupt,

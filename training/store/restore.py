@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
-from training import layout
-from training.store.fencing import read_pointer
-from training.store.manifest import (
+from .. import layout
+from .fencing import read_pointer
+from .manifest import (
     MAX_MANIFEST_BYTES,
     CheckpointRef,
     Manifest,
@@ -18,8 +18,8 @@ from training.store.manifest import (
     SegmentRef,
     decode,
 )
-from training.store.parallel import in_parallel
-from training.store.storage import Corrupt, NotFound, Storage, check_bytes
+from .parallel import in_parallel
+from .storage import Corrupt, NotFound, Storage, check_bytes
 
 # How far the chain of predecessors is followed; a longer one is a loop or an attack.
 MAX_CHAIN = 5_000

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from training.store.storage import ALWAYS, RETRIED, Body, Condition, Entry, Storage, Stored, Unavailable
+from .storage import ALWAYS, RETRIED, Body, Condition, Entry, Storage, Stored, Unavailable
 
 T = TypeVar("T")
 

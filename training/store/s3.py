@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from training.store.files import write_whole
-from training.store.s3_errors import named_errors
-from training.store.storage import (
+from .files import write_whole
+from .s3_errors import named_errors
+from .storage import (
     ALWAYS,
     CHUNK_BYTES,
     Body,
@@ -124,7 +124,7 @@ class S3Storage:
         return self._prefix + check_key(key)
 
     def _named_errors(self, action: str, key: str) -> contextlib.AbstractContextManager[None]:
-        from training.aws_access import session  # noqa: PLC0415 - botocore is loaded by now
+        from ..aws_access import session  # noqa: PLC0415 - botocore is loaded by now
 
         return named_errors(f"{action} {self.url}/{key}", session.renews_itself)
 
@@ -196,7 +196,7 @@ class S3Storage:
 def _client(settings: S3Settings) -> Any:  # noqa: ANN401 - botocore makes its classes at run time
     from botocore.config import Config  # noqa: PLC0415 - half a second that a directory need not pay
 
-    from training.aws_access import session  # noqa: PLC0415 - the same
+    from ..aws_access import session  # noqa: PLC0415 - the same
 
     endpoint = session.endpoint_of("s3", settings.endpoint_url)
     own = endpoint is not None

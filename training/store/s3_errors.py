@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from training.aws_access import denials
-from training.aws_access.advice import (
+from ..aws_access import denials
+from ..aws_access.advice import (
     CERTIFICATES,
     CLOCK,
     CLOCK_CODES,
@@ -16,7 +16,7 @@ from training.aws_access.advice import (
     advice,
     is_bad_certificate,
 )
-from training.store.storage import (
+from .storage import (
     Conflict,
     NotFound,
     PreconditionFailed,

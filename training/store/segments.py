@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from training.store.manifest import MAX_SEGMENT_BYTES, SegmentRef
-from training.store.retry import until
-from training.store.storage import RETRIED, Refused, Storage, Unavailable
+from .manifest import MAX_SEGMENT_BYTES, SegmentRef
+from .retry import until
+from .storage import RETRIED, Refused, Storage, Unavailable
 
 SLOT_POLL_S = 0.2
 # How often a failed upload is tried again while the trainer continues.

@@ -21,7 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from training.errors import ConfigurationError, DataError, TrainingError
+from ..errors import ConfigurationError, DataError, TrainingError
 
 Body = bytes | memoryview | Path
 

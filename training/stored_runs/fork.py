@@ -10,19 +10,19 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from training import layout
-from training.config import Config
-from training.config.resume import LIMITS, differences, forked
-from training.errors import ConfigurationError, UsageError
-from training.process.systemd_notify import alive
-from training.store import documents
-from training.store.checkpoint import Checkpoint, CheckpointData, claim, load
-from training.store.manifest import Count, Hex32, ShortText
-from training.store.restore import NoCheckpoint
-from training.store.segments import PendingSegment, SegmentUploader, Target
-from training.store.storage import Corrupt, Storage
-from training.stored_runs import maps
-from training.stored_runs.read import config_of, parse
+from .. import layout
+from ..config import Config
+from ..config.resume import LIMITS, differences, forked
+from ..errors import ConfigurationError, UsageError
+from ..process.systemd_notify import alive
+from ..store import documents
+from ..store.checkpoint import Checkpoint, CheckpointData, claim, load
+from ..store.manifest import Count, Hex32, ShortText
+from ..store.restore import NoCheckpoint
+from ..store.segments import PendingSegment, SegmentUploader, Target
+from ..store.storage import Corrupt, Storage
+from . import maps
+from .read import config_of, parse
 
 RUN_NAME = "training.run_name"
 # Entries of a checkpoint that hold for its own run only.

@@ -13,13 +13,13 @@ import tempfile
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from training import layout
-from training.config import Config
-from training.process.systemd_notify import alive
-from training.sim.track import catalog
-from training.sim.track import names as track_names
-from training.sim.track.spec import TrackError
-from training.store.storage import Corrupt, NotFound, Storage
+from .. import layout
+from ..config import Config
+from ..process.systemd_notify import alive
+from ..sim.track import catalog
+from ..sim.track import names as track_names
+from ..sim.track.spec import TrackError
+from ..store.storage import Corrupt, NotFound, Storage
 
 # Of one file of a map: an image of 8,000 x 8,000 pixels is 64 MB where nothing compresses it.
 MAX_FILE_BYTES = 64 << 20

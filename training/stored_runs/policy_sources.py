@@ -12,15 +12,15 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import Field
 
-from training import layout
-from training.config import Config
-from training.config.checks import check_compatible, check_shape
-from training.errors import ConfigurationError, DataError, UsageError
-from training.process.systemd_notify import alive
-from training.store import documents
-from training.store.manifest import Count, Document, Sha256, ShortText
-from training.store.storage import Storage, check_bytes
-from training.stored_runs.read import StoredPolicy, config_of, newest_networks, parse, policy_named
+from .. import layout
+from ..config import Config
+from ..config.checks import check_compatible, check_shape
+from ..errors import ConfigurationError, DataError, UsageError
+from ..process.systemd_notify import alive
+from ..store import documents
+from ..store.manifest import Count, Document, Sha256, ShortText
+from ..store.storage import Storage, check_bytes
+from .read import StoredPolicy, config_of, newest_networks, parse, policy_named
 
 MAX_NETWORKS_BYTES = 1 << 30
 Size = Annotated[int, Field(ge=0, le=MAX_NETWORKS_BYTES)]

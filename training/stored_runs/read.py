@@ -8,13 +8,13 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from training import layout
-from training.config import Config
-from training.errors import DataError, UsageError
-from training.store.checkpoint import Checkpoint, load
-from training.store.fencing import read_pointer
-from training.store.restore import NoCheckpoint, history
-from training.store.storage import Corrupt, NotFound, Storage
+from .. import layout
+from ..config import Config
+from ..errors import DataError, UsageError
+from ..store.checkpoint import Checkpoint, load
+from ..store.fencing import read_pointer
+from ..store.restore import NoCheckpoint, history
+from ..store.storage import Corrupt, NotFound, Storage
 
 MAX_CONFIG_BYTES = 1 << 20
 MAX_POLICY_BYTES = 64 << 20

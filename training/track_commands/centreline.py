@@ -8,15 +8,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from training.sim import Track, TrackError
-from training.sim.clearance import check_body_fits, tight_places
-from training.sim.track import centerline as geometry
-from training.sim.track import map_files, occupancy
-from training.sim.track.centerline_files import write_centerline
-from training.sim.track.map_text import naming
-from training.sim.track.track import SPACING_M
-from training.track_commands.line_files import CENTRELINE, Line, read_line
-from training.track_commands.loop import grounds_of, islands, way_round
+from ..sim import Track, TrackError
+from ..sim.clearance import check_body_fits, tight_places
+from ..sim.track import centerline as geometry
+from ..sim.track import map_files, occupancy
+from ..sim.track.centerline_files import write_centerline
+from ..sim.track.map_text import naming
+from ..sim.track.track import SPACING_M
+from .line_files import CENTRELINE, Line, read_line
+from .loop import grounds_of, islands, way_round
 
 Array = NDArray[np.float64]
 

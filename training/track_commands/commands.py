@@ -12,14 +12,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from training.errors import DataError, UsageError
-from training.sim import Track, TrackError
-from training.sim.track import catalog
-from training.track_commands import survey
-from training.track_commands.centreline import Wish, make_centreline
-from training.track_commands.fetch import GITHUB
-from training.track_commands.fetch import fetch as fetch_tracks
-from training.track_commands.pack import pack as pack_map
+from ..errors import DataError, UsageError
+from ..sim import Track, TrackError
+from ..sim.track import catalog
+from . import survey
+from .centreline import Wish, make_centreline
+from .fetch import GITHUB
+from .fetch import fetch as fetch_tracks
+from .pack import pack as pack_map
 
 app = typer.Typer(
     help="List, make, draw, check and fetch race tracks; make centrelines.",
@@ -96,7 +96,7 @@ def draw(
     out: Annotated[Path, typer.Option(help="Picture to write: png, svg or pdf.")] = Path("tracks.png"),
 ) -> None:
     """Draw tracks, several on one sheet."""
-    from training.track_commands.draw import draw as draw_tracks  # noqa: PLC0415 - matplotlib takes a second
+    from .draw import draw as draw_tracks  # noqa: PLC0415 - matplotlib takes a second
 
     with _explained():
         typer.echo(str(draw_tracks([Track.load(track) for track in tracks], out)))
@@ -143,7 +143,7 @@ def centreline(
     force: Annotated[bool, typer.Option("--force", help="Replace a centreline that is there.")] = False,
 ) -> None:
     """Make the centreline csv of a map that has none, check it, and draw it beside the map."""
-    from training.track_commands.draw import draw as draw_tracks  # noqa: PLC0415 - matplotlib takes a second
+    from .draw import draw as draw_tracks  # noqa: PLC0415 - matplotlib takes a second
 
     with _explained():
         made = make_centreline(map_, Wish(_place(start), clockwise), source=source, replace=force)

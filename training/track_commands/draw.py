@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Affine2D
 
-from training.sim import Track
-from training.track_commands.survey import drivable
+from ..sim import Track
+from .survey import drivable
 
 _MARGIN_M = 3.0
 _WALL, _OUTSIDE, _GROUND = "#2b2d42", "#5c5f73", "#f4f1ea"

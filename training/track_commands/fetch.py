@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from training.sim import TrackError
-from training.sim.track import catalog
-from training.sim.track.names import BUNDLED
+from ..sim import TrackError
+from ..sim.track import catalog
+from ..sim.track.names import BUNDLED
 
 COMMIT = "b95c4eff766f6367d66b310ea20cd2c9563712c0"
 LICENCE = "LICENSE"

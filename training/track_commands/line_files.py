@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from training.sim import TrackError
+from ..sim import TrackError
 
 Array = NDArray[np.float64]
 

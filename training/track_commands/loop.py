@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from training.sim import Track, TrackError, Vehicle
-from training.sim.compiled import kernel
-from training.sim.track import occupancy
-from training.sim.track.distance_transform import distance_transform_cells
+from ..sim import Track, TrackError, Vehicle
+from ..sim.compiled import kernel
+from ..sim.track import occupancy
+from ..sim.track.distance_transform import distance_transform_cells
 
 Array = NDArray[np.float64]
 Cells = NDArray[np.bool_]

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import yaml
 
-from training.sim import Track, TrackError
-from training.sim.clearance import check_body_fits
-from training.sim.track import catalog, map_files, names
-from training.stored_runs import maps
+from ..sim import Track, TrackError
+from ..sim.clearance import check_body_fits
+from ..sim.track import catalog, map_files, names
+from ..stored_runs import maps
 
 
 class Packed(NamedTuple):

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from training.sim import Track, TrackError
-from training.sim.clearance import in_words, tight_places
-from training.sim.track import catalog, map_files, occupancy
-from training.sim.track import centerline as geometry
-from training.sim.track.names import BUNDLED
+from ..sim import Track, TrackError
+from ..sim.clearance import in_words, tight_places
+from ..sim.track import catalog, map_files, occupancy
+from ..sim.track import centerline as geometry
+from ..sim.track.names import BUNDLED
 
 # An F1TENTH car: wheelbase 0.33 m at 0.4189 rad of steering; 0.31 m wide.
 CAR_TURNING_RADIUS_M = 0.74

@@ -8,8 +8,8 @@ import numba
 import numpy as np
 from numba import float32
 
-from training.agents.fused.layout import Learned, Network, Task
-from training.agents.fused.products import (
+from .layout import Learned, Network, Task
+from .products import (
     blocks_of,
     hidden_layer,
     inner,
@@ -20,7 +20,7 @@ from training.agents.fused.products import (
     pack_transposed,
     through_relu,
 )
-from training.agents.fused.tile import ROWS, out_of_line
+from .tile import ROWS, out_of_line
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8  # torch.optim.Adam's own
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from training.agents.fused.products import LINE, WIDE, blocks_of, leading_dim
-from training.agents.fused.tile import ROWS
+from .products import LINE, WIDE, blocks_of, leading_dim
+from .tile import ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

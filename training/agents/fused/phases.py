@@ -20,7 +20,7 @@ import numba
 import numpy as np
 from numba import float32, int64, prange
 
-from training.agents.fused.layers import (
+from .layers import (
     adam,
     adam_layer,
     add_up,
@@ -31,9 +31,9 @@ from training.agents.fused.layers import (
     relu_mask,
     weights_gradient,
 )
-from training.agents.fused.layout import PARTS, Layout, Learned, Network, Rates, Shape, Task, Transitions
-from training.agents.fused.products import blocks_of, entry, inner, leading_dim, multiply, pack_rows
-from training.agents.fused.tile import ROWS, address_of, call_at, out_of_line
+from .layout import PARTS, Layout, Learned, Network, Rates, Shape, Task, Transitions
+from .products import blocks_of, entry, inner, leading_dim, multiply, pack_rows
+from .tile import ROWS, address_of, call_at, out_of_line
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 TANH_EPSILON = 1e-6  # stable-baselines3's SquashedDiagGaussianDistribution

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numba
 
-from training.agents.fused.tile import LANES, ROWS, SQUARE, Ending, make_tile, move, out_of_line, transpose
-from training.sim import compiled
+from ...sim import compiled
+from .tile import LANES, ROWS, SQUARE, Ending, make_tile, move, out_of_line, transpose
 
 if TYPE_CHECKING:
     from collections.abc import Callable

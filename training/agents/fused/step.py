@@ -10,14 +10,14 @@ import numba
 import numpy as np
 import torch
 
-from training.agents.fused import phases
-from training.agents.fused.layout import PARTS, Layout, Learned, Rates, Shape, Transitions, lay_out
+from . import phases
+from .layout import PARTS, Layout, Learned, Rates, Shape, Transitions, lay_out
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from training.agents.networks import Batch, SacNetworks
-    from training.agents.stacked_mlp import StackedMlp
+    from ..networks import Batch, SacNetworks
+    from ..stacked_mlp import StackedMlp
 
 _NO_GUIDES = np.zeros((1, 1, 1), dtype=np.float32)
 

@@ -8,9 +8,9 @@ Those of other builders, of copies and of Windows are left out; tests/cloud/test
 
 from __future__ import annotations
 
-from training import layout
-from training.cloud.aws.iam_statements import Document, allow, owned, policy, requested
-from training.cloud.aws.project import Project
+from ... import layout
+from .iam_statements import Document, allow, owned, policy, requested
+from .project import Project
 
 _DESCRIBE = (
     "Images",

@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
-from training import layout
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import ResourceNotFound, Unsupported
-from training.cloud.aws.ownership import as_mapping
-from training.cloud.aws.project import Project
-from training.cloud.console.wait_notices import WaitReporter
+from ... import layout
+from ..console.wait_notices import WaitReporter
+from .client import Cloud
+from .errors import ResourceNotFound, Unsupported
+from .ownership import as_mapping
+from .project import Project
 
 Document = dict[str, Any]
 # created: made by `up`. shared: someone else's, used with permission. other: of another project. unmarked: not ours.

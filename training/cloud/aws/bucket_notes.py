@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from training import layout
-from training.cloud.aws.bucket import Document, Found, Use
-from training.cloud.aws.bucket_settings import (
+from ... import layout
+from ...errors import UsageError
+from .bucket import Document, Found, Use
+from .bucket_settings import (
     ARCHIVES,
     of_encryption,
     of_rule,
     of_switches,
     prefix_of,
 )
-from training.cloud.aws.project import Project
-from training.errors import UsageError
+from .project import Project
 
 # Keys of AWS itself, which every principal of the account may use through S3.
 AWS_OWN_KEY = "alias/aws/s3"

@@ -9,10 +9,10 @@ from __future__ import annotations
 import copy
 from typing import Any, NamedTuple
 
-from training import layout
-from training.cloud.aws import iam_bucket, project_resources
-from training.cloud.aws.bucket import Document, Found, Use
-from training.cloud.aws.project import Project
+from ... import layout
+from . import iam_bucket, project_resources
+from .bucket import Document, Found, Use
+from .project import Project
 
 # Storage classes whose objects cannot be read until someone restores them.
 ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}

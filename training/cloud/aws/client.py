@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
-from training.aws_access.advice import CERTIFICATES, advice, is_bad_certificate
-from training.cloud.aws.errors import CloudError, NoCredentials, NoResponse, WrongClock, from_reply
-from training.cloud.aws.partition import check_partition
-from training.cloud.console.wait_notices import SILENCE_S
-from training.config import AwsSettings
-from training.errors import ConfigurationError, TrainingError, UsageError
+from ...aws_access.advice import CERTIFICATES, advice, is_bad_certificate
+from ...config import AwsSettings
+from ...errors import ConfigurationError, TrainingError, UsageError
+from ..console.wait_notices import SILENCE_S
+from .errors import CloudError, NoCredentials, NoResponse, WrongClock, from_reply
+from .partition import check_partition
 
 DEADLINE_S = 60.0
 FIRST_DELAY_S = 0.5
@@ -149,8 +149,8 @@ class Cloud:
     def _fetch_credentials(self, service: str) -> None:
         from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - half a second that --help need not pay
 
-        from training.aws_access import session  # noqa: PLC0415 - the same
-        from training.cloud.console.wait_notices import heartbeat  # noqa: PLC0415 - which imports this module
+        from ...aws_access import session  # noqa: PLC0415 - the same
+        from ..console.wait_notices import heartbeat  # noqa: PLC0415 - which imports this module
 
         try:
             with heartbeat(
@@ -195,7 +195,7 @@ def _client(service: str, aws: AwsSettings) -> Any:  # noqa: ANN401 - botocore m
     from botocore.config import Config  # noqa: PLC0415 - half a second that --help need not pay
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415
 
-    from training.aws_access import session  # noqa: PLC0415
+    from ...aws_access import session  # noqa: PLC0415
 
     try:
         endpoint = endpoint_of(service, aws)
@@ -213,14 +213,14 @@ def _client(service: str, aws: AwsSettings) -> Any:  # noqa: ANN401 - botocore m
 
 def endpoint_of(service: str, aws: AwsSettings) -> str | None:
     """Return the address of a service that the settings or the user's AWS configuration name; None: Amazon's."""
-    from training.aws_access import session  # noqa: PLC0415 - half a second that --help need not pay
+    from ...aws_access import session  # noqa: PLC0415 - half a second that --help need not pay
 
     return session.endpoint_of(service, getattr(aws.endpoints, _ENDPOINT_NAMES.get(service, service)))
 
 
 def _regions() -> list[str]:
     """Return all regions that this version of botocore knows."""
-    from training.aws_access.session import session  # noqa: PLC0415 - half a second that --help need not pay
+    from ...aws_access.session import session  # noqa: PLC0415 - half a second that --help need not pay
 
     known = session()
     return [

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import AccessDenied, CloudError, Unsupported
-from training.cloud.aws.project import Project
+from .client import Cloud
+from .errors import AccessDenied, CloudError, Unsupported
+from .project import Project
 
 AWS_KEY = "alias/aws/ebs"
 FLEET_ROLE = "ec2fleet.amazonaws.com/AWSServiceRoleForEC2Fleet"

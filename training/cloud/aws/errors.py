@@ -22,8 +22,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from training.aws_access import advice, denials
-from training.errors import TrainingError
+from ...aws_access import advice, denials
+from ...errors import TrainingError
 
 _PROFILE = re.compile(r"iam ?instance ?profile", re.IGNORECASE)
 

@@ -5,9 +5,9 @@ Objects are reached below our prefixes alone: everything else in a bucket is not
 
 from __future__ import annotations
 
-from training import layout
-from training.cloud.aws.iam_statements import Document, allow, policy
-from training.cloud.aws.project import Project
+from ... import layout
+from .iam_statements import Document, allow, policy
+from .project import Project
 
 TLS_SID = "F1tenthTrainingTlsOnly"  # `up` and `down` know our statement of a bucket policy by it
 _SETTINGS = (

@@ -10,10 +10,10 @@ of each statement: the rights here are enough, and all of them are needed.
 
 from __future__ import annotations
 
-from training import layout
-from training.cloud.aws import iam_bucket, launch_rights
-from training.cloud.aws.iam_statements import Document, allow, owned, policy, requested
-from training.cloud.aws.project import Project
+from ... import layout
+from . import iam_bucket, launch_rights
+from .iam_statements import Document, allow, owned, policy, requested
+from .project import Project
 
 _OWN_RUN = f"${{aws:PrincipalTag/{layout.TAG_RUN}}}"
 _DESCRIBE = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from training import layout
-from training.cloud.aws.project import Project
+from ... import layout
+from .project import Project
 
 Document = dict[str, Any]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from training.cloud.aws.client import Cloud
-from training.errors import UsageError
+from ...errors import UsageError
+from .client import Cloud
 
 Found = dict[str, Any]
 # torch 2.13 brings CUDA 13, and the image NVIDIA's open kernel modules: both begin with the GPUs of 2018 (Turing).

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from training import layout
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import CloudError, ResourceNotFound
-from training.cloud.aws.ownership import as_mapping, is_of_a_run
-from training.cloud.aws.project import Project, tag
-from training.errors import UsageError
+from ... import layout
+from ...errors import UsageError
+from .client import Cloud
+from .errors import CloudError, ResourceNotFound
+from .ownership import as_mapping, is_of_a_run
+from .project import Project, tag
 
 Found = dict[str, Any]
 LIVE_FLEETS = {"submitted", "active", "modifying"}

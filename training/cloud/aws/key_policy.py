@@ -5,9 +5,9 @@ A document of its own: together with `daily_policy` it would not fit into one ma
 
 from __future__ import annotations
 
-from training.cloud.aws import iam_bucket
-from training.cloud.aws.iam_statements import Document, allow, policy
-from training.cloud.aws.project import Project
+from . import iam_bucket
+from .iam_statements import Document, allow, policy
+from .project import Project
 
 
 def is_needed(scope: Project) -> bool:

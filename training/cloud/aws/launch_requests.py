@@ -9,9 +9,9 @@ import shlex
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from training import layout
-from training.cloud.aws.project import Project
-from training.config import AwsSettings
+from ... import layout
+from ...config import AwsSettings
+from .project import Project
 
 Request = dict[str, Any]
 Market = Literal["spot", "on-demand"]

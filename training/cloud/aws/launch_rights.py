@@ -5,9 +5,9 @@ Parts of `daily_policy`.
 
 from __future__ import annotations
 
-from training import layout
-from training.cloud.aws.iam_statements import Document, allow, owned, requested
-from training.cloud.aws.project import Project
+from ... import layout
+from .iam_statements import Document, allow, owned, requested
+from .project import Project
 
 
 def launching(scope: Project) -> list[Document]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import AccessDenied, CloudError
-from training.errors import UsageError
+from ...errors import UsageError
+from .client import Cloud
+from .errors import AccessDenied, CloudError
 
 Found = dict[str, Any]
 EVERYWHERE = {"0.0.0.0/0"}

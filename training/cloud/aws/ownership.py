@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from training import layout
-from training.cloud.aws.project import Project
-from training.errors import UsageError
+from ... import layout
+from ...errors import UsageError
+from .project import Project
 
 
 def as_mapping(pairs: Iterable[Mapping[str, Any]] | None) -> dict[str, str]:

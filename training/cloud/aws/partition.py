@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from training.errors import UsageError
+from ...errors import UsageError
 
 # https://docs.aws.amazon.com/whitepapers/latest/aws-fault-isolation-boundaries/partitions.html
 FOREIGN = {

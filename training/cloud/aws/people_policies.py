@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from training import layout
-from training.cloud.aws import iam_policies, key_policy
-from training.cloud.aws.bake_policy import bake_policy
-from training.cloud.aws.iam_statements import Document
-from training.cloud.aws.project import Project
+from ... import layout
+from . import iam_policies, key_policy
+from .bake_policy import bake_policy
+from .iam_statements import Document
+from .project import Project
 
 MANAGED_POLICY_CHARACTERS = 6_144
 POLICIES: dict[str, Callable[[Project], Document]] = {

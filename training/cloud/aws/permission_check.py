@@ -6,11 +6,11 @@ import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from training import layout
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.iam_statements import Document
-from training.cloud.aws.project import Project
-from training.errors import TrainingError
+from ... import layout
+from ...errors import TrainingError
+from .client import Cloud
+from .iam_statements import Document
+from .project import Project
 
 # Statements for all of EC2 apply to few types of resources per action: those it creates, or those it deletes.
 _TYPES = {

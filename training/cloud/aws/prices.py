@@ -12,10 +12,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from training.cloud.aws import fallback_prices
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import CloudError, NoCredentials
-from training.process.user_account import cache_folder
+from ...process.user_account import cache_folder
+from . import fallback_prices
+from .client import Cloud
+from .errors import CloudError, NoCredentials
 
 CACHE_S = 24 * 3600
 LINUX = "Linux/UNIX"

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, Literal, NamedTuple
 
-from training.cloud.aws import inventory, launch_requests, project_resources
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import CloudError
-from training.cloud.aws.launch_requests import Launch
-from training.cloud.aws.project import Project
-from training.errors import TrainingError
+from ...errors import TrainingError
+from . import inventory, launch_requests, project_resources
+from .client import Cloud
+from .errors import CloudError
+from .launch_requests import Launch
+from .project import Project
 
 Verdict = Literal["allowed", "denied", "unknown", "not asked"]
 # Canonical's account; its images are where `make ami` begins (packer/variables.pkr.hcl).

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from training import layout
-from training.cloud.aws.client import Cloud, endpoint_of
-from training.cloud.aws.errors import ResourceNotFound
-from training.config import AwsSettings
-from training.errors import UsageError
+from ... import layout
+from ...config import AwsSettings
+from ...errors import UsageError
+from .client import Cloud, endpoint_of
+from .errors import ResourceNotFound
 
 
 class Project(NamedTuple):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from training import layout
-from training.cloud.aws import iam_bucket, iam_policies
-from training.cloud.aws.ownership import as_mapping
-from training.cloud.aws.project import Project
-from training.errors import UsageError
+from ... import layout
+from ...errors import UsageError
+from . import iam_bucket, iam_policies
+from .ownership import as_mapping
+from .project import Project
 
 Request = dict[str, Any]
 LOG_DAYS = 30

@@ -9,9 +9,9 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import AccessDenied, QuotaTooLow, ResourceNotFound, Unsupported
-from training.cloud.aws.instance_types import LEAST_VCPUS, PROCESSOR_TYPES
+from .client import Cloud
+from .errors import AccessDenied, QuotaTooLow, ResourceNotFound, Unsupported
+from .instance_types import LEAST_VCPUS, PROCESSOR_TYPES
 
 
 class Family(NamedTuple):

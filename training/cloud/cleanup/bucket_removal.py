@@ -6,14 +6,14 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 
-from training import layout
-from training.cloud.aws import bucket, bucket_notes, bucket_settings, project_resources
-from training.cloud.aws.bucket import Content, Document, Use
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import FAULTS, THROTTLED, AccessDenied, CloudError, ResourceNotFound
-from training.cloud.aws.project import Project
-from training.cloud.cleanup.leaks import unless_absent
-from training.cloud.console.wait_notices import WaitReporter
+from ... import layout
+from ..aws import bucket, bucket_notes, bucket_settings, project_resources
+from ..aws.bucket import Content, Document, Use
+from ..aws.client import Cloud
+from ..aws.errors import FAULTS, THROTTLED, AccessDenied, CloudError, ResourceNotFound
+from ..aws.project import Project
+from ..console.wait_notices import WaitReporter
+from .leaks import unless_absent
 
 # Passes over the prefixes: a later one deletes objects written meanwhile, and those S3 was too busy to delete.
 PASSES = 4

@@ -7,19 +7,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import NamedTuple
 
-from training.cloud.aws import inventory
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.project import Project, make_scope
-from training.cloud.cleanup import down, images, leaks
-from training.cloud.cleanup.images import Stored
-from training.cloud.cleanup.leaks import Leak
-from training.cloud.console.output import OutputOptions, answer, ask, say, show
-from training.cloud.console.wait_notices import store_policy
-from training.cloud.context import CommandContext
-from training.errors import TrainingError, UsageError
-from training.store.documents import set_status
-from training.store.open import open_store
-from training.store.storage import Storage
+from ...errors import TrainingError, UsageError
+from ...store.documents import set_status
+from ...store.open import open_store
+from ...store.storage import Storage
+from ..aws import inventory
+from ..aws.client import Cloud
+from ..aws.project import Project, make_scope
+from ..console.output import OutputOptions, answer, ask, say, show
+from ..console.wait_notices import store_policy
+from ..context import CommandContext
+from . import down, images, leaks
+from .images import Stored
+from .leaks import Leak
 
 # Regions that are searched at the same time: each takes some ten short requests.
 AT_ONCE = 8

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from training.cloud.aws import inventory
-from training.cloud.cleanup import bucket_removal, images, teardown
-from training.cloud.cleanup.bucket_removal import Removal
-from training.cloud.cleanup.images import Stored
-from training.cloud.console.output import OutputOptions, answer, ask, say, show
-from training.cloud.context import CommandContext
+from ..aws import inventory
+from ..console.output import OutputOptions, answer, ask, say, show
+from ..context import CommandContext
+from . import bucket_removal, images, teardown
+from .bucket_removal import Removal
+from .images import Stored
 
 COMMAND = "./launch.py down --images"
 

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
-from training import layout
-from training.cloud.aws import inventory
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import CloudError
-from training.cloud.aws.ownership import as_mapping, is_of_a_run, is_owned
-from training.cloud.aws.project import Project
-from training.cloud.cleanup.leaks import unless_absent
+from ... import layout
+from ..aws import inventory
+from ..aws.client import Cloud
+from ..aws.errors import CloudError
+from ..aws.ownership import as_mapping, is_of_a_run, is_owned
+from ..aws.project import Project
+from .leaks import unless_absent
 
 # us-east-1, 2026-11: https://aws.amazon.com/ebs/pricing/
 SNAPSHOT_USD_PER_GB_MONTH = 0.05

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from training import layout
-from training.cloud.aws import inventory
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import AccessDenied, CloudError, ResourceNotFound
-from training.cloud.aws.ownership import as_mapping, is_owned
-from training.cloud.aws.project import Project, tag
-from training.cloud.console.wait_notices import WaitReporter
-from training.cloud.launch_record import ENDS, LaunchRecord, is_here, is_under_way, owner, read_launch_record
-from training.cloud.watch.lost_machines import MOST_LOST, lost_in_a_row, too_many
-from training.store.documents import read_attempts, read_status
-from training.store.storage import Storage
+from ... import layout
+from ...store.documents import read_attempts, read_status
+from ...store.storage import Storage
+from ..aws import inventory
+from ..aws.client import Cloud
+from ..aws.errors import AccessDenied, CloudError, ResourceNotFound
+from ..aws.ownership import as_mapping, is_owned
+from ..aws.project import Project, tag
+from ..console.wait_notices import WaitReporter
+from ..launch_record import ENDS, LaunchRecord, is_here, is_under_way, owner, read_launch_record
+from ..watch.lost_machines import MOST_LOST, lost_in_a_row, too_many
 
 WAIT_FOR_END_S = 300.0
 

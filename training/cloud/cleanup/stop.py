@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from training import layout
-from training.cloud.aws import inventory
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import CloudError
-from training.cloud.aws.project import Project, tag
-from training.cloud.cleanup.leaks import delete_fleet, delete_run_resources, wait_until_ended
-from training.cloud.console.wait_notices import WaitReporter
-from training.cloud.context import CommandContext
-from training.cloud.launch_record import ENDS, owner, read_launch_record
-from training.store.documents import read_attempts, read_status, request, set_status
-from training.store.storage import Storage
+from ... import layout
+from ...store.documents import read_attempts, read_status, request, set_status
+from ...store.storage import Storage
+from ..aws import inventory
+from ..aws.client import Cloud
+from ..aws.errors import CloudError
+from ..aws.project import Project, tag
+from ..console.wait_notices import WaitReporter
+from ..context import CommandContext
+from ..launch_record import ENDS, owner, read_launch_record
+from .leaks import delete_fleet, delete_run_resources, wait_until_ended
 
 POLL_S = 5.0
 STOP_WITHIN_S = 600.0

@@ -6,24 +6,24 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from training import layout
-from training.cloud.aws import inventory
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import ResourceNotFound
-from training.cloud.aws.ownership import as_mapping, is_owned
-from training.cloud.aws.project import Project
-from training.cloud.cleanup import bucket_removal
-from training.cloud.cleanup.bucket_removal import Removal
-from training.cloud.cleanup.leaks import (
+from ... import layout
+from ...store.documents import read_status, set_status
+from ...store.storage import Storage
+from ..aws import inventory
+from ..aws.client import Cloud
+from ..aws.errors import ResourceNotFound
+from ..aws.ownership import as_mapping, is_owned
+from ..aws.project import Project
+from ..launch_record import ENDS, check_place, is_here, owner, read_launch_record
+from . import bucket_removal
+from .bucket_removal import Removal
+from .leaks import (
     delete_fleet,
     delete_leak,
     find_leaks,
     unless_absent,
     wait_until_ended,
 )
-from training.cloud.launch_record import ENDS, check_place, is_here, owner, read_launch_record
-from training.store.documents import read_status, set_status
-from training.store.storage import Storage
 
 
 class Resource(NamedTuple):

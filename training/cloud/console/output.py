@@ -6,9 +6,9 @@ import json
 import sys
 from typing import NamedTuple
 
-from training.cloud.console.next_commands import complete, complete_data
-from training.errors import UsageError
-from training.process.terminal import columns, is_terminal
+from ...errors import UsageError
+from ...process.terminal import columns, is_terminal
+from .next_commands import complete, complete_data
 
 
 class OutputOptions(NamedTuple):

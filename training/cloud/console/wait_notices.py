@@ -8,10 +8,10 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from training.store.retry import RetryPolicy
+from ...store.retry import RetryPolicy
 
 if TYPE_CHECKING:
-    from training.cloud.aws.client import Cloud
+    from ..aws.client import Cloud
 
 # A wait longer than this is explained to the user.
 SILENCE_S = 30.0

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from training import layout
-from training.cloud.aws.launch_requests import Market
-from training.cloud.launch.own_maps import OwnMap
-from training.errors import UsageError
+from ... import layout
+from ...errors import UsageError
+from ..aws.launch_requests import Market
+from .own_maps import OwnMap
 
 MAX_KEEP_S = 4 * 3600
 

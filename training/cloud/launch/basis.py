@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from training.cloud.aws import disk_key, instance_types, inventory, network, quotas
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import AccessDenied, ResourceNotFound
-from training.cloud.aws.launch_requests import Market
-from training.cloud.aws.prices import Prices, read_prices
-from training.cloud.aws.project import Project
-from training.cloud.aws.quotas import Quota
-from training.cloud.context import CommandContext
-from training.cloud.launch.code_bundle import Bundle, make_bundle
-from training.config import AwsSettings
-from training.errors import UsageError
+from ...config import AwsSettings
+from ...errors import UsageError
+from ..aws import disk_key, instance_types, inventory, network, quotas
+from ..aws.client import Cloud
+from ..aws.errors import AccessDenied, ResourceNotFound
+from ..aws.launch_requests import Market
+from ..aws.prices import Prices, read_prices
+from ..aws.project import Project
+from ..aws.quotas import Quota
+from ..context import CommandContext
+from .code_bundle import Bundle, make_bundle
 
 
 class Basis(NamedTuple):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 
-from training.cloud.aws import bucket, bucket_notes, bucket_settings, inventory, project_resources
-from training.cloud.aws.bucket_settings import Change
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import AlreadyExists, CloudError
-from training.cloud.aws.project import Project
-from training.cloud.launch.steps import Step, refused
-from training.errors import UsageError
+from ...errors import UsageError
+from ..aws import bucket, bucket_notes, bucket_settings, inventory, project_resources
+from ..aws.bucket_settings import Change
+from ..aws.client import Cloud
+from ..aws.errors import AlreadyExists, CloudError
+from ..aws.project import Project
+from .steps import Step, refused
 
 
 def steps(cloud: Cloud, scope: Project, *, use_existing: bool) -> list[Step]:

@@ -9,7 +9,7 @@ import tarfile
 from pathlib import Path
 from typing import NamedTuple
 
-from training.errors import DataError
+from ...errors import DataError
 
 REQUIREMENTS = "requirements.txt"
 CODE = "training"

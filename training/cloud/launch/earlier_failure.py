@@ -6,11 +6,11 @@ import hashlib
 import json
 from typing import NamedTuple
 
-from training.cloud.aws.launch_requests import Launch
-from training.cloud.launch_record import read_launch_record
-from training.config import Config
-from training.store.documents import read_status
-from training.store.storage import Storage
+from ...config import Config
+from ...store.documents import read_status
+from ...store.storage import Storage
+from ..aws.launch_requests import Launch
+from ..launch_record import read_launch_record
 
 
 class EarlierFailure(NamedTuple):

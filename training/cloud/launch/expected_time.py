@@ -12,9 +12,9 @@ import math
 from itertools import pairwise
 from typing import NamedTuple
 
-from training.cloud.watch.run_status import newest_meta, newest_pointer
-from training.config import Config
-from training.store.storage import Storage
+from ...config import Config
+from ...store.storage import Storage
+from ..watch.run_status import newest_meta, newest_pointer
 
 BOOT_S = 150.0  # from the fleet's request to the first step, where there is capacity
 END_S = 60.0  # the last evaluation, the report, the last uploads

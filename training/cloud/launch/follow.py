@@ -5,16 +5,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator
 
-from training.cloud.aws import inventory
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.project import Project
-from training.cloud.cleanup.stop import end_run
-from training.cloud.console.wait_notices import WaitReporter
-from training.cloud.launch_record import ENDS, LAUNCHING
-from training.cloud.watch.lost_machines import MOST_LOST, LostMachine, explain, lost_of, too_many
-from training.cloud.watch.run_status import RunStatus, read_run_status, why_waiting
-from training.store.documents import Attempt, set_status
-from training.store.storage import Storage
+from ...store.documents import Attempt, set_status
+from ...store.storage import Storage
+from ..aws import inventory
+from ..aws.client import Cloud
+from ..aws.project import Project
+from ..cleanup.stop import end_run
+from ..console.wait_notices import WaitReporter
+from ..launch_record import ENDS, LAUNCHING
+from ..watch.lost_machines import MOST_LOST, LostMachine, explain, lost_of, too_many
+from ..watch.run_status import RunStatus, read_run_status, why_waiting
 
 POLL_S = 5.0
 UP = ("pending", "running")  # of a machine that has a future

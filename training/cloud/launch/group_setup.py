@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from training import layout
-from training.aws_access.address import own_address
-from training.cloud.aws import ingress, inventory, project_resources
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import AlreadyExists, CloudError
-from training.cloud.aws.ownership import as_mapping, require_owned
-from training.cloud.aws.project import Project
-from training.cloud.launch.steps import Step, refused
-from training.errors import TrainingError, UsageError
+from ... import layout
+from ...aws_access.address import own_address
+from ...errors import TrainingError, UsageError
+from ..aws import ingress, inventory, project_resources
+from ..aws.client import Cloud
+from ..aws.errors import AlreadyExists, CloudError
+from ..aws.ownership import as_mapping, require_owned
+from ..aws.project import Project
+from .steps import Step, refused
 
 Found = dict[str, Any]
 

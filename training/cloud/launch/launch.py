@@ -7,29 +7,23 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from training import layout
-from training.cloud.aws import inventory, launch_requests, project_resources
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.disk_key import root_disk
-from training.cloud.aws.errors import CloudError
-from training.cloud.aws.launch_requests import Launch
-from training.cloud.aws.ownership import as_mapping, require_owned
-from training.cloud.aws.prices import Pool, Price
-from training.cloud.aws.project import Project
-from training.cloud.console.wait_notices import heartbeat
-from training.cloud.context import CommandContext
-from training.cloud.launch import setup
-from training.cloud.launch.arguments import Options
-from training.cloud.launch.basis import Basis
-from training.cloud.launch.code_bundle import Bundle
-from training.cloud.launch.earlier_failure import EarlierFailure, earlier_failure, fingerprint_of
-from training.cloud.launch.expected_time import ExpectedTime, expected_time, progress_of
-from training.cloud.launch.own_maps import OwnMap, check_carried, taken_by, upload
-from training.cloud.launch.profile_wait import wait_for_profile
-from training.cloud.launch.provision import check_names, create_fleet, create_role, create_template
-from training.cloud.launch.run_checks import check_origin, config_of_run, next_launch, no_run, sources_of
-from training.cloud.launch.settings_checks import check_memory, check_sources
-from training.cloud.launch_record import (
+from ... import layout
+from ...config import AwsSettings, Config
+from ...config.resume import SettingsFile
+from ...store.documents import read_control, request, set_status
+from ...store.storage import IF_ABSENT, Corrupt, PreconditionFailed, Storage
+from ...stored_runs.policy_sources import copy_into_run
+from ..aws import inventory, launch_requests, project_resources
+from ..aws.client import Cloud
+from ..aws.disk_key import root_disk
+from ..aws.errors import CloudError
+from ..aws.launch_requests import Launch
+from ..aws.ownership import as_mapping, require_owned
+from ..aws.prices import Pool, Price
+from ..aws.project import Project
+from ..console.wait_notices import heartbeat
+from ..context import CommandContext
+from ..launch_record import (
     LAUNCHING,
     LaunchRecord,
     is_under_way,
@@ -37,11 +31,17 @@ from training.cloud.launch_record import (
     owner,
     write_launch_record,
 )
-from training.config import AwsSettings, Config
-from training.config.resume import SettingsFile
-from training.store.documents import read_control, request, set_status
-from training.store.storage import IF_ABSENT, Corrupt, PreconditionFailed, Storage
-from training.stored_runs.policy_sources import copy_into_run
+from . import setup
+from .arguments import Options
+from .basis import Basis
+from .code_bundle import Bundle
+from .earlier_failure import EarlierFailure, earlier_failure, fingerprint_of
+from .expected_time import ExpectedTime, expected_time, progress_of
+from .own_maps import OwnMap, check_carried, taken_by, upload
+from .profile_wait import wait_for_profile
+from .provision import check_names, create_fleet, create_role, create_template
+from .run_checks import check_origin, config_of_run, next_launch, no_run, sources_of
+from .settings_checks import check_memory, check_sources
 
 # gp3 per GB and hour in us-east-1, the part of the bill that no price limit covers.
 VOLUME_USD_PER_GB_HOUR = 0.08 / 730

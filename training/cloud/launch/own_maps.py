@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from training.cloud.console.wait_notices import heartbeat
-from training.cloud.launch.settings_checks import circuit_of
-from training.config import Config
-from training.errors import ConfigurationError, TrainingError, UsageError
-from training.sim.track import names as track_names
-from training.store.storage import Storage
-from training.stored_runs import maps as stored_maps
+from ...config import Config
+from ...errors import ConfigurationError, TrainingError, UsageError
+from ...sim.track import names as track_names
+from ...store.storage import Storage
+from ...stored_runs import maps as stored_maps
+from ..console.wait_notices import heartbeat
+from .settings_checks import circuit_of
 
 GROUPS = ("env", "evaluation")
 _TRACKS = {f"{group}.tracks" for group in GROUPS}

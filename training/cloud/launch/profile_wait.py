@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import CloudError, speaks_of_profile
-from training.cloud.aws.launch_requests import Launch
-from training.cloud.console.wait_notices import WaitReporter
+from ..aws.client import Cloud
+from ..aws.errors import CloudError, speaks_of_profile
+from ..aws.launch_requests import Launch
+from ..console.wait_notices import WaitReporter
 
 KNOWN_WITHIN_S = 180.0
 POLL_S = 3.0

@@ -6,16 +6,16 @@ import functools
 import json
 from typing import Any
 
-from training import layout
-from training.cloud.aws import inventory, launch_requests, project_resources
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import AlreadyExists, CloudError, NoResponse, ResourceNotFound
-from training.cloud.aws.launch_requests import Launch
-from training.cloud.aws.ownership import as_mapping, require_owned
-from training.cloud.aws.project import Project
-from training.cloud.cleanup.leaks import delete_template
-from training.cloud.launch.profile_wait import until_known
-from training.errors import UsageError
+from ... import layout
+from ...errors import UsageError
+from ..aws import inventory, launch_requests, project_resources
+from ..aws.client import Cloud
+from ..aws.errors import AlreadyExists, CloudError, NoResponse, ResourceNotFound
+from ..aws.launch_requests import Launch
+from ..aws.ownership import as_mapping, require_owned
+from ..aws.project import Project
+from ..cleanup.leaks import delete_template
+from .profile_wait import until_known
 
 # EC2 shows what was just made only after some seconds.
 FLEET_SHOWS_S = 10.0

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 
-from training import layout
-from training.cloud.aws import inventory
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.project import Project
-from training.cloud.launch.arguments import Options
-from training.cloud.launch.settings_checks import check_namespace, check_sources, check_tracks
-from training.cloud.launch_record import ENDS, check_place, name_fleet, owner, read_launch_record
-from training.config import Config
-from training.config.resume import changed
-from training.errors import UsageError
-from training.store.documents import read_attempts, read_status
-from training.store.fencing import read_pointer
-from training.store.restore import NoCheckpoint, load, load_partial
-from training.store.storage import Corrupt, NotFound, Storage
+from ... import layout
+from ...config import Config
+from ...config.resume import changed
+from ...errors import UsageError
+from ...store.documents import read_attempts, read_status
+from ...store.fencing import read_pointer
+from ...store.restore import NoCheckpoint, load, load_partial
+from ...store.storage import Corrupt, NotFound, Storage
+from ..aws import inventory
+from ..aws.client import Cloud
+from ..aws.project import Project
+from ..launch_record import ENDS, check_place, name_fleet, owner, read_launch_record
+from .arguments import Options
+from .settings_checks import check_namespace, check_sources, check_tracks
 
 
 def next_launch(cloud: Cloud, scope: Project, storage: Storage, options: Options) -> int:

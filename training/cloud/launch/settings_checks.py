@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from training.config import Config, memory
-from training.config.checks import check_backend, check_grid_length
-from training.config.resume import check_league
-from training.errors import ConfigurationError, UsageError
-from training.sim.track import names as track_names
-from training.sim.track import spec
-from training.store.storage import Storage
-from training.stored_runs import policy_sources
+from ...config import Config, memory
+from ...config.checks import check_backend, check_grid_length
+from ...config.resume import check_league
+from ...errors import ConfigurationError, UsageError
+from ...sim.track import names as track_names
+from ...sim.track import spec
+from ...store.storage import Storage
+from ...stored_runs import policy_sources
 
 # The system, its agents, and a trainer that has loaded torch and the tracks.
 SYSTEM_BYTES = 2e9

@@ -7,16 +7,16 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from training import layout
-from training.cloud.aws import iam_policies, inventory, project_resources
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import AlreadyExists, CloudError
-from training.cloud.aws.ownership import as_mapping, require_owned
-from training.cloud.aws.project import Project
-from training.cloud.launch import bucket_setup
-from training.cloud.launch.group_setup import group_step, not_as_asked
-from training.cloud.launch.steps import Step, check, refused
-from training.errors import UsageError
+from ... import layout
+from ...errors import UsageError
+from ..aws import iam_policies, inventory, project_resources
+from ..aws.client import Cloud
+from ..aws.errors import AlreadyExists, CloudError
+from ..aws.ownership import as_mapping, require_owned
+from ..aws.project import Project
+from . import bucket_setup
+from .group_setup import group_step, not_as_asked
+from .steps import Step, check, refused
 
 
 def plan(cloud: Cloud, scope: Project, *, use_existing_bucket: bool = False) -> list[Step]:

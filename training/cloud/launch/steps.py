@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from training.errors import UsageError
+from ...errors import UsageError
 
 
 class Step(NamedTuple):

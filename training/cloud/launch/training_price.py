@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from training.cloud.aws import instance_types, inventory
-from training.cloud.context import CommandContext
-from training.cloud.launch.expected_time import Speed, estimate, timestep_s
-from training.cloud.launch.run_checks import config_of
-from training.cloud.watch import run_status
-from training.cloud.watch.run_status import RunStatus
-from training.errors import TrainingError
+from ...errors import TrainingError
+from ..aws import instance_types, inventory
+from ..context import CommandContext
+from ..watch import run_status
+from ..watch.run_status import RunStatus
+from .expected_time import Speed, estimate, timestep_s
+from .run_checks import config_of
 
 # The number of newest runs that are read: each takes some requests.
 MOST_RUNS = 20

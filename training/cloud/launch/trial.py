@@ -12,22 +12,22 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from training import layout
-from training.cloud.aws import inventory
-from training.cloud.aws.errors import CloudError
-from training.cloud.aws.project import Project
-from training.cloud.cleanup import leaks, stop
-from training.cloud.console.output import OutputOptions, ask, say, show, table
-from training.cloud.console.wait_notices import WaitReporter
-from training.cloud.context import CommandContext
-from training.cloud.launch import follow, launch
-from training.cloud.launch.arguments import Options
-from training.cloud.launch.basis import read_basis
-from training.cloud.launch_record import ENDS
-from training.cloud.watch.fetch import fetch_results
-from training.cloud.watch.run_status import RunStatus, read_run_status
-from training.errors import TrainingError, UsageError
-from training.store.storage import Storage
+from ... import layout
+from ...errors import TrainingError, UsageError
+from ...store.storage import Storage
+from ..aws import inventory
+from ..aws.errors import CloudError
+from ..aws.project import Project
+from ..cleanup import leaks, stop
+from ..console.output import OutputOptions, ask, say, show, table
+from ..console.wait_notices import WaitReporter
+from ..context import CommandContext
+from ..launch_record import ENDS
+from ..watch.fetch import fetch_results
+from ..watch.run_status import RunStatus, read_run_status
+from . import follow, launch
+from .arguments import Options
+from .basis import read_basis
 
 MINUTES, MOST_USD = 20, 0.05
 # x86, 2 vCPUs, 4 or 8 GB.

@@ -5,14 +5,14 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from training.cloud.console.output import OutputOptions, answer, ask, ask_again, say, show
-from training.cloud.context import CommandContext
-from training.cloud.launch import follow, launch, own_maps, setup
-from training.cloud.launch.arguments import Options
-from training.cloud.launch.basis import Basis, read_basis
-from training.cloud.launch.settings_checks import check_new
-from training.cloud.launch.steps import Step, check
-from training.store.storage import Storage
+from ...store.storage import Storage
+from ..console.output import OutputOptions, answer, ask, ask_again, say, show
+from ..context import CommandContext
+from . import follow, launch, own_maps, setup
+from .arguments import Options
+from .basis import Basis, read_basis
+from .settings_checks import check_new
+from .steps import Step, check
 
 
 def up(site: CommandContext, output: OutputOptions, *, use_existing_bucket: bool = False) -> None:

@@ -6,11 +6,11 @@ import json
 import shutil
 from typing import Any
 
-from training.cloud.aws import inventory
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import CloudError
-from training.cloud.aws.project import Project
-from training.cloud.aws.project_resources import TENSORBOARD_PORT
+from ..aws import inventory
+from ..aws.client import Cloud
+from ..aws.errors import CloudError
+from ..aws.project import Project
+from ..aws.project_resources import TENSORBOARD_PORT
 
 PLUGIN_PAGE = "https://docs.aws.amazon.com/systems-manager/latest/userguide/session-manager-working-with-install-plugin.html"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from training import layout
-from training.cloud.aws.errors import CloudError
-from training.cloud.console.wait_notices import heartbeat
-from training.cloud.watch.run_status import newest_meta, newest_pointer
-from training.store.storage import Entry, Storage
+from ... import layout
+from ...store.storage import Entry, Storage
+from ..aws.errors import CloudError
+from ..console.wait_notices import heartbeat
+from .run_status import newest_meta, newest_pointer
 
 MAX_FILE_BYTES = 4 << 30
 

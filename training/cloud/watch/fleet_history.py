@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from training.cloud.aws.client import Cloud
+from ..aws.client import Cloud
 
 # The API's model spells event types with a hyphen, the examples in the CLI's reference in camel case:
 # https://docs.aws.amazon.com/cli/latest/reference/ec2/describe-fleet-history.html. Both are understood.

@@ -5,16 +5,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 
-from training import layout
-from training.cloud.aws import inventory
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.project import Project
-from training.cloud.console.wait_notices import WaitReporter
-from training.cloud.context import CommandContext
-from training.cloud.launch_record import ENDS
-from training.cloud.watch.run_status import read_run_status, why_waiting
-from training.errors import UsageError
-from training.store.storage import Storage
+from ... import layout
+from ...errors import UsageError
+from ...store.storage import Storage
+from ..aws import inventory
+from ..aws.client import Cloud
+from ..aws.project import Project
+from ..console.wait_notices import WaitReporter
+from ..context import CommandContext
+from ..launch_record import ENDS
+from .run_status import read_run_status, why_waiting
 
 POLL_S = 5.0
 MAX_LOG_BYTES = 64 << 20

@@ -11,12 +11,12 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from training import layout
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import CloudError
-from training.cloud.aws.ownership import as_mapping, is_of_a_run
-from training.cloud.aws.project import Project, tag
-from training.cloud.watch.run_status import RunStatus
+from ... import layout
+from ..aws.client import Cloud
+from ..aws.errors import CloudError
+from ..aws.ownership import as_mapping, is_of_a_run
+from ..aws.project import Project, tag
+from .run_status import RunStatus
 
 # In a row; f1tenth-fleet-check counts to the same number on a machine that reaches EC2, but not the bucket.
 MOST_LOST = 3

@@ -6,19 +6,19 @@ import json
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from training import layout
-from training.cloud.aws import inventory
-from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import CloudError, speaks_of_profile
-from training.cloud.aws.prices import describe_age
-from training.cloud.aws.project import Project
-from training.cloud.launch_record import ENDS, EXPIRED, LAUNCHING, LaunchRecord, read_launch_record
-from training.cloud.watch import fleet_history
-from training.store.documents import Attempt, Status, read_attempts, read_status
-from training.store.fencing import read_pointer
-from training.store.manifest import Pointer
-from training.store.restore import history
-from training.store.storage import NotFound, Storage
+from ... import layout
+from ...store.documents import Attempt, Status, read_attempts, read_status
+from ...store.fencing import read_pointer
+from ...store.manifest import Pointer
+from ...store.restore import history
+from ...store.storage import NotFound, Storage
+from ..aws import inventory
+from ..aws.client import Cloud
+from ..aws.errors import CloudError, speaks_of_profile
+from ..aws.prices import describe_age
+from ..aws.project import Project
+from ..launch_record import ENDS, EXPIRED, LAUNCHING, LaunchRecord, read_launch_record
+from . import fleet_history
 
 PUT_USD, GET_USD = 0.005 / 1000, 0.0004 / 1000  # S3 standard, us-east-1 and us-east-2
 CONTROL_POLL_S = 5.0  # the interval at which the trainer reads control.json: nearly all that it reads

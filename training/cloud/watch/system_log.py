@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from typing import NamedTuple
 
-from training import layout
-from training.cloud.aws import inventory
-from training.cloud.aws.errors import CloudError, ResourceNotFound
-from training.cloud.console.wait_notices import WaitReporter
-from training.cloud.context import CommandContext
-from training.cloud.launch_record import ENDS
-from training.cloud.watch.run_status import read_run_status
-from training.store.storage import Storage
+from ... import layout
+from ...store.storage import Storage
+from ..aws import inventory
+from ..aws.errors import CloudError, ResourceNotFound
+from ..console.wait_notices import WaitReporter
+from ..context import CommandContext
+from ..launch_record import ENDS
+from .run_status import read_run_status
 
 POLL_S = 5.0
 OFF = (

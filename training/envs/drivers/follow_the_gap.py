@@ -9,13 +9,13 @@ import numba
 import numpy as np
 from numba import prange
 
-from training.sim import Vehicle
-from training.sim.compiled import inner_ieee, kernel, parallel_kernel
+from ...sim import Vehicle
+from ...sim.compiled import inner_ieee, kernel, parallel_kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from training.sim import World
+    from ...sim import World
 
     Array = NDArray[np.float64]
 

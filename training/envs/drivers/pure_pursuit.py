@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from training.envs.drivers.racing_line import LineSettings, SpeedLimits, racing_line, speed_profile
-from training.sim import Vehicle
-from training.sim.compiled import kernel
-from training.sim.params import SLIP, SPEED, YAW, YAW_RATE, X, Y
-from training.sim.track import centerline
+from ...sim import Vehicle
+from ...sim.compiled import kernel
+from ...sim.params import SLIP, SPEED, YAW, YAW_RATE, X, Y
+from ...sim.track import centerline
+from .racing_line import LineSettings, SpeedLimits, racing_line, speed_profile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from training.sim import Track, World
+    from ...sim import Track, World
 
     Array = NDArray[np.float64]
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from training.sim.compiled import kernel
-from training.sim.track import centerline
+from ...sim.compiled import kernel
+from ...sim.track import centerline
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from training.sim import Track
+    from ...sim import Track
 
     Array = NDArray[np.float64]
 

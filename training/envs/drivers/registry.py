@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from training.envs.drivers.follow_the_gap import FollowTheGap, GapSettings
-from training.envs.drivers.pure_pursuit import PurePursuit, PursuitSettings
-from training.envs.drivers.racing_line import LineSettings, SpeedLimits
+from .follow_the_gap import FollowTheGap, GapSettings
+from .pure_pursuit import PurePursuit, PursuitSettings
+from .racing_line import LineSettings, SpeedLimits
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from training.sim import World
+    from ...sim import World
 
 __all__ = [
     "DRIVERS",

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from training.errors import ConfigurationError
-from training.sim import Lidar, Vehicle
+from ...errors import ConfigurationError
+from ...sim import Lidar, Vehicle
 
 if TYPE_CHECKING:
-    from training.sim import Track
+    from ...sim import Track
 
 # Without pygame and OpenCV, which only its renderer imports. --no-deps, because it asks for a gymnasium of 2023 but
 # runs with ours.

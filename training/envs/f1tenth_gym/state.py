@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from training.sim.params import MAX_STEERING_DELAY, NUM_STATES
+from ...sim.params import MAX_STEERING_DELAY, NUM_STATES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

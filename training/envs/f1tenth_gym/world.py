@@ -20,20 +20,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from training.config.checks import check_backend
-from training.envs.f1tenth_gym.package import load_package, make_scanner, make_simulator
-from training.envs.f1tenth_gym.state import Noise, empty_state
-from training.sim import Lidar, Vehicle, collision, contact_fault
-from training.sim.params import NUM_STATES, SLIP, SPEED, YAW, YAW_RATE, X, Y
-from training.sim.track import centerline
+from ...config.checks import check_backend
+from ...sim import Lidar, Vehicle, collision, contact_fault
+from ...sim.params import NUM_STATES, SLIP, SPEED, YAW, YAW_RATE, X, Y
+from ...sim.track import centerline
+from .package import load_package, make_scanner, make_simulator
+from .state import Noise, empty_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-    from training.config import EnvSettings
-    from training.sim import Track
+    from ...config import EnvSettings
+    from ...sim import Track
 
 
 # Cars that are out stand at this place times their number, x and y; no map reaches there.

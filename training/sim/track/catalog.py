@@ -6,8 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from training.sim.track.names import BUNDLED
-from training.sim.track.spec import TrackError
+from .names import BUNDLED
+from .spec import TrackError
 
 DIRECTORY_VARIABLE = "F1TENTH_TRACKS_DIR"
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from training.sim.compiled import inner, kernel
+from ..compiled import inner, kernel
 
 Array = NDArray[np.float64]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.sim.track.map_text import naming, number
-from training.sim.track.spec import TrackError
+from .map_text import naming, number
+from .spec import TrackError
 
 Array = NDArray[np.float64]
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from training.sim.track import centerline as geometry
-from training.sim.track import occupancy
-from training.sim.track.spec import TrackError
+from . import centerline as geometry
+from . import occupancy
+from .spec import TrackError
 
 Array = NDArray[np.float64]
 

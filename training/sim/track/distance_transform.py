@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from training.sim.compiled import kernel
+from ..compiled import kernel
 
 
 @kernel

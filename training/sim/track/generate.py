@@ -15,9 +15,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from training.sim.track import centerline as geometry
-from training.sim.track.lap_shape import MOST_TURNS, NUMBERS, Style, keeps_apart, lap
-from training.sim.track.spec import LENGTH_TOLERANCE, Spec, TrackError
+from . import centerline as geometry
+from .lap_shape import MOST_TURNS, NUMBERS, Style, keeps_apart, lap
+from .spec import LENGTH_TOLERANCE, Spec, TrackError
 
 Array = NDArray[np.float64]
 

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from training.sim.compiled import kernel
-from training.sim.track import centerline as geometry
-from training.sim.track.spec import Spec
+from ..compiled import kernel
+from . import centerline as geometry
+from .spec import Spec
 
 Array = NDArray[np.float64]
 

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from training.sim.track.centerline_files import read_centerline, write_centerline
-from training.sim.track.map_text import naming, number
-from training.sim.track.spec import TrackError
+from .centerline_files import read_centerline, write_centerline
+from .map_text import naming, number
+from .spec import TrackError
 
 Array = NDArray[np.float64]
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from training.sim.track.spec import TrackError
+from .spec import TrackError
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from training.sim.compiled import kernel
+from ..compiled import kernel
 
 Array = NDArray[np.float64]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from training.sim.track.names import Recipe
+from .names import Recipe
 
 # Free room between the walls of two legs that pass each other.
 WALL_GAP_M = 0.3

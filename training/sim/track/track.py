@@ -13,13 +13,13 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from training.sim.track import catalog, checks, map_files, names, occupancy
-from training.sim.track import centerline as geometry
-from training.sim.track import generate as generator
-from training.sim.track.checks import FEWEST_POINTS, TrackError
-from training.sim.track.distance_transform import distance_transform_cells
-from training.sim.track.map_text import naming
-from training.sim.track.spec import (
+from . import catalog, checks, map_files, names, occupancy
+from . import centerline as geometry
+from . import generate as generator
+from .checks import FEWEST_POINTS, TrackError
+from .distance_transform import distance_transform_cells
+from .map_text import naming
+from .spec import (
     DEFAULT_HALF_WIDTH_M,
     DEFAULT_LENGTH_M,
     DEFAULT_RESOLUTION_M,
