@@ -12,7 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
-import typer
+from .process import program
+
+try:
+    import typer
+except ModuleNotFoundError:  # a wheel without the extra `train`
+    program.leave_without_packages()
 
 from .errors import (
     ConfigurationError,
@@ -245,7 +250,7 @@ def tracks(context: typer.Context) -> None:
     """List, make, draw and check tracks; `tracks --help` tells more."""
     from .track_commands import app as tracks_app
 
-    tracks_app(context.args, prog_name="python -m training tracks")
+    tracks_app(context.args, prog_name=f"{program.PROG_NAME} tracks")
 
 
 @app.command()
@@ -318,7 +323,7 @@ def _run(given: list[str]) -> End:
     """Run a command; say what stood in its way."""
     debug = "--debug" in given
     try:
-        app([argument for argument in given if argument != "--debug"], prog_name="python -m training")
+        app([argument for argument in given if argument != "--debug"], prog_name=program.PROG_NAME)
     except SystemExit as exit_:
         code = exit_.code if isinstance(exit_.code, int) else 0 if exit_.code is None else 1
         # 2 is what the option parser ends with
@@ -369,6 +374,8 @@ def _repeats(error: TrainingError) -> bool:
 def _explained(error: Exception) -> TrainingError | None:
     if isinstance(error, TrainingError):
         return error
+    if isinstance(error, ModuleNotFoundError) and (command := program.install_command(error.name or "")):
+        return UsageError(f"{error.name} is not installed", next_step=f"Install it: {command}")
     from .sim import TrackError  # the simulator knows nothing of the project, its errors neither
 
     return DataError(str(error)) if isinstance(error, TrackError) else None

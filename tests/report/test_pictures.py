@@ -11,12 +11,13 @@ from PIL import Image
 
 from tests.report.runs import QUICK, driver_by_hand, put_curves, straight_on
 from training.config import Config, load_config
+from training.envs.rendering.canvas import FRAME_SIZE
+from training.envs.rendering.scenery import Scenery
 from training.evaluation.baselines import EvalTrack, drive
 from training.evaluation.recording import Trace, best_lap
 from training.report import plots
 from training.report.curves import Curves, Series, read_curves
-from training.report.frames import FRAME_SIZE, Painter
-from training.report.scenery import Scenery
+from training.report.frames import Painter
 from training.report.video import GIF_WIDTH, film
 from training.sim import Track
 from training.store.open import open_store

@@ -14,13 +14,13 @@ from training import layout
 from training.__main__ import main
 from training.config import load_config
 from training.envs.race import Race
+from training.envs.rendering.canvas import car_colour
+from training.envs.rendering.scenery import Scenery
 from training.evaluation.load_run import policy_of
 from training.evaluation.races import Entrant, race_all
 from training.evaluation.recording import race_trace
 from training.evaluation.tournament import RACES, in_words, run_tournament
 from training.report.frames import Painter
-from training.report.plots import car_colour
-from training.report.scenery import Scenery
 from training.sim import Track
 from training.sim.params import X, Y
 from training.store.checkpoint import claim
@@ -139,7 +139,7 @@ def test_a_race_replayed_is_the_race_and_its_cars_have_their_colours() -> None:
     painter = Painter(trace, Scenery(track), "race", 1)
     picture = painter.frame(50)
     for car, state in ((trace.car, trace.states[50]), (1 - trace.car, trace.rivals.states[50, 0])):
-        place = painter._pixels(state[[X, Y]]) - painter._corners[50]
+        place = painter._canvas.pixels(state[[X, Y]]) - painter._corners[50]
         column, line = place.round().astype(int)
         around = picture[line - 14 : line + 15, column - 14 : column + 15].reshape(-1, 3).astype(int)
         assert (np.abs(around - car_colour(car)).max(axis=1) < 12).sum() > 40

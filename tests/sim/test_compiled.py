@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from training.sim import compiled
+
 ROOT = Path(__file__).parents[2]
 USE = """
 import sys
@@ -112,3 +114,10 @@ def test_a_place_that_cannot_be_written_to_costs_time_and_nothing_else(tmp_path:
     before = set((ROOT / "training").rglob("*.nb[ic]"))
     assert use(in_the_way / "cache") == 0
     assert set((ROOT / "training").rglob("*.nb[ic]")) == before
+
+
+def test_the_cache_of_kernels_changes_with_every_source_of_the_simulator() -> None:
+    """Kernels call functions of sim/track too: the cache of before would go on with the old ones."""
+    sources = {path.relative_to(ROOT / "training/sim") for path in (ROOT / "training/sim").rglob("*.py")}
+    assert {path.relative_to(ROOT / "training/sim") for path in compiled._SOURCES} == sources
+    assert Path("track/centerline.py") in sources

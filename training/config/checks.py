@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..errors import ConfigurationError
+from ..process import program
 from .env import RaceSettings
 from .fields import MOST_STEERING_DELAY
 from .settings import Config, EnvSettings
@@ -42,6 +43,16 @@ def check_backend(settings: EnvSettings) -> None:
             f"env.randomisation.steering_delay_steps = [{low}, {high}]: "
             f"f1tenth_gym's cars take 1 to {MOST_STEERING_DELAY}",
             next_step="Change its ends, or use env.backend = native.",
+        )
+
+
+def check_packages(*, report: bool) -> None:
+    """Refuse a run whose report could not be written at its end: a wheel may be installed without those packages."""
+    missing = program.missing("report") if report else []
+    if missing:
+        raise ConfigurationError(
+            f"training.report = true needs packages that are not installed: {', '.join(missing)}",
+            next_step=f"Install them: {program.install_command(missing[0])}, or use training.report = false.",
         )
 
 

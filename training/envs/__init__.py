@@ -1,1 +1,5 @@
-"""Environments over the simulator: one batched core, three wrappers (stable-baselines3, Gymnasium, PettingZoo)."""
+"""Environments over the simulator: one batched core, and wrappers for stable-baselines3, Gymnasium and PettingZoo."""
+
+from .registration import register
+
+register()

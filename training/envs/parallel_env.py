@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
-from ..config import EnvSettings
-from ..sim import Track
 from . import observation
+from .info import car_info
+from .options import settings_from, tracks_from
 from .race import Race
+from .rendering.view import RENDER_MODES, Renderer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .race import Outcome
+    from ..sim import Track
+    from .options import Settings
 
 
 class RaceParallelEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
@@ -27,24 +29,34 @@ class RaceParallelEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
     come back; info says "crashed" and has the "terminal_observation". All remaining cars are truncated at
     `max_episode_s`.
 
-    info of a car: reward terms, progress_m, laps, position, gap_ahead_m, gap_behind_m, overtakes, overtaken, crashed,
-    wall, at_fault, hit (by another car, without fault), hit_car (its number, -1 for none).
+    info of a car: see `car_info`; after a crash with "terminal_observation". settings, track, render_mode: as
+    `RaceEnv`; pictures follow car_0.
     """
 
-    metadata = {"name": "f1tenth_race_v0", "render_modes": []}  # noqa: RUF012 - PettingZoo's own declaration
+    metadata: ClassVar[dict[str, Any]] = {
+        "name": "f1tenth_race_v0",
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 10,
+    }
 
     def __init__(
-        self, num_cars: int = 2, settings: EnvSettings | None = None, track: Track | None = None
+        self,
+        num_cars: int = 2,
+        settings: Settings = None,
+        track: Track | str | None = None,
+        *,
+        render_mode: str | None = None,
     ) -> None:
-        self.settings = settings or EnvSettings()
-        self.track = track or Track.load(self.settings.tracks[0])
+        self.settings = settings_from(settings)
+        self.track = tracks_from(track, self.settings)[0]
         self.possible_agents = [f"car_{n}" for n in range(num_cars)]
         self.agents: list[str] = []
-        self.render_mode = None
+        self.render_mode, self._renderer = render_mode, Renderer(render_mode)
         low, high = observation.bounds(self.settings)
         self._observation_space = spaces.Box(low, high, dtype=np.float32)
         self._action_space = spaces.Box(-1.0, 1.0, shape=(2,), dtype=np.float32)
         self.race = Race(self.settings, [self.track], 1, num_cars)
+        self.metadata = {**self.metadata, "render_fps": round(1.0 / self.race.decision_s)}  # type: ignore[misc]
 
     def observation_space(self, agent: str) -> spaces.Box:  # noqa: ARG002 - all cars see alike
         """Return the observations' space, the same for every car."""
@@ -64,6 +76,7 @@ class RaceParallelEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         self.agents = list(self.possible_agents)
         poses = None if not options or "poses" not in options else np.asarray(options["poses"])[None]
         observations = self.race.reset(poses=poses)
+        self._renderer.begin(self.race)
         return {name: observations[0, n] for n, name in enumerate(self.agents)}, {a: {} for a in self.agents}
 
     def step(
@@ -80,12 +93,16 @@ class RaceParallelEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         for name, action in actions.items():
             everyone[0, self._index(name)] = action
         outcome = self.race.step(everyone)
+        self._renderer.show()
         late = bool(outcome.truncated[0])
         stays = self.settings.race.after_crash == "restart" and len(self.possible_agents) > 1
         racing = [(name, self._index(name)) for name in self.agents]
         terminated = {name: bool(outcome.terminated[0, n]) and not stays for name, n in racing}
         truncated = {name: late and not terminated[name] for name, _ in racing}
-        infos = {name: self._info(outcome, n) for name, n in racing}
+        infos = {name: car_info(self.race, outcome, n) for name, n in racing}
+        for name, n in racing:
+            if outcome.terminated[0, n]:
+                infos[name]["terminal_observation"] = outcome.observations[0, n]
         self.agents = [name for name in self.agents if not (terminated[name] or truncated[name])]
         # No agent acts on the observations after the last step.
         observations = self.race.clear_crashed(outcome) if self.agents else outcome.observations
@@ -97,26 +114,13 @@ class RaceParallelEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
             infos,
         )
 
-    def _info(self, outcome: Outcome, n: int) -> dict[str, Any]:
-        standings, contacts = self.race.standings, outcome.contacts
-        info = {
-            "terms": {name: float(values[0, n]) for name, values in outcome.terms.items()},
-            "progress_m": float(self.race.world.progress_m[0, n]),
-            "laps": int(self.race.laps.done[0, n]),
-            "position": int(standings.position[0, n]),
-            "gap_ahead_m": float(standings.gap_ahead_m[0, n]),
-            "gap_behind_m": float(standings.gap_behind_m[0, n]),
-            "overtakes": int(standings.overtakes[0, n]),
-            "overtaken": int(standings.overtaken[0, n]),
-            "crashed": bool(outcome.terminated[0, n]),
-            "wall": bool(contacts.wall[0, n]),
-            "at_fault": bool(contacts.at_fault[0, n]),
-            "hit": bool(contacts.hit[0, n]),
-            "hit_car": int(self.race.world.collision_idx[0, n]),
-        }
-        if outcome.terminated[0, n]:
-            info["terminal_observation"] = outcome.observations[0, n]
-        return info
+    def render(self) -> NDArray[np.uint8] | None:
+        """Return a picture (540, 960, 3) in mode rgb_array; None in mode human, where each step shows its own."""
+        return self._renderer.frame()
+
+    def close(self) -> None:
+        """Close the window."""
+        self._renderer.close()
 
     def _index(self, name: str) -> int:
         return self.possible_agents.index(name)

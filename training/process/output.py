@@ -12,6 +12,8 @@ import io
 import os
 import sys
 
+from . import program
+
 # Of what could not be written the newest stays, and is written as soon as the output takes something again.
 MAX_WAITING = 1 << 16
 STREAMS = ("stdin", "stdout", "stderr")
@@ -72,6 +74,15 @@ class LastingOutput(io.RawIOBase):
         return f"({self._lost:,} bytes of output are missing here: {why})\n".encode()
 
 
+class _AsTyped(io.TextIOWrapper):
+    """Write what a wheel's user types where a text names a checkout's command."""
+
+    def write(self, text: str) -> int:
+        """Write the text; return the length of what was given."""
+        super().write(program.as_typed(text))
+        return len(text)
+
+
 def outlast_output() -> None:
     """Let standard output and error fail without an error, and stand for each stream that the caller has closed.
 
@@ -105,7 +116,7 @@ def _replace(name: str, stream: io.TextIOWrapper) -> None:
         stream.flush()
     lasting = LastingOutput(stream.fileno(), stream.name)
     buffer = lasting if raw is stream.buffer else io.BufferedWriter(lasting)
-    replacement = io.TextIOWrapper(
+    replacement = (_AsTyped if program.INSTALLED else io.TextIOWrapper)(
         buffer,
         encoding=stream.encoding,
         errors=stream.errors,

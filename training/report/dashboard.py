@@ -10,17 +10,18 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..envs.rendering.canvas import car_colour
 from ..sim import Vehicle
 from ..sim.params import SPEED, STEERING, X, Y
-from .plots import car_colour, speed_colours
+from .plots import speed_colours
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from ..envs.rendering.scenery import Scenery
     from ..evaluation.recording import Trace
-    from .scenery import Scenery
 
     Colour = tuple[int, ...]
     Box = tuple[int, int, int, int]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from ..errors import TrainingError
 from ..evaluation.baselines import loadable_courses, results
 from ..evaluation.load_run import policies_of
-from .page import write_report
 from .tables import LapRow, laps_table
 
 if TYPE_CHECKING:
@@ -53,6 +52,8 @@ def report(
     loaded: LoadedRun, storage: Storage, directory: Path, driven: Sequence[Result], say: Callable[[str], None]
 ) -> Path | None:
     """Write the report; a disk that takes no more costs the report, not the run."""
+    from .page import write_report  # noqa: PLC0415 - matplotlib: a wheel may lack it
+
     try:
         return write_report(loaded, storage, directory, say, driven=driven)
     except TrainingError as error:

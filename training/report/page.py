@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from ..envs.rendering.scenery import Scenery
 from ..errors import TrainingError
 from ..evaluation import tournament
 from ..evaluation.baselines import loadable_courses, results
@@ -19,7 +20,6 @@ from ..process.systemd_notify import alive
 from . import plots, run_info
 from .curves import read_curves
 from .laps import Laps, described
-from .scenery import Scenery
 from .video import film
 
 if TYPE_CHECKING:

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
+    from ..envs.rendering.scenery import Scenery
     from ..evaluation.recording import Trace
     from .curves import Curves, Series
-    from .scenery import Scenery
 
 # Drawn in these colours, then handed to the page's variables: light and dark from one picture.
 INK, RULE = "#010101", "#020202"
@@ -55,11 +55,6 @@ _STYLE = {
     "grid.color": RULE,
     "grid.linewidth": 0.6,
 }
-# Of the cars of a race by number; far apart for eyes that tell red from green badly too.
-CAR_COLOURS = (
-    (255, 82, 82), (64, 156, 255), (64, 214, 140), (255, 170, 44),
-    (196, 120, 255), (72, 224, 232), (255, 128, 196), (226, 226, 90),
-)  # fmt: skip
 # More points than this on a lap make no difference to the eye.
 _MOST_SEGMENTS = 260
 _SPEED_LEVELS = 24
@@ -217,11 +212,6 @@ def speed_gradient() -> str:
     """Return the colours of speeds, slow to fast, as a CSS gradient."""
     stops = (mpl.colors.to_hex(SPEEDS(share)) for share in np.linspace(0.0, 1.0, 9))
     return f"linear-gradient(90deg, {', '.join(stops)})"
-
-
-def car_colour(number: int) -> tuple[int, int, int]:
-    """Return the colour of a car by its number in its race."""
-    return CAR_COLOURS[number % len(CAR_COLOURS)]
 
 
 def speed_colours(speeds_mps: NDArray[np.float64], bounds: tuple[float, float]) -> NDArray[np.uint8]:

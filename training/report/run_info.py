@@ -11,6 +11,7 @@ import yaml
 
 from ..config import Config, load_config
 from ..config.text import walk
+from ..process import program
 from .tables import duration
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def settings_of(config: Config) -> tuple[list[Setting], list[Setting]]:
 
 def repeating_commands(loaded: LoadedRun) -> str:
     """Return the commands that train the same again, evaluate this run, and write this report."""
-    config, python = loaded.config, ".venv/bin/python -m training"
+    config, python = loaded.config, program.COMMAND
     preset, ancestor = config.training.preset, config.training.init_from
     base = load_config(None, preset=preset)
     words = [f"{python} train --preset {preset}"]

@@ -12,8 +12,9 @@ import numpy as np
 from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
 
+from ..envs.rendering.canvas import FRAME_SIZE
 from ..process.systemd_notify import alive
-from .frames import FRAME_SIZE, Painter
+from .frames import Painter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ..envs.rendering.scenery import Scenery
     from ..evaluation.recording import Trace
-    from .scenery import Scenery
 
 FPS = 25
 # A longer lap is shown in double time, and so on.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import layout, rng
-from ..config.checks import learns_nothing
+from ..config.checks import check_packages, learns_nothing
 from ..config.memory import check_memory
 from ..config.resume import SettingsFile
 from ..errors import Fenced, Interrupted
@@ -55,6 +55,7 @@ def train(  # noqa: PLR0913 - the options of the command
         ):  # a map that is missing, broken, too narrow or too short is told before a folder is made
             tracks = run_maps.load_for_new_run(config)
             check_memory(config)
+            check_packages(report=config.training.report)
         if file is not None and resume is None:  # of a run with the same settings that is not done yet
             overrides = [*file.limits(config), *overrides]
         run = open_run(config, store, resume=resume, origin=origin, overrides=overrides)

@@ -29,6 +29,7 @@ from ..instance import attempt_limit
 from ..instance.identity import machine_facts
 from ..instance.image_interface import check_image
 from ..instance.imds import ON_INSTANCE, Imds
+from ..process import program
 from ..process.systemd_notify import alive
 from ..process.user_account import expand
 from ..store import documents
@@ -114,7 +115,7 @@ class Run(NamedTuple):
     def command(self) -> str:
         """Return the command that continues the run, quoted for a shell."""
         store = "" if self.store == "." else f" --store {shlex.quote(self.store)}"
-        return f".venv/bin/python -m training train --resume {shlex.quote(self.name)}{store}"
+        return f"{program.COMMAND} train --resume {shlex.quote(self.name)}{store}"
 
     def publish(self, file: Path, prefix: str) -> None:
         """Copy a file into the store, where that is another place than this computer's run folder."""

@@ -42,11 +42,11 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     """Import a public name's module (PEP 562)."""
     if name == "compiled":
-        return importlib.import_module("training.sim.compiled")
+        return importlib.import_module(".compiled", __name__)
     if name not in _HOMES:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    value = getattr(importlib.import_module(f"training.sim.{_HOMES[name]}"), name)
+    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
     globals()[name] = value
     return value
 

@@ -21,17 +21,30 @@ from typing import TYPE_CHECKING, Any
 import numba
 from numba.core.caching import FunctionCache
 
+from .track.catalog import user_cache
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _HERE = Path(__file__).resolve().parent
-# As the user set it, or numba found it, before we point it elsewhere.
-_BASE = Path(numba.config.CACHE_DIR or _HERE.parents[1] / ".cache" / "numba")
+# With the folder track/: kernels here call some of its functions.
+_SOURCES = tuple(sorted(_HERE.rglob("*.py")))
 
 
-def directory(name: str = "sim", sources: Iterable[Path] = tuple(sorted(_HERE.glob("*.py")))) -> Path:
-    """Return the cache directory of kernels: below NUMBA_CACHE_DIR, or .cache/numba of the repository."""
+def _base() -> Path:
+    """Return where caches are kept: NUMBA_CACHE_DIR, .cache/numba of a checkout, or the user's cache of a wheel."""
+    if numba.config.CACHE_DIR:  # before _keep sets it
+        return Path(numba.config.CACHE_DIR)
+    is_checkout = (_HERE.parents[1] / "launch.py").exists()
+    return (_HERE.parents[1] / ".cache" if is_checkout else user_cache()) / "numba"
+
+
+_BASE = _base()
+
+
+def directory(name: str = "sim", sources: Iterable[Path] = _SOURCES) -> Path:
+    """Return the cache directory of kernels, whose name has a hash of their sources."""
     digest = hashlib.sha256()
     for source in sources:
         digest.update(source.read_bytes())
@@ -131,7 +144,7 @@ def _keep(compiled: Any, function: Callable[..., Any], folder: str) -> None:  # 
         compiled._cache = cache  # noqa: SLF001 - numba takes no other
 
 
-_declare = jit_variants("sim", sorted(_HERE.glob("*.py")))
+_declare = jit_variants("sim", _SOURCES)
 # Every kernel of the simulator is declared with one of these, so that this module is imported first.
 kernel = _declare()
 parallel_kernel = _declare(parallel=True)

@@ -16,10 +16,11 @@ def directory() -> Path:
     """Return the directory of fetched tracks: $F1TENTH_TRACKS_DIR, else the user's cache, else the temporary files."""
     if os.environ.get(DIRECTORY_VARIABLE):
         return Path(os.environ[DIRECTORY_VARIABLE])
-    return _cache() / "tracks"
+    return user_cache() / "tracks"
 
 
-def _cache() -> Path:
+def user_cache() -> Path:
+    """Return the directory of what this program keeps for a user; the temporary files if there is no home."""
     try:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError:  # a user without a home: no HOME, and a number without a name
@@ -29,7 +30,7 @@ def _cache() -> Path:
 
 def packed_directories() -> tuple[Path, Path]:
     """Return where maps that runs carry are kept here: the user's cache, and one to use if that is read-only."""
-    return _cache() / "maps", Path(tempfile.gettempdir()) / f"f1tenth-training-{os.getuid()}" / "maps"
+    return user_cache() / "maps", Path(tempfile.gettempdir()) / f"f1tenth-training-{os.getuid()}" / "maps"
 
 
 def packed(name: str) -> Path:

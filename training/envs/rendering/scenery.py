@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..sim.track import occupancy
-from ..sim.track.distance_transform import distance_transform_cells
+from ...sim.track import occupancy
+from ...sim.track.distance_transform import distance_transform_cells
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from ..sim import Track
+    from ...sim import Track
 
     Array = NDArray[np.float64]
 

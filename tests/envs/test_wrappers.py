@@ -1,4 +1,4 @@
-"""The three faces of the batched race keep to their libraries' contracts and mean the same."""
+"""The wrappers of the batched core keep to their libraries' contracts and mean the same."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Pictures of a track and the cars on it: for the environments' render modes and for the report's films."""
