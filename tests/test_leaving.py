@@ -64,7 +64,7 @@ def test_other_threads_go_on() -> None:
 
 
 def judged(session: Session) -> str:
-    return json.dumps([keeper.state()[1] for keeper in session.parts.keepers])
+    return json.dumps([keeper.state_dict()[1] for keeper in session.parts.keepers])
 
 
 def judge(session: Session) -> None:

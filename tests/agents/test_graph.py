@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 from tests.devices import DEVICES, NO_GPU
 from training.agents import snapshot
 from training.agents.batched_agents import BatchedAgents
+from training.agents.codec import SavedState
 from training.agents.cuda_graph import GraphStep, record_graph
 from training.agents.fused.step import adam_state
 from training.agents.networks import Batch, Losses
@@ -285,16 +286,16 @@ def team_on(device: str, *, agents: int = 2) -> BatchedAgents:
     return team
 
 
-def everything(team: BatchedAgents) -> list[snapshot.Captured]:
-    return [snapshot.capture_agent(SimpleNamespace(agents=team.agents, team=team), a) for a in range(2)]
+def everything(team: BatchedAgents) -> list[SavedState]:
+    return [snapshot.agent_state_dict(SimpleNamespace(agents=team.agents, team=team), a) for a in range(2)]
 
 
-def put_back(team: BatchedAgents, saved: list[snapshot.Captured]) -> None:
+def put_back(team: BatchedAgents, saved: list[SavedState]) -> None:
     for number, captured in enumerate(saved):
-        snapshot.restore_agent(SimpleNamespace(agents=team.agents, team=team), number, captured)
+        snapshot.load_agent_state_dict(SimpleNamespace(agents=team.agents, team=team), number, captured)
 
 
-def assert_same_state(one: list[snapshot.Captured], other: list[snapshot.Captured]) -> None:
+def assert_same_state(one: list[SavedState], other: list[SavedState]) -> None:
     for ours, expected in zip(one, other, strict=True):
         assert ours.meta == expected.meta
         assert ours.arrays.keys() == expected.arrays.keys()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from training.agents.codec import SavedState
 from training.agents.league import (
     LIVE,
     POOL,
@@ -158,13 +159,13 @@ def test_those_who_are_no_agents_drive_at_a_share_of_the_speed_they_ask_for():
 def test_speed_factors_are_saved_and_a_checkpoint_from_before_them_is_read(learner):
     league = league_of(learner_of(settings(**{"multi_agent.league.speed_factor": "[0.5, 0.8]"})))
     league.redraw(EVERYWHERE)
-    arrays, meta = league.state()
+    arrays, meta = league.state_dict()
     other = league_of(learner)
-    other.load_state(arrays, meta)
+    other.load_state_dict(SavedState(arrays, meta))
     np.testing.assert_array_equal(other.speed_factor, league.speed_factor)
     del arrays["league.speed_factor"]
     before = league_of(learner_of(settings()))
-    before.load_state(arrays, meta)
+    before.load_state_dict(SavedState(arrays, meta))
     assert (before.speed_factor == 1.0).all()
 
 
@@ -293,16 +294,16 @@ def test_champions_come_back_from_a_checkpoint_and_drivers_that_are_not_there_ar
         learner.team.average.flat.fill_(step)
         league.after_step(np.zeros(ENVS, dtype=np.bool_), step, learner.team)
     league.redraw(EVERYWHERE)
-    arrays, meta = league.state()
+    arrays, meta = league.state_dict()
     other = league_of(champions_of(lambda *_: PromotionResult(promoted=True)))
-    other.load_state(arrays, json.loads(json.dumps(meta)))
+    other.load_state_dict(SavedState(arrays, json.loads(json.dumps(meta))))
     for line, restored in zip(league.champions, other.champions, strict=True):
         assert [(one.name, one.step) for one in line] == [(one.name, one.step) for one in restored]
         assert [float(one.policy.stack.flat[0]) for one in restored] == [80.0, 120.0]
     arrays["league.driver"][0, 0] = POOL + 2 * CARS
     with pytest.raises(DataError, match=f"league.driver names policy {2 * CARS}, the pool has {2 * CARS}"):
-        other.load_state(arrays, meta)
+        other.load_state_dict(SavedState(arrays, meta))
     arrays["league.driver"][:] = LIVE
     del meta["champions"]
-    other.load_state(arrays, meta)
+    other.load_state_dict(SavedState(arrays, meta))
     assert other.champions == [[], [], []]

@@ -12,6 +12,7 @@ import pytest
 
 from tests.agents.test_resume import assert_same, begin, settings, several
 from training.agents import replay_segments, snapshot
+from training.agents.codec import SavedState
 from training.agents.multi_agent import MultiAgentSAC
 from training.agents.replay import CompactReplay
 from training.config import Config
@@ -73,7 +74,7 @@ class Saved(NamedTuple):
     total: int
     store: Path
     whole: dict[str, Any]
-    fresh: list[snapshot.Captured]  # of the environments, then of each agent
+    fresh: list[SavedState]  # of the environments, then of each agent
 
 
 def saved_in_the_middle(
@@ -83,8 +84,8 @@ def saved_in_the_middle(
     steps later, and the state of a run just begun."""
     begun = begin(config, store / "fresh").parts.learner
     begun.observations = begun.env.reset()
-    fresh = [snapshot.capture_world(begun)]
-    fresh += [snapshot.capture_agent(begun, number) for number in range(config.num_agents)]
+    fresh = [snapshot.world_state_dict(begun)]
+    fresh += [snapshot.agent_state_dict(begun, number) for number in range(config.num_agents)]
     first = begin(config, store / "cut")
     learner = first.parts.learner
     first.train_to(cut)
@@ -147,7 +148,7 @@ def test_the_unharmed_state_resumes_exactly(saved):
     assert_same(saved.whole, second.everything())
 
 
-def without(item: str, captured: snapshot.Captured, fresh: snapshot.Captured) -> snapshot.Captured:
+def without(item: str, captured: SavedState, fresh: SavedState) -> SavedState:
     """Return a state with one item as in a run just begun."""
     arrays = {
         name: fresh.arrays.get(name, np.zeros_like(array)) if name.startswith(item) else array
@@ -160,18 +161,20 @@ def without(item: str, captured: snapshot.Captured, fresh: snapshot.Captured) ->
         there, new = there.get(key, {}), new.get(key, {})
     if name in there:
         there[name] = new[name]
-    return snapshot.Captured(arrays, meta)
+    return SavedState(arrays, meta)
 
 
 def resume_without(item: str, saved: Saved, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Resume with one item of the state forgotten; return where the run ends."""
-    world, agent = snapshot.restore_world, snapshot.restore_agent
+    world, agent = snapshot.load_world_state_dict, snapshot.load_agent_state_dict
     monkeypatch.setattr(
-        snapshot, "restore_world", lambda learner, held: world(learner, without(item, held, saved.fresh[0]))
+        snapshot,
+        "load_world_state_dict",
+        lambda learner, held: world(learner, without(item, held, saved.fresh[0])),
     )
     monkeypatch.setattr(
         snapshot,
-        "restore_agent",
+        "load_agent_state_dict",
         lambda learner, number, held: agent(learner, number, without(item, held, saved.fresh[1 + number])),
     )
     second = begin(saved.config, saved.store, resume=True)
@@ -194,7 +197,7 @@ def test_a_state_item_left_out_is_noticed(saved, monkeypatch, item):
 
         monkeypatch.setattr(replay_segments, "paste", unguided)
     if item == "keeper":
-        monkeypatch.setattr(BestPolicyTracker, "load_state", lambda *_: None)
+        monkeypatch.setattr(BestPolicyTracker, "load_state_dict", lambda *_: None)
     ended = resume_without(item, saved, monkeypatch)
     with pytest.raises(AssertionError):
         assert_same(saved.whole, ended)

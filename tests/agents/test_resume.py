@@ -54,7 +54,7 @@ class Session(NamedTuple):
 
     def meta(self) -> dict[str, Any]:
         """Return what the runner puts into a checkpoint beside the learner's state, as far as a resume needs it."""
-        return {"episodes": [own.state() for own in self.episodes]}
+        return {"episodes": [own.state_dict() for own in self.episodes]}
 
     def save(self) -> None:
         self.saver.finish(self.meta())
@@ -63,11 +63,11 @@ class Session(NamedTuple):
     def everything(self) -> dict[str, Any]:
         """Return all arrays and counters of the present state, replay included."""
         learner, keepers = self.parts
-        world = snapshot.capture_world(learner)
+        world = snapshot.world_state_dict(learner)
         found: dict[str, Any] = {**world.arrays, "meta": world.meta}
         for number, (agent, keeper) in enumerate(zip(learner.agents, keepers, strict=True)):
-            captured = snapshot.capture_agent(learner, number)
-            kept, kept_meta = keeper.state()
+            captured = snapshot.agent_state_dict(learner, number)
+            kept, kept_meta = keeper.state_dict()
             replay = agent.replay_buffer
             rows = replay_segments.cut(replay, replay.steps - replay.size(), replay.steps - 1)
             own = {**captured.arrays, **kept, **{f"replay.{name}": array for name, array in rows.items()}}
@@ -147,7 +147,7 @@ def begin(config: Config, store: Path, *, resume: bool = False, device: str = "c
     learner.on_episode = lambda number, figures: episodes[number].note(figures)
     if resume:
         for own, held in zip(episodes, saver.restore(lineage.load())["episodes"], strict=True):
-            own.load_state(held)
+            own.load_state_dict(held)
     return Session(parts, saver, episodes)
 
 
@@ -284,17 +284,17 @@ def test_agents_that_were_not_saved_together_are_refused(tmp_path):
     """The optimizers' counters of steps are one for all agents; the error tells both numbers and a way out."""
     first = begin(several(2, "independent"), tmp_path / "first")
     first.train_to(200)
-    early = snapshot.capture_agent(first.parts.learner, 0)
+    early = snapshot.agent_state_dict(first.parts.learner, 0)
     first.train_to(300)
-    late = snapshot.capture_agent(first.parts.learner, 1)
+    late = snapshot.agent_state_dict(first.parts.learner, 1)
     made, more = (int(one.arrays["adam.actor.step"]) for one in (early, late))
     assert 0 < made < more
     learner = begin(several(2, "independent"), tmp_path / "second").parts.learner
-    snapshot.restore_agent(learner, 0, early)
+    snapshot.load_agent_state_dict(learner, 0, early)
     with pytest.raises(
         DataError, match=f"agent 1 has made {more} updates, those before it {made}"
     ) as refused:
-        snapshot.restore_agent(learner, 1, late)
+        snapshot.load_agent_state_dict(learner, 1, late)
     assert "--at STEP" in refused.value.next_step
 
 

@@ -109,10 +109,10 @@ def test_a_checkpoint_of_before_rounds_were_saved_in_their_middle_stands_between
     session = begin(settings(4, **LENGTH), tmp_path)
     session.train_to(60)
     learner = session.parts.learner
-    saved = snapshot.capture_world(learner)
+    saved = snapshot.world_state_dict(learner)
     assert saved.meta.pop("round") == [0, 0]
     learner.steps_in_round = 2
-    snapshot.restore_world(learner, saved)
+    snapshot.load_world_state_dict(learner, saved)
     assert learner.place == (60, 0, 0)
     session.saver.close()
 

@@ -1,11 +1,11 @@
-"""Arrays as bytes and back: safetensors, byte-shuffled and compressed; they contain no executable code.
+"""A saved state, and its arrays as bytes and back: safetensors, byte-shuffled and compressed, no executable code.
 
 The header names types and shapes; a reader says what it expects and how large it may be.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import safetensors.numpy
@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 
 LEVEL = 1  # 600 to 950 MB/s a core; higher levels save little on floats
 MAX_BYTES = 4 << 30
+
+
+class SavedState(NamedTuple):
+    """What a part of a run puts into a checkpoint: arrays by name, and JSON data."""
+
+    arrays: Mapping[str, NDArray[Any]]
+    meta: Mapping[str, Any]
 
 
 def encode(arrays: Mapping[str, NDArray[Any]]) -> bytes:

@@ -11,18 +11,18 @@ has beaten the one before it in races.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
 from ..envs.drivers.registry import make_driver
 from ..errors import DataError
 from ..process.systemd_notify import leaving
-from .codec import copy_into
+from .codec import SavedState, copy_into
 from .policy import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -162,7 +162,7 @@ class League:
             found["league/champion_step"] = float(self.champions[agent][-1].step)
         return {name: value for name, value in found.items() if not math.isnan(value)}
 
-    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    def state_dict(self) -> SavedState:
         """Return what a resume needs: arrays, and JSON data."""
         arrays = {f"league.pool.{i}": one.policy.stack.flat.numpy().copy() for i, one in enumerate(self.pool)}
         arrays |= {
@@ -178,10 +178,11 @@ class League:
             "next_step": self.next_step,
             "generator": self.rng.bit_generator.state,
         }
-        return arrays, meta
+        return SavedState(arrays, meta)
 
-    def load_state(self, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> None:
-        """Restore what `state` returned; raise KeyError or DataError if it does not fit."""
+    def load_state_dict(self, state: SavedState) -> None:
+        """Restore what `state_dict` returned; raise KeyError or DataError if it does not fit."""
+        arrays, meta = state
         numbers = iter(range(10**6))
 
         def frozen(name: str, step: int = 0) -> PolicySnapshot:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ..errors import DataError
-from .codec import copy_into
+from .codec import SavedState, copy_into
 from .fused.step import adam_state
 
 if TYPE_CHECKING:
@@ -32,13 +32,6 @@ if TYPE_CHECKING:
     Arrays = dict[str, NDArray[Any]]
 
 
-class Captured(NamedTuple):
-    """A part of the state: arrays by name, and JSON data."""
-
-    arrays: dict[str, NDArray[Any]]
-    meta: dict[str, Any]
-
-
 class _Place(NamedTuple):
     """The place of an agent's array among those of all: networks first to first + count of a flat tensor."""
 
@@ -48,7 +41,7 @@ class _Place(NamedTuple):
     count: int
 
 
-def capture_agent(learner: MultiAgentSAC, number: int) -> Captured:
+def agent_state_dict(learner: MultiAgentSAC, number: int) -> SavedState:
     """Copy the state of one agent; the replay buffer's rows are saved separately."""
     agent, team = learner.agents[number], learner.team
     arrays = {
@@ -63,19 +56,19 @@ def capture_agent(learner: MultiAgentSAC, number: int) -> Captured:
         "generator": agent.rng.bit_generator.state,
         "replay_steps": agent.replay_buffer.steps,
     }
-    return Captured(found, meta)
+    return SavedState(found, meta)
 
 
-def restore_agent(learner: MultiAgentSAC, number: int, captured: Captured) -> None:
+def load_agent_state_dict(learner: MultiAgentSAC, number: int, state: SavedState) -> None:
     """Put one agent's state back, in place; the learner was made with the run's own settings.
 
     Raises DataError where an array or a value does not fit it.
     """
-    agent, (arrays, meta) = learner.agents[number], captured
+    agent, (arrays, meta) = learner.agents[number], state
     with _explained(f"agent {number}"):
         restore_networks(learner, number, arrays)
-        _restore_optimizers(learner.team, number, arrays)
-        _restore_noise(agent.noise, arrays["random.noise"])
+        _load_optimizers(learner.team, number, arrays)
+        _load_noise(agent.noise, arrays["random.noise"])
         agent.rng.bit_generator.state = meta["generator"]
         agent._n_updates = int(meta["n_updates"])
         agent.losses = dict(meta["losses"])
@@ -86,7 +79,7 @@ def restore_networks(learner: MultiAgentSAC, number: int, arrays: Mapping[str, N
     _copy(learner.team, number, arrays, lambda name: not name.startswith("adam."))
 
 
-def capture_world(learner: MultiAgentSAC) -> Captured:
+def world_state_dict(learner: MultiAgentSAC) -> SavedState:
     """Copy the state of the environments, the opponents, and the generators that libraries use behind our back."""
     env = learner.env.state_dict()
     arrays = {f"world.{name}": array for name, array in env["world"].items()}
@@ -107,19 +100,19 @@ def capture_world(learner: MultiAgentSAC) -> Captured:
         },
     }
     if learner.league is not None:
-        league, meta["league"] = learner.league.state()
+        league, meta["league"] = learner.league.state_dict()
         arrays |= league
     if learner.unended is not None:
         arrays["unended"] = learner.unended
-    return Captured({name: np.array(array, order="C") for name, array in arrays.items()}, meta)
+    return SavedState({name: np.array(array, order="C") for name, array in arrays.items()}, meta)
 
 
-def restore_world(learner: MultiAgentSAC, captured: Captured) -> None:
+def load_world_state_dict(learner: MultiAgentSAC, state: SavedState) -> None:
     """Put the environments back, in place. Raises DataError where an array or a value does not fit them."""
-    arrays, meta = captured
+    arrays, meta = state
     with _explained("environments"):
-        _restore_environments(learner, arrays, meta["generators"]["starts"])
-        _restore_libraries(arrays, meta["generators"], learner.team.device)
+        _load_environments(learner, arrays, meta["generators"]["starts"])
+        _load_libraries(arrays, meta["generators"], learner.team.device)
         learner.num_timesteps = int(meta["num_timesteps"])
         # Not in checkpoints from before rounds were saved in their middle.
         learner.steps_in_round, learner.updates_in_round = map(int, meta.get("round", (0, 0)))
@@ -128,7 +121,7 @@ def restore_world(learner: MultiAgentSAC, captured: Captured) -> None:
         copy_into(seen, arrays, "last_observations", what="checkpoint")
         learner.observations = seen if meta["began"] else None
         if learner.league is not None:
-            learner.league.load_state(arrays, meta["league"])
+            learner.league.load_state_dict(SavedState(arrays, meta["league"]))
 
 
 def _seen(learner: MultiAgentSAC) -> NDArray[np.float32]:
@@ -178,7 +171,7 @@ def _copy(
                 tensor.copy_(_read(arrays, name, tensor))
 
 
-def _restore_optimizers(team: BatchedAgents, number: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+def _load_optimizers(team: BatchedAgents, number: int, arrays: Mapping[str, NDArray[Any]]) -> None:
     counters = [adam_state(o)["step"].item() for o in team.update.optimizers.values()]
     _copy(team, number, arrays, lambda name: name.startswith("adam."))
     after = [adam_state(o)["step"].item() for o in team.update.optimizers.values()]
@@ -195,7 +188,7 @@ def _read(arrays: Mapping[str, NDArray[Any]], name: str, like: torch.Tensor) -> 
     return torch.from_numpy(host).to(like.device)
 
 
-def _restore_noise(generator: torch.Generator, saved: NDArray[np.uint8]) -> None:
+def _load_noise(generator: torch.Generator, saved: NDArray[np.uint8]) -> None:
     """Restore an agent's generator; on another kind of device, begin a stream that is derived from the saved one.
 
     A run may resume on a machine without a GPU, or with one that it did not have before. The results are then not
@@ -207,7 +200,7 @@ def _restore_noise(generator: torch.Generator, saved: NDArray[np.uint8]) -> None
         generator.manual_seed(int.from_bytes(hashlib.sha256(saved.tobytes()).digest()[:8], "little"))
 
 
-def _restore_libraries(
+def _load_libraries(
     arrays: Mapping[str, NDArray[Any]], states: Mapping[str, Any], device: torch.device
 ) -> None:
     torch.set_rng_state(torch.from_numpy(arrays["random.torch"].copy()))
@@ -229,7 +222,7 @@ def _legacy_numpy_state() -> list[Any]:
     return [name, [int(k) for k in keys], int(position), int(has_gauss), float(cached)]
 
 
-def _restore_environments(
+def _load_environments(
     learner: MultiAgentSAC, arrays: Mapping[str, NDArray[Any]], starts: list[dict[str, Any]]
 ) -> None:
     def part(prefix: str) -> Arrays:

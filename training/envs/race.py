@@ -197,7 +197,7 @@ class Race:
                 "scans": self._stack.scans.copy(),
                 "previous_action": self.previous_action.copy(),
                 "active": self.active.copy(),
-                **standings.saved(self.standings),
+                **standings.state_dict(self.standings),
                 **{f"laps_{k}": v.copy() for k, v in self.laps._asdict().items()},
             },
             "generators": [g.bit_generator.state for g in self._rng],
@@ -210,7 +210,7 @@ class Race:
         self._stack.scans[...] = arrays["scans"]
         self.previous_action = arrays["previous_action"].copy()
         self.active[...] = arrays["active"]
-        standings.restore(self.standings, arrays)
+        standings.load_state_dict(self.standings, arrays)
         for name, array in self.laps._asdict().items():
             array[...] = arrays[f"laps_{name}"]
         for generator, saved in zip(self._rng, state["generators"], strict=True):

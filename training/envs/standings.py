@@ -125,13 +125,13 @@ def lead(at: Standings, racing: NDArray[np.bool_]) -> Array:
     return (np.clip(ahead_m / PASSED_M, -1.0, 1.0) * pairs).sum(axis=2)
 
 
-def saved(at: Standings) -> dict[str, NDArray[Any]]:
+def state_dict(at: Standings) -> dict[str, NDArray[Any]]:
     """Return copies of all arrays by name."""
     return {f"standings_{name}": array.copy() for name, array in at._asdict().items()}
 
 
-def restore(at: Standings, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Restore the standings that `saved` holds."""
+def load_state_dict(at: Standings, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Restore the standings that `state_dict` returned."""
     for name, array in at._asdict().items():
         array[...] = arrays[f"standings_{name}"]
 

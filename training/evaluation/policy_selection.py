@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..agents.codec import SavedState
 from ..agents.policy import Policy, SelectedPolicy
 from ..process.systemd_notify import Left, leaving
 from .lap_evaluation import Drive, evaluate
 from .races import Entrant, pairings, race_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ..agents.league import PolicySnapshot
     from ..agents.multi_agent import MultiAgentSAC
@@ -127,23 +128,22 @@ class BestPolicyTracker:
         self.chosen = True
         return self.best
 
-    def state(self) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
+    def state_dict(self) -> SavedState:
         """Return what a resume needs: arrays, and JSON data."""
         arrays = {
             f"kept.{i}": kept.policy.stack.flat.numpy().copy() for i, kept in enumerate(self.candidates)
         }
         rows = [{k: v for k, v in kept._asdict().items() if k != "policy"} for kept in self.candidates]
-        return arrays, {"next_step": self.next_step, "candidates": rows, "chosen": self.chosen}
+        return SavedState(arrays, {"next_step": self.next_step, "candidates": rows, "chosen": self.chosen})
 
-    def load_state(
-        self, arrays: Mapping[str, np.ndarray[Any, Any]], meta: Mapping[str, Any], sizes: Sequence[int]
-    ) -> None:
-        """Restore what `state` returned."""
+    def load_state_dict(self, state: SavedState) -> None:
+        """Restore what `state_dict` returned."""
+        arrays, meta = state
         self.next_step = meta["next_step"]
         self.chosen = bool(meta.get("chosen", False))
         self.candidates = []
         for i, row in enumerate(meta["candidates"]):
-            policy = Policy(sizes)
+            policy = Policy(self._config.actor_sizes)
             policy.stack.flat.numpy()[...] = arrays[f"kept.{i}"]
             self.candidates.append(SelectedPolicy(policy=policy, **row))
 

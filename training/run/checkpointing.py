@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import layout
 from ..agents import snapshot, soundness
-from ..agents.codec import decode, encode
+from ..agents.codec import SavedState, decode, encode
 from ..errors import DataError
 from ..process.systemd_notify import alive
 from ..store.checkpoint import CheckpointData
@@ -192,14 +192,14 @@ class Saver:
         replayed: dict[str, Any] = dict(checkpoint.meta)
         try:
             self._check_number(meta["agents"])
-            snapshot.restore_world(
-                learner, snapshot.Captured(_read(newest, layout.WORLD_MEMBER), meta["world"])
+            snapshot.load_world_state_dict(
+                learner, SavedState(_read(newest, layout.WORLD_MEMBER), meta["world"])
             )
             for number, (keeper, log) in enumerate(zip(keepers, self._logs, strict=True)):
                 about = meta["agents"][number]
                 arrays = _read(newest, layout.learner_member(number))
-                snapshot.restore_agent(learner, number, snapshot.Captured(arrays, about["learner"]))
-                keeper.load_state(arrays, about["keeper"], learner.sizes)
+                snapshot.load_agent_state_dict(learner, number, SavedState(arrays, about["learner"]))
+                keeper.load_state_dict(SavedState(arrays, about["keeper"]))
                 rows = replayed["agents"][number]["learner"]["replay_steps"]
                 log.restore(checkpoint, int(rows), layout.tail_member(number))
                 alive()
@@ -244,17 +244,17 @@ class Saver:
     def _state(self, meta: Mapping[str, Any]) -> Snapshot:
         learner, keepers = self._parts
         soundness.check(learner)  # a state that is not finite is never committed
-        world = snapshot.capture_world(learner)
+        world = snapshot.world_state_dict(learner)
         members: dict[str, Callable[[], bytes]] = {layout.WORLD_MEMBER: lambda: encode(world.arrays)}
         agents = []
         for number, (keeper, log) in enumerate(zip(keepers, self._logs, strict=True)):
-            captured = snapshot.capture_agent(learner, number)
-            kept, kept_meta = keeper.state()
-            members[layout.learner_member(number)] = functools.partial(encode, {**captured.arrays, **kept})
+            learnt = snapshot.agent_state_dict(learner, number)
+            kept, kept_meta = keeper.state_dict()
+            members[layout.learner_member(number)] = functools.partial(encode, {**learnt.arrays, **kept})
             members[layout.tail_member(number)] = functools.partial(encode, log.tail())
             if keeper.best is not None:
                 members[layout.kept_member(number)] = keeper.best.policy.encode
-            agents.append({"learner": captured.meta, "keeper": kept_meta})
+            agents.append({"learner": learnt.meta, "keeper": kept_meta})
         segments = [segment for log in self._logs for segment in log.segments]
         everything = {**meta, "world": world.meta, "agents": agents}
         policies = [learner.average_policy(number) for number in range(len(agents))]

@@ -60,7 +60,7 @@ def prepare(run: Run, display: Display, device: Any, loaded: Mapping[str, Track]
     saver.after_commit = functools.partial(_after_commit, run, metrics)
     episodes, stop = [Episodes() for _ in learner.agents], StopRequest()
     for own, saved in zip(episodes, meta.get("episodes", ()), strict=False):
-        own.load_state(saved)
+        own.load_state_dict(saved)
     learner.on_episode = functools.partial(_note_episode, episodes)
     _connect_league(learner, display, stop)
     parts = Parts(learner, selections, saver, metrics, display, episodes, stop)

@@ -53,14 +53,14 @@ class Episodes:
         self.laps += episode["laps"]
         self.best_lap_s = float(np.fmin(self.best_lap_s, episode["best_lap_s"]))
 
-    def state(self) -> dict[str, Any]:
-        """Return JSON data that `load_state` restores."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return JSON data that `load_state_dict` restores."""
         return {"recent": list(self.recent), "laps": self.laps, "best_lap_s": self.best_lap_s}
 
-    def load_state(self, saved: Mapping[str, Any]) -> None:
-        """Restore what `state` returned."""
-        self.recent = deque(saved["recent"], maxlen=RECENT_EPISODES)
-        self.laps, self.best_lap_s = int(saved["laps"]), float(saved["best_lap_s"])
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.recent = deque(state["recent"], maxlen=RECENT_EPISODES)
+        self.laps, self.best_lap_s = int(state["laps"]), float(state["best_lap_s"])
 
     def figures(self) -> dict[str, float]:
         """Return the means over the recent episodes by the names they are logged under."""
@@ -166,7 +166,7 @@ class StepHook:
         return {
             "elapsed_s": self.elapsed_s,
             "laps": sum(own.laps for own in parts.episodes),
-            "episodes": [own.state() for own in parts.episodes],
+            "episodes": [own.state_dict() for own in parts.episodes],
             "wandb_id": parts.metrics.wandb_id,
             "machine": rng.machine_class(),
             "host": platform.node(),
