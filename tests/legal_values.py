@@ -226,7 +226,7 @@ def try_out(case: Case) -> str:
         check_grid(config.env, tracks, config.num_cars)
         check_memory(config)
         batch = RaceBatch(config.env, tracks, config.num_cars, config.training.seed)
-        contest = promotion.PromotionRaces(config, tracks)
+        contest = promotion.PromotionRaces(config.env, tracks)
         learner = MultiAgentSAC(batch, config, device="cpu", contest=contest)
         learner.learn(config.training.total_timesteps)
     except (TrainingError, TrackError) as error:

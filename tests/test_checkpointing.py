@@ -53,7 +53,7 @@ def session(
     made.saver.close()
     store, said = MoodyStorage(root / "store"), []
     lineage = claim(store, RUN, TYPE, attempt=attempt)
-    saver = Saver(Parts(*made.parts), lineage, config, said.append)
+    saver = Saver(Parts(*made.parts), lineage, config.training, said.append)
     return Session(made.parts, saver, made.episodes), store, said
 
 

@@ -11,7 +11,6 @@ import pytest
 from training.config import Config, Preset, load_config
 from training.config.resume import SettingsFile, changed, check_league
 from training.errors import ConfigurationError
-from training.evaluation.entrants import sizes_of
 
 
 def several(*overrides: str) -> Config:
@@ -156,7 +155,7 @@ def test_the_way_to_another_number_of_agents_names_all_that_shapes_the_networks(
     presets: list[Any] = [value for option, value in pairwise(words) if option == "--preset"]
     begun = load_config(None, overrides, next(iter(presets), None))
     assert begun.training.num_agents == 3
-    assert sizes_of(begun) == sizes_of(config)
+    assert begun.actor_sizes == config.actor_sizes
     assert (begun.training.training_type, begun.multi_agent.mode) == (
         config.training.training_type,
         config.multi_agent.mode,

@@ -123,7 +123,8 @@ def test_a_checkpoint_that_an_earlier_version_saved_with_infinite_moments_is_ref
     ],
 )
 def test_the_likely_cause_is_the_setting_farthest_from_what_is_usual(changes: list[str], cause: str) -> None:
-    assert cause in likely_cause(load_config(None, changes)).told
+    config = load_config(None, changes)
+    assert cause in likely_cause(config.sac, config.imitation).told
 
 
 @pytest.mark.parametrize(
@@ -139,7 +140,8 @@ def test_the_likely_cause_is_the_setting_farthest_from_what_is_usual(changes: li
 def test_what_to_go_on_with_is_another_value_of_that_setting(
     changes: list[str], key: str, remedy: float
 ) -> None:
-    cause = likely_cause(load_config(None, changes))
+    config = load_config(None, changes)
+    cause = likely_cause(config.sac, config.imitation)
     assert (cause.key, cause.remedy) == (key, pytest.approx(remedy))
 
 

@@ -1,5 +1,6 @@
 """The house rules that a machine can check: layout, pins, imports, nothing of the builder's machine."""
 
+import ast
 import os
 import re
 import shutil
@@ -78,6 +79,47 @@ def test_files_stay_short_enough_to_read() -> None:
         if (n := len(path.read_text().splitlines())) > 450
     }
     assert long == {}
+
+
+# --- settings ---
+# The entry of a run, and what concerns each of its settings: its config.json, the checks before it, its report.
+MOST_THAT_TAKE_ALL_SETTINGS = 8
+
+
+def takes_all_settings(path: Path) -> list[str]:
+    """Return the functions of a file with a parameter that is a whole Config."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    ours = {
+        name.asname or name.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.level and "config" in (node.module or "").split(".")
+        for name in node.names
+        if name.name == "Config"
+    }
+    found = []
+    for function in ast.walk(tree):
+        if not isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        every = function.args
+        given = [*every.posonlyargs, *every.args, *every.kwonlyargs, every.vararg, every.kwarg]
+        words = {
+            word
+            for one in given
+            if one is not None and one.annotation is not None
+            for word in re.findall(r"\w+", ast.unparse(one.annotation))
+        }
+        if words & ours:
+            found.append(f"{path.relative_to(ROOT)}: {function.name}")
+    return found
+
+
+def test_few_functions_take_all_settings_of_a_run() -> None:
+    """Others take the groups, or the values, that they read: a signature then says what a function depends on."""
+    rooms = [path for path in source_files() if path.is_relative_to(ROOT / "training")]
+    outside = [path for path in rooms if not path.is_relative_to(ROOT / "training" / "config")]
+    found = [name for path in outside for name in takes_all_settings(path)]
+    assert any("runner.py: train" in name for name in found), "the count finds nothing"
+    assert len(found) <= MOST_THAT_TAKE_ALL_SETTINGS, found
 
 
 # --- pins ---

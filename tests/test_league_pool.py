@@ -76,20 +76,20 @@ def test_a_policy_that_would_see_or_act_otherwise_is_refused(
     """Nothing translates for it as a race does: the error names the setting, both values, and what to set."""
     make_run(storage, RUN, f"{key}={theirs}")
     with pytest.raises(ConfigurationError) as refused:
-        warm_start.check(league(f"{key}={ours}"), storage)
+        warm_start.check(league(f"{key}={ours}").policy_sources, storage)
     told = refused.value.message.lower()
     assert told.startswith(
         f"multi_agent.league.checkpoints: {RUN}: it learnt with {key} = {theirs}, not {ours} "
     )
     assert f"--set {key}={theirs}" in refused.value.next_step
-    warm_start.check(league(f"{key}={theirs}"), storage)
+    warm_start.check(league(f"{key}={theirs}").policy_sources, storage)
 
 
 def test_of_equal_width_is_not_of_equal_meaning(storage: Storage) -> None:
     """Two scans of 36 beams and one of 72 are as many numbers."""
     make_run(storage, RUN, "env.beams=72", "env.scans_stacked=1")
     with pytest.raises(ConfigurationError, match=r"env\.beams = 72, not 36, env\.scans_stacked = 1, not 2 "):
-        warm_start.check(league(), storage)
+        warm_start.check(league().policy_sources, storage)
 
 
 def test_what_changes_neither_sight_nor_commands_may_differ(storage: Storage) -> None:
@@ -97,7 +97,7 @@ def test_what_changes_neither_sight_nor_commands_may_differ(storage: Storage) ->
     make_run(
         storage, RUN, "env.scan_noise_m=0.02", "env.num_envs=8", "sac.gamma=0.9", "env.reward.collision=-9"
     )
-    warm_start.check(league(), storage)
+    warm_start.check(league().policy_sources, storage)
 
 
 @pytest.mark.slow

@@ -66,6 +66,10 @@ def test_a_request_names_namespace_run_unit_and_time() -> None:
     }
 
 
+def sender_of(config: Config, say: Callable[[str], None], clock: Clock) -> CloudWatch:
+    return CloudWatch(config.cloudwatch, config.aws, "run-1", say, clock)
+
+
 def test_at_most_six_metrics_can_be_asked_for() -> None:
     with pytest.raises(ConfigurationError, match=r"cloudwatch\.metrics"):
         load_config(None, ["cloudwatch.metrics=[a, b, c, d, e, f, g]"])
@@ -75,7 +79,7 @@ def test_at_most_six_metrics_can_be_asked_for() -> None:
 @pytest.mark.usefixtures("credentials")
 def test_the_chosen_curves_arrive_once_a_minute_with_their_newest_value(moto_server: str) -> None:
     clock = Clock()
-    sender = CloudWatch(config(moto_server), "run-1", never, clock)
+    sender = sender_of(config(moto_server), never, clock)
     for _ in range(121):  # two minutes, a value a second
         sender.record({"rollout/reward": clock.now_s, "rollout/other": 1.0})
         sender.close()
@@ -105,7 +109,7 @@ def test_a_failure_is_said_once_and_the_next_minute_is_tried(
         monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     said: list[str] = []
     clock = Clock()
-    sender = CloudWatch(config(f"http://127.0.0.1:{free_port()}"), "run-1", said.append, clock)
+    sender = sender_of(config(f"http://127.0.0.1:{free_port()}"), said.append, clock)
     tries = counted(sender, monkeypatch)
     for _ in range(3):
         sender.record({"rollout/reward": 1.0})

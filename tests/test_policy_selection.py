@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,9 @@ import pytest
 
 from training.agents.league import PolicySnapshot
 from training.agents.policy import Policy, SelectedPolicy
-from training.config import load_config
+from training.config import Config, load_config
 from training.evaluation import policy_selection
-from training.evaluation.entrants import driver, sizes_of
+from training.evaluation.entrants import driver
 from training.evaluation.lap_evaluation import Drive
 from training.evaluation.policy_selection import DISTURBANCE, BestPolicyTracker, disturb
 from training.sim import Track
@@ -59,6 +60,13 @@ def drive(*, completed: bool = True) -> Drive:
     )
 
 
+def keeper_of(config: Config, tracks: Sequence[Track], agent: int = 0) -> BestPolicyTracker:
+    return BestPolicyTracker(
+        config.evaluation, config.env, tracks,
+        sizes=config.actor_sizes, num_cars=config.num_cars, agent=agent,
+    )  # fmt: skip
+
+
 def test_the_final_choice_finds_a_failure_that_few_starts_miss(monkeypatch: pytest.MonkeyPatch) -> None:
     rarely_fails, never_fails = Policy([4, 8, 4]), Policy([4, 8, 4])
     asked: list[tuple[object, int]] = []
@@ -69,7 +77,7 @@ def test_the_final_choice_finds_a_failure_that_few_starts_miss(monkeypatch: pyte
         return [drive(completed=not (fails and i == 20)) for i in range(starts)]
 
     monkeypatch.setattr(policy_selection, "evaluate", drives)
-    keeper = BestPolicyTracker(load_config(None, ["evaluation.starts=10"]), [])
+    keeper = keeper_of(load_config(None, ["evaluation.starts=10"]), [])
     keeper.candidates = [
         SelectedPolicy(rarely_fails, 1, 48, 48, 8.0, 1.0),
         SelectedPolicy(never_fails, 2, 48, 48, 7.0, 0.9),
@@ -93,10 +101,10 @@ def test_cars_that_learn_together_race_for_the_final_choice(
     )
     kind = "sac_multiagent" if cars > 1 else "sac"
     config = load_config(None, [f"training.training_type={kind}", f"training.num_agents={max(cars, 2)}"])
-    straight_on = Policy(sizes_of(config))
+    straight_on = Policy(config.actor_sizes)
     racer: Any = driver("pure_pursuit", config.env).controller
     names = {id(straight_on): "steadier", id(racer): "racer"}
-    keeper = BestPolicyTracker(config, [Track.load("generated-1")])
+    keeper = keeper_of(config, [Track.load("generated-1")])
     keeper.candidates = [SelectedPolicy(straight_on, 1, 48, 48, 8.0), SelectedPolicy(racer, 2, 48, 48, 7.0)]
     best = keeper.choose()
     assert best is not None
@@ -126,7 +134,7 @@ def test_an_agent_s_newest_champion_is_kept_and_driven_once(monkeypatch: pytest.
 
     monkeypatch.setattr(policy_selection, "evaluate", drives)
     learner: Any = Learner()
-    keeper = BestPolicyTracker(load_config(None, ["evaluation.starts=10"]), [], agent=1)
+    keeper = keeper_of(load_config(None, ["evaluation.starts=10"]), [], agent=1)
     assert keeper.judge(learner)["evaluation/completed"] == 1.0
     assert [kept.step for kept in keeper.candidates] == [10_000]
     for step in (20_000, 40_000):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from training import layout
-from training.config import Config, load_config
+from training.config import PolicySources, load_config
 from training.errors import ConfigurationError
 from training.store.checkpoint import CheckpointData, claim
 from training.store.directory import DirectoryStorage
@@ -70,11 +70,13 @@ def store(tmp_path: Path) -> DirectoryStorage:
     return store
 
 
-def config(*settings: str) -> Config:
-    return load_config(None, list(settings))
+def sources(*settings: str) -> PolicySources:
+    return load_config(None, list(settings)).policy_sources
 
 
-def taken(storage: DirectoryStorage | OwnRun, chosen: Config) -> tuple[list[bytes], list[tuple[str, bytes]]]:
+def taken(
+    storage: DirectoryStorage | OwnRun, chosen: PolicySources
+) -> tuple[list[bytes], list[tuple[str, bytes]]]:
     networks = policy_sources.networks_of(storage, RUN, chosen)
     assert networks is not None
     pool = [(name, one.data) for name, one in policy_sources.opponents_of(storage, RUN, chosen)]
@@ -84,7 +86,7 @@ def taken(storage: DirectoryStorage | OwnRun, chosen: Config) -> tuple[list[byte
 def test_a_machine_reads_from_its_own_run_what_a_laptop_reads_from_the_others(
     store: DirectoryStorage,
 ) -> None:
-    chosen = config(*LEAGUE)
+    chosen = sources(*LEAGUE)
     before = taken(store, chosen)
     assert before == (
         [b"learner 0", b"learner 1"],
@@ -100,7 +102,7 @@ def test_a_machine_reads_from_its_own_run_what_a_laptop_reads_from_the_others(
 
 
 def test_only_what_is_needed_is_copied(store: DirectoryStorage) -> None:
-    policy_sources.copy_into_run(store, RUN, config("training.init_from=old"))
+    policy_sources.copy_into_run(store, RUN, sources("training.init_from=old"))
     copied = sorted(entry.key for entry in store.list(f"runs/{RUN}/"))
     assert copied == [
         f"runs/{RUN}/sources/{name}" for name in ("agent0.learner", "agent1.learner", "sources.json")
@@ -108,7 +110,7 @@ def test_only_what_is_needed_is_copied(store: DirectoryStorage) -> None:
 
 
 def test_copies_stay_as_they_are_when_the_other_run_goes_on(store: DirectoryStorage) -> None:
-    chosen = config("training.init_from=old")
+    chosen = sources("training.init_from=old")
     policy_sources.copy_into_run(store, RUN, chosen)
     claim(store, "old", "sac_multiagent", 2, owner=Owner()).commit(
         20, CheckpointData({f"agent{n}.learner": b"later" for n in range(2)}, (), {})
@@ -120,17 +122,17 @@ def test_copies_stay_as_they_are_when_the_other_run_goes_on(store: DirectoryStor
 
 
 def test_a_start_that_broke_off_and_other_settings_copy_again(store: DirectoryStorage) -> None:
-    chosen = config("training.init_from=old")
+    chosen = sources("training.init_from=old")
     policy_sources.copy_into_run(store, RUN, chosen)
     assert policy_sources.is_copied(store, RUN, chosen)
-    assert not policy_sources.is_copied(store, RUN, config(*LEAGUE))
-    policy_sources.copy_into_run(store, RUN, config(*LEAGUE))
-    assert policy_sources.is_copied(store, RUN, config(*LEAGUE))
-    assert len(taken(OwnRun(store), config(*LEAGUE))[1]) == 3
+    assert not policy_sources.is_copied(store, RUN, sources(*LEAGUE))
+    policy_sources.copy_into_run(store, RUN, sources(*LEAGUE))
+    assert policy_sources.is_copied(store, RUN, sources(*LEAGUE))
+    assert len(taken(OwnRun(store), sources(*LEAGUE))[1]) == 3
 
 
 def test_a_copy_that_is_damaged_is_refused(store: DirectoryStorage) -> None:
-    chosen = config("training.init_from=old")
+    chosen = sources("training.init_from=old")
     policy_sources.copy_into_run(store, RUN, chosen)
     store.put(layout.source_networks_key(RUN, 1), b"learner X")
     with pytest.raises(Corrupt, match="damaged"):
@@ -141,16 +143,16 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(store: DirectorySto
     lineage = claim(store, "old", "sac_multiagent", 2, owner=Owner())
     newer = lineage.commit(20, CheckpointData({f"agent{n}.learner": b"later" for n in range(2)}, (), {}))
     store.put(layout.member_key("old", newer.id, "agent1.learner"), b"spoil")
-    found = policy_sources.read_networks(store, config("training.init_from=old"))
+    found = policy_sources.read_networks(store, sources("training.init_from=old"))
     assert found is not None
     assert found.step == 10
 
 
 def test_a_run_that_takes_nothing_over_has_no_copies(store: DirectoryStorage) -> None:
-    policy_sources.copy_into_run(store, RUN, config())
+    policy_sources.copy_into_run(store, RUN, sources())
     assert list(store.list(f"runs/{RUN}/")) == []
-    assert policy_sources.check(store, config()) == ""
-    told = policy_sources.check(store, config(*LEAGUE))
+    assert policy_sources.check(store, sources()) == ""
+    told = policy_sources.check(store, sources(*LEAGUE))
     assert told == "the networks of 2 agents of run old, step 10, 3 opponents"
 
 
@@ -162,11 +164,11 @@ def test_what_is_not_there_or_does_not_fit_is_refused(
     store: DirectoryStorage, setting: str, says: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=says):
-        policy_sources.check(store, config("training.init_from=old", setting))
+        policy_sources.check(store, sources("training.init_from=old", setting))
 
 
 def test_copies_name_the_sums_of_their_bytes(store: DirectoryStorage) -> None:
-    policy_sources.copy_into_run(store, RUN, config("training.init_from=old"))
+    policy_sources.copy_into_run(store, RUN, sources("training.init_from=old"))
     document = json.loads(store.get(layout.sources_key(RUN), max_bytes=1 << 20).data)
     sums = [file["sha256"] for file in document["networks"]["files"]]
     assert sums == [hashlib.sha256(f"learner {n}".encode()).hexdigest() for n in range(2)]

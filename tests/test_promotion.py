@@ -46,7 +46,7 @@ def contest(monkeypatch: pytest.MonkeyPatch) -> PromotionRaces:
         "AGAINST_EARLIER": (1, 4),
     }.items():
         monkeypatch.setattr(promotion, name, promotion.MatchFormat(tracks, races))
-    return PromotionRaces(CONFIG, TRACKS)
+    return PromotionRaces(CONFIG.env, TRACKS)
 
 
 def test_the_first_champion_is_one_that_laps(contest: PromotionRaces) -> None:
@@ -173,7 +173,7 @@ def test_a_contest_ends_alike_for_the_same_step_and_is_spread_over_the_tracks(
     assert first == again
     assert first[0] == {track.name: 4 for track in TRACKS}
     assert later[1] != first[1]
-    one_track = PromotionRaces(CONFIG, TRACKS[:1])
+    one_track = PromotionRaces(CONFIG.env, TRACKS[:1])
     one_track(FAST, [SLOW], 1000)
     assert seen[-1][0] == {TRACKS[0].name: 8}, "as many races where there are fewer tracks"
 

@@ -112,7 +112,7 @@ def test_agents_begin_with_the_networks_of_the_agents_of_the_other_run(storage: 
     learner = MultiAgentSAC(RaceBatch(config.env, tracks, config.num_cars), config, device="cpu")
     before = [agent.actor.mu.weight.detach().numpy().copy() for agent in learner.agents]
     said: list[str] = []
-    warm_start.load_initial_policies(learner, config, storage, "new", said.append)
+    warm_start.load_initial_policies(learner, config.policy_sources, storage, "new", said.append)
     assert said == [f"3 agents begin with the networks of {AGENTS} of run {run}, step 2,000"]
     assert learner.imitation_coef() == 0.0, "who has learnt needs no guide"
     after = [agent.actor.mu.weight.detach().numpy() for agent in learner.agents]
@@ -129,7 +129,7 @@ def test_networks_that_learnt_with_other_meanings_are_taken_and_that_is_said(
     tracks = [Track.load(name) for name in config.env.tracks]
     learner = MultiAgentSAC(RaceBatch(config.env, tracks, config.num_cars), config, device="cpu")
     said: list[str] = []
-    warm_start.load_initial_policies(learner, config, storage, "new", said.append)
+    warm_start.load_initial_policies(learner, config.policy_sources, storage, "new", said.append)
     assert said[1:] == [
         "they learnt with env.speed_cap_mps = 8.0, not 9.0 as here, and have to learn that anew"
     ]
@@ -168,7 +168,7 @@ def test_networks_that_do_not_fit_are_refused(
 ) -> None:
     """A run that is not there, another shape: the error names it, and what to set."""
     with pytest.raises(ConfigurationError, match=message) as refused:
-        warm_start.check(of(f"training.init_from={run}", override), storage)
+        warm_start.check(of(f"training.init_from={run}", override).policy_sources, storage)
     assert way is None or way in str(refused.value.next_step)
 
 
@@ -187,11 +187,11 @@ def test_a_pool_with_a_missing_checkpoint_is_refused(
     """A league is told before it begins which of its opponents is not there."""
     league = ("multi_agent.mode=league", f"multi_agent.league.checkpoints=[{name.format(run=run)!r}]")
     with pytest.raises(ConfigurationError, match=message.format(run=run)):
-        warm_start.check(of(*league), storage)
+        warm_start.check(of(*league).policy_sources, storage)
 
 
 def test_a_pool_whose_policies_have_another_shape_is_refused(storage: Storage, run: str) -> None:
     """The layers of both are named."""
     league = ("multi_agent.mode=league", f"multi_agent.league.checkpoints=[{run}]", "sac.net_arch=[8, 8]")
     with pytest.raises(ConfigurationError, match=rf"{run}: its policies have layers of \d+-16-16-4 units"):
-        warm_start.check(of(*league), storage)
+        warm_start.check(of(*league).policy_sources, storage)

@@ -284,7 +284,7 @@ def precompile() -> None:
     """Compile simulator and update ahead of the first run, as an image's bake does; a run does it by itself."""
     from .run.warm_up import precompile as compile_all
 
-    compile_all(_settings(None), print)
+    compile_all(_settings(None).env, print)
 
 
 def _settings(

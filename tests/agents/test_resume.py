@@ -139,10 +139,17 @@ def begin(config: Config, store: Path, *, resume: bool = False, device: str = "c
     if learner.league is not None and not resume:  # a resume has them from the checkpoint
         for name in config.multi_agent.league.checkpoints:
             learner.league.add(name, policy_of_another_run(learner.sizes))
-    parts = Parts(learner, [BestPolicyTracker(config, tracks, number) for number in range(config.num_agents)])
+    keepers = [
+        BestPolicyTracker(
+            config.evaluation, config.env, tracks,
+            sizes=learner.sizes, num_cars=config.num_cars, agent=number,
+        )
+        for number in range(config.num_agents)
+    ]  # fmt: skip
+    parts = Parts(learner, keepers)
     storage = open_store(str(store))
     lineage = claim(storage, RUN, config.training.training_type, attempt=2 if resume else 1)
-    saver = Saver(parts, lineage, config, say=pytest.fail)
+    saver = Saver(parts, lineage, config.training, say=pytest.fail)
     episodes = [Episodes() for _ in learner.agents]
     learner.on_episode = lambda number, figures: episodes[number].note(figures)
     if resume:

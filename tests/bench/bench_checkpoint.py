@@ -37,9 +37,9 @@ Seconds = Callable[..., None]
 def build(bucket: Bucket, config: Config, attempt: int) -> tuple[Parts, Saver]:
     tracks = [Track.load(name) for name in config.env.tracks]
     learner = MultiAgentSAC(RaceBatch(config.env, tracks), config, device="cpu")
-    parts = Parts(learner, [BestPolicyTracker(config, tracks)])
+    parts = Parts(learner, [BestPolicyTracker(config.evaluation, config.env, tracks, sizes=learner.sizes)])
     lineage = claim(open_store(bucket.url, bucket.aws), RUN, TYPE, attempt)
-    return parts, Saver(parts, lineage, config, say=pytest.fail)
+    return parts, Saver(parts, lineage, config.training, say=pytest.fail)
 
 
 def drive(parts: Parts, saver: Saver, steps: int) -> None:

@@ -268,7 +268,7 @@ def test_a_league_learns_to_pass_slower_cars(
     rule = f"env.race.terminate_at_fault_contact={terminate_at_fault_contact}"
     storage, run, took = trained(two_cars("league", *PASSING, rule, minutes=PASSING_MINUTES), tmp_path)
     end = policy_of(storage, run)
-    policy = policy_at(storage, end.config, Named(run, end.step, end.agent))
+    policy = policy_at(storage, Named(run, end.step, end.agent), end.config.actor_sizes)
     slowed: Any = Slowed(policy, end.config.env, SLOWER)
     pair = [Entrant("policy", end.config.env, policy), Entrant("slower", end.config.env, slowed)]
     races = race_all(pair, [(0, 1)] * RACES, unseen(1)[0], laps=LAPS, grid="single_file")

@@ -23,7 +23,7 @@ from training.cloud.aws import errors
 from training.cloud.launch import profile_wait, provision
 from training.cloud.launch.settings_checks import check_namespace
 from training.cloud.watch import run_status
-from training.config import load_config
+from training.config import Config, load_config
 from training.errors import UsageError
 
 __all__ = ["stage"]
@@ -174,8 +174,11 @@ def test_a_parameter_is_asked_for_again_while_the_role_is_new(
 
 # --- metrics ---
 def test_a_namespace_in_which_no_machine_may_write_is_refused_before_the_launch() -> None:
+    def check(config: Config) -> None:
+        check_namespace(config.cloudwatch, config.aws)
+
     for fits in ("null", "f1tenth"):
-        check_namespace(load_config(None, ["cloudwatch.enabled=true", f"cloudwatch.namespace={fits}"]))
-    check_namespace(load_config(None, ["cloudwatch.namespace=racing"]))
+        check(load_config(None, ["cloudwatch.enabled=true", f"cloudwatch.namespace={fits}"]))
+    check(load_config(None, ["cloudwatch.namespace=racing"]))
     with pytest.raises(UsageError, match=r"cloudwatch.namespace = 'racing'"):
-        check_namespace(load_config(None, ["cloudwatch.enabled=true", "cloudwatch.namespace=racing"]))
+        check(load_config(None, ["cloudwatch.enabled=true", "cloudwatch.namespace=racing"]))

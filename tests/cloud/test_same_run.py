@@ -11,9 +11,10 @@ import pytest
 from tests.cloud.fake_aws import ROOT, Account, boot
 from training import layout
 from training.cloud.launch import basis
-from training.cloud.launch.expected_time import Progress, expected_time, progress_of, timestep_s
+from training.cloud.launch.expected_time import ExpectedTime, Progress, expected_time, progress_of
 from training.cloud.watch import run_status
 from training.config import AwsSettings, Config, load_config, settings_file
+from training.config.speed import MEASURED_CORES, estimate, timestep_s
 from training.store.checkpoint import CheckpointData, claim
 from training.store.directory import DirectoryStorage
 from training.store.manifest import Owner
@@ -59,8 +60,12 @@ def test_make_hands_the_same_words_to_both(tmp_path: Path) -> None:
 
 
 # --- how long, how much ---
+def expected_of(config: Config, done: Progress | None = None, cores: int = MEASURED_CORES) -> ExpectedTime:
+    return expected_time(config.training, estimate(config, cores), done)
+
+
 def test_the_default_run_takes_minutes_and_its_limits_fit_it() -> None:
-    time = expected_time(load_config(None))
+    time = expected_of(load_config(None))
     assert (time.by_limit, time.training_s) == (True, pytest.approx(120, rel=0.1))
     assert 4 / 60 < time.total_h < 7 / 60
     assert "2 min of training (training.max_minutes)" in time.describe()
@@ -71,14 +76,14 @@ def test_the_default_limits_leave_a_preset_three_times_what_it_needs(preset: str
     config = load_config(None, [f"training.preset={preset}"])
     dearest = 1.006  # g5.xlarge on demand in us-east-2
     hours = basis.allowed_hours(config.aws.max_hours, config.aws.max_cost_usd, dearest)
-    assert hours >= 3 * expected_time(config).total_h
+    assert hours >= 3 * expected_of(config).total_h
     assert hours >= 1, "and time to wait for capacity"
 
 
 def test_a_longer_run_is_estimated_by_its_networks_and_steps() -> None:
     small, wide = load_config(None), load_config(None, ["training.preset=cloud"])
     assert timestep_s(wide) > 1.3 * timestep_s(small)
-    time = expected_time(wide)
+    time = expected_of(wide)
     assert not time.by_limit
     assert time.training_s == pytest.approx(1_000_000 * timestep_s(wide))
     assert "(an estimate)" in time.describe()
@@ -101,10 +106,10 @@ def test_a_run_that_goes_on_is_judged_by_its_own_speed_and_what_is_left(tmp_path
     assert progress_of(store, "race") == Progress(100_000, 60.0)
     assert progress_of(store, "race", at_step=50_000) == Progress(50_000, 30.0)
     assert progress_of(store, "nobody") == Progress()
-    limited = expected_time(load_config(None), progress_of(store, "race"))
+    limited = expected_of(load_config(None), progress_of(store, "race"))
     assert (limited.training_s, limited.by_limit) == (60.0, True)
     free = load_config(None, ["training.max_minutes=null"])
-    assert expected_time(free, progress_of(store, "race")).training_s == pytest.approx(200_000 * 0.0006)
+    assert expected_of(free, progress_of(store, "race")).training_s == pytest.approx(200_000 * 0.0006)
 
 
 def test_status_knows_that_a_run_ends_by_its_minutes(tmp_path: Path) -> None:
@@ -142,12 +147,12 @@ def test_the_plan_says_time_and_price_and_warns_where_the_cap_comes_first(accoun
 def test_a_core_less_is_twice_as_slow_and_more_than_were_measured_do_not_count() -> None:
     config = load_config(None)
     assert timestep_s(config, 1) == 2 * timestep_s(config, 2) == 2 * timestep_s(config, 64)
-    speed = expected_time(config, cores=1).speed
+    speed = expected_of(config, cores=1).speed
     assert speed.timestep_s == timestep_s(config, 1)
     assert speed.describe_price(0.36).startswith(
         f"${100 * speed.timestep_s:.2g} per million timesteps (an estimate"
     )
-    own = expected_time(config, Progress(100_000, 60.0)).speed
+    own = expected_of(config, Progress(100_000, 60.0)).speed
     assert own.describe_price(0.36) == "$0.06 per million timesteps (this run's own speed)"
 
 

@@ -29,7 +29,6 @@ from training.sim.track import catalog, names, spec
 from training.store.checkpoint import CheckpointData, claim
 from training.store.directory import DirectoryStorage
 from training.store.manifest import Owner
-from training.stored_runs import policy_sources
 
 SEVERAL = "training.training_type=sac_multiagent"
 LEAGUE = (SEVERAL, "multi_agent.mode=league")
@@ -256,8 +255,8 @@ def test_other_runs_that_the_trainer_refuses_are_refused_by_the_launcher_in_its_
     from training.run import warm_start
 
     config = launcher(case.settings)
-    here = told(lambda: check_sources(store, config, "new"))
-    there = told(lambda: warm_start.check(config, store))
+    here = told(lambda: check_sources(store, config.policy_sources, "new"))
+    there = told(lambda: warm_start.check(config.policy_sources, store))
     assert case.says in here
     assert here == there
 
@@ -310,6 +309,6 @@ def test_a_name_with_a_number_that_is_none_is_no_track() -> None:
 def test_runs_to_begin_with_need_a_bucket() -> None:
     config = launcher(("training.init_from=old",))
     with pytest.raises(ConfigurationError, match="which is not there yet"):
-        check_sources(None, config, "new")
-    assert check_sources(None, launcher(()), "new") == ""
-    assert policy_sources.names_any(config)
+        check_sources(None, config.policy_sources, "new")
+    assert check_sources(None, launcher(()).policy_sources, "new") == ""
+    assert config.policy_sources.any

@@ -23,8 +23,12 @@ def maps(tmp_path: Path, *folders: str) -> list[str]:
 def test_maps_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
     paths = maps(tmp_path, "hall", "garage")
     config = load_config(None, [f"env.tracks={[*paths, 'kart']}".replace("'", '"'), "evaluation.tracks=[]"])
-    assert [course.track.name for course in courses_of(config)] == ["hall-map", "garage-map", "kart"]
-    assert [course.track.name for course in courses_of(config, paths[:1])] == ["map"]
+    assert [course.track.name for course in courses_of(config.all_tracks, config.env.tracks)] == [
+        "hall-map",
+        "garage-map",
+        "kart",
+    ]
+    assert [course.track.name for course in courses_of(paths[:1], config.env.tracks)] == ["map"]
 
 
 def test_two_maps_of_one_name_that_a_run_carries_are_told_apart_by_their_content(tmp_path: Path) -> None:
@@ -37,7 +41,7 @@ def test_two_maps_of_one_name_that_a_run_carries_are_told_apart_by_their_content
 def test_maps_in_folders_of_one_name_get_as_much_of_their_path_as_it_takes(tmp_path: Path) -> None:
     paths = maps(tmp_path, "monday/hall", "tuesday/hall")
     config = load_config(None, [f'env.tracks=["{paths[0]}"]', f'evaluation.tracks=["{paths[1]}"]'])
-    courses, missing = loadable_courses(config)
+    courses, missing = loadable_courses(config.env.tracks, config.evaluation.tracks)
     assert missing == []
     assert [(course.track.name, course.seen) for course in courses] == [
         ("monday-hall-map", True),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ..config import Config
+    from ..config import LeagueSettings
     from ..envs.batch import RaceBatch
     from .batched_agents import BatchedAgents
 
@@ -74,21 +74,27 @@ class League:
     """
 
     def __init__(
-        self, config: Config, env: RaceBatch, sizes: Sequence[int], contest: PromotionTest | None = None
+        self,
+        settings: LeagueSettings,
+        env: RaceBatch,
+        team: BatchedAgents,
+        seed: int,
+        contest: PromotionTest | None = None,
     ) -> None:
-        self._settings, self._env, self._sizes = config.multi_agent.league, env, tuple(sizes)
-        self._drivers = {kind: make_driver(name, config.env.speed_cap_mps) for kind, name in _DRIVERS.items()}
+        self._settings, self._env, self._sizes = settings, env, tuple(team.average.sizes)
+        cap_mps = env.race.settings.speed_cap_mps
+        self._drivers = {kind: make_driver(name, cap_mps) for kind, name in _DRIVERS.items()}
         self.driver = np.zeros((env.num_envs, env.num_cars), dtype=np.int64)
         self.speed_factor = np.ones((env.num_envs, env.num_cars))  # of the cars that no agent drives
         self.races = np.zeros(env.num_envs, dtype=np.int64)
-        self.rng = np.random.default_rng([config.training.seed, 2])
+        self.rng = np.random.default_rng([seed, 2])
         self.external: list[PolicySnapshot] = []
         self.snapshots: list[list[PolicySnapshot]] = []
-        self.champions: list[list[PolicySnapshot]] = [[] for _ in range(config.num_agents)]
+        self.champions: list[list[PolicySnapshot]] = [[] for _ in team.agents]
         if self._settings.champions and contest is None:
             raise ValueError("multi_agent.league.champions needs a contest")
         self._contest = contest or _nobody
-        self._won_shares = [math.nan] * config.num_agents  # in the last challenge, for people
+        self._won_shares = [math.nan] * len(team.agents)  # in the last challenge, for people
         self.asked: Callable[[], bool] = lambda: False  # whether a stop is, which a challenge need not delay
         self.on_champion: Callable[[PolicySnapshot, PromotionResult], None] = lambda _champion, _verdict: None
         self.interval = self._settings.snapshot_interval

@@ -85,7 +85,9 @@ class MultiAgentSAC:
         ]
         compute = torch.bfloat16 if config.training.mixed_precision else torch.float32
         self.team = BatchedAgents(self.agents, config.sac.policy_ema_tau, compute, config.sac.update_backend)
-        self.league = League(config, env, self.team.average.sizes, contest) if config.has_league else None
+        self.league = (
+            League(config.multi_agent.league, env, self.team, seed, contest) if config.has_league else None
+        )
         self._learnt_before = config.training.init_from is not None
         self.at_boundary: Callable[[], bool] = lambda: True
         self.pause_due: Callable[[], bool] = lambda: False

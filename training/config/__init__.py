@@ -1,12 +1,14 @@
 """Every setting: its default, its meaning, its legal range; how settings are read, checked and changed."""
 
-from .aws import AwsSettings, EndpointSettings
+from .aws import AwsSettings, CloudwatchSettings, EndpointSettings
 from .env import EnvSettings, RaceSettings, RewardSettings
-from .learning import SacSettings
+from .learning import ImitationSettings, LeagueSettings, SacSettings
 from .settings import (
     DEFAULT_FILE,
     PRESETS,
     Config,
+    EvaluationSettings,
+    PolicySources,
     Preset,
     TrainingSettings,
     WandbSettings,
@@ -19,9 +21,14 @@ __all__ = [
     "DEFAULT_FILE",
     "PRESETS",
     "AwsSettings",
+    "CloudwatchSettings",
     "Config",
     "EndpointSettings",
     "EnvSettings",
+    "EvaluationSettings",
+    "ImitationSettings",
+    "LeagueSettings",
+    "PolicySources",
     "Preset",
     "RaceSettings",
     "RewardSettings",

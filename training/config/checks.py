@@ -91,10 +91,10 @@ def check_grid_length(race: RaceSettings, num_cars: int, track: str, length_m: f
 
 
 # --- what a new run takes over from others ---
-def check_shape(what: str, theirs: Config, ours: Config) -> None:
-    """Refuse networks of another shape than this run's."""
-    if theirs.actor_sizes != ours.actor_sizes:
-        their_words, our_words = ("-".join(map(str, one.actor_sizes)) for one in (theirs, ours))
+def check_shape(what: str, theirs: Sequence[int], ours: Sequence[int]) -> None:
+    """Refuse networks of another shape than this run's; theirs, ours: the widths of the actors' layers."""
+    if tuple(theirs) != tuple(ours):
+        their_words, our_words = ("-".join(map(str, one)) for one in (theirs, ours))
         raise ConfigurationError(
             f"{what}: its policies have layers of {their_words} units, those of this run would have {our_words}",
             next_step="Give env.beams, env.scans_stacked, env.proprioception and sac.net_arch the values of that run.",

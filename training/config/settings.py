@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError, model_validator
 
@@ -26,7 +27,7 @@ from .learning import (
     MultiAgentSettings,
     SacSettings,
 )
-from .text import Given, Leaves, explain, flatten, nested, parse_override, read_settings_file
+from .text import Given, Leaves, explain, flatten, nested, parse_override, read_settings_file, walk
 
 __all__ = [
     "DEFAULT_FILE",
@@ -40,6 +41,7 @@ __all__ = [
     "ImitationSettings",
     "LeagueSettings",
     "MultiAgentSettings",
+    "PolicySources",
     "Preset",
     "RaceSettings",
     "RandomisationSettings",
@@ -140,6 +142,20 @@ class TensorboardSettings(Section):
     graph: bool = setting(True, "draw the networks' graph too, at the end of a finished run")
 
 
+class PolicySources(NamedTuple):
+    """What a new run takes over from other runs, and what their policies must fit."""
+
+    init_from: str | None  # the run whose networks the agents begin with
+    opponents: tuple[str, ...]  # policies in the pool of the league
+    env: EnvSettings  # of the new run
+    actor_sizes: tuple[int, ...]  # the same
+
+    @property
+    def any(self) -> bool:
+        """Tell whether there is anything to take over."""
+        return self.init_from is not None or bool(self.opponents)
+
+
 class Config(Section):
     """All settings of a run."""
 
@@ -190,6 +206,43 @@ class Config(Section):
     def actor_sizes(self) -> list[int]:
         """Return the widths of an actor, from observation to outputs: mean and deviation of steering and speed."""
         return [self.env.observation_size, *self.sac.net_arch, 4]
+
+    @property
+    def by_key(self) -> dict[str, object]:
+        """Return the value of each setting, by its dotted key."""
+        return {key: reduce(getattr, key.split("."), self) for key, _ in walk(Config)}
+
+    @property
+    def tracks_by_setting(self) -> dict[str, tuple[str, ...]]:
+        """Return the tracks that each setting names, by the setting's key."""
+        return {"env.tracks": self.env.tracks, "evaluation.tracks": self.evaluation.tracks}
+
+    @property
+    def all_tracks(self) -> tuple[str, ...]:
+        """Return the tracks to learn on and those to be tested on, each once."""
+        return tuple(dict.fromkeys(name for names in self.tracks_by_setting.values() for name in names))
+
+    def with_tracks(self, renamed: Mapping[str, str]) -> Config:
+        """Return the settings with some tracks called by other names."""
+        groups = {
+            name: group.model_copy(update={"tracks": tuple(renamed.get(one, one) for one in group.tracks)})
+            for name, group in (("env", self.env), ("evaluation", self.evaluation))
+        }
+        return self.model_copy(update=groups)
+
+    @property
+    def policy_sources(self) -> PolicySources:
+        """Return what a run takes over from other runs."""
+        opponents = self.multi_agent.league.checkpoints if self.has_league else ()
+        return PolicySources(self.training.init_from, opponents, self.env, tuple(self.actor_sizes))
+
+    @property
+    def experiment(self) -> dict[str, Any]:
+        """Return what makes two runs the same experiment, as JSON data: everything but how long it may take."""
+        data = self.to_json_dict()
+        for key in ("total_timesteps", "max_minutes", "run_name"):
+            data["training"].pop(key)
+        return data
 
     def to_json_dict(self) -> dict[str, Any]:
         """Return plain JSON data that `from_json_dict` reads back to an equal object."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ..config import Config, EnvSettings
+    from ..config import EnvSettings, EvaluationSettings
     from ..envs.drivers.registry import Driver
     from ..envs.race import Race
     from .lap_evaluation import Controller, Drive
@@ -93,11 +93,10 @@ class DriverController:
         return race.actions_of(self._driver.act(race.world))
 
 
-def courses_of(config: Config, names: Sequence[str] = ()) -> list[EvalTrack]:
-    """Load the named tracks, or else those a run learns on and is tested on. TrackError names a broken one."""
-    known, given = config.env.tracks, list(names or _all_names(config))
-    tracks = told_apart([Track.load(name) for name in given], given)
-    return [EvalTrack(track, name in known) for track, name in zip(tracks, given, strict=True)]
+def courses_of(names: Sequence[str], learnt: Sequence[str]) -> list[EvalTrack]:
+    """Load the named tracks; learnt: those that training has driven on. TrackError names a broken one."""
+    tracks = told_apart([Track.load(name) for name in names], names)
+    return [EvalTrack(track, name in learnt) for track, name in zip(tracks, names, strict=True)]
 
 
 def told_apart(tracks: Sequence[Track], given: Sequence[str]) -> list[Track]:
@@ -124,26 +123,20 @@ def told_apart(tracks: Sequence[Track], given: Sequence[str]) -> list[Track]:
     ]
 
 
-def loadable_courses(config: Config) -> tuple[list[EvalTrack], list[str]]:
-    """Return the tracks that a report shows, if they load: the first training track and all unseen ones.
+def loadable_courses(learnt: Sequence[str], unseen: Sequence[str]) -> tuple[list[EvalTrack], list[str]]:
+    """Return the tracks that a report shows, if they load: the first training tracks and all unseen ones.
 
     Also returns what is wrong with those that do not, in words.
     """
     tracks, problems = {}, []
-    for name in dict.fromkeys((*config.env.tracks[:SHOWN_TRAINING_TRACKS], *config.evaluation.tracks)):
+    for name in dict.fromkeys((*learnt[:SHOWN_TRAINING_TRACKS], *unseen)):
         try:
             tracks[name] = Track.load(name)
             alive()
         except TrackError as error:
             problems.append(f"Track {name} is missing from this report: {error}")
     told = told_apart(list(tracks.values()), list(tracks))
-    return [
-        EvalTrack(track, name in config.env.tracks) for name, track in zip(tracks, told, strict=True)
-    ], problems
-
-
-def _all_names(config: Config) -> list[str]:
-    return list(dict.fromkeys((*config.env.tracks, *config.evaluation.tracks)))
+    return [EvalTrack(track, name in learnt) for name, track in zip(tracks, told, strict=True)], problems
 
 
 def tally(drives: Sequence[Drive]) -> Tally:
@@ -183,20 +176,23 @@ def baseline_drivers(settings: EnvSettings) -> dict[str, tuple[Controller, EnvSe
     }
 
 
-def results(policies: Mapping[str, Controller], config: Config, courses: Sequence[EvalTrack]) -> list[Result]:
+def results(
+    policies: Mapping[str, Controller],
+    env: EnvSettings,
+    evaluation: EvaluationSettings,
+    courses: Sequence[EvalTrack],
+) -> list[Result]:
     """Drive a run's policies, by their names in tables, and the baseline drivers on every track of the settings.
 
     The first policy's best laps are recorded in full.
     """
-    own = {name: (controller, config.env) for name, controller in policies.items()}
-    drivers: Mapping[str, tuple[Controller, EnvSettings]] = {**own, **baseline_drivers(config.env)}
+    own = {name: (controller, env) for name, controller in policies.items()}
+    drivers: Mapping[str, tuple[Controller, EnvSettings]] = {**own, **baseline_drivers(env)}
     first = next(iter(policies))
     found = []
     for name, (controller, settings) in drivers.items():
         for course in courses:
-            tape, drives = drive(
-                controller, settings, course, starts=config.evaluation.starts, laps=config.evaluation.laps
-            )
+            tape, drives = drive(controller, settings, course, starts=evaluation.starts, laps=evaluation.laps)
             trace = best_lap(tape, drives, course.track, settings) if name == first else None
             found.append(Result(course, name, drives, tally(drives), trace))
     return found

@@ -13,10 +13,11 @@ from ..stored_runs.read import FORMS, Named, StoredPolicy, parse, steps_of
 from .races import Entrant
 
 if TYPE_CHECKING:
-    from ..config import Config
+    from collections.abc import Sequence
+
     from ..store.storage import Storage
 
-__all__ = ["FORMS", "Named", "driver", "entrants_of", "parse", "policy_at", "sizes_of", "steps_of"]
+__all__ = ["FORMS", "Named", "driver", "entrants_of", "parse", "policy_at", "steps_of"]
 # The settings of a built-in driver in a race without any run.
 DRIVER_SETTINGS = EnvSettings(beams=108)
 
@@ -37,14 +38,10 @@ def driver(name: str, settings: EnvSettings) -> Entrant:
     return Entrant(name, seeing, make_driver(name, settings.speed_cap_mps))
 
 
-def policy_at(storage: Storage, config: Config, named: Named) -> Policy:
+def policy_at(storage: Storage, named: Named, sizes: Sequence[int]) -> Policy:
     """Load the policy that an agent of a run had at a step. UsageError names the steps there are."""
-    return _decoded(read.policy_at(storage, config, named))
-
-
-def sizes_of(config: Config) -> list[int]:
-    """Return the widths of a run's actor, from observation to outputs."""
-    return config.actor_sizes
+    data, key = read.policy_at(storage, named)
+    return Policy.decode(data, sizes, key)
 
 
 def _load(storage: Storage, spec: str) -> Entrant:

@@ -11,7 +11,7 @@ from ..process.systemd_notify import alive
 from ..store.checkpoint import Checkpoint
 from ..store.storage import Storage
 from ..stored_runs import maps
-from ..stored_runs.read import config_of, kept_policy, runs_in
+from ..stored_runs.read import StoredRun, config_of, runs_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,8 +65,8 @@ def policy_of(storage: Storage, run: str, agent: int | None = None) -> LoadedRun
     if no policy has been kept yet, DataError for a broken one.
     """
     config = config_of(storage, run)
-    maps.bring(storage, run, config)
-    checkpoint, number, data = kept_policy(storage, run, config, agent)
+    maps.bring(storage, run, config.all_tracks)
+    checkpoint, number, data = StoredRun(storage, run, config).kept_policy(agent)
     policy = Policy.decode(data, config.actor_sizes, f"the kept policy of checkpoint {checkpoint.ref.id}")
     return LoadedRun(
         config, policy, _kept_step(checkpoint, number), checkpoint.meta, run, checkpoint.step, number

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ..agents.league import PolicySnapshot
     from ..agents.multi_agent import MultiAgentSAC
-    from ..config import Config
+    from ..config import EnvSettings, EvaluationSettings
     from ..envs.race import Race
     from ..sim import Track
     from .lap_evaluation import Controller
@@ -66,11 +66,22 @@ def all_or_nothing(keepers: Sequence[BestPolicyTracker], asked: Callable[[], boo
 class BestPolicyTracker:
     """Judge the policies of one agent and keep the best few; each agent of a run has a keeper of its own."""
 
-    def __init__(self, config: Config, tracks: Sequence[Track], agent: int = 0) -> None:
-        self._config, self._tracks, self._agent = config, list(tracks), agent
+    def __init__(  # noqa: PLR0913 - whose policies, how they are driven, and where
+        self,
+        settings: EvaluationSettings,
+        env: EnvSettings,
+        tracks: Sequence[Track],
+        *,
+        sizes: Sequence[int],
+        num_cars: int = 1,
+        agent: int = 0,
+    ) -> None:
+        """Begin with no policy; sizes: widths of the policies' layers; num_cars: those that learn together."""
+        self._settings, self._env, self._tracks = settings, env, list(tracks)
+        self._sizes, self._num_cars, self._agent = tuple(sizes), num_cars, agent
         self.candidates: list[SelectedPolicy] = []  # best first
         self.chosen = False  # nothing was judged since the final choice
-        self.next_step = config.evaluation.frequency or None
+        self.next_step = settings.frequency or None
 
     @property
     def best(self) -> SelectedPolicy | None:
@@ -94,7 +105,7 @@ class BestPolicyTracker:
         """Drive the EMA policy and keep it if it is among the best; return figures to log."""
         step = learner.num_timesteps
         self.chosen = False
-        frequency = self._config.evaluation.frequency
+        frequency = self._settings.frequency
         if frequency:
             self.next_step = step - step % frequency + frequency
         champion = learner.champion(self._agent)
@@ -115,7 +126,7 @@ class BestPolicyTracker:
 
         Only those that complete the most are driven again with their actions disturbed. Cars that learn together race.
         """
-        starts = FINAL_FACTOR * self._config.evaluation.starts
+        starts = FINAL_FACTOR * self._settings.starts
         driven = [(kept, self._drive(kept.policy, starts, seed=FINAL_SEED)) for kept in self.candidates]
         most = max((sum(d.completed for d in drives) for _, drives in driven), default=0)
         rated = []
@@ -143,7 +154,7 @@ class BestPolicyTracker:
         self.chosen = bool(meta.get("chosen", False))
         self.candidates = []
         for i, row in enumerate(meta["candidates"]):
-            policy = Policy(self._config.actor_sizes)
+            policy = Policy(self._sizes)
             policy.stack.flat.numpy()[...] = arrays[f"kept.{i}"]
             self.candidates.append(SelectedPolicy(policy=policy, **row))
 
@@ -157,23 +168,23 @@ class BestPolicyTracker:
         return figures(drives)
 
     def _starts(self) -> int:
-        return max(self._config.evaluation.starts // 3, QUICK_STARTS)
+        return max(self._settings.starts // 3, QUICK_STARTS)
 
     def _drive(self, controller: Controller, starts: int, seed: int) -> list[Drive]:
         return evaluate(
             controller,
-            self._config.env,
+            self._env,
             self._tracks,
             starts=starts,
-            laps=self._config.evaluation.laps,
+            laps=self._settings.laps,
             seed=seed,
         )
 
     def _raced(self, rated: list[SelectedPolicy]) -> list[SelectedPolicy]:
         """Return policies with the share of races that each won against the others; unchanged for a single car."""
-        if self._config.num_cars < 2 or len(rated) < 2:
+        if self._num_cars < 2 or len(rated) < 2:
             return rated
-        field = [Entrant(f"step {kept.step}", self._config.env, kept.policy) for kept in rated]
+        field = [Entrant(f"step {kept.step}", self._env, kept.policy) for kept in rated]
         fixtures = pairings(len(field), FINAL_RACES)
         won = np.zeros(len(field))
         tracks = self._tracks[:RACE_TRACKS]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ..agents.league import PolicySnapshot
     from ..agents.policy import Policy
-    from ..config import Config
+    from ..config import EnvSettings
     from ..sim import Track
     from .races import Entry
 
@@ -90,8 +90,8 @@ def in_words(champion: PolicySnapshot, verdict: PromotionResult) -> str:
 class PromotionRaces:
     """Race challengers against champions on the training tracks; a league's contest (training.agents.league)."""
 
-    def __init__(self, config: Config, tracks: Sequence[Track]) -> None:
-        self._settings, self._tracks = config.env, list(tracks)
+    def __init__(self, settings: EnvSettings, tracks: Sequence[Track]) -> None:
+        self._settings, self._tracks = settings, list(tracks)
 
     def __call__(self, challenger: Policy, champions: Sequence[Policy], step: int) -> PromotionResult:
         """Crown a challenger that beats champions, the newest last, or the first that laps; if it races cleanly."""

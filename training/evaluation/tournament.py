@@ -101,7 +101,7 @@ def _snapshots(loaded: LoadedRun, storage: Storage) -> list[Entrant]:
         Entrant(
             f"step {step:,}",
             loaded.config.env,
-            policy_at(storage, loaded.config, Named(loaded.run, step, loaded.agent)),
+            policy_at(storage, Named(loaded.run, step, loaded.agent), loaded.config.actor_sizes),
         )
         for step in chosen
     ]

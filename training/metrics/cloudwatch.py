@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from ..config import Config
+from ..config import AwsSettings, CloudwatchSettings
 from ..errors import ConfigurationError
 
 INTERVAL_S = 60.0
@@ -46,13 +46,15 @@ class CloudWatch:
 
     def __init__(
         self,
-        config: Config,
+        settings: CloudwatchSettings,
+        aws: AwsSettings,
         run: str,
         say: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._config, self._run, self._say, self._clock = config, run, say, clock
-        self._namespace = config.cloudwatch.namespace or config.aws.project_name
+        self._settings, self._aws = settings, aws
+        self._run, self._say, self._clock = run, say, clock
+        self._namespace = settings.namespace or aws.project_name
         self._latest: dict[str, float] = {}
         self._sent_at = clock() - INTERVAL_S
         self._thread: threading.Thread | None = None
@@ -61,7 +63,7 @@ class CloudWatch:
 
     def record(self, values: Mapping[str, float]) -> None:
         """Add values; hand them to the sender if a minute has passed and the last send is over."""
-        self._latest.update({k: v for k, v in values.items() if k in self._config.cloudwatch.metrics})
+        self._latest.update({k: v for k, v in values.items() if k in self._settings.metrics})
         now = self._clock()
         busy = self._thread is not None and self._thread.is_alive()
         if not self._latest or busy or now - self._sent_at < INTERVAL_S:
@@ -96,10 +98,9 @@ class CloudWatch:
 
         from ..aws_access import session  # noqa: PLC0415 - the same
 
-        settings = Settings(
+        limits = Settings(
             connect_timeout=CONNECT_TIMEOUT_S,
             read_timeout=READ_TIMEOUT_S,
             retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
         )
-        aws = self._config.aws
-        return session.client("cloudwatch", aws.region, aws.endpoints.cloudwatch, settings)
+        return session.client("cloudwatch", self._aws.region, self._aws.endpoints.cloudwatch, limits)

@@ -44,7 +44,9 @@ class Metrics:
         self._events = EventFile(directory, first_step=resumed_step + 1 if resumed_step else 0)
         self._disk = _Disk(self._events.path, say)
         self._system = SystemUse(directory)
-        self._cloudwatch = CloudWatch(config, run, say) if config.cloudwatch.enabled else None
+        self._cloudwatch = (
+            CloudWatch(config.cloudwatch, config.aws, run, say) if config.cloudwatch.enabled else None
+        )
         self._wandb: WeightsAndBiases | None = None
         if config.wandb.mode != "disabled":
             self._wandb = WeightsAndBiases(

@@ -42,7 +42,7 @@ def evaluate(  # noqa: PLR0913 - the command line's options
     """
     storage = open_store(store, aws)
     first = policy_of(storage, run)
-    courses = courses_of(first.config, tracks)
+    courses = courses_of(tracks or first.config.all_tracks, first.config.env.tracks)
     agents = [policy_of(storage, run, n) for n in range(first.agents)]
     driven = [
         (agent, course, tally(drive(agent.policy, agent.config.env, course, starts=laps)[1]))
@@ -116,7 +116,7 @@ def _unseen_track(storage: Storage, specs: tuple[str, ...]) -> str:
     runs = [spec for spec in specs if spec not in DRIVERS]
     config = config_of(storage, parse(runs[0]).run) if runs else Config()
     if runs:
-        maps.bring(storage, parse(runs[0]).run, config)
+        maps.bring(storage, parse(runs[0]).run, config.all_tracks)
     others = (
         *config.evaluation.tracks,
         *(f"generated-{seed}" for seed in range(1001, 1002 + len(config.env.tracks))),

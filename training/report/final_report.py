@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 def drive_laps(loaded: LoadedRun, storage: Storage, say: Callable[[str], None]) -> list[Result]:
     """Drive the tracks that the report shows: the kept policies, pure pursuit, follow-the-gap."""
-    courses, missing = loadable_courses(loaded.config)
+    courses, missing = loadable_courses(loaded.config.env.tracks, loaded.config.evaluation.tracks)
     for problem in missing:
         say(problem)
-    return results(policies_of(loaded, storage), loaded.config, courses)
+    return results(policies_of(loaded, storage), loaded.config.env, loaded.config.evaluation, courses)
 
 
 def policy_drives(loaded: LoadedRun, driven: Sequence[Result]) -> list[Drive]:

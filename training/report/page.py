@@ -77,8 +77,8 @@ def _rendered(
     clock = _Clock(say)
     missing: list[str] = []
     if driven is None:
-        courses, missing = loadable_courses(loaded.config)
-        driven = results(policies_of(loaded, storage), loaded.config, courses)
+        courses, missing = loadable_courses(loaded.config.env.tracks, loaded.config.evaluation.tracks)
+        driven = results(policies_of(loaded, storage), loaded.config.env, loaded.config.evaluation, courses)
     laps = Laps(loaded, driven)
     clock.said(f"drove {len(laps.courses)} tracks, {len(laps.drivers)} drivers")
     sceneries = {course: Scenery(course.track) for course, _ in laps.traces()}

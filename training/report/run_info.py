@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import shlex
-from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
 import yaml
@@ -34,11 +33,11 @@ class Setting(NamedTuple):
 def settings_of(config: Config) -> tuple[list[Setting], list[Setting]]:
     """Return the settings that differ from their defaults, and the others."""
     changed, unchanged = [], []
-    plain = Config()
+    values, defaults = config.by_key, Config().by_key
     for key, field in walk(Config):
         if key.split(".")[0] in LEFT_OUT:
             continue
-        value, default = _value(config, key), _value(plain, key)
+        value, default = values[key], defaults[key]
         row = Setting(key, _as_yaml(value), _as_yaml(default), field.description or "")
         (unchanged if value == default else changed).append(row)
     return changed, unchanged
@@ -48,16 +47,16 @@ def repeating_commands(loaded: LoadedRun) -> str:
     """Return the commands that train the same again, evaluate this run, and write this report."""
     config, python = loaded.config, program.COMMAND
     preset, ancestor = config.training.preset, config.training.init_from
-    base = load_config(None, preset=preset)
+    values, usual = config.by_key, load_config(None, preset=preset).by_key
     words = [f"{python} train --preset {preset}"]
     for key, _ in walk(Config):
         own_name = key == "training.run_name"  # taken by the run itself
         # Its default hangs on whether the run begins with the networks of another.
         always = key == "imitation.expert" and ancestor is not None
-        usual = _value(config, key) == _value(base, key) and not always
-        if key.split(".")[0] in LEFT_OUT or own_name or usual:
+        left_out = values[key] == usual[key] and not always
+        if key.split(".")[0] in LEFT_OUT or own_name or left_out:
             continue
-        words.append("--set " + shlex.quote(f"{key}={_as_yaml(_value(config, key))}"))
+        words.append("--set " + shlex.quote(f"{key}={_as_yaml(values[key])}"))
     train = " \\\n    ".join(words)
     return f"{train}\n{python} evaluate {loaded.run}\n{python} report {loaded.run}"
 
@@ -88,10 +87,6 @@ def facts_of(loaded: LoadedRun) -> list[tuple[str, str]]:
             facts += [(name.replace("_", " "), str(value)) for name, value in found.items()]
     facts.append(("report written with", f"Python {platform.python_version()}, {platform.system()}"))
     return facts
-
-
-def _value(config: Config, key: str) -> object:
-    return reduce(getattr, key.split("."), config)
 
 
 def _as_yaml(value: object) -> str:

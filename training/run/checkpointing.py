@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from ..agents.multi_agent import MultiAgentSAC
     from ..agents.policy import Policy
-    from ..config import Config
+    from ..config import TrainingSettings
     from ..evaluation.policy_selection import BestPolicyTracker
     from ..store.checkpoint import Checkpoint, RunWriter, SegmentRef
     from ..store.segments import PendingSegment
@@ -75,11 +75,13 @@ class Snapshot(NamedTuple):
 class Saver:
     """Save a run when it is due, and restore it."""
 
-    def __init__(self, parts: Parts, lineage: RunWriter, config: Config, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, parts: Parts, lineage: RunWriter, settings: TrainingSettings, say: Callable[[str], None]
+    ) -> None:
         self._parts, self._lineage, self._say = parts, lineage, say
-        self._frequency = config.training.save_frequency
-        self._interval_s = config.training.save_interval_s
-        self._milestones = config.training.milestone_frequency
+        self._frequency = settings.save_frequency
+        self._interval_s = settings.save_interval_s
+        self._milestones = settings.milestone_frequency
         agents = parts.learner.agents
         target = Target(lineage.storage, lineage.run, lineage.epoch)
         # All agents fill a segment at the same step.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .. import layout
 from ..agents import soundness
 from ..agents.codec import decode
-from ..config import Config
+from ..config import ImitationSettings, SacSettings
 from ..config.resume import FORKABLE
 from ..errors import DataError, Diverged, TrainingError
 from ..store.restore import Checkpoint, history
@@ -67,7 +67,7 @@ def explained(learner: MultiAgentSAC, run: Run) -> Iterator[None]:
         found = "" if other else soundness.fault(learner)
         if not found:
             raise
-        cause = likely_cause(run.config)
+        cause = likely_cause(run.config.sac, run.config.imitation)
         message = f"diverged at step {learner.num_timesteps:,}: {found}\nLikely cause: {cause.told}"
         raise Diverged(message, next_step=_way_back(run, cause)) from error
 
@@ -80,17 +80,16 @@ class Cause(NamedTuple):
     remedy: float
 
 
-def likely_cause(config: Config) -> Cause:
+def likely_cause(sac: SacSettings, imitation: ImitationSettings) -> Cause:
     """Name the setting that is farthest beyond its usual range; the step size where none is."""
-    found = [
-        (one.excess(value), one, value) for one in USUAL if (value := _value(config, one.key)) is not None
-    ]
+    values = _numbers(sac, imitation)
+    found = [(one.excess(values[one.key]), one, values[one.key]) for one in USUAL if one.key in values]
     excess, worst, value = max(found, key=lambda each: each[0])
-    rate = config.sac.learning_rate
+    rate = sac.learning_rate
     lower = min(rate / 3, 3e-4)
     if excess > 1.0:
         told = f"{worst.key} = {value:g}; usual is {worst.low:g} to {worst.high:g}."
-        usual = _value(Config(), worst.key)
+        usual = _numbers(SacSettings(), ImitationSettings()).get(worst.key)
         return Cause(worst.key, told, lower if usual is None or worst.key == "sac.learning_rate" else usual)
     told = f"no setting is far from its usual values; try a smaller sac.learning_rate than {rate:g} first."
     return Cause("sac.learning_rate", told, lower)
@@ -126,7 +125,11 @@ def _way_back(run: Run, cause: Cause) -> str:
     return f"{back}. Continue from there with other settings: {fork} --set {cause.key}={cause.remedy:.3g}"
 
 
-def _value(config: Config, key: str) -> float | None:
-    group, name = key.split(".")
-    value = getattr(getattr(config, group), name)
-    return float(value) if isinstance(value, (int, float)) else None
+def _numbers(sac: SacSettings, imitation: ImitationSettings) -> dict[str, float]:
+    """Return the settings that are numbers, by their keys."""
+    return {
+        f"{group}.{name}": float(value)
+        for group, settings in (("sac", sac), ("imitation", imitation))
+        for name, value in settings
+        if isinstance(value, (int, float))
+    }

@@ -15,9 +15,9 @@ from ..sim import Track, TrackError
 from ..sim.clearance import check_body_fits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
-    from ..config import Config
+    from ..config import EnvSettings
 
 # The key of the digests, by the maps' names, in the meta of a checkpoint.
 META = "maps"
@@ -32,24 +32,24 @@ def load(names: Iterable[str], loaded: Mapping[str, Track] | None = None) -> dic
     return tracks
 
 
-def load_for_new_run(config: Config) -> dict[str, Track]:
-    """Return all tracks of a run that begins, by name.
+def load_for_new_run(env: EnvSettings, unseen: Iterable[str], num_cars: int) -> dict[str, Track]:
+    """Return all tracks of a run that begins, by name; unseen: those to be tested on.
 
     Raises a TrackError for one that is missing, broken, or so narrow that a car's body touches a wall on the
     centreline; a ConfigurationError for one that does not hold the cars.
     """
-    tracks = load((*config.env.tracks, *config.evaluation.tracks))
+    tracks = load((*env.tracks, *unseen))
     for track in tracks.values():
         check_body_fits(track)
         alive()
-    check_grid(config.env, [tracks[name] for name in config.env.tracks], config.num_cars)
+    check_grid(env, [tracks[name] for name in env.tracks], num_cars)
     return tracks
 
 
-def digests(config: Config, loaded: Mapping[str, Track]) -> dict[str, str]:
-    """Return the digest of each map of a run, by name; one to evaluate on that does not load is left out."""
-    found = {name: loaded[name].digest for name in config.env.tracks}
-    for name in config.evaluation.tracks:
+def digests(learnt: Iterable[str], unseen: Iterable[str], loaded: Mapping[str, Track]) -> dict[str, str]:
+    """Return the digest of each map of a run, by name; an unseen one that does not load is left out."""
+    found = {name: loaded[name].digest for name in learnt}
+    for name in unseen:
         try:
             found |= {name: track.digest for name, track in load([name], loaded).items()}
         except TrackError:
@@ -57,17 +57,20 @@ def digests(config: Config, loaded: Mapping[str, Track]) -> dict[str, str]:
     return found
 
 
-def check_unchanged(run: str, config: Config, now: Mapping[str, str], saved: Mapping[str, str]) -> str:
+def check_unchanged(
+    run: str, tracks: Collection[str], now: Mapping[str, str], saved: Mapping[str, str]
+) -> str:
     """Refuse to resume a run whose maps have changed; return a message about changed evaluation maps.
 
-    now, saved: present digests and those of the checkpoint, by name; an old checkpoint may have none.
+    tracks: the maps that it learns on. now, saved: present digests and those of the checkpoint, by name; an old
+    checkpoint may have none.
 
     Raises:
         DataError: a training map has changed; names it, and the ways to continue.
 
     """
     other = [name for name, digest in now.items() if saved.get(name, digest) != digest]
-    learnt = [name for name in other if name in config.env.tracks]
+    learnt = [name for name in other if name in tracks]
     if learnt:
         told = ", ".join(f"{name} (digest {now[name][:12]}, it was {saved[name][:12]})" for name in learnt)
         raise DataError(

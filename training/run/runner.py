@@ -46,14 +46,14 @@ def train(  # noqa: PLR0913 - the options of the command
     TrainingError whose exit code says how the run ended.
     """
     rng.set_threads(config.sac.torch_threads)
-    device = device_of(config)
+    device = device_of(config.training.device, config.sac.update_backend)
     file = None if settings_file is None else SettingsFile.read(settings_file)
     with interruptible_setup("Continue with the same command."):
         tracks: Mapping[str, Track] = {}
         if (
             resume is None
         ):  # a map that is missing, broken, too narrow or too short is told before a folder is made
-            tracks = run_maps.load_for_new_run(config)
+            tracks = run_maps.load_for_new_run(config.env, config.evaluation.tracks, config.num_cars)
             check_memory(config)
             check_packages(report=config.training.report)
         if file is not None and resume is None:  # of a run with the same settings that is not done yet

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import platform
 import shlex
@@ -40,11 +39,11 @@ from ..store.prune import make_plan, sweep
 from ..store.restore import NoCheckpoint
 from ..store.retry import reporting, until
 from ..store.storage import StoreError
-from ..stored_runs.read import config_of, runs_in
+from ..stored_runs.read import config_of, runs_in, write_config
 from . import warm_start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ..config import Config
     from ..store.checkpoint import Checkpoint, RunWriter
@@ -182,51 +181,60 @@ def open_run(
     """
     storage = open_store(store, config.aws)
     here = _is_directory(store)
-    name = resume or (_unfinished(storage, config, store) if here else None)
+    name = resume
+    if name is None and here and config.training.resume_unfinished and config.training.run_name is None:
+        name = _unfinished(storage, config.experiment, store)
     if name is None:
         name = config.training.run_name or layout.new_run_id()
         check_league(config)
         check_backend(config.env)
-        warm_start.check(config, storage)
-        _write_config(storage, config, name, store)
+        warm_start.check(config.policy_sources, storage)
+        _check_is_new(storage, name, store)
+        write_config(storage, name, config)
         lock = _lock(_local(store, name, here=here), name) if here else None
     else:
         config = changed(config_of(storage, name), overrides, name)
         lock = _lock(_local(store, name, here=here), name) if here else None
     try:
-        return _claimed(config, storage, store, name, origin, lock)
+        claimed = _claim(storage, name, config.training.training_type, origin)
+        return Run(name, config, store, storage, *claimed, _local(store, name, here=lock is not None), lock)
     except BaseException:
         if lock is not None:
             lock.close()
         raise
 
 
-def _write_config(storage: Storage, config: Config, name: str, store: str) -> None:
+def _check_is_new(storage: Storage, name: str, store: str) -> None:
     if any(True for _ in storage.list(layout.run_prefix(name) + "/")):
         msg = f"a run named {name!r} exists in {store}"
         next_step = f"Continue it with --resume {name}, or choose another training.run_name."
         raise UsageError(msg, next_step=next_step)
-    storage.put(layout.config_key(name), json.dumps(config.to_json_dict(), indent=1).encode())
 
 
-def _claimed(  # noqa: PLR0913, PLR0917 - the fields of a Run
-    config: Config, storage: Storage, store: str, name: str, origin: ResumePoint, lock: IO[str] | None
-) -> Run:
+class _Claim(NamedTuple):
+    """What a claim of a run gives, in the order of a Run's fields."""
+
+    lineage: RunWriter
+    attempt: documents.Attempt
+    checkpoint: Checkpoint | None
+    partial: Checkpoint | None
+
+
+def _claim(storage: Storage, name: str, training_type: str, origin: ResumePoint) -> _Claim:
     row = _this_attempt(storage, name, origin)
-    partial = _partial(storage, config, name, row.fleet_id) if origin.from_partial else None
+    partial = _partial(storage, name, training_type, row.fleet_id) if origin.from_partial else None
     attempt = documents.begin_attempt(storage, name, row)
     _check_boot(storage, name)
     owner = Owner(host=attempt.host, instance_id=attempt.instance_id, fleet_id=attempt.fleet_id)
     # Its calls are pieces of work that end; those of the log and of the look for requests never do, and say nothing.
     told = reporting(storage, alive)
-    lineage = claim(told, name, config.training.training_type, attempt.number, owner=owner)
+    lineage = claim(told, name, training_type, attempt.number, owner=owner)
     checkpoint = _newest(lineage, attempt, origin)
     if checkpoint is not None:
         step = checkpoint.step
         documents.change_attempt(storage, name, attempt.boot_id, first_step=step, last_step=step)
     documents.set_status(storage, name, "running", attempt=attempt.number)
-    local = _local(store, name, here=lock is not None)
-    return Run(name, config, store, storage, lineage, attempt, checkpoint, partial, local, lock)
+    return _Claim(lineage, attempt, checkpoint, partial)
 
 
 def _this_attempt(storage: Storage, name: str, origin: ResumePoint) -> documents.Attempt:
@@ -251,13 +259,13 @@ def _check_boot(storage: Storage, name: str) -> None:
         raise NoProgress(f"run {name} has failed: {decision.reason}", next_step=next_step)
 
 
-def _partial(storage: Storage, config: Config, name: str, fleet_id: str) -> Checkpoint | None:
+def _partial(storage: Storage, name: str, training_type: str, fleet_id: str) -> Checkpoint | None:
     """Return the partial save that continues a run's newest checkpoint; nothing is claimed if there is none.
 
     None if an earlier machine of this fleet, with the same command line, resumed from it and has saved since.
     """
     try:
-        return load_partial(storage, name, config.training.training_type)
+        return load_partial(storage, name, training_type)
     except NoCheckpoint as error:
         if fleet_id and any(row.fleet_id == fleet_id for row in documents.read_attempts(storage, name)):
             return None
@@ -288,13 +296,11 @@ def _already_rewound(lineage: RunWriter, attempt: documents.Attempt, newest: Che
     return before is not None and (before.fleet_id, before.at_step) == (attempt.fleet_id, attempt.at_step)
 
 
-def _unfinished(storage: Storage, config: Config, store: str) -> str | None:
-    """Return the newest run that has these settings, is not done, and that no process trains at the moment."""
-    if not config.training.resume_unfinished or config.training.run_name is not None:
-        return None
+def _unfinished(storage: Storage, experiment: Mapping[str, Any], store: str) -> str | None:
+    """Return the newest run of this experiment that is not done, and that no process trains at the moment."""
     for name in reversed(runs_in(storage)):
         status = documents.read_status(storage, name)
-        if status is None or status.state in {"done", "failed"} or not _is_like(storage, name, config):
+        if status is None or status.state in {"done", "failed"} or not _is_of(storage, name, experiment):
             continue
         try:
             _lock(_local(store, name, here=True), name).close()
@@ -304,20 +310,12 @@ def _unfinished(storage: Storage, config: Config, store: str) -> str | None:
     return None
 
 
-def _is_like(storage: Storage, name: str, config: Config) -> bool:
-    """Tell whether a run has the same settings; one that another version wrote has not."""
+def _is_of(storage: Storage, name: str, experiment: Mapping[str, Any]) -> bool:
+    """Tell whether a run is of the same experiment; one that another version wrote is not."""
     try:
-        return _settings(config_of(storage, name)) == _settings(config)
+        return config_of(storage, name).experiment == experiment
     except (ConfigurationError, DataError):
         return False
-
-
-def _settings(config: Config) -> dict[str, Any]:
-    """Return what makes two runs the same experiment: everything but how long it may take."""
-    data = config.to_json_dict()
-    for key in ("total_timesteps", "max_minutes", "run_name"):
-        data["training"].pop(key)
-    return data
 
 
 def _is_directory(store: str) -> bool:

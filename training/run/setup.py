@@ -25,7 +25,6 @@ from .warm_up import warm_up, warm_up_update
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..config import Config
     from ..sim import Track
     from .progress_display import Display
     from .session import Run
@@ -48,9 +47,9 @@ def prepare(run: Run, display: Display, device: Any, loaded: Mapping[str, Track]
     rng.seed_everything(config.training.seed)
     tracks, digests = _maps(run, display, loaded)
     check_memory(config)  # a run that is continued may have come from a larger computer
-    learner = _learner(config, tracks, device, display)
-    selections = [BestPolicyTracker(config, tracks, number) for number in range(config.num_agents)]
-    saver = Saver(SavedParts(learner, selections), run.lineage, config, display.say)
+    learner = _learner(run, tracks, device, display)
+    selections = _selections(run, tracks)
+    saver = Saver(SavedParts(learner, selections), run.lineage, config.training, display.say)
     meta = _restored(run, learner, saver, display)
     run.fetch_curves(run.local / "metrics", display.say)
     metrics = Metrics(
@@ -64,47 +63,66 @@ def prepare(run: Run, display: Display, device: Any, loaded: Mapping[str, Track]
     learner.on_episode = functools.partial(_note_episode, episodes)
     _connect_league(learner, display, stop)
     parts = Parts(learner, selections, saver, metrics, display, episodes, stop)
-    boundary = StepHook(parts, config, elapsed_s=meta.get("elapsed_s", 0.0), maps=digests)
+    boundary = StepHook(
+        parts, config.training, log_interval_s=config.tensorboard.interval_s,
+        elapsed_s=meta.get("elapsed_s", 0.0), maps=digests,
+    )  # fmt: skip
     return Setup(run, parts, boundary)
 
 
-def device_of(config: Config) -> Any:  # noqa: ANN401 - torch.device
+def device_of(wanted: str, update_backend: str) -> Any:  # noqa: ANN401 - torch.device
     """Return the device to train on; the compiled update is for a processor, also where auto would find a GPU."""
-    wanted = config.training.device
-    compiled = config.sac.update_backend == "compiled"
+    compiled = update_backend == "compiled"
     return rng.choose_device("cpu" if compiled and wanted == "auto" else wanted)
 
 
 def _maps(run: Run, display: Display, loaded: Mapping[str, Track]) -> tuple[list[Track], dict[str, str]]:
     """Return the tracks to learn on, and the digests of all maps by name; refuse maps that have changed."""
     config = run.config
-    stored_maps.bring(run.storage, run.name, config, needed=config.env.tracks)
+    stored_maps.bring(run.storage, run.name, config.all_tracks, needed=config.env.tracks)
     named = run_maps.load(config.env.tracks, loaded)
-    digests = run_maps.digests(config, {**loaded, **named})
+    digests = run_maps.digests(config.env.tracks, config.evaluation.tracks, {**loaded, **named})
     if run.checkpoint is not None:
         saved: Any = (run.partial or run.checkpoint).meta.get(run_maps.META) or {}
-        told = run_maps.check_unchanged(run.name, config, digests, saved)
+        told = run_maps.check_unchanged(run.name, config.env.tracks, digests, saved)
         if told:
             display.say(told)
     return [named[name] for name in config.env.tracks], digests
 
 
-def _learner(config: Config, tracks: Sequence[Track], device: Any, display: Display) -> MultiAgentSAC:  # noqa: ANN401
+def _learner(run: Run, tracks: Sequence[Track], device: Any, display: Display) -> MultiAgentSAC:  # noqa: ANN401
     """Return the learner in its environments, all of it compiled."""
+    config = run.config
     warm_up(config.env, tracks[0], display.say)
     alive()
     warm_up_update(device, display.say, config.sac.update_backend)
     alive()
     batch = RaceBatch(config.env, tracks, config.num_cars, config.training.seed)
-    learner = MultiAgentSAC(batch, config, device=device, contest=promotion.PromotionRaces(config, tracks))
+    learner = MultiAgentSAC(
+        batch, config, device=device, contest=promotion.PromotionRaces(config.env, tracks)
+    )
     alive()
     return learner
+
+
+def _selections(run: Run, tracks: Sequence[Track]) -> list[BestPolicyTracker]:
+    """Return a keeper of policies for each agent."""
+    config = run.config
+    return [
+        BestPolicyTracker(
+            config.evaluation, config.env, tracks,
+            sizes=config.actor_sizes, num_cars=config.num_cars, agent=number,
+        )
+        for number in range(config.num_agents)
+    ]  # fmt: skip
 
 
 def _restored(run: Run, learner: MultiAgentSAC, saver: Saver, display: Display) -> Mapping[str, Any]:
     """Restore the run's checkpoint and return what it says; a new run takes over what its settings name."""
     if run.checkpoint is None:
-        warm_start.load_initial_policies(learner, run.config, run.storage, run.name, display.say)
+        warm_start.load_initial_policies(
+            learner, run.config.policy_sources, run.storage, run.name, display.say
+        )
         return {}
     with divergence.explained(learner, run):
         return saver.restore(run.checkpoint, run.partial)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ..agents.multi_agent import MultiAgentSAC
     from ..agents.policy import SelectedPolicy
-    from ..config import Config
+    from ..config import TrainingSettings
     from ..evaluation.policy_selection import BestPolicyTracker
     from ..metrics import Metrics
     from .checkpointing import Saver
@@ -130,9 +130,18 @@ class Parts(NamedTuple):
 class StepHook:
     """Decide between two rounds: log, evaluate, save, or stop. Returns whether to continue."""
 
-    def __init__(self, parts: Parts, config: Config, *, elapsed_s: float, maps: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        settings: TrainingSettings,
+        *,
+        log_interval_s: float,
+        elapsed_s: float,
+        maps: Mapping[str, str],
+    ) -> None:
         """Begin to count; elapsed_s: time of training of earlier attempts; maps: digests of the maps, by name."""
-        self._parts, self._config, self._maps = parts, config, maps
+        self._parts, self._settings, self._maps = parts, settings, maps
+        self._log_interval_s = log_interval_s
         self._before_s, self.stopwatch = elapsed_s, Stopwatch()
         self._looked_at = self._logged_at = self._rated_at = time.monotonic()
         self._rated_step = parts.learner.num_timesteps
@@ -146,11 +155,11 @@ class StepHook:
     @property
     def finished(self) -> bool:
         """Tell whether the run has reached its end, by steps or by time."""
-        return self._late or self._parts.learner.num_timesteps >= self._config.training.total_timesteps
+        return self._late or self._parts.learner.num_timesteps >= self._settings.total_timesteps
 
     @property
     def _late(self) -> bool:
-        limit = self._config.training.max_minutes
+        limit = self._settings.max_minutes
         return limit is not None and self.elapsed_s >= limit * 60.0
 
     def __call__(self) -> bool:
@@ -211,7 +220,7 @@ class StepHook:
         if due and not ends and saver.start(self.meta()):
             stop.save_now.clear()
         now = time.monotonic()
-        if now - self._logged_at >= self._config.tensorboard.interval_s:
+        if now - self._logged_at >= self._log_interval_s:
             self._log(now)
         self.show()
 
@@ -253,10 +262,10 @@ class StepHook:
             self._rate = (step - self._rated_step) / (now - self._rated_at)
             self._rated_at, self._rated_step = now, step
         durable = self._parts.saver.durable
-        limit = self._config.training.max_minutes
+        limit = self._settings.max_minutes
         return Progress(
             step=step,
-            total_steps=self._config.training.total_timesteps,
+            total_steps=self._settings.total_timesteps,
             elapsed_s=self.elapsed_s,
             limit_s=None if limit is None else limit * 60.0,
             steps_per_s=self._rate,

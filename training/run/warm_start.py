@@ -16,31 +16,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from ..agents.multi_agent import MultiAgentSAC
-    from ..config import Config
+    from ..config import PolicySources
     from ..store.storage import Storage
     from ..stored_runs.read import StoredPolicy
 
 
-def check(config: Config, storage: Storage) -> None:
+def check(sources: PolicySources, storage: Storage) -> None:
     """Check, before a run begins, that everything exists that it will take over.
 
     Raises ConfigurationError naming the setting, what is missing or of another shape, and what there is.
     """
-    policy_sources.read_networks(storage, config)
-    for _ in _decoded(policy_sources.read_opponents(storage, config)):
+    policy_sources.read_networks(storage, sources)
+    for _ in _decoded(policy_sources.read_opponents(storage, sources)):
         pass
 
 
 def load_initial_policies(
-    learner: MultiAgentSAC, config: Config, storage: Storage, run: str, say: Callable[[str], None]
+    learner: MultiAgentSAC, sources: PolicySources, storage: Storage, run: str, say: Callable[[str], None]
 ) -> None:
     """Give the agents of a new run what its settings name; agent n gets the networks of agent n modulo theirs.
 
     run: its name. On an instance the launcher has copied into it what it takes over.
     """
-    networks = policy_sources.networks_of(storage, run, config)
+    networks = policy_sources.networks_of(storage, run, sources)
     if networks is not None:
-        what, theirs = f"training.init_from = {config.training.init_from}", len(networks.data)
+        what, theirs = f"training.init_from = {sources.init_from}", len(networks.data)
         saved = [
             decode(data, what=what, max_bytes=policy_sources.MAX_NETWORKS_BYTES) for data in networks.data
         ]
@@ -49,12 +49,12 @@ def load_initial_policies(
             alive()
         say(
             f"{len(learner.agents)} agents begin with the networks of {theirs} of run "
-            f"{config.training.init_from}, step {networks.step:,}"
+            f"{sources.init_from}, step {networks.step:,}"
         )
-        if other := other_meaning(networks.config.env, config.env):
+        if other := other_meaning(networks.config.env, sources.env):
             say(f"they learnt with {told(other)} as here, and have to learn that anew")
     if learner.league is not None:
-        for name, policy in _decoded(policy_sources.opponents_of(storage, run, config)):
+        for name, policy in _decoded(policy_sources.opponents_of(storage, run, sources)):
             learner.league.add(name, policy)
             alive()
 

@@ -18,7 +18,7 @@ from ..sim.world import PARALLEL_FROM
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..config import Config, EnvSettings
+    from ..config import EnvSettings
 
 # A warm cache answers in a second or two.
 SLOW_WARM_UP_S = 5.0
@@ -50,15 +50,15 @@ def warm_up_update(
         say(f"compiled the update in {took_s:.0f} s; the next run finds it in the cache")
 
 
-def precompile(config: Config, say: Callable[[str], None]) -> None:
+def precompile(settings: EnvSettings, say: Callable[[str], None]) -> None:
     """Call every compiled function once, with the types of a run; an image keeps the code for its instances."""
     track = Track.generate(seed=0)
-    warm_up(config.env, track, say)
+    warm_up(settings, track, say)
     warm_up_update(rng.CPU, say)
-    batch = RaceBatch(config.env, [track], 2)
+    batch = RaceBatch(settings, [track], 2)
     batch.reset()
     for name in ("racing_line", "follow_the_gap"):
-        driver = make_driver(name, config.env.speed_cap_mps)
+        driver = make_driver(name, settings.speed_cap_mps)
         batch.step(batch.race.actions_of(driver.act(batch.race.world)).astype(np.float32))
     few, there = np.zeros((2, 2, 3)), np.ones((2, 2), dtype=np.bool_)
     for profile in ("training", "f1tenth_gym"):

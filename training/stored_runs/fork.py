@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from .. import layout
-from ..config import Config
+from ..config import Config, TrainingSettings
 from ..config.resume import LIMITS, differences, forked
 from ..errors import ConfigurationError, UsageError
 from ..process.systemd_notify import alive
@@ -22,7 +22,7 @@ from ..store.restore import NoCheckpoint
 from ..store.segments import PendingSegment, SegmentUploader, Target
 from ..store.storage import Corrupt, Storage
 from . import maps
-from .read import config_of, parse
+from .read import config_of, parse, write_config
 
 RUN_NAME = "training.run_name"
 # Entries of a checkpoint that hold for its own run only.
@@ -77,7 +77,7 @@ def plan_fork(storage: Storage, spec: str, overrides: Sequence[str]) -> Plan:
         checkpoint = load(storage, named.run, own.training.training_type, at_step=named.step)
     except (NoCheckpoint, Corrupt) as error:
         raise UsageError(f"--fork {spec}: {error.message}", next_step=error.next_step) from error
-    _check_limits(config, checkpoint)
+    _check_limits(config.training, checkpoint)
     changes = differences(own, config)
     changes.pop(RUN_NAME, None)
     return Plan(named.run, checkpoint, config, changes)
@@ -111,7 +111,7 @@ def make_fork(storage: Storage, plan: Plan, name: str, say: Callable[[str], None
         changes={key: list(values) for key, values in plan.changes.items()},
     )
     documents.update(storage, layout.parent_key(name), Parent, lambda _: parent)
-    storage.put(layout.config_key(name), json.dumps(plan.config.to_json_dict(), indent=1).encode())
+    write_config(storage, name, plan.config)
     say(f"run {name} {plan.describe()}")
 
 
@@ -130,9 +130,9 @@ def _copied_segments(checkpoint: Checkpoint, uploader: SegmentUploader) -> list[
     return copied
 
 
-def _check_limits(config: Config, checkpoint: Checkpoint) -> None:
+def _check_limits(training: TrainingSettings, checkpoint: Checkpoint) -> None:
     """Raise ConfigurationError where the new run would end before its first step."""
-    steps, minutes = config.training.total_timesteps, config.training.max_minutes
+    steps, minutes = training.total_timesteps, training.max_minutes
     elapsed = checkpoint.meta.get("elapsed_s", 0.0)
     trained_min = elapsed / 60 if isinstance(elapsed, (int, float)) else 0.0
     reached = []

@@ -14,7 +14,6 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from .. import layout
-from ..config import Config
 from ..process.systemd_notify import alive
 from ..sim.track import catalog
 from ..sim.track import names as track_names
@@ -34,9 +33,8 @@ def digest(files: Mapping[str, bytes]) -> str:
     return found.hexdigest()
 
 
-def packed_names(config: Config) -> list[str]:
-    """Return the maps that a run must carry, by name, each once."""
-    names = dict.fromkeys((*config.env.tracks, *config.evaluation.tracks))
+def packed_names(names: Iterable[str]) -> list[str]:
+    """Return those of a run's tracks that are maps which it must carry."""
     return [name for name in names if track_names.packed_parts(name) is not None]
 
 
@@ -60,12 +58,13 @@ def copy(storage: Storage, source: str, run: str) -> None:
         alive()
 
 
-def bring(storage: Storage, run: str, config: Config, needed: Collection[str] = ()) -> None:
+def bring(storage: Storage, run: str, tracks: Iterable[str], needed: Collection[str] = ()) -> None:
     """Bring all maps that a run carries to this computer, where `Track.load` finds them by name.
 
-    Raises a TrackError for one of those needed that is not in the run, or damaged; the others fail when loaded.
+    tracks: all that its settings name. Raises a TrackError for one of those needed that is not in the run, or damaged;
+    the others fail when loaded.
     """
-    for name in packed_names(config):
+    for name in packed_names(tracks):
         try:
             _bring(storage, run, name)
         except TrackError:

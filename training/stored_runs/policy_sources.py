@@ -13,14 +13,14 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 from pydantic import Field
 
 from .. import layout
-from ..config import Config
+from ..config import Config, PolicySources
 from ..config.checks import check_compatible, check_shape
 from ..errors import ConfigurationError, DataError, UsageError
 from ..process.systemd_notify import alive
 from ..store import documents
 from ..store.manifest import Count, Document, Sha256, ShortText
 from ..store.storage import Storage, check_bytes
-from .read import StoredPolicy, config_of, newest_networks, parse, policy_named
+from .read import StoredPolicy, StoredRun, config_of, parse, policy_named
 
 MAX_NETWORKS_BYTES = 1 << 30
 Size = Annotated[int, Field(ge=0, le=MAX_NETWORKS_BYTES)]
@@ -63,53 +63,44 @@ class Copies(documents.Versioned):
     policies: tuple[_CopiedPolicy, ...] = ()
 
 
-def names_any(config: Config) -> bool:
-    """Tell whether a run takes anything over from others."""
-    return config.training.init_from is not None or bool(_opponent_names(config))
-
-
 # --- where they are ---
-def read_networks(storage: Storage, config: Config) -> Networks | None:
+def read_networks(storage: Storage, sources: PolicySources) -> Networks | None:
     """Read the networks that `training.init_from` names, of this run's shape; None where it names none.
 
     Raises ConfigurationError, naming the setting, for a run that is missing, has no checkpoint or another shape.
     """
-    run = config.training.init_from
+    run = sources.init_from
     if run is None:
         return None
     key = f"training.init_from = {run}"
     theirs = _explained(key, lambda: config_of(storage, run))
-    check_shape(key, theirs, config)
-    return Networks(theirs, *_explained(key, lambda: newest_networks(storage, run, theirs)))
+    check_shape(key, theirs.actor_sizes, sources.actor_sizes)
+    return Networks(theirs, *_explained(key, StoredRun(storage, run, theirs).newest_networks))
 
 
-def read_opponents(storage: Storage, config: Config) -> Iterator[tuple[str, StoredPolicy]]:
+def read_opponents(storage: Storage, sources: PolicySources) -> Iterator[tuple[str, StoredPolicy]]:
     """Read each policy that `multi_agent.league.checkpoints` names, where there is a league.
 
     Raises ConfigurationError, naming the setting, for one that is missing, or that cannot drive in this run.
     """
-    for name in _opponent_names(config):
+    for name in sources.opponents:
         key = f"multi_agent.league.checkpoints: {name}"
         found = _explained(key, lambda name=name: policy_named(storage, parse(name)))  # type: ignore[misc]
-        check_compatible(key, found.config.env, config.env)
-        check_shape(key, found.config, config)
+        check_compatible(key, found.config.env, sources.env)
+        check_shape(key, found.config.actor_sizes, sources.actor_sizes)
         yield name, found
 
 
-def check(storage: Storage, config: Config) -> str:
+def check(storage: Storage, sources: PolicySources) -> str:
     """Read all that a run takes over, and return it for people; ConfigurationError as above."""
-    networks = read_networks(storage, config)
-    opponents = sum(1 for _ in read_opponents(storage, config))
+    networks = read_networks(storage, sources)
+    opponents = sum(1 for _ in read_opponents(storage, sources))
     begin = (
-        f"the networks of {len(networks.data)} agents of run {config.training.init_from}, step {networks.step:,}"
+        f"the networks of {len(networks.data)} agents of run {sources.init_from}, step {networks.step:,}"
         if networks
         else ""
     )
     return ", ".join(filter(None, [begin, f"{opponents} opponents" if opponents else ""]))
-
-
-def _opponent_names(config: Config) -> tuple[str, ...]:
-    return config.multi_agent.league.checkpoints if config.has_league else ()
 
 
 def _explained(key: str, read: Callable[[], Read]) -> Read:
@@ -120,20 +111,20 @@ def _explained(key: str, read: Callable[[], Read]) -> Read:
 
 
 # --- copies in the run itself ---
-def is_copied(storage: Storage, run: str, config: Config) -> bool:
+def is_copied(storage: Storage, run: str, sources: PolicySources) -> bool:
     """Tell whether a run has copies of what its settings name."""
     copies = documents.read(storage, layout.sources_key(run), Copies)
     if copies is None:
         return False
     names = tuple(one.name for one in copies.policies)
-    return (copies.init_from, names) == (config.training.init_from, _opponent_names(config))
+    return (copies.init_from, names) == (sources.init_from, sources.opponents)
 
 
-def copy_into_run(storage: Storage, run: str, config: Config) -> None:
+def copy_into_run(storage: Storage, run: str, sources: PolicySources) -> None:
     """Copy all that a run takes over into the run, unless it is there; may be repeated after an interruption."""
-    if not names_any(config) or is_copied(storage, run, config):
+    if not sources.any or is_copied(storage, run, sources):
         return
-    networks = read_networks(storage, config)
+    networks = read_networks(storage, sources)
     copied = None
     if networks is not None:
         files = tuple(
@@ -148,17 +139,17 @@ def copy_into_run(storage: Storage, run: str, config: Config) -> None:
             what=found.what,
             file=_put(storage, layout.source_policy_key(run, number), found.data),
         )
-        for number, (name, found) in enumerate(read_opponents(storage, config))
+        for number, (name, found) in enumerate(read_opponents(storage, sources))
     )
-    copies = Copies(init_from=config.training.init_from, networks=copied, policies=policies)
+    copies = Copies(init_from=sources.init_from, networks=copied, policies=policies)
     documents.update(storage, layout.sources_key(run), Copies, lambda _: copies)
 
 
-def networks_of(storage: Storage, run: str, config: Config) -> Networks | None:
+def networks_of(storage: Storage, run: str, sources: PolicySources) -> Networks | None:
     """Return the networks that a run's agents begin with: of the copies in the run, else where they are."""
     copies = documents.read(storage, layout.sources_key(run), Copies)
     if copies is None:
-        return read_networks(storage, config)
+        return read_networks(storage, sources)
     copied = copies.networks
     if copied is None:
         return None
@@ -169,11 +160,11 @@ def networks_of(storage: Storage, run: str, config: Config) -> Networks | None:
     return Networks(Config.from_json_dict(copied.config, layout.sources_key(run)), copied.step, data)
 
 
-def opponents_of(storage: Storage, run: str, config: Config) -> Iterator[tuple[str, StoredPolicy]]:
+def opponents_of(storage: Storage, run: str, sources: PolicySources) -> Iterator[tuple[str, StoredPolicy]]:
     """Yield the policies of a run's pool: of the copies in the run, else where they are."""
     copies = documents.read(storage, layout.sources_key(run), Copies)
     if copies is None:
-        yield from read_opponents(storage, config)
+        yield from read_opponents(storage, sources)
         return
     for number, one in enumerate(copies.policies):
         theirs = Config.from_json_dict(one.config, layout.sources_key(run))

@@ -86,6 +86,73 @@ def steps_of(storage: Storage, run: str, agent: int = 0) -> list[int]:
     return sorted(layout.parse_policy_step(entry.key) for entry in entries)
 
 
+class StoredRun(NamedTuple):
+    """A run in a store, and its settings."""
+
+    storage: Storage
+    name: str
+    config: Config
+
+    def kept_policy(self, agent: int | None) -> tuple[Checkpoint, int, bytes]:
+        """Return the newest checkpoint, the number of an agent and its kept policy; None: the one that laps best.
+
+        Only if that is damaged is every byte of others read. UsageError for an agent, a checkpoint or a policy that is
+        not there.
+        """
+        run, agents = self.name, self.config.num_agents
+        if agent is not None and not 0 <= agent < agents:
+            raise UsageError(
+                f"run {run} has no agent {agent}", next_step=f"Its agents are 0 to {agents - 1}."
+            )
+        training_type = self.config.training.training_type
+        try:
+            checkpoint = load(self.storage, run, training_type, verify=False)
+            number = _best_agent(checkpoint) if agent is None else agent
+            member = layout.kept_member(number)
+            if member not in checkpoint.manifest.members:
+                raise UsageError(
+                    f"run {run} has kept no policy yet: none was evaluated up to its checkpoint at step "
+                    f"{checkpoint.step}",
+                    next_step="Wait for its next evaluation, or continue it: "
+                    f"python -m training train --resume {run}",
+                )
+            try:
+                return checkpoint, number, checkpoint.read(member)
+            except (Corrupt, NotFound):
+                checkpoint = load(self.storage, run, training_type)
+                return checkpoint, number, checkpoint.read(member)
+        except NoCheckpoint as error:
+            raise UsageError(
+                error.message, next_step=f"Continue it first: python -m training train --resume {run}"
+            ) from None
+
+    def newest_networks(self) -> tuple[int, list[bytes]]:
+        """Return the step and the networks of the agents, of the newest checkpoint in which they are as committed.
+
+        UsageError where it has none; nothing else of a checkpoint is read.
+        """
+        training_type = self.config.training.training_type
+        seen = read_pointer(self.storage, self.name, training_type)
+        members = [layout.learner_member(number) for number in range(self.config.num_agents)]
+        damaged: list[str] = []
+        for ref, manifest in history(self.storage, seen.pointer, damaged) if seen else ():
+            checkpoint = Checkpoint(self.storage, self.name, ref, manifest)
+            try:
+                return checkpoint.step, [checkpoint.read(member) for member in members]
+            except (Corrupt, NotFound) as error:
+                damaged.append(f"{ref.id}: {error.message}")
+        what = f"run {self.name} has no committed {training_type} checkpoint in {self.storage.url}"
+        raise UsageError(
+            "\n  damaged: ".join([what, *damaged]),
+            next_step=f"Continue it first: python -m training train --resume {self.name}",
+        )
+
+
+def write_config(storage: Storage, run: str, config: Config) -> None:
+    """Write the settings of a run: from then on it exists."""
+    storage.put(layout.config_key(run), json.dumps(config.to_json_dict(), indent=1).encode())
+
+
 def policy_named(storage: Storage, named: Named) -> StoredPolicy:
     """Read the policy that is named, with the settings of its run.
 
@@ -93,13 +160,13 @@ def policy_named(storage: Storage, named: Named) -> StoredPolicy:
     """
     config = config_of(storage, named.run)
     if named.step is not None:
-        return policy_at(storage, config, named)
-    checkpoint, _, data = kept_policy(storage, named.run, config, named.agent)
+        return StoredPolicy(config, *policy_at(storage, named))
+    checkpoint, _, data = StoredRun(storage, named.run, config).kept_policy(named.agent)
     return StoredPolicy(config, data, f"the kept policy of checkpoint {checkpoint.ref.id}")
 
 
-def policy_at(storage: Storage, config: Config, named: Named) -> StoredPolicy:
-    """Read the policy that an agent of a run had at a step. UsageError names the steps there are."""
+def policy_at(storage: Storage, named: Named) -> tuple[bytes, str]:
+    """Read the policy that an agent of a run had at a step; return it and its key. UsageError names the steps."""
     agent = named.agent or 0
     steps = steps_of(storage, named.run, agent)
     if named.step is None or named.step not in steps:
@@ -109,62 +176,7 @@ def policy_at(storage: Storage, config: Config, named: Named) -> StoredPolicy:
             next_step=f"Name one of these, or {named.run} alone for the policy that evaluation kept.",
         )
     key = layout.policy_key(named.run, agent, named.step)
-    return StoredPolicy(config, storage.get(key, max_bytes=MAX_POLICY_BYTES).data, key)
-
-
-def kept_policy(
-    storage: Storage, run: str, config: Config, agent: int | None
-) -> tuple[Checkpoint, int, bytes]:
-    """Return the newest checkpoint, the number of an agent and its kept policy; None: the one that laps best.
-
-    Only if that is damaged is every byte of others read. UsageError for an agent, a checkpoint or a policy that is not
-    there.
-    """
-    if agent is not None and not 0 <= agent < config.num_agents:
-        raise UsageError(
-            f"run {run} has no agent {agent}", next_step=f"Its agents are 0 to {config.num_agents - 1}."
-        )
-    training_type = config.training.training_type
-    try:
-        checkpoint = load(storage, run, training_type, verify=False)
-        number = _best_agent(checkpoint) if agent is None else agent
-        member = layout.kept_member(number)
-        if member not in checkpoint.manifest.members:
-            raise UsageError(
-                f"run {run} has kept no policy yet: none was evaluated up to its checkpoint at step {checkpoint.step}",
-                next_step="Wait for its next evaluation, or continue it: "
-                f"python -m training train --resume {run}",
-            )
-        try:
-            return checkpoint, number, checkpoint.read(member)
-        except (Corrupt, NotFound):
-            checkpoint = load(storage, run, training_type)
-            return checkpoint, number, checkpoint.read(member)
-    except NoCheckpoint as error:
-        raise UsageError(
-            error.message, next_step=f"Continue it first: python -m training train --resume {run}"
-        ) from None
-
-
-def newest_networks(storage: Storage, run: str, config: Config) -> tuple[int, list[bytes]]:
-    """Return the step and the networks of a run's agents, of its newest checkpoint in which they are as committed.
-
-    UsageError where it has none; nothing else of a checkpoint is read.
-    """
-    seen = read_pointer(storage, run, config.training.training_type)
-    members = [layout.learner_member(number) for number in range(config.num_agents)]
-    damaged: list[str] = []
-    for ref, manifest in history(storage, seen.pointer, damaged) if seen else ():
-        checkpoint = Checkpoint(storage, run, ref, manifest)
-        try:
-            return checkpoint.step, [checkpoint.read(member) for member in members]
-        except (Corrupt, NotFound) as error:
-            damaged.append(f"{ref.id}: {error.message}")
-    what = f"run {run} has no committed {config.training.training_type} checkpoint in {storage.url}"
-    raise UsageError(
-        "\n  damaged: ".join([what, *damaged]),
-        next_step=f"Continue it first: python -m training train --resume {run}",
-    )
+    return storage.get(key, max_bytes=MAX_POLICY_BYTES).data, key
 
 
 def _best_agent(checkpoint: Checkpoint) -> int:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, NamedTuple
 
 from ... import layout
 from ...config import AwsSettings, Config
+from ...config.memory import check_fits
 from ...config.resume import SettingsFile
+from ...config.speed import estimate
 from ...store.documents import read_control, request, set_status
 from ...store.storage import IF_ABSENT, Corrupt, PreconditionFailed, Storage
 from ...stored_runs.policy_sources import copy_into_run
+from ...stored_runs.read import write_config
 from ..aws import inventory, launch_requests, project_resources
 from ..aws.client import Cloud
 from ..aws.disk_key import root_disk
@@ -40,8 +42,8 @@ from .expected_time import ExpectedTime, expected_time, progress_of
 from .own_maps import OwnMap, check_carried, taken_by, upload
 from .profile_wait import wait_for_profile
 from .provision import check_names, create_fleet, create_role, create_template
-from .run_checks import check_origin, config_of_run, next_launch, no_run, sources_of
-from .settings_checks import check_memory, check_sources
+from .run_checks import check_origin, next_launch, no_run, own_settings, sources_of
+from .settings_checks import check_sources, free_memory
 
 # gp3 per GB and hour in us-east-1, the part of the bill that no price limit covers.
 VOLUME_USD_PER_GB_HOUR = 0.08 / 730
@@ -80,14 +82,15 @@ def check_run(site: CommandContext, options: Options) -> None:
     if inventory.bucket_exists(cloud, scope):
         storage = site.storage
         next_launch(cloud, scope, storage, options)
-        run_config = config_of_run(storage, config, options)
-        check_origin(storage, options, run_config)
-        check_carried(storage, options.run, run_config, options.maps)
-        sources_of(storage, options.run, run_config)
+        run_config = own_settings(storage, options) or config
+        training_type = run_config.training.training_type
+        check_origin(storage, options, training_type)
+        check_carried(storage, options.run, run_config.all_tracks, options.maps)
+        sources_of(storage, options.run, training_type, run_config.policy_sources)
     elif options.resume:
         raise no_run(scope, options.run)
     else:
-        check_sources(None, config, options.run)
+        check_sources(None, config.policy_sources, options.run)
 
 
 def make_plan(site: CommandContext, storage: Storage, options: Options, basis: Basis) -> Plan:
@@ -101,11 +104,13 @@ def make_plan(site: CommandContext, storage: Storage, options: Options, basis: B
             next_step="Complete it, free of charge: ./launch.py up",
         )
     number = next_launch(cloud, scope, storage, options)
-    run_config = config_of_run(storage, config, options)
-    check_origin(storage, options, run_config)
-    check_carried(storage, options.run, run_config, options.maps)
-    maps = taken_by(run_config, options.maps)
-    check_memory(run_config, basis.memory_mib, kinds, sum(one.cells for one in maps.values()))
+    run_config = own_settings(storage, options) or config
+    training_type = run_config.training.training_type
+    check_origin(storage, options, training_type)
+    check_carried(storage, options.run, run_config.all_tracks, options.maps)
+    maps = taken_by(run_config.all_tracks, options.maps)
+    room, where = free_memory(basis.memory_mib, kinds, sum(one.cells for one in maps.values()))
+    check_fits(run_config, room, where)
     check_names(cloud, scope, options.run, number)
     group = inventory.security_group(cloud, scope, basis.vpc_id)
     if group is not None:
@@ -119,7 +124,7 @@ def make_plan(site: CommandContext, storage: Storage, options: Options, basis: B
         root_device=basis.image.get("RootDeviceName", "/dev/sda1"),
         security_group_id=group["GroupId"] if group else "",
         bundle_sha256=basis.bundle.sha256,
-        training_type=run_config.training.training_type,
+        training_type=training_type,
         instance_types=kinds,
         pools=tuple(basis.pools),
         valid_until=(cloud.now() + timedelta(hours=basis.hours)).replace(microsecond=0),
@@ -136,9 +141,9 @@ def make_plan(site: CommandContext, storage: Storage, options: Options, basis: B
     file = options.settings_file if options.resume else None
     note = "" if file is None else SettingsFile.read(file).left_aside(config, run_config)
     failure = earlier_failure(storage, options.run, fingerprint_of(launch, run_config))
-    sources = sources_of(storage, options.run, run_config)
+    sources = sources_of(storage, options.run, training_type, run_config.policy_sources)
     done = progress_of(storage, options.run, options.at_step)
-    time = expected_time(run_config, done, basis.cores)
+    time = expected_time(run_config.training, estimate(run_config, basis.cores), done)
     return Plan(launch, run_config, basis, expected, time, aws, note, failure, sources, maps)
 
 
@@ -220,10 +225,11 @@ def start(site: CommandContext, storage: Storage, plan: Plan, say: Callable[[str
         with heartbeat(say, "  still uploading the maps"):
             upload(storage, launch.run, plan.maps)
         say(f"  done    maps uploaded: {', '.join(one.name for one in plan.maps.values())}")
-    _write_run(storage, plan.config, launch)
+    write_config(storage, launch.run, plan.config)
+    _set_pending(storage, launch)
     if plan.sources:
         with heartbeat(say, "  still copying what the run takes over from others"):
-            copy_into_run(storage, launch.run, plan.config)
+            copy_into_run(storage, launch.run, plan.config.policy_sources)
         say(f"  done    copied into the run: {plan.sources}")
     create_role(cloud, scope, launch.run)
     say("  done    role of the run")
@@ -289,10 +295,8 @@ def _may_replace(cloud: Cloud, scope: Project, storage: Storage, current: Launch
     return bool(current.fleet_id) or not is_under_way(cloud, storage, current, owner())
 
 
-def _write_run(storage: Storage, config: Config, launch: Launch) -> None:
-    """Write the run's settings, and its status: an ended one becomes pending again, with nothing left of its end."""
-    settings = json.dumps(config.to_json_dict(), indent=1).encode()
-    storage.put(layout.config_key(launch.run), settings)
+def _set_pending(storage: Storage, launch: Launch) -> None:
+    """Write the run's status: an ended one becomes pending again, with nothing left of its end."""
     control = read_control(storage, launch.run)
     if control is not None and control.launch == launch.number:  # of a start that never became a fleet
         request(storage, launch.run, "none", by=owner(), launch=launch.number)

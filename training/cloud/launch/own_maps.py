@@ -9,11 +9,10 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...config import Config
 from ...errors import ConfigurationError, TrainingError, UsageError
 from ...sim.track import names as track_names
 from ...store.storage import Storage
@@ -21,8 +20,6 @@ from ...stored_runs import maps as stored_maps
 from ..console.wait_notices import heartbeat
 from .settings_checks import circuit_of
 
-GROUPS = ("env", "evaluation")
-_TRACKS = {f"{group}.tracks" for group in GROUPS}
 # A broken map is an answer, with the exit code of `tracks pack` for it.
 ANSWERS = {0, 65}
 
@@ -36,65 +33,56 @@ class OwnMap(NamedTuple):
     cells: int
 
 
-class Luggage(NamedTuple):
-    """Settings and overrides of a launch that name maps as the run will, and those maps by what they were named."""
-
-    config: Config
-    overrides: tuple[str, ...]  # a.b=value
-    maps: Mapping[str, OwnMap]
-
-
 def pack_for_launch(  # noqa: PLR0913 - a launch and where to work
-    config: Config,
+    tracks: Mapping[str, Sequence[str]],
     overrides: Sequence[str],
     *,
     resume: bool,
     root: Path,
     folder: Path,
     say: Callable[[str], None],
-) -> Luggage:
-    """Pack the user's own maps for a launch.
+) -> dict[str, OwnMap]:
+    """Pack the user's own maps for a launch; return them by what the settings call them.
 
-    config: the settings, with the overrides applied. A run that continues (resume) has its maps: for it only the
-    overrides count, and a map of the settings file may be on another computer. root: the folder of the code.
+    tracks: those that the settings, with the overrides applied, name, by the key of the setting. A run that continues
+    (resume) has its maps: for it only the overrides count, and a map of the settings file may be on another computer.
+    root: the folder of the code.
     """
     try:
-        maps = pack(config, root, folder, say)
+        return pack(tracks, root, folder, say)
     except ConfigurationError:
-        if not resume or any(_key(text) in _TRACKS for text in overrides):
+        if not resume or any(_key(text) in tracks for text in overrides):
             raise
-        maps = {}
-    own = renamed(config, maps)
-    return Luggage(own, renamed_overrides(overrides, own, maps), maps)
+        return {}
 
 
-def on_this_computer(config: Config) -> list[str]:
+def on_this_computer(names: Iterable[str]) -> list[str]:
     """Return the tracks that no machine has: neither made up, nor a circuit of the image, nor carried by the run."""
-    names = dict.fromkeys((*config.env.tracks, *config.evaluation.tracks))
     return [
         name
-        for name in names
+        for name in dict.fromkeys(names)
         if track_names.recipe(name) is None
         and track_names.packed_parts(name) is None
         and circuit_of(name) is None
     ]
 
 
-def pack(config: Config, root: Path, folder: Path, say: Callable[[str], None]) -> dict[str, OwnMap]:
+def pack(
+    tracks: Mapping[str, Sequence[str]], root: Path, folder: Path, say: Callable[[str], None]
+) -> dict[str, OwnMap]:
     """Check and pack the maps of this computer that settings name; return them by those names.
 
-    root: the folder of the code. Raises ConfigurationError for one that cannot be trained on, in the simulator's words.
+    tracks: by the key of the setting; root: the folder of the code. Raises ConfigurationError for one that cannot be
+    trained on, in the simulator's words.
     """
-    names = on_this_computer(config)
+    names = on_this_computer(name for some in tracks.values() for name in some)
     if not names:
         return {}
     with heartbeat(say, f"  still checking the maps {', '.join(names)}"):
         rows = _packed(names, root, folder)
     broken = [row["error"] for row in rows if "error" in row]  # which names the map
     if broken:
-        settings = " and ".join(
-            f"{group}.tracks" for group in GROUPS if set(names) & set(getattr(config, group).tracks)
-        )
+        settings = " and ".join(key for key, some in tracks.items() if set(names) & set(some))
         raise ConfigurationError(
             f"{settings}: {'; '.join(broken)}",
             next_step="A machine has generated-SEED, "
@@ -112,26 +100,20 @@ def pack(config: Config, root: Path, folder: Path, say: Callable[[str], None]) -
     }
 
 
-def renamed(config: Config, maps: Mapping[str, OwnMap]) -> Config:
-    """Return the settings as the run will have them: its maps by their content, not by where they are here."""
-    groups: dict[str, Any] = {}
-    for group in GROUPS:
-        own = getattr(config, group)
-        tracks = tuple(maps[name].name if name in maps else name for name in own.tracks)
-        groups[group] = own.model_copy(update={"tracks": tracks})
-    return config.model_copy(update=groups)
+def new_names(maps: Mapping[str, OwnMap]) -> dict[str, str]:
+    """Return what the run will call each map, by its content, not by where it is here."""
+    return {given: one.name for given, one in maps.items()}
 
 
 def renamed_overrides(
-    overrides: Sequence[str], config: Config, maps: Mapping[str, OwnMap]
+    overrides: Sequence[str], tracks: Mapping[str, Sequence[str]], maps: Mapping[str, OwnMap]
 ) -> tuple[str, ...]:
     """Return `a.b=value` for a run that continues, with the maps as the run will call them.
 
-    config: the renamed settings, with the overrides applied.
+    tracks: those of the renamed settings, with the overrides applied, by the key of the setting.
     """
     if not maps:
         return tuple(overrides)
-    tracks = {f"{group}.tracks": list(getattr(config, group).tracks) for group in GROUPS}
     return tuple(
         f"{key}={json.dumps(tracks[key])}" if (key := _key(text)) in tracks else text for text in overrides
     )
@@ -141,9 +123,9 @@ def _key(override: str) -> str:
     return override.partition("=")[0].strip()
 
 
-def taken_by(config: Config, maps: Mapping[str, OwnMap]) -> dict[str, OwnMap]:
+def taken_by(tracks: Iterable[str], maps: Mapping[str, OwnMap]) -> dict[str, OwnMap]:
     """Return those of the packed maps that a run's settings name: one that continues need not take all of them."""
-    names = stored_maps.packed_names(config)
+    names = stored_maps.packed_names(tracks)
     return {given: one for given, one in maps.items() if one.name in names}
 
 
@@ -153,10 +135,10 @@ def upload(storage: Storage, run: str, maps: Mapping[str, OwnMap]) -> None:
         stored_maps.put(storage, run, one.name, one.files)
 
 
-def check_carried(storage: Storage, run: str, config: Config, maps: Mapping[str, OwnMap]) -> None:
+def check_carried(storage: Storage, run: str, tracks: Iterable[str], maps: Mapping[str, OwnMap]) -> None:
     """Raise UsageError for a map that a run should carry, and does not, and that is not about to be uploaded."""
     new = {one.name for one in maps.values()}
-    names = [name for name in stored_maps.packed_names(config) if name not in new]
+    names = [name for name in stored_maps.packed_names(tracks) if name not in new]
     lacking = stored_maps.missing(storage, run, names)
     if lacking:
         raise UsageError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from ... import layout
-from ...config import Config
+from ...config import Config, PolicySources
 from ...config.resume import changed
 from ...errors import UsageError
 from ...store.documents import read_attempts, read_status
@@ -62,31 +62,30 @@ def no_run(scope: Project, run: str) -> UsageError:
     return UsageError(f"there is no run {run} in {scope.store}", next_step="List them: ./launch.py list")
 
 
-def config_of_run(storage: Storage, config: Config, options: Options) -> Config:
-    """Return the settings of a run: one that is continued brings its own, changed as far as that is allowed."""
+def own_settings(storage: Storage, options: Options) -> Config | None:
+    """Return the settings that a continued run brings, changed as far as that is allowed; None for a new one."""
     if read_status(storage, options.run) is None:
-        return config
+        return None
     own = changed(config_of(storage, options.run), options.overrides if options.resume else ())
-    check_tracks(own)  # those of its evaluations may be others now
-    check_namespace(own)
+    check_tracks(own.tracks_by_setting)  # those of its evaluations may be others now
+    check_namespace(own.cloudwatch, own.aws)
     return own
 
 
-def sources_of(storage: Storage, run: str, config: Config) -> str:
+def sources_of(storage: Storage, run: str, training_type: str, sources: PolicySources) -> str:
     """Return what a run without a checkpoint takes over from others, "" for nothing; refuse what is not there."""
-    seen = read_pointer(storage, run, config.training.training_type)
+    seen = read_pointer(storage, run, training_type)
     begun = seen is not None and seen.pointer.checkpoint is not None
-    return "" if begun else check_sources(storage, config, run)
+    return "" if begun else check_sources(storage, sources, run)
 
 
-def check_origin(storage: Storage, options: Options, config: Config) -> None:
+def check_origin(storage: Storage, options: Options, training_type: str) -> None:
     """Raise UsageError where the checkpoint that the user names is not there: no machine need boot to find out."""
-    kind = config.training.training_type
     try:
         if options.at_step is not None:
-            load(storage, options.run, kind, at_step=options.at_step, verify=False)
+            load(storage, options.run, training_type, at_step=options.at_step, verify=False)
         elif options.from_partial:
-            load_partial(storage, options.run, kind, verify=False)
+            load_partial(storage, options.run, training_type, verify=False)
     except (Corrupt, NoCheckpoint) as error:
         raise UsageError(
             error.message, next_step=error.next_step or f"Its newest: ./launch.py status {options.run}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from ...config import Config, memory
+from ...config import AwsSettings, CloudwatchSettings, Config, EnvSettings, PolicySources
 from ...config.checks import check_backend, check_grid_length
 from ...config.resume import check_league
 from ...errors import ConfigurationError, UsageError
@@ -25,44 +25,46 @@ def check_new(config: Config, lengths_m: Mapping[str, float] | None = None) -> N
     """Refuse a new run's settings that the trainer refuses; lengths_m: of the maps that it carries, by name."""
     check_league(config)
     check_backend(config.env)
-    check_tracks(config)
-    check_grid(config, lengths_m or {})
-    check_namespace(config)
+    check_tracks(config.tracks_by_setting)
+    check_grid(config.env, config.num_cars, lengths_m or {})
+    check_namespace(config.cloudwatch, config.aws)
 
 
-def check_memory(config: Config, memory_mib: int, kinds: Sequence[str], map_cells: int = 0) -> None:
-    """Refuse a run that would not fit into the smallest of its machines; map_cells: of the maps that it carries."""
+def free_memory(memory_mib: int, kinds: Sequence[str], map_cells: int = 0) -> tuple[float, str]:
+    """Return the bytes that a run may take on the smallest of its machines, and what they are, for people.
+
+    map_cells: of the maps that it carries.
+    """
     free = memory_mib * 2**20 - SYSTEM_BYTES - map_cells * BYTES_PER_MAP_CELL
-    where = f"free on the smallest of {', '.join(kinds)}, {memory_mib / 1024:.0f} GiB in all"
-    memory.check_fits(config, free, where)
+    return free, f"free on the smallest of {', '.join(kinds)}, {memory_mib / 1024:.0f} GiB in all"
 
 
-def check_namespace(config: Config) -> None:
+def check_namespace(cloudwatch: CloudwatchSettings, aws: AwsSettings) -> None:
     """Raise UsageError for a namespace of CloudWatch in which no machine may write: its policy names the project's."""
-    name, project = config.cloudwatch.namespace, config.aws.project_name
-    if config.cloudwatch.enabled and name not in {None, project}:
+    name, project = cloudwatch.namespace, aws.project_name
+    if cloudwatch.enabled and name not in {None, project}:
         raise UsageError(
             f"cloudwatch.namespace = {name!r}: a machine may write only in {project!r}, the project's own",
             next_step=f"Leave it out, or write null, or {project}; on your own computer any namespace will do.",
         )
 
 
-def check_tracks(config: Config) -> None:
-    """Raise UsageError for a track that no machine would find, or that cannot be built."""
-    for key, names in (("env", config.env.tracks), ("evaluation", config.evaluation.tracks)):
+def check_tracks(tracks: Mapping[str, Sequence[str]]) -> None:
+    """Raise UsageError for a track that no machine would find, or that cannot be built; tracks: by their setting."""
+    for key, names in tracks.items():
         for name in names:
             recipe = track_names.recipe(name)
             if recipe is not None:
                 try:
                     spec.spec_of(recipe)
                 except spec.TrackError as error:
-                    raise UsageError(f"{key}.tracks: {name}: {error}") from error
+                    raise UsageError(f"{key}: {name}: {error}") from error
             elif circuit_of(name) is None and track_names.packed_parts(name) is None:
                 # Of a run that began on this computer: the maps of a launch's own settings are packed before.
                 raise UsageError(
-                    f"{key}.tracks: a machine has no track {name!r}, and the run does not carry it",
+                    f"{key}: a machine has no track {name!r}, and the run does not carry it",
                     next_step="A run that began here with a map of its own goes on here. In the cloud, begin a new one "
-                    f"with its networks: --set training.init_from=RUN --set '{key}.tracks=[{name}]'",
+                    f"with its networks: --set training.init_from=RUN --set '{key}=[{name}]'",
                 )
 
 
@@ -78,15 +80,15 @@ def circuit_of(name: str) -> str | None:
     return circuit if known else None
 
 
-def check_grid(config: Config, lengths_m: Mapping[str, float]) -> None:
+def check_grid(env: EnvSettings, num_cars: int, lengths_m: Mapping[str, float]) -> None:
     """Refuse more cars than the shortest track to learn on is sure to hold; its true length only the trainer knows."""
-    for name, length_m in sorted(_lengths(config, lengths_m), key=lambda pair: pair[1])[:1]:
-        check_grid_length(config.env.race, config.num_cars, name, length_m)
+    for name, length_m in sorted(_lengths(env.tracks, lengths_m), key=lambda pair: pair[1])[:1]:
+        check_grid_length(env.race, num_cars, name, length_m)
 
 
-def _lengths(config: Config, lengths_m: Mapping[str, float]) -> Iterator[tuple[str, float]]:
+def _lengths(names: Iterable[str], lengths_m: Mapping[str, float]) -> Iterator[tuple[str, float]]:
     """Yield each track to learn on with the least length, m, that it can have; of a carried map it is known."""
-    for name in config.env.tracks:
+    for name in names:
         if name in lengths_m:
             yield name, lengths_m[name]
             continue
@@ -100,22 +102,22 @@ def _lengths(config: Config, lengths_m: Mapping[str, float]) -> Iterator[tuple[s
                 yield name, length_m * (1 - spec.LENGTH_TOLERANCE)
 
 
-def check_sources(storage: Storage | None, config: Config, run: str) -> str:
+def check_sources(storage: Storage | None, sources: PolicySources, run: str) -> str:
     """Return what a run takes over from others, for people; "" for nothing.
 
     storage: None where there is no bucket yet. Raises ConfigurationError for what is not in the bucket.
     """
-    if not policy_sources.names_any(config):
+    if not sources.any:
         return ""
     if storage is None:
         raise ConfigurationError(
             "training.init_from and multi_agent.league.checkpoints name runs of the bucket, which is not there yet",
             next_step="Set up: ./launch.py up. Then copy the runs there: aws s3 sync runs/RUN s3://BUCKET/runs/RUN",
         )
-    if policy_sources.is_copied(storage, run, config):
+    if policy_sources.is_copied(storage, run, sources):
         return "what was copied into it at its first launch"
     try:
-        return policy_sources.check(storage, config)
+        return policy_sources.check(storage, sources)
     except ConfigurationError as error:
         copy = f"A run of this computer is copied there by: aws s3 sync runs/RUN {storage.url}/runs/RUN"
         raise ConfigurationError(error.message, next_step=f"{error.next_step}\n{copy}".strip()) from error

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from ...config.speed import Speed, estimate, timestep_s
 from ...errors import TrainingError
 from ..aws import instance_types, inventory
 from ..context import CommandContext
 from ..watch import run_status
 from ..watch.run_status import RunStatus
-from .expected_time import Speed, estimate, timestep_s
 from .run_checks import config_of
 
 # The number of newest runs that are read: each takes some requests.

@@ -56,11 +56,14 @@ def train(  # noqa: PLR0913 - the options of the command
 ) -> int:
     """Plan, ask, start, follow; a launch that cannot work is refused before `up_first` creates anything."""
     with tempfile.TemporaryDirectory(prefix="f1tenth-maps-") as folder:
-        own = own_maps.pack_for_launch(
-            site.config, options.overrides, resume=options.resume, root=root, folder=Path(folder), say=say
-        )
-        site = site._replace(config=own.config)
-        options = options._replace(overrides=own.overrides, maps=own.maps)
+        maps = own_maps.pack_for_launch(
+            site.config.tracks_by_setting, options.overrides,
+            resume=options.resume, root=root, folder=Path(folder), say=say,
+        )  # fmt: skip
+        site = site._replace(config=site.config.with_tracks(own_maps.new_names(maps)))
+        tracks = site.config.tracks_by_setting
+        overrides = own_maps.renamed_overrides(options.overrides, tracks, maps)
+        options = options._replace(overrides=overrides, maps=maps)
         basis = _basis(site, options, root, output, up_first=up_first)
         if basis is None:
             return 0
