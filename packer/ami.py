@@ -34,7 +34,7 @@ from training.cloud.aws.errors import from_reply
 from training.cloud.aws.network import choose_subnets
 from training.cloud.aws.project import make_scope
 from training.cloud.cleanup import images
-from training.cloud.cleanup.images import SNAPSHOT_USD_PER_GB_MONTH, Stored
+from training.cloud.cleanup.images import SNAPSHOT_USD_PER_GB_MONTH, StoredImage
 from training.cloud.console.next_commands import complete, remember
 from training.cloud.context import read_settings
 from training.config import AwsSettings
@@ -269,7 +269,7 @@ def prune(settings: Settings) -> None:
     images.remove(cloud, old, used, print)
 
 
-def superfluous(stored: Sequence[Stored], keep: int) -> list[Stored]:
+def superfluous(stored: Sequence[StoredImage], keep: int) -> list[StoredImage]:
     """Return what may go of what `images.find` found: images but the newest `keep`, and snapshots without one."""
     newest_first = [one for one in stored if one.kind == "image"]
     return [*newest_first[keep:], *(one for one in stored if one.kind == "snapshot")]

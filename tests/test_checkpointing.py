@@ -14,7 +14,7 @@ from training import layout
 from training.agents import replay_segments
 from training.agents.codec import decode, encode
 from training.errors import DataError
-from training.run.checkpointing import Parts, Saver
+from training.run.checkpointing import SavedParts, Saver
 from training.store.checkpoint import CheckpointData, claim, load, load_partial
 from training.store.directory import DirectoryStorage
 from training.store.restore import NoCheckpoint
@@ -53,7 +53,7 @@ def session(
     made.saver.close()
     store, said = MoodyStorage(root / "store"), []
     lineage = claim(store, RUN, TYPE, attempt=attempt)
-    saver = Saver(Parts(*made.parts), lineage, config.training, said.append)
+    saver = Saver(SavedParts(*made.parts), lineage, config.training, said.append)
     return Session(made.parts, saver, made.episodes), store, said
 
 

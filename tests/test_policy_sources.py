@@ -15,7 +15,7 @@ from training.errors import ConfigurationError
 from training.store.checkpoint import CheckpointData, claim
 from training.store.directory import DirectoryStorage
 from training.store.manifest import Owner
-from training.store.storage import ALWAYS, Body, Condition, Corrupt, Entry, Refused, Stored
+from training.store.storage import ALWAYS, Body, Condition, Corrupt, ListedObject, Refused, Stored
 from training.stored_runs import policy_sources
 
 RUN = "new"
@@ -49,7 +49,7 @@ class OwnRun:
         self._check(key)
         return self.inner.put(key, body, condition=condition, sha256=sha256)
 
-    def list(self, prefix: str) -> Iterator[Entry]:
+    def list(self, prefix: str) -> Iterator[ListedObject]:
         self._check(prefix)
         return self.inner.list(prefix)
 

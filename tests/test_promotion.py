@@ -20,7 +20,7 @@ from training.config import load_config
 from training.evaluation import promotion
 from training.evaluation.load_run import policy_of, runs_in
 from training.evaluation.promotion import EARLIER, PromotionRaces, WinLoss, in_words
-from training.evaluation.races import Entry
+from training.evaluation.races import CarResult
 from training.run import runner
 from training.sim import Track
 from training.store.open import open_store
@@ -127,7 +127,7 @@ def test_who_drives_into_its_equal_is_not_clean(
     assert contest._completed(RASH, 1000) == 1.0
     assert not contest._is_clean(RASH, 1000)
     assert not contest(RASH, [], 1000).promoted
-    clean_car = Entry(0, 1, 1, False, False, None, 0.0, 0, at_fault=False, hit=False, wall=False)  # noqa: FBT003
+    clean_car = CarResult(0, 1, 1, False, False, None, 0.0, 0, at_fault=False, hit=False, wall=False)  # noqa: FBT003
     cars = [clean_car._replace(at_fault=True), clean_car]
     for faults, clean in ((2, True), (3, False)):  # of a hundred cars
         races = [(cars[i >= faults], cars[1]) for i in range(50)]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from training.agents.policy import Policy, SelectedPolicy
-from training.run.step_hooks import Parts, aggregate
+from training.run.step_hooks import RunParts, aggregate
 
 
 def test_every_agents_figures_stand_under_its_name_and_their_mean_under_the_plain_one() -> None:
@@ -70,5 +70,5 @@ def test_the_best_agent_is_the_one_that_laps_best_whatever_races_it_won_against_
     """A share of races won against an agent's own candidates says nothing beside another agent's."""
     nothing: Any = None
     keepers: Any = [SimpleNamespace(best=one) for one in bests]
-    parts = Parts(nothing, keepers, nothing, nothing, nothing, nothing, nothing)
+    parts = RunParts(nothing, keepers, nothing, nothing, nothing, nothing, nothing)
     assert parts.best_agent == best

@@ -304,9 +304,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if (
         "F1TENTH_OUTCOME" in os.environ and _command(given) == "train"
     ):  # on an instance the finish unit reads it
-        from .instance.exit_record import Outcome, write_exit_record
+        from .instance.exit_record import ExitRecord, write_exit_record
 
-        write_exit_record(Outcome(**end._asdict()))
+        write_exit_record(ExitRecord(**end._asdict()))
     return end.exit_code
 
 

@@ -24,7 +24,7 @@ from training.agents.codec import SavedState
 from training.agents.cuda_graph import GraphStep, record_graph
 from training.agents.fused.step import adam_state
 from training.agents.networks import Batch, Losses
-from training.agents.replay import Row
+from training.agents.replay import ReplayRow
 from training.agents.sac import Agent, Spaces
 from training.agents.stacked_mlp import StackedMlp
 from training.agents.update import SacUpdate
@@ -280,7 +280,7 @@ def team_on(device: str, *, agents: int = 2) -> BatchedAgents:
             actions, guides = rng.uniform(-1, 1, (2, 4, ACTIONS)).astype(np.float32)
             over = np.zeros(4, dtype=np.bool_)
             rewards = rng.normal(size=4).astype(np.float32)
-            agent.replay_buffer.store(Row(seen, actions, rewards, following, over, over, guides))
+            agent.replay_buffer.store(ReplayRow(seen, actions, rewards, following, over, over, guides))
     team = BatchedAgents(made, chosen.policy_ema_tau)
     replayed(team.update)
     return team

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from training.agents import replay_segments
 from training.agents.codec import decode, encode
-from training.agents.replay import CompactReplay, Row
+from training.agents.replay import CompactReplay, ReplayRow
 from training.errors import DataError
 
 WIDTH, ENVS = 3, 2
@@ -35,7 +35,7 @@ def drive(
         masked = rng.random(ENVS) < 0.3 if idle_cars else None
         # Not every step has a guide: one that has faded is not asked.
         guides = rng.random((ENVS, 2), dtype=np.float32) if rng.random() < 0.7 else None
-        replay.store(Row(observation, action, reward, following, done & ~cut, done, guides, masked))
+        replay.store(ReplayRow(observation, action, reward, following, done & ~cut, done, guides, masked))
         guide = np.zeros((ENVS, 2)) if guides is None else guides
         truth.append(
             [

@@ -23,7 +23,7 @@ from training.envs.batch import RaceBatch
 from training.errors import DataError
 from training.evaluation.policy_selection import BestPolicyTracker
 from training.rng import seed_everything
-from training.run.checkpointing import Parts, Saver
+from training.run.checkpointing import SavedParts, Saver
 from training.run.step_hooks import Episodes
 from training.sim import Track
 from training.store.checkpoint import claim
@@ -34,7 +34,7 @@ MODES = ("independent", "shared", "league")
 
 
 class Session(NamedTuple):
-    parts: Parts
+    parts: SavedParts
     saver: Saver
     episodes: list[Episodes]  # of each agent
 
@@ -146,7 +146,7 @@ def begin(config: Config, store: Path, *, resume: bool = False, device: str = "c
         )
         for number in range(config.num_agents)
     ]  # fmt: skip
-    parts = Parts(learner, keepers)
+    parts = SavedParts(learner, keepers)
     storage = open_store(str(store))
     lineage = claim(storage, RUN, config.training.training_type, attempt=2 if resume else 1)
     saver = Saver(parts, lineage, config.training, say=pytest.fail)

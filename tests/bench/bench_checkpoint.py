@@ -19,11 +19,11 @@ from stable_baselines3.common.buffers import ReplayBuffer
 
 from tests.servers import Bucket
 from training.agents.multi_agent import MultiAgentSAC
-from training.agents.replay import Row
+from training.agents.replay import ReplayRow
 from training.config import Config, load_config
 from training.envs.batch import RaceBatch
 from training.evaluation.policy_selection import BestPolicyTracker
-from training.run.checkpointing import Parts, Saver
+from training.run.checkpointing import SavedParts, Saver
 from training.sim import Track
 from training.store.checkpoint import claim
 from training.store.open import open_store
@@ -34,15 +34,17 @@ Record = Callable[[str, dict[str, object]], None]
 Seconds = Callable[..., None]
 
 
-def build(bucket: Bucket, config: Config, attempt: int) -> tuple[Parts, Saver]:
+def build(bucket: Bucket, config: Config, attempt: int) -> tuple[SavedParts, Saver]:
     tracks = [Track.load(name) for name in config.env.tracks]
     learner = MultiAgentSAC(RaceBatch(config.env, tracks), config, device="cpu")
-    parts = Parts(learner, [BestPolicyTracker(config.evaluation, config.env, tracks, sizes=learner.sizes)])
+    parts = SavedParts(
+        learner, [BestPolicyTracker(config.evaluation, config.env, tracks, sizes=learner.sizes)]
+    )
     lineage = claim(open_store(bucket.url, bucket.aws), RUN, TYPE, attempt)
     return parts, Saver(parts, lineage, config.training, say=pytest.fail)
 
 
-def drive(parts: Parts, saver: Saver, steps: int) -> None:
+def drive(parts: SavedParts, saver: Saver, steps: int) -> None:
     """Fill the replay with what random driving gives, uploading as training does."""
     learner = parts.learner
     env, replay = learner.env, learner.agents[0].replay_buffer
@@ -55,7 +57,7 @@ def drive(parts: Parts, saver: Saver, steps: int) -> None:
         step = env.step(actions)
         ended = step.terminated | step.truncated
         parts_of_row = (learner.observations, actions, step.rewards, step.next_observations)
-        replay.store(Row(*(part[:, 0] for part in (*parts_of_row, step.terminated, ended))))
+        replay.store(ReplayRow(*(part[:, 0] for part in (*parts_of_row, step.terminated, ended))))
         learner.observations = step.observations
         learner.num_timesteps += env.num_envs
         saver.collect()

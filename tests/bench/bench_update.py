@@ -23,7 +23,7 @@ from stable_baselines3.common.logger import Logger
 
 from tests.bench.measuring import JAX_PYTHON, JaxPeer, in_turns
 from training.agents.networks import Batch
-from training.agents.replay import CompactReplay, Row
+from training.agents.replay import CompactReplay, ReplayRow
 from training.agents.stacked_mlp import StackedMlp
 from training.agents.update import SacUpdate
 from training.config import load_config
@@ -74,7 +74,7 @@ def filled_replay(numbers: int) -> CompactReplay:
         done = rng.uniform(size=ENVS) < 0.01
         actions = rng.uniform(-1, 1, (ENVS, ACTIONS)).astype(np.float32)
         rewards = rng.uniform(size=ENVS).astype(np.float32)
-        replay.store(Row(seen[0], actions, rewards, seen[1], terminated=done, ended=done))
+        replay.store(ReplayRow(seen[0], actions, rewards, seen[1], terminated=done, ended=done))
     return replay
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.fake_imds import FakeImds
 from training.instance import attempt_limit, finish
-from training.instance.exit_record import VARIABLE, Outcome, read_exit_record, write_exit_record
+from training.instance.exit_record import VARIABLE, ExitRecord, read_exit_record, write_exit_record
 from training.instance.identity import identity
 from training.instance.imds import Imds
 from training.process.systemd_notify import notify
@@ -35,7 +35,7 @@ def storage(tmp_path, monkeypatch):
 
 
 def end(
-    storage, outcome: Outcome | None, fleet: str | None = FLEET, machine: documents.Attempt | None = None
+    storage, outcome: ExitRecord | None, fleet: str | None = FLEET, machine: documents.Attempt | None = None
 ) -> list[str]:
     """Finish a run; return the fleets that were deleted."""
     deleted: list[str] = []
@@ -68,14 +68,14 @@ def crashed_machine(instance_id: str) -> documents.Attempt:
 @pytest.mark.parametrize(
     ("outcome", "state", "deleted", "stays_up"),
     [
-        (Outcome(exit_code=0), "done", [FLEET], False),
-        (Outcome(exit_code=75, cause="interrupted"), "running", [], True),
-        (Outcome(exit_code=75, cause="stopped"), "stopped", [FLEET], False),
-        (Outcome(exit_code=75, cause="terminated"), "running", [], True),
-        (Outcome(exit_code=64), "failed", [FLEET], False),
-        (Outcome(exit_code=65, message="broken map"), "failed", [FLEET], False),
-        (Outcome(exit_code=78), "failed", [FLEET], False),
-        (Outcome(exit_code=1), "running", [], False),
+        (ExitRecord(exit_code=0), "done", [FLEET], False),
+        (ExitRecord(exit_code=75, cause="interrupted"), "running", [], True),
+        (ExitRecord(exit_code=75, cause="stopped"), "stopped", [FLEET], False),
+        (ExitRecord(exit_code=75, cause="terminated"), "running", [], True),
+        (ExitRecord(exit_code=64), "failed", [FLEET], False),
+        (ExitRecord(exit_code=65, message="broken map"), "failed", [FLEET], False),
+        (ExitRecord(exit_code=78), "failed", [FLEET], False),
+        (ExitRecord(exit_code=1), "running", [], False),
         (None, "running", [], False),
     ],
 )
@@ -88,7 +88,7 @@ def test_each_end_has_its_consequences(storage, outcome, state, deleted, stays_u
 
 def test_a_fenced_machine_deletes_its_own_fleet_only_if_the_owner_is_of_another(storage):
     """The fleet of the attempt that owns the run is never touched."""
-    outcome = Outcome(exit_code=3)
+    outcome = ExitRecord(exit_code=3)
     claim(storage, RUN, "sac", 1, owner=Owner(fleet_id=FLEET))
     assert end(storage, outcome) == []
     claim(storage, RUN, "sac", 2, owner=Owner(fleet_id="fleet-other"))
@@ -99,7 +99,7 @@ def test_a_fenced_machine_deletes_its_own_fleet_only_if_the_owner_is_of_another(
 def test_an_end_that_was_reached_before_stays(storage):
     """A machine that boots late and finds the run stopped does not turn it into done; its fleet goes all the same."""
     documents.set_status(storage, RUN, "stopped")
-    assert end(storage, Outcome(exit_code=0)) == [FLEET]
+    assert end(storage, ExitRecord(exit_code=0)) == [FLEET]
     assert documents.read_status(storage, RUN).state == "stopped"
 
 
@@ -112,7 +112,7 @@ def test_a_fleet_that_cannot_be_deleted_is_tried_again_and_stops_nothing(storage
         if len(tries) < 3:
             raise ConnectionError("no route")
 
-    outcome = Outcome(exit_code=0)
+    outcome = ExitRecord(exit_code=0)
     finish.carry_out(
         finish.plan(outcome),
         outcome,
@@ -120,7 +120,7 @@ def test_a_fleet_that_cannot_be_deleted_is_tried_again_and_stops_nothing(storage
         RUN,
         fleet=FLEET,
         delete=delete,
-        guard=lambda: attempt_limit.Decision("train"),
+        guard=lambda: attempt_limit.StartDecision("train"),
         say=said.append,
     )
     assert tries == [FLEET] * 3
@@ -135,12 +135,12 @@ def refuse(*_: object) -> None:
     ("outcome", "broken", "reported"),
     [
         (None, "guard", False),
-        (Outcome(exit_code=1), "guard", False),
-        (Outcome(exit_code=78), "set_status", False),
-        (Outcome(exit_code=0), "set_status", False),
-        (Outcome(exit_code=75, cause="interrupted"), "set_status", True),
-        (Outcome(exit_code=3), "set_status", True),
-        (Outcome(exit_code=0), "", True),
+        (ExitRecord(exit_code=1), "guard", False),
+        (ExitRecord(exit_code=78), "set_status", False),
+        (ExitRecord(exit_code=0), "set_status", False),
+        (ExitRecord(exit_code=75, cause="interrupted"), "set_status", True),
+        (ExitRecord(exit_code=3), "set_status", True),
+        (ExitRecord(exit_code=0), "", True),
         (None, "", True),
     ],
 )
@@ -157,7 +157,7 @@ def test_an_end_that_the_bucket_has_not_heard_of_is_told_to_the_image(
         RUN,
         fleet=FLEET,
         delete=lambda _: None,
-        guard=refuse if broken == "guard" else lambda: attempt_limit.Decision("train"),
+        guard=refuse if broken == "guard" else lambda: attempt_limit.StartDecision("train"),
         say=lambda _: None,
     )
     assert told == reported
@@ -167,8 +167,8 @@ def test_the_outcome_is_handed_over_by_a_file(tmp_path, monkeypatch):
     """What the trainer leaves the finish unit finds; nothing, or rubbish, is a crash."""
     monkeypatch.setenv(VARIABLE, str(tmp_path / "outcome.json"))
     assert read_exit_record() is None
-    write_exit_record(Outcome(exit_code=75, cause="stopped", message="asked"))
-    assert read_exit_record() == Outcome(exit_code=75, cause="stopped", message="asked")
+    write_exit_record(ExitRecord(exit_code=75, cause="stopped", message="asked"))
+    assert read_exit_record() == ExitRecord(exit_code=75, cause="stopped", message="asked")
     (tmp_path / "outcome.json").write_text("{")
     assert read_exit_record() is None
 
@@ -214,7 +214,7 @@ def test_the_guard_counts_fruitless_starts_and_no_interruptions(state, launch, h
 def test_starts_that_get_further_never_count_however_many_they_are(cause, starts):
     """A spot run that is taken away thirty times, and saves each time, goes on: the launch's cap limits it."""
     rows = [attempt(i + 1, cause, 50_000 * i, 50_000 * (i + 1)) for i in range(starts)]
-    assert attempt_limit.decide("running", 1, rows) == attempt_limit.Decision("train")
+    assert attempt_limit.decide("running", 1, rows) == attempt_limit.StartDecision("train")
 
 
 @pytest.mark.parametrize("earlier", [None, 1])
@@ -242,7 +242,7 @@ def test_progress_makes_good_for_crashes():
     assert attempt_limit.decide("running", 1, rows).verdict == "train"
 
 
-@pytest.mark.parametrize("outcome", [None, Outcome(exit_code=1)])
+@pytest.mark.parametrize("outcome", [None, ExitRecord(exit_code=1)])
 def test_machines_whose_trainer_never_lived_to_be_counted_are_counted_at_their_end(storage, outcome):
     """Each is one attempt with its price, however often its end is told; the third ends the run and its fleet."""
     for number in (1, 2):
@@ -273,7 +273,7 @@ def test_a_run_that_the_guard_has_failed_keeps_the_guards_reason(storage):
         documents.begin_attempt(storage, RUN, crashed_machine(f"i-{number}"))
     documents.begin_attempt(storage, RUN, crashed_machine("i-3").model_copy(update={"cause": "running"}))
     assert attempt_limit.at_start(storage, RUN).verdict == "failed"
-    assert end(storage, Outcome(exit_code=78, message="run finishing has failed")) == [FLEET]
+    assert end(storage, ExitRecord(exit_code=78, message="run finishing has failed")) == [FLEET]
     status = documents.read_status(storage, RUN)
     assert status.reason == "3 starts in a row ended without a newer checkpoint"
     assert (status.exit_code, status.repeats) == (None, None)
@@ -281,7 +281,7 @@ def test_a_run_that_the_guard_has_failed_keeps_the_guards_reason(storage):
 
 @pytest.mark.parametrize("repeats", [True, False])
 def test_a_failure_says_whether_the_same_launch_would_fail_again(storage, repeats):
-    end(storage, Outcome(exit_code=78, message="env.beams", repeats=repeats))
+    end(storage, ExitRecord(exit_code=78, message="env.beams", repeats=repeats))
     assert documents.read_status(storage, RUN).repeats is (True if repeats else None)
 
 

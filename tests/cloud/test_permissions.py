@@ -84,7 +84,9 @@ def test_no_question_holds_a_variable_or_a_wildcard() -> None:
 
 
 # --- what is answered ---
-def answers(scope: Project, statement: Document, result: dict[str, Any]) -> list[permission_check.Refused]:
+def answers(
+    scope: Project, statement: Document, result: dict[str, Any]
+) -> list[permission_check.RefusedAction]:
     """Return what is found missing where the simulator answers each action with one result."""
     cloud = Cloud(AwsSettings(), lambda _: None)
     stub = TruthfulStubber(cloud.client("iam"))
@@ -131,14 +133,14 @@ def answers(scope: Project, statement: Document, result: dict[str, Any]) -> list
 def test_the_simulators_answer_says_who_refuses(result: dict[str, Any], by: str | None) -> None:
     statement = {"Sid": "x", "Action": ["ec2:CreateFleet"], "Resource": "*"}
     found = answers(AS_USER, statement, result)
-    assert found == ([] if by is None else [permission_check.Refused("ec2:CreateFleet", by)])
+    assert found == ([] if by is None else [permission_check.RefusedAction("ec2:CreateFleet", by)])
 
 
 def test_what_is_forbidden_is_not_offered_as_a_policy() -> None:
     told = permission_check.describe(
         [
-            permission_check.Refused("ec2:CreateFleet", "service control policy"),
-            permission_check.Refused("iam:PassRole"),
+            permission_check.RefusedAction("ec2:CreateFleet", "service control policy"),
+            permission_check.RefusedAction("iam:PassRole"),
         ]
     )
     assert told == "missing: iam:PassRole; forbidden by a service control policy: ec2:CreateFleet"
@@ -207,15 +209,15 @@ def test_a_missing_right_names_its_policy_once() -> None:
 def test_findings_of_several_checks_give_each_policy_once() -> None:
     give = (("train", people_policies.how_to_give(AS_USER, "train")),)
     findings = [
-        doctor.Finding("permissions", "", "x", ("ec2:CreateFleet",), give),
-        doctor.Finding("region", "", "x", ("ec2:DescribeAvailabilityZones",), give),
-        doctor.Finding("image", "fits"),
+        doctor.DoctorFinding("permissions", "", "x", ("ec2:CreateFleet",), give),
+        doctor.DoctorFinding("region", "", "x", ("ec2:DescribeAvailabilityZones",), give),
+        doctor.DoctorFinding("image", "fits"),
     ]
     missing = doctor.missing(findings)
     assert missing["actions"] == ["ec2:CreateFleet", "ec2:DescribeAvailabilityZones"]
     assert missing["policies"] == ["train"]
     assert sum(line.startswith("aws iam attach-user-policy") for line in missing["commands"]) == 1
-    assert doctor.missing([doctor.Finding("image", "fits")]) == {}
+    assert doctor.missing([doctor.DoctorFinding("image", "fits")]) == {}
 
 
 # --- refusals ---

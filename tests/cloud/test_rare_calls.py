@@ -29,7 +29,7 @@ from training.cloud.launch import launch, setup
 from training.cloud.launch.basis import read_basis
 from training.config import Config
 from training.instance import finish, log_upload
-from training.instance.exit_record import VARIABLE, Outcome, write_exit_record
+from training.instance.exit_record import VARIABLE, ExitRecord, write_exit_record
 from training.store import documents
 from training.store.open import open_store
 from training.store.retry import RetryingStorage
@@ -184,7 +184,7 @@ def alive(account: Account) -> list[str]:
 
 def test_a_machine_whose_run_is_done_deletes_its_fleet(account: Account, fleet: str) -> None:
     assert alive(account) == [fleet]
-    write_exit_record(Outcome(exit_code=0))
+    write_exit_record(ExitRecord(exit_code=0))
     assert finish.main() == 0
     assert alive(account) == []
     status = documents.read_status(account.storage, RUN)

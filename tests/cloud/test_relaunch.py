@@ -99,7 +99,7 @@ class Bench(NamedTuple):
         for _ in range(3):
             self.begin(launch, cause="crashed")
         self.begin(launch)
-        assert attempt_limit.at_start(self.storage, self.run) == attempt_limit.Decision("failed", GUARD)
+        assert attempt_limit.at_start(self.storage, self.run) == attempt_limit.StartDecision("failed", GUARD)
         self.end("failed", only_from={"pending"})
 
     def forget_fleet(self) -> None:
@@ -154,7 +154,7 @@ def test_a_run_that_an_earlier_version_locked_out_trains_again(bench: Bench, rea
     bench.end("failed", reason=f"configuration: run race has failed: {reason}", exit_code=78)
     bench.train(resume=True)
     bench.begin(2)
-    assert attempt_limit.at_start(bench.storage, bench.run) == attempt_limit.Decision("train")
+    assert attempt_limit.at_start(bench.storage, bench.run) == attempt_limit.StartDecision("train")
 
 
 def test_a_failure_by_the_settings_is_not_repeated_for_money(bench: Bench) -> None:

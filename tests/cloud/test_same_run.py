@@ -11,7 +11,7 @@ import pytest
 from tests.cloud.fake_aws import ROOT, Account, boot
 from training import layout
 from training.cloud.launch import basis
-from training.cloud.launch.expected_time import ExpectedTime, Progress, expected_time, progress_of
+from training.cloud.launch.expected_time import ExpectedTime, ProgressSoFar, expected_time, progress_of
 from training.cloud.watch import run_status
 from training.config import AwsSettings, Config, load_config, settings_file
 from training.config.speed import MEASURED_CORES, estimate, timestep_s
@@ -60,7 +60,9 @@ def test_make_hands_the_same_words_to_both(tmp_path: Path) -> None:
 
 
 # --- how long, how much ---
-def expected_of(config: Config, done: Progress | None = None, cores: int = MEASURED_CORES) -> ExpectedTime:
+def expected_of(
+    config: Config, done: ProgressSoFar | None = None, cores: int = MEASURED_CORES
+) -> ExpectedTime:
     return expected_time(config.training, estimate(config, cores), done)
 
 
@@ -103,9 +105,9 @@ def test_a_run_that_goes_on_is_judged_by_its_own_speed_and_what_is_left(tmp_path
     store = DirectoryStorage(tmp_path)
     lineage = claim(store, "race", "sac", 1, owner=Owner())
     lineage.commit(100_000, CheckpointData({"learner": b"x"}, (), {"elapsed_s": 60.0}))
-    assert progress_of(store, "race") == Progress(100_000, 60.0)
-    assert progress_of(store, "race", at_step=50_000) == Progress(50_000, 30.0)
-    assert progress_of(store, "nobody") == Progress()
+    assert progress_of(store, "race") == ProgressSoFar(100_000, 60.0)
+    assert progress_of(store, "race", at_step=50_000) == ProgressSoFar(50_000, 30.0)
+    assert progress_of(store, "nobody") == ProgressSoFar()
     limited = expected_of(load_config(None), progress_of(store, "race"))
     assert (limited.training_s, limited.by_limit) == (60.0, True)
     free = load_config(None, ["training.max_minutes=null"])
@@ -152,7 +154,7 @@ def test_a_core_less_is_twice_as_slow_and_more_than_were_measured_do_not_count()
     assert speed.describe_price(0.36).startswith(
         f"${100 * speed.timestep_s:.2g} per million timesteps (an estimate"
     )
-    own = expected_of(config, Progress(100_000, 60.0)).speed
+    own = expected_of(config, ProgressSoFar(100_000, 60.0)).speed
     assert own.describe_price(0.36) == "$0.06 per million timesteps (this run's own speed)"
 
 

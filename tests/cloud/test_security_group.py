@@ -14,7 +14,7 @@ from training.cloud.aws.client import Cloud
 from training.cloud.aws.errors import CloudError
 from training.cloud.aws.project import Project
 from training.cloud.launch import group_setup, setup
-from training.cloud.launch.steps import Step
+from training.cloud.launch.steps import SetupStep
 
 MINE = "203.0.113.7"
 ASKED = project_resources.ingress(MINE)
@@ -51,7 +51,7 @@ def group(cloud: Cloud, scope: Project) -> dict[str, Any]:
     return found
 
 
-def step(cloud: Cloud, scope: Project, open_to: str = "none") -> Step:
+def step(cloud: Cloud, scope: Project, open_to: str = "none") -> SetupStep:
     asking = Cloud(cloud.aws.model_copy(update={"open_ports_to": open_to}), lambda _: None)
     return group_setup.group_step(asking, scope)
 

@@ -21,7 +21,7 @@ from tests.cloud.proxy import Answer, Front
 from training.cloud.aws.client import Cloud
 from training.cloud.aws.project import make_scope
 from training.cloud.cleanup import images
-from training.cloud.cleanup.images import Stored
+from training.cloud.cleanup.images import StoredImage
 from training.cloud.context import read_settings
 from training.config import AwsSettings
 
@@ -290,8 +290,8 @@ def test_a_packer_that_cannot_install_the_plugins_is_refused_by_name(
 
 
 def test_the_newest_images_stay_and_snapshots_without_an_image_go(ami: ModuleType) -> None:
-    stored = [Stored("image", f"ami-{day}", "", f"2026-11-0{day}", (), 1.0) for day in (5, 4, 3)]
-    alone = Stored("snapshot", "snap-1", "", "2026-11-06", ("snap-1",), 1.0)
+    stored = [StoredImage("image", f"ami-{day}", "", f"2026-11-0{day}", (), 1.0) for day in (5, 4, 3)]
+    alone = StoredImage("snapshot", "snap-1", "", "2026-11-06", ("snap-1",), 1.0)
     assert ami.superfluous([*stored, alone], keep=2) == [stored[2], alone]
 
 

@@ -9,7 +9,7 @@ from tests.report.runs import QUICK, driver_by_hand, straight_on
 from training.config import Config, load_config
 from training.evaluation.baselines import EvalTrack, drive, tally
 from training.evaluation.lap_evaluation import evaluate
-from training.evaluation.recording import Tape, best_lap
+from training.evaluation.recording import DriveTape, best_lap
 from training.sim import Track
 from training.sim.params import SPEED
 from training.sim.track import occupancy
@@ -30,7 +30,7 @@ def track() -> Track:
 def test_the_recorded_lap_passes_through_every_state_that_evaluation_saw(
     config: Config, track: Track
 ) -> None:
-    tape = Tape(driver_by_hand(config))
+    tape = DriveTape(driver_by_hand(config))
     states = []
     drives = evaluate(
         tape, config.env, [track], starts=4, watch=lambda race: states.append(race.world.states[:, 0].copy())

@@ -15,7 +15,7 @@ from training.store.storage import (
     Condition,
     Conflict,
     Corrupt,
-    Entry,
+    ListedObject,
     NotFound,
     OutOfSpace,
     PreconditionFailed,
@@ -66,10 +66,10 @@ class MemoryStorage:
             self.objects[key] = (data, START + timedelta(seconds=self.writes))
         return hashlib.md5(data).hexdigest()  # noqa: S324
 
-    def list(self, prefix: str) -> Iterator[Entry]:
+    def list(self, prefix: str) -> Iterator[ListedObject]:
         with self._lock:
             found = sorted((key, *value) for key, value in self.objects.items() if key.startswith(prefix))
-        return iter([Entry(key, len(data), modified) for key, data, modified in found])
+        return iter([ListedObject(key, len(data), modified) for key, data, modified in found])
 
     def delete(self, keys: Sequence[str]) -> None:
         with self._lock:
@@ -121,7 +121,7 @@ class FaultyStorage:
         assert isinstance(etag, str)
         return etag
 
-    def list(self, prefix: str) -> Iterator[Entry]:
+    def list(self, prefix: str) -> Iterator[ListedObject]:
         found = self._call("list", prefix, lambda: [*self._inner.list(prefix)])
         assert isinstance(found, list)
         return iter(found)

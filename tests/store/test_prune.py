@@ -20,7 +20,7 @@ from training.store.open import open_store
 from training.store.prune import make_plan, prune, sweep
 from training.store.retry import RetryingStorage
 from training.store.segments import SegmentUploader, Target
-from training.store.storage import ALWAYS, Body, Condition, Entry, Storage, StoreError
+from training.store.storage import ALWAYS, Body, Condition, ListedObject, Storage, StoreError
 
 RUN = "run-a"
 
@@ -211,7 +211,7 @@ class Ticking(RetryingStorage):
         TICKS[key] = datetime.fromtimestamp(len(TICKS), timezone.utc)
         return etag
 
-    def list(self, prefix: str) -> Iterator[Entry]:
+    def list(self, prefix: str) -> Iterator[ListedObject]:
         return (replace(entry, modified=TICKS[entry.key]) for entry in super().list(prefix))
 
 
@@ -235,7 +235,7 @@ def test_a_checkpoint_committed_while_the_store_is_listed_does_no_harm(store: Di
     class Slow(DirectoryStorage):
         """A listing during which two commits happen."""
 
-        def list(self, prefix: str) -> Iterator[Entry]:
+        def list(self, prefix: str) -> Iterator[ListedObject]:
             found = [*super().list(prefix)]
             if prefix.endswith("/replay/"):
                 save(lineage, 500, ("d",))

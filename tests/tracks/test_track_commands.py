@@ -14,7 +14,7 @@ from training.errors import DataError
 from training.sim import Track
 from training.sim.track import catalog
 from training.sim.track.names import BUNDLED
-from training.track_commands import Finding, check, known_tracks, summary
+from training.track_commands import TrackFinding, check, known_tracks, summary
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +88,7 @@ def test_check_says_which_map_is_broken_and_fails(tmp_path: Path) -> None:
 def test_check_of_a_map_without_a_centreline_warns(tmp_path: Path) -> None:
     path = Track.from_occupancy(np.ones((9, 9)), 0.1, (0, 0, 0), name="hall").save(tmp_path)
     (finding,) = check(path)
-    assert finding == Finding(
+    assert finding == TrackFinding(
         "warning",
         "hall has no centreline: cars can drive on it but not learn. "
         f"Make one: python -m training tracks centreline {path}",

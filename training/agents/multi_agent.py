@@ -20,7 +20,7 @@ from ..envs.drivers.registry import make_driver
 from ..process.systemd_notify import Left, alive
 from .batched_agents import BatchedAgents, Pause
 from .league import League
-from .replay import Row
+from .replay import ReplayRow
 from .sac import Agent, Spaces
 from .soundness import check_losses
 
@@ -246,7 +246,7 @@ class MultiAgentSAC:
         )
         some_idle = not used.all()
         for a, agent in enumerate(self.agents):
-            row = Row(
+            row = ReplayRow(
                 observations=seen.observations[a],
                 actions=seen.actions[a],
                 rewards=rewards[a],

@@ -24,7 +24,7 @@ class Transitions(NamedTuple):
     guides: NDArray[np.float32]  # actions of the imitation term's expert; (n, 0) without one
 
 
-class Row(NamedTuple):
+class ReplayRow(NamedTuple):
     """One step of E cars, arrays (E, ·)."""
 
     observations: NDArray[np.float32]
@@ -87,7 +87,7 @@ class CompactReplay(ReplayBuffer):
         """Return the number of complete rows."""
         return min(self.steps, self.rows - 1)
 
-    def store(self, step: Row) -> None:
+    def store(self, step: ReplayRow) -> None:
         """Store one step of all cars."""
         row = self.steps % self.rows
         self.observations[row] = step.observations

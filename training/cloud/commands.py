@@ -126,7 +126,7 @@ def logs(site: CommandContext, run: str, output: OutputOptions, *, follow: bool,
     _known(site, run)
     if system:
 
-        def write_line(line: system_log.Line) -> None:
+        def write_line(line: system_log.LogLine) -> None:
             text = json.dumps({"run": run, **line.to_json_dict()}) if output.json else line.text
             pass_on(f"{text}\n")
 

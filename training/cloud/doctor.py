@@ -37,7 +37,7 @@ FORBIDDEN = (
 )
 
 
-class Finding(NamedTuple):
+class DoctorFinding(NamedTuple):
     """One thing that was looked at."""
 
     what: str
@@ -54,7 +54,7 @@ class Finding(NamedTuple):
         return not self.next_step
 
 
-def examine(cloud: Cloud, root: Path) -> Iterator[Finding]:
+def examine(cloud: Cloud, root: Path) -> Iterator[DoctorFinding]:
     """Yield one finding after the other; the clock first, for a wrong one breaks all the others.
 
     The second, credentials, decides whether others follow.
@@ -63,11 +63,11 @@ def examine(cloud: Cloud, root: Path) -> Iterator[Finding]:
     try:
         scope = read_scope(cloud)
     except TrainingError as error:
-        yield Finding("credentials", error.message, error.next_step or "Try again: ./launch.py doctor")
+        yield DoctorFinding("credentials", error.message, error.next_step or "Try again: ./launch.py doctor")
         return
-    yield Finding("credentials", scope.caller)
+    yield DoctorFinding("credentials", scope.caller)
     yield _permissions(cloud, scope)
-    checks: dict[str, Callable[[], Finding]] = {
+    checks: dict[str, Callable[[], DoctorFinding]] = {
         "region": lambda: _region(cloud),
         "types": lambda: _types(cloud),
         "network": lambda: _network(cloud),
@@ -84,7 +84,7 @@ def examine(cloud: Cloud, root: Path) -> Iterator[Finding]:
         except AccessDenied as error:
             actions = (error.action,) if error.can_be_granted else ()
             next_step = GIVE if actions else error.next_step
-            yield Finding(
+            yield DoctorFinding(
                 what,
                 error.message,
                 next_step,
@@ -92,10 +92,10 @@ def examine(cloud: Cloud, root: Path) -> Iterator[Finding]:
                 _how_to_give(scope, people_policies.that_grant(scope, actions)),
             )
         except TrainingError as error:
-            yield Finding(what, error.message, error.next_step or "Try again: ./launch.py doctor")
+            yield DoctorFinding(what, error.message, error.next_step or "Try again: ./launch.py doctor")
 
 
-def missing(findings: list[Finding]) -> dict[str, list[str]]:
+def missing(findings: list[DoctorFinding]) -> dict[str, list[str]]:
     """Return the actions found missing, and the commands that give the policies with them; empty where none is."""
     actions = sorted({action for finding in findings for action in finding.actions})
     give = {kind: lines for finding in findings for kind, lines in finding.give}
@@ -105,12 +105,12 @@ def missing(findings: list[Finding]) -> dict[str, list[str]]:
     return {"actions": actions, "policies": list(give), "commands": commands if give else []}
 
 
-def _permissions(cloud: Cloud, scope: Project) -> Finding:
+def _permissions(cloud: Cloud, scope: Project) -> DoctorFinding:
     """Ask IAM whether the caller may do what training takes, and set-up where that is not done yet."""
     try:
         who = permission_check.principal(cloud, scope)
         if who is None:
-            return Finding("permissions", "root may do everything; a user of your own is safer")
+            return DoctorFinding("permissions", "root may do everything; a user of your own is safer")
         asked = people_policies.all_of(scope)
         del asked["bake"]
         if not setup.is_up(cloud, scope):
@@ -119,25 +119,25 @@ def _permissions(cloud: Cloud, scope: Project) -> Finding:
             kind: permission_check.lacking(cloud, scope, who, policy) for kind, policy in asked.items()
         }
     except TrainingError as error:
-        return Finding("permissions", permission_check.cannot_be_asked(error))
+        return DoctorFinding("permissions", permission_check.cannot_be_asked(error))
     refused = [one for some in lacking.values() for one in some]
     if not refused:
-        return Finding("permissions", f"{scope.caller.rpartition('/')[2]} has all that is needed")
+        return DoctorFinding("permissions", f"{scope.caller.rpartition('/')[2]} has all that is needed")
     actions = tuple(one.action for one in refused if not one.by)
     steps = [GIVE] if actions else []
     steps += [FORBIDDEN] if any(one.by for one in refused) else []
     detail = permission_check.describe(refused)
     kinds = [kind for kind, some in lacking.items() if any(not one.by for one in some)]
-    return Finding("permissions", detail, " ".join(steps), actions, _how_to_give(scope, kinds))
+    return DoctorFinding("permissions", detail, " ".join(steps), actions, _how_to_give(scope, kinds))
 
 
 def _how_to_give(scope: Project, kinds: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     return tuple((kind, people_policies.how_to_give(scope, kind)) for kind in kinds)
 
 
-def _region(cloud: Cloud) -> Finding:
+def _region(cloud: Cloud) -> DoctorFinding:
     zones = cloud.call("ec2", "describe_availability_zones")["AvailabilityZones"]
-    return Finding("region", f"{cloud.aws.region}, {len(zones)} zones{_unheard_region(cloud)}")
+    return DoctorFinding("region", f"{cloud.aws.region}, {len(zones)} zones{_unheard_region(cloud)}")
 
 
 def _unheard_region(cloud: Cloud) -> str:
@@ -150,23 +150,23 @@ def _unheard_region(cloud: Cloud) -> str:
     return f" (by aws.region; that of your AWS configuration, {named}, does not count here)"
 
 
-def _network(cloud: Cloud) -> Finding:
+def _network(cloud: Cloud) -> DoctorFinding:
     vpc = inventory.vpc_id(cloud)
     chosen = network.choose_subnets(cloud, vpc, inventory.subnets(cloud, vpc))
     told = [f"{vpc}, {len(set(chosen.zones.values()))} zones", *chosen.notes]
-    return Finding(
+    return DoctorFinding(
         "network", "; ".join([*told, *(f"not {line}" for line in network.by_reason(chosen.left_out))])
     )
 
 
-def _types(cloud: Cloud) -> Finding:
+def _types(cloud: Cloud) -> DoctorFinding:
     types = instance_types.describe_types(cloud, cloud.aws.instance_types)
     instance_types.check_types(types, {}, "on-demand")
     sizes = instance_types.vcpus(types)
-    return Finding("types", ", ".join(f"{kind} ({count} vCPUs)" for kind, count in sizes.items()))
+    return DoctorFinding("types", ", ".join(f"{kind} ({count} vCPUs)" for kind, count in sizes.items()))
 
 
-def _quota(cloud: Cloud, scope: Project, market: str) -> Finding:
+def _quota(cloud: Cloud, scope: Project, market: str) -> DoctorFinding:
     """Look at the quota of each family that the types of the settings belong to."""
     sizes = instance_types.vcpus(instance_types.describe_types(cloud, cloud.aws.instance_types))
     read = quotas.read_quotas(cloud, sizes, market)
@@ -175,24 +175,24 @@ def _quota(cloud: Cloud, scope: Project, market: str) -> Finding:
         f"{quota}" + (f"; see {quotas.link(quota, scope.region)}" if quota.vcpus is None else "")
         for quota in read.values()
     )
-    return Finding(f"{market} quota", ", ".join(told) or "none that this project knows of")
+    return DoctorFinding(f"{market} quota", ", ".join(told) or "none that this project knows of")
 
 
-def _service_roles(cloud: Cloud) -> Finding:
+def _service_roles(cloud: Cloud) -> DoctorFinding:
     missing = sorted(set(project_resources.SERVICE_ROLES) - setup.service_roles(cloud))
     if missing:
-        return Finding("service roles", f"missing: {', '.join(missing)}", "./launch.py up")
-    return Finding("service roles", "EC2 Fleet and spot")
+        return DoctorFinding("service roles", f"missing: {', '.join(missing)}", "./launch.py up")
+    return DoctorFinding("service roles", "EC2 Fleet and spot")
 
 
-def _set_up(cloud: Cloud, scope: Project) -> Finding:
+def _set_up(cloud: Cloud, scope: Project) -> DoctorFinding:
     lacking = setup.is_up(cloud, scope)
     if lacking:
-        return Finding("set-up", "; ".join(lacking), "./launch.py up")
-    return Finding("set-up", f"bucket {scope.bucket}, policy, security group")
+        return DoctorFinding("set-up", "; ".join(lacking), "./launch.py up")
+    return DoctorFinding("set-up", f"bucket {scope.bucket}, policy, security group")
 
 
-def _image(cloud: Cloud, scope: Project, root: Path) -> Finding:
+def _image(cloud: Cloud, scope: Project, root: Path) -> DoctorFinding:
     digest = hashlib.sha256((root / "requirements.txt").read_bytes()).hexdigest()
     image = inventory.image_for(cloud, scope, digest)
     types = instance_types.describe_types(cloud, cloud.aws.instance_types)
@@ -200,15 +200,15 @@ def _image(cloud: Cloud, scope: Project, root: Path) -> Finding:
     basis.check_volume(cloud.aws, image)
     unseen = disk_key.check_disk_key(cloud, scope, image, "spot")
     told = f"{image['ImageId']} fits {layout.TAG_REQUIREMENTS} {digest[:12]}"
-    return Finding("image", "; ".join(filter(None, [told, unseen])))
+    return DoctorFinding("image", "; ".join(filter(None, [told, unseen])))
 
 
-def _key_pair(cloud: Cloud) -> Finding:
+def _key_pair(cloud: Cloud) -> DoctorFinding:
     basis.check_key_pair(cloud)
-    return Finding("key pair", cloud.aws.key_pair_name or "none: Session Manager reaches a machine")
+    return DoctorFinding("key pair", cloud.aws.key_pair_name or "none: Session Manager reaches a machine")
 
 
-def _clock(cloud: Cloud) -> Finding:
+def _clock(cloud: Cloud) -> DoctorFinding:
     """Compare this computer's clock with AWS's, whose every answer is dated."""
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - half a second that --help need not pay
 
@@ -219,14 +219,16 @@ def _clock(cloud: Cloud) -> Finding:
     except (BotoCoreError, TrainingError, ValueError) as error:
         why = error.message if isinstance(error, TrainingError) else str(error)
         step = error.next_step if isinstance(error, TrainingError) else ""
-        return Finding("clock", f"{address} does not tell the time: {why}", step or "Check the network.")
+        return DoctorFinding(
+            "clock", f"{address} does not tell the time: {why}", step or "Check the network."
+        )
     skew_s = (cloud.clock.now() - there).total_seconds()
     off = f"{abs(skew_s):.0f} s {'ahead' if skew_s > 0 else 'behind'}"
     if abs(skew_s) > MAX_SKEW_S:
-        return Finding("clock", f"{off}; AWS refuses requests from 300 s on", advice.CLOCK)
+        return DoctorFinding("clock", f"{off}; AWS refuses requests from 300 s on", advice.CLOCK)
     if problem:
-        return Finding("clock", f"{off}, but {address} is not believed: {problem}", advice.CERTIFICATES)
-    return Finding("clock", off)
+        return DoctorFinding("clock", f"{off}, but {address} is not believed: {problem}", advice.CERTIFICATES)
+    return DoctorFinding("clock", off)
 
 
 def _date_of(address: str) -> tuple[datetime, str]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 WRONG_WAY_M = 5.0
 
 
-class Laps(NamedTuple):
+class LapCounter(NamedTuple):
     """Count laps and their times; arrays (E, N)."""
 
     done: NDArray[np.int64]
@@ -89,7 +89,7 @@ class Race:
         self.previous_action = np.zeros((*cars, 2))
         self.active = np.ones(cars, dtype=np.bool_)  # racing: neither crashed nor turned round
         self.standings = standings.make_standings(num_envs, num_cars)
-        self.laps = Laps(
+        self.laps = LapCounter(
             np.zeros(cars, dtype=np.int64), np.zeros(cars), np.full(cars, np.nan), np.full(cars, np.nan)
         )
 

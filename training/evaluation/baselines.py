@@ -14,7 +14,7 @@ from ..process.systemd_notify import alive
 from ..sim import Track, TrackError
 from ..sim.track.names import packed_parts
 from .lap_evaluation import evaluate
-from .recording import Tape, best_lap
+from .recording import DriveTape, best_lap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -159,9 +159,9 @@ def tally(drives: Sequence[Drive]) -> Tally:
 
 def drive(
     controller: Controller, settings: EnvSettings, course: EvalTrack, *, starts: int, laps: int = 1
-) -> tuple[Tape, list[Drive]]:
+) -> tuple[DriveTape, list[Drive]]:
     """Drive one course from `starts` standing starts; the same ones whatever other courses are driven."""
-    tape = Tape(controller)
+    tape = DriveTape(controller)
     drives = evaluate(tape, settings, [course.track], starts=starts, laps=laps, seed=REPORT_SEED)
     return tape, drives
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..agents.policy import Policy
     from ..config import EnvSettings
     from ..sim import Track
-    from .races import Entry
+    from .races import CarResult
 
 # The share to be won, of the races that one of the two finished first: in the full test, in a short first one, and
 # against the last few champions before the newest, taken together: a policy that beats the newest may be no better than
@@ -132,7 +132,7 @@ class PromotionRaces:
 
     def _race(
         self, challenger: Policy, champion: Policy, bouts: MatchFormat, rng: np.random.Generator
-    ) -> list[tuple[Entry, ...]]:
+    ) -> list[tuple[CarResult, ...]]:
         """Return how both fared in each race, the challenger first."""
         pair = [
             Entrant(name, self._settings, controller)

@@ -53,7 +53,7 @@ class Entrant(NamedTuple):
     controller: Policy | Driver
 
 
-class Entry(NamedTuple):
+class CarResult(NamedTuple):
     """How one car fared in one race."""
 
     contestant: int  # its index in the list of contestants
@@ -69,7 +69,7 @@ class Entry(NamedTuple):
     wall: bool  # ended at a wall
 
 
-class Tape(NamedTuple):
+class RaceTape(NamedTuple):
     """All that a replay of one race needs."""
 
     track: Track
@@ -84,8 +84,8 @@ class Tape(NamedTuple):
 class RaceResult(NamedTuple):
     """One race: its entries by car, and its tape."""
 
-    entries: tuple[Entry, ...]
-    tape: Tape
+    entries: tuple[CarResult, ...]
+    tape: RaceTape
 
     @property
     def overtakes(self) -> int:
@@ -274,7 +274,7 @@ class _Field:
             order = sorted(range(self._seats.shape[1]), key=lambda n: self._rank(e, n))
             entries = tuple(self._entry(e, n, order.index(n) + 1) for n in range(self._seats.shape[1]))
             last = int((~out[:, e]).any(axis=1).sum())
-            tape = Tape(
+            tape = RaceTape(
                 self._tracks[e], self._settings, tuple(self._seats[e].tolist()), poses[e],
                 commands[:last, e], out[:last, e], float(self._finish_m[e, 0]),
             )  # fmt: skip
@@ -286,10 +286,10 @@ class _Field:
         unfinished = math.isnan(finish_s)
         return (math.inf if unfinished else finish_s, -float(self._race.standings.distance_m[e, n]))
 
-    def _entry(self, e: int, n: int, position: int) -> Entry:
+    def _entry(self, e: int, n: int, position: int) -> CarResult:
         finish_s = float(self._finish_s[e, n])
         finished = not math.isnan(finish_s)
-        return Entry(
+        return CarResult(
             contestant=int(self._seats[e, n]),
             start=int(self._start[e, n]),
             position=position,
@@ -304,7 +304,7 @@ class _Field:
         )
 
 
-class _Sight(NamedTuple):
+class _ScanView(NamedTuple):
     """The part of a world that a ScanStack reads: the states and, of its scans, some beams."""
 
     states: Array
@@ -341,7 +341,7 @@ class _Pilot:
             commands[self._where] = controller.act(race.world)[self._where]
 
     def _sight(self, world: World) -> World:
-        return _Sight(world.states, world.scans[..., self._beams])  # type: ignore[return-value]
+        return _ScanView(world.states, world.scans[..., self._beams])  # type: ignore[return-value]
 
 
 def pairings(count: int, races: int) -> list[tuple[int, int]]:

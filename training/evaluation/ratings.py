@@ -18,7 +18,7 @@ _Z95 = 1.959963984540054  # of a 95 % interval
 ELO_AT = 1000.0  # mean of the ratings
 
 
-class Row(NamedTuple):
+class ContestantRow(NamedTuple):
     """How one contestant fared in all its races."""
 
     name: str
@@ -54,7 +54,7 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def table(names: Sequence[str], results: Sequence[RaceResult]) -> list[Row]:
+def table(names: Sequence[str], results: Sequence[RaceResult]) -> list[ContestantRow]:
     """Return a row for each contestant."""
     rows = []
     for index, name in enumerate(names):
@@ -63,7 +63,7 @@ def table(names: Sequence[str], results: Sequence[RaceResult]) -> list[Row]:
         times = [entry.finish_s for entry in entries if entry.finish_s is not None]
         low, high = wilson(wins, len(entries))
         rows.append(
-            Row(
+            ContestantRow(
                 name=name,
                 races=len(entries),
                 wins=wins,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .races import RaceResult
 
 
-class Tape:
+class DriveTape:
     """Drive by another controller; remember where each start was and each action."""
 
     def __init__(self, controller: Controller) -> None:
@@ -74,7 +74,7 @@ class Trace(NamedTuple):
         return self.states[:, [X, Y]]
 
 
-def best_lap(tape: Tape, drives: Sequence[Drive], track: Track, settings: EnvSettings) -> Trace:
+def best_lap(tape: DriveTape, drives: Sequence[Drive], track: Track, settings: EnvSettings) -> Trace:
     """Return the fastest lap of these drives on one track; without any lap, the drive that came furthest.
 
     Exact: the same simulator, start and actions give the same drive.
@@ -89,7 +89,9 @@ def best_lap(tape: Tape, drives: Sequence[Drive], track: Track, settings: EnvSet
     return _replay(tape, e, track, settings, (0.0, end_s))._replace(collided=drives[e].collided)
 
 
-def _replay(tape: Tape, e: int, track: Track, settings: EnvSettings, span_s: tuple[float, float]) -> Trace:
+def _replay(
+    tape: DriveTape, e: int, track: Track, settings: EnvSettings, span_s: tuple[float, float]
+) -> Trace:
     """Drive start `e` again; keep the physics steps within a span of its time, the one after it included."""
     race = Race(undisturbed(settings), [track], 1)
     world, actions = race.world, np.array([row[e] for row in tape.actions], dtype=np.float64)

@@ -11,7 +11,7 @@ from .baselines import FOLLOW_THE_GAP, PURE_PURSUIT
 from .entrants import Named, driver, policy_at, steps_of
 from .load_run import policies_of
 from .races import Entrant, pairings, race_all
-from .ratings import Row, beaten, elo, table
+from .ratings import ContestantRow, beaten, elo, table
 from .recording import race_trace
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Tournament(NamedTuple):
 
     track: Track
     grid: Grid  # how cars start
-    rows: list[Row]
+    rows: list[ContestantRow]
     over_time: PolicyHistory | None  # None: the run left fewer than two policies
     trace: Trace
     filmed: RaceResult

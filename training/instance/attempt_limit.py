@@ -24,17 +24,17 @@ FRUITLESS_WITH_INTERRUPTIONS = 20
 Verdict = Literal["train", "over", "failed"]
 
 
-class Decision(NamedTuple):
+class StartDecision(NamedTuple):
     """A decision and its reason."""
 
     verdict: Verdict
     reason: str = ""
 
 
-def decide(state: str, launch: int | None, earlier: Sequence[Attempt]) -> Decision:
+def decide(state: str, launch: int | None, earlier: Sequence[Attempt]) -> StartDecision:
     """Return whether another attempt of a launch may train after these; None: a launch without a number."""
     if state in {"done", "stopped", "failed"}:
-        return Decision("over", f"the run is {state} already")
+        return StartDecision("over", f"the run is {state} already")
     fruitless = crashed = 0
     following_step = 0
     for attempt in reversed([one for one in earlier if one.launch == launch]):
@@ -45,19 +45,21 @@ def decide(state: str, launch: int | None, earlier: Sequence[Attempt]) -> Decisi
         crashed += attempt.cause != "interrupted"
         following_step = attempt.first_step
     if crashed >= FRUITLESS_STARTS:
-        return Decision("failed", f"{crashed} starts in a row ended without a newer checkpoint")
+        return StartDecision("failed", f"{crashed} starts in a row ended without a newer checkpoint")
     if fruitless >= FRUITLESS_WITH_INTERRUPTIONS:
-        return Decision("failed", f"{fruitless} starts in a row were interrupted before a newer checkpoint")
-    return Decision("train")
+        return StartDecision(
+            "failed", f"{fruitless} starts in a row were interrupted before a newer checkpoint"
+        )
+    return StartDecision("train")
 
 
-def at_start(storage: Storage, run: str) -> Decision:
+def at_start(storage: Storage, run: str) -> StartDecision:
     """Decide for the newest attempt of a run, which has just begun."""
     *earlier, newest = documents.read_attempts(storage, run)
     return _recorded(storage, run, newest.launch, earlier)
 
 
-def after_crash(storage: Storage, run: str, machine: Attempt) -> Decision:
+def after_crash(storage: Storage, run: str, machine: Attempt) -> StartDecision:
     """Decide whether the fleet's next machine may try, after the trainer of this one crashed once too often.
 
     machine: this machine as an attempt. It is added to the run's if no trainer lived long enough to add its own:
@@ -70,7 +72,7 @@ def after_crash(storage: Storage, run: str, machine: Attempt) -> Decision:
     return _recorded(storage, run, machine.launch, attempts)
 
 
-def _recorded(storage: Storage, run: str, launch: int | None, earlier: Sequence[Attempt]) -> Decision:
+def _recorded(storage: Storage, run: str, launch: int | None, earlier: Sequence[Attempt]) -> StartDecision:
     """Decide, and write a verdict of failed into status.json."""
     status = documents.read_status(storage, run)
     decision = decide("pending" if status is None else status.state, launch, earlier)

@@ -11,7 +11,7 @@ VARIABLE = "F1TENTH_OUTCOME"
 MAX_BYTES = 1 << 16
 
 
-class Outcome(BaseModel):
+class ExitRecord(BaseModel):
     """The trainer's exit code, why it ended, and its last words."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -22,7 +22,7 @@ class Outcome(BaseModel):
     repeats: bool = False  # the same settings, code and image would fail in the same way
 
 
-def write_exit_record(outcome: Outcome) -> None:
+def write_exit_record(outcome: ExitRecord) -> None:
     """Write the outcome where the unit's environment says; nothing where it says nothing."""
     place = os.environ.get(VARIABLE)
     if not place:
@@ -33,11 +33,11 @@ def write_exit_record(outcome: Outcome) -> None:
     temporary.replace(path)
 
 
-def read_exit_record() -> Outcome | None:
+def read_exit_record() -> ExitRecord | None:
     """Return what the trainer left; None if it left nothing that can be read (it crashed, or was killed)."""
     place = os.environ.get(VARIABLE, "")
     try:
         with Path(place).open("rb") as file:
-            return Outcome.model_validate_json(file.read(MAX_BYTES))
+            return ExitRecord.model_validate_json(file.read(MAX_BYTES))
     except (OSError, ValidationError):
         return None

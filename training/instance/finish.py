@@ -28,14 +28,14 @@ from ..store.manifest import utc_now
 from ..store.open import open_store
 from ..store.storage import Storage, StoreError
 from . import attempt_limit
-from .exit_record import Outcome, read_exit_record
+from .exit_record import ExitRecord, read_exit_record
 from .identity import machine_facts
 from .imds import Imds, ImdsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .attempt_limit import Decision
+    from .attempt_limit import StartDecision
 
 STAY_UP = Path("/run/f1tenth/stay-up")
 RUN_VARIABLE, STORE_VARIABLE, KEEP_VARIABLE = "F1TENTH_RUN", "F1TENTH_STORE", "F1TENTH_KEEP_ON_FAILURE_S"
@@ -47,7 +47,7 @@ MAX_CONFIG_BYTES = 1 << 20
 T = TypeVar("T")
 
 
-class Plan(NamedTuple):
+class FinishPlan(NamedTuple):
     """The steps that follow the trainer's end."""
 
     state: documents.State | None  # of status.json; None leaves it
@@ -62,38 +62,42 @@ class Plan(NamedTuple):
         return self.keep and self.state is None
 
 
-def plan(outcome: Outcome | None) -> Plan:  # noqa: PLR0911 - a table, one row a return
+def plan(outcome: ExitRecord | None) -> FinishPlan:  # noqa: PLR0911 - a table, one row a return
     """Return what follows an outcome; None is a crash, or a kill."""
     if outcome is None:
-        return Plan(None, delete_fleet=False, stay_up=False, keep=True, reason="the trainer crashed")
+        return FinishPlan(None, delete_fleet=False, stay_up=False, keep=True, reason="the trainer crashed")
     code, cause = outcome.exit_code, outcome.cause
     if code == 0:
-        return Plan("done", delete_fleet=True, stay_up=False, keep=False, reason="done")
+        return FinishPlan("done", delete_fleet=True, stay_up=False, keep=False, reason="done")
     if code == SAVED and cause == "stopped":
-        return Plan("stopped", delete_fleet=True, stay_up=False, keep=False, reason="stopped on request")
+        return FinishPlan(
+            "stopped", delete_fleet=True, stay_up=False, keep=False, reason="stopped on request"
+        )
     if code == SAVED:
         # A spot notice: ending it ourselves would forgo the refund of a first hour. A SIGTERM: its sender decides.
-        return Plan(None, delete_fleet=False, stay_up=True, keep=False, reason=cause or "terminated")
+        return FinishPlan(None, delete_fleet=False, stay_up=True, keep=False, reason=cause or "terminated")
     if code == FENCED:
-        return Plan(
+        return FinishPlan(
             None, delete_fleet=False, stay_up=False, keep=False, reason="another attempt owns the run"
         )
     if code in PERMANENT:
         reason = f"{PERMANENT[code]}: {outcome.message}"
-        return Plan("failed", delete_fleet=True, stay_up=False, keep=True, reason=reason)
+        return FinishPlan("failed", delete_fleet=True, stay_up=False, keep=True, reason=reason)
     # The fleet brings the next machine, unless the guard has counted too many.
-    return Plan(None, delete_fleet=False, stay_up=False, keep=True, reason=f"crashed with exit code {code}")
+    return FinishPlan(
+        None, delete_fleet=False, stay_up=False, keep=True, reason=f"crashed with exit code {code}"
+    )
 
 
 def carry_out(  # noqa: PLR0913 - what it acts on; tests put their own there
-    todo: Plan,
-    outcome: Outcome | None,
+    todo: FinishPlan,
+    outcome: ExitRecord | None,
     storage: Storage,
     run: str,
     *,
     fleet: str | None,
     delete: Callable[[str], None],
-    guard: Callable[[], Decision],
+    guard: Callable[[], StartDecision],
     say: Callable[[str], None],
 ) -> bool:
     """Do what the plan says, in the order that loses neither run nor money: status, then the fleet.
@@ -141,7 +145,7 @@ def main() -> int:
     imds = Imds()
     fleet = fleet_of(imds, storage, run)
 
-    def guard() -> Decision:
+    def guard() -> StartDecision:
         return attempt_limit.after_crash(storage, run, this_machine(imds, storage, run))
 
     is_reported = carry_out(
@@ -178,7 +182,7 @@ def fleet_of(imds: Imds, storage: Storage, run: str) -> str | None:
     return str(document["fleet_id"]) if isinstance(document, dict) and document.get("fleet_id") else None
 
 
-def _set_status(storage: Storage, run: str, todo: Plan, outcome: Outcome | None) -> documents.Status:
+def _set_status(storage: Storage, run: str, todo: FinishPlan, outcome: ExitRecord | None) -> documents.Status:
     assert todo.state is not None  # noqa: S101 - asked before
     only_from: set[documents.State] = {"pending", "running"}
     # A run that has failed already keeps its reason: the guard's says more than the exit code that came of it.

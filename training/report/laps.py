@@ -17,7 +17,7 @@ NOTHING = "–"
 _KINDS = ((False, "unseen"), (True, "training"))
 
 
-class Laps:
+class LapResults:
     """The results of all drivers, asked by course and driver."""
 
     def __init__(self, loaded: LoadedRun, results: Sequence[Result]) -> None:

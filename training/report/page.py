@@ -19,7 +19,7 @@ from ..evaluation.load_run import policies_of
 from ..process.systemd_notify import alive
 from . import plots, run_info
 from .curves import read_curves
-from .laps import Laps, described
+from .laps import LapResults, described
 from .video import film
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _rendered(
     if driven is None:
         courses, missing = loadable_courses(loaded.config.env.tracks, loaded.config.evaluation.tracks)
         driven = results(policies_of(loaded, storage), loaded.config.env, loaded.config.evaluation, courses)
-    laps = Laps(loaded, driven)
+    laps = LapResults(loaded, driven)
     clock.said(f"drove {len(laps.courses)} tracks, {len(laps.drivers)} drivers")
     sceneries = {course: Scenery(course.track) for course, _ in laps.traces()}
     cards = [_card(laps, course, trace, sceneries[course]) for course, trace in laps.traces()]
@@ -127,7 +127,7 @@ class _Clock:
         self._before = now
 
 
-def _card(laps: Laps, course: EvalTrack, trace: Trace, scenery: Scenery) -> dict[str, Any]:
+def _card(laps: LapResults, course: EvalTrack, trace: Trace, scenery: Scenery) -> dict[str, Any]:
     """Return one track's picture, what it shows, and how every driver did there."""
     picture = plots.track_picture(scenery, trace, (0.0, trace.settings.speed_cap_mps))
     alive()

@@ -48,7 +48,7 @@ PARTIAL_S = 10.0
 MAX_LEARNER_BYTES = 1 << 30
 
 
-class Parts(NamedTuple):
+class SavedParts(NamedTuple):
     """The live objects of a run that a checkpoint is made of."""
 
     learner: MultiAgentSAC
@@ -76,7 +76,7 @@ class Saver:
     """Save a run when it is due, and restore it."""
 
     def __init__(
-        self, parts: Parts, lineage: RunWriter, settings: TrainingSettings, say: Callable[[str], None]
+        self, parts: SavedParts, lineage: RunWriter, settings: TrainingSettings, say: Callable[[str], None]
     ) -> None:
         self._parts, self._lineage, self._say = parts, lineage, say
         self._frequency = settings.save_frequency

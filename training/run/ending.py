@@ -13,10 +13,10 @@ from ..store.storage import StoreError
 
 if TYPE_CHECKING:
     from .setup import Setup
-    from .step_hooks import Parts
+    from .step_hooks import RunParts
 
 
-def choose(parts: Parts) -> None:
+def choose(parts: RunParts) -> None:
     """Choose which policies to keep; if a stop is requested meanwhile, the next attempt does it."""
     parts.display.say("training is over; choosing the policy to keep")
     with contextlib.suppress(Left), all_or_nothing(parts.keepers, lambda: parts.stop.reason is not None):

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from ..agents.policy import SelectedPolicy
     from .session import Run
-    from .step_hooks import Parts
+    from .step_hooks import RunParts
 
 
-def make_results(run: Run, parts: Parts) -> None:
+def make_results(run: Run, parts: RunParts) -> None:
     """Export the models, drive their laps, write the report, draw the networks; done again, it writes the same."""
     kept = [keeper.best for keeper in parts.keepers if keeper.best is not None]
     if len(kept) < len(parts.keepers):
@@ -31,7 +31,7 @@ def make_results(run: Run, parts: Parts) -> None:
     draw_networks(parts)
 
 
-def put_models(run: Run, parts: Parts, kept: Sequence[SelectedPolicy]) -> None:
+def put_models(run: Run, parts: RunParts, kept: Sequence[SelectedPolicy]) -> None:
     """Put each agent's kept policy into the store as a model for people."""
     for number, (agent, best) in enumerate(zip(parts.learner.agents, kept, strict=True)):
         folder = number if len(kept) > 1 else None
@@ -40,7 +40,7 @@ def put_models(run: Run, parts: Parts, kept: Sequence[SelectedPolicy]) -> None:
         alive()
 
 
-def show_laps(run: Run, parts: Parts) -> None:
+def show_laps(run: Run, parts: RunParts) -> None:
     """Drive the kept policy's laps, print them, write the report; a fault there must not undo a finished run."""
     say = parts.display.say
     try:
@@ -65,7 +65,7 @@ def show_laps(run: Run, parts: Parts) -> None:
         say(f"laps and report failed ({error!r}); the run is saved. Try: make report RUN={run.name}")
 
 
-def draw_networks(parts: Parts) -> None:
+def draw_networks(parts: RunParts) -> None:
     """Record the networks' graph; at the end, because torch takes 2 s for it, which would delay the first step."""
     first = parts.learner.agents[0]
     try:

@@ -16,9 +16,8 @@ from ..process.systemd_notify import alive
 from ..stored_runs import maps as stored_maps
 from . import divergence, warm_start
 from . import maps as run_maps
-from .checkpointing import Parts as SavedParts
-from .checkpointing import Saver
-from .step_hooks import Episodes, Parts, StepHook
+from .checkpointing import SavedParts, Saver
+from .step_hooks import Episodes, RunParts, StepHook
 from .stop_request import StopRequest
 from .warm_up import warm_up, warm_up_update
 
@@ -34,7 +33,7 @@ class Setup(NamedTuple):
     """All parts of a run."""
 
     run: Run
-    parts: Parts
+    parts: RunParts
     boundary: StepHook
 
 
@@ -62,7 +61,7 @@ def prepare(run: Run, display: Display, device: Any, loaded: Mapping[str, Track]
         own.load_state_dict(saved)
     learner.on_episode = functools.partial(_note_episode, episodes)
     _connect_league(learner, display, stop)
-    parts = Parts(learner, selections, saver, metrics, display, episodes, stop)
+    parts = RunParts(learner, selections, saver, metrics, display, episodes, stop)
     boundary = StepHook(
         parts, config.training, log_interval_s=config.tensorboard.interval_s,
         elapsed_s=meta.get("elapsed_s", 0.0), maps=digests,

@@ -109,7 +109,7 @@ def aggregate(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return result
 
 
-class Parts(NamedTuple):
+class RunParts(NamedTuple):
     """The objects that the boundary works with."""
 
     learner: MultiAgentSAC
@@ -132,7 +132,7 @@ class StepHook:
 
     def __init__(
         self,
-        parts: Parts,
+        parts: RunParts,
         settings: TrainingSettings,
         *,
         log_interval_s: float,

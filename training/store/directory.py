@@ -22,7 +22,7 @@ from .storage import (
     Body,
     Condition,
     Corrupt,
-    Entry,
+    ListedObject,
     NotFound,
     OutOfSpace,
     PreconditionFailed,
@@ -79,7 +79,7 @@ class DirectoryStorage:
                 _check_condition(key, path, condition)
                 return write_whole(path, body_chunks(body), expected_sha256=sha256)
 
-    def list(self, prefix: str) -> Iterator[Entry]:
+    def list(self, prefix: str) -> Iterator[ListedObject]:
         """List the files whose key starts with `prefix`, in key order; temporary files are not objects."""
         with _named_errors(f"list {prefix}"):
             # Only below the last whole directory of the prefix can there be a match.
@@ -167,12 +167,12 @@ def _visible_files(top: Path) -> Iterator[Path]:
         yield from (Path(directory) / name for name in names if not name.startswith("."))
 
 
-def _entry(key: str, path: Path) -> Entry | None:
+def _entry(key: str, path: Path) -> ListedObject | None:
     try:
         status = path.stat()
     except FileNotFoundError:  # deleted between the walk and the look
         return None
-    return Entry(key, status.st_size, datetime.fromtimestamp(status.st_mtime, timezone.utc))
+    return ListedObject(key, status.st_size, datetime.fromtimestamp(status.st_mtime, timezone.utc))
 
 
 def _check_size(key: str, size: int, max_bytes: int) -> None:

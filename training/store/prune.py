@@ -23,7 +23,7 @@ from .manifest import CheckpointRef, Manifest, Pointer, utc_now
 from .open import open_store
 from .restore import Checkpoint, history, read_manifest
 from .retry import RetryingStorage
-from .storage import Corrupt, Entry, NotFound, Storage, StoreError
+from .storage import Corrupt, ListedObject, NotFound, Storage, StoreError
 
 LEAST_KEPT = 2
 BATCH = 500
@@ -32,13 +32,13 @@ SETTLING = timedelta(hours=1)
 _POINTER_SUFFIX = "_latest_checkpoint.json"
 
 
-class Plan(NamedTuple):
+class PrunePlan(NamedTuple):
     """The effect that pruning would have on a run."""
 
     run: str
     kept: tuple[CheckpointRef, ...]
     before: datetime | None  # nothing younger than this goes
-    doomed: tuple[Entry, ...]
+    doomed: tuple[ListedObject, ...]
     pointers: tuple[Pointer, ...]
     notes: tuple[str, ...]  # damaged checkpoints that were passed over, and why nothing goes
 
@@ -98,7 +98,7 @@ def prune(  # noqa: PLR0913 - the options of the command
     return 0
 
 
-def make_plan(storage: Storage, run: str, keep: int, *, read_all: bool = True) -> Plan:
+def make_plan(storage: Storage, run: str, keep: int, *, read_all: bool = True) -> PrunePlan:
     """Find out what can go; nothing is changed. Without `read_all`, sizes stand for contents."""
     if keep < LEAST_KEPT:
         raise UsageError(f"keep = {keep}: at least {LEAST_KEPT} checkpoints are always kept")
@@ -120,7 +120,7 @@ def make_plan(storage: Storage, run: str, keep: int, *, read_all: bool = True) -
         notes += [f"damaged, not kept: {line}" for line in damaged]
         why_not = _unsettled(pointer) or _too_few(pointer, newest)
         if why_not:
-            return Plan(run, (), None, (), pointers, (*notes, why_not))
+            return PrunePlan(run, (), None, (), pointers, (*notes, why_not))
         # One that was committed after the listing is not in it, and is younger than all that is.
         manifests = [layout.manifest_key(run, ref.id) for ref, _ in newest]
         limits += [listed[key].modified for key in manifests if key in listed]
@@ -137,10 +137,10 @@ def make_plan(storage: Storage, run: str, keep: int, *, read_all: bool = True) -
         and entry.key not in needed
         and not any(one.may_name(entry.key) for one in growing)
     )
-    return Plan(run, tuple(kept.values()), before, doomed, pointers, tuple(notes))
+    return PrunePlan(run, tuple(kept.values()), before, doomed, pointers, tuple(notes))
 
 
-def sweep(storage: Storage, plan: Plan) -> None:
+def sweep(storage: Storage, plan: PrunePlan) -> None:
     """Remove what a plan says, checking before each batch whether another attempt has claimed the run since."""
     keys = [entry.key for entry in plan.doomed]
     for start in range(0, len(keys), BATCH):
@@ -161,7 +161,7 @@ def sweep(storage: Storage, plan: Plan) -> None:
         )
 
 
-def _pointers(storage: Storage, run: str, entries: list[Entry]) -> tuple[Pointer, ...]:
+def _pointers(storage: Storage, run: str, entries: list[ListedObject]) -> tuple[Pointer, ...]:
     names = [entry.key.rpartition("/")[2] for entry in entries if entry.key.endswith(_POINTER_SUFFIX)]
     found = [read_pointer(storage, run, name[: -len(_POINTER_SUFFIX)]) for name in names]
     return tuple(seen.pointer for seen in found if seen)
@@ -187,7 +187,7 @@ def _unsettled(pointer: Pointer) -> str:
 
 
 def _whole(
-    storage: Storage, pointer: Pointer, damaged: list[str], listed: dict[str, Entry], *, read_all: bool
+    storage: Storage, pointer: Pointer, damaged: list[str], listed: dict[str, ListedObject], *, read_all: bool
 ) -> Iterator[tuple[CheckpointRef, Manifest]]:
     for ref, manifest in history(storage, pointer, damaged):
         sizes = _sizes(pointer.run, ref, manifest)

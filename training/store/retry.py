@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from .storage import ALWAYS, RETRIED, Body, Condition, Entry, Storage, Stored, Unavailable
+from .storage import ALWAYS, RETRIED, Body, Condition, ListedObject, Storage, Stored, Unavailable
 
 T = TypeVar("T")
 
@@ -91,7 +91,7 @@ class RetryingStorage:
             f"write {key}", lambda: self.inner.put(key, body, condition=condition, sha256=sha256)
         )
 
-    def list(self, prefix: str) -> Iterator[Entry]:
+    def list(self, prefix: str) -> Iterator[ListedObject]:
         """List objects; a listing that breaks off is taken from the start."""
         return iter(self._call(f"list {prefix}", lambda: [*self.inner.list(prefix)]))
 

@@ -22,7 +22,7 @@ from .storage import (
     Body,
     Condition,
     Corrupt,
-    Entry,
+    ListedObject,
     NotFound,
     PreconditionFailed,
     Refused,
@@ -99,7 +99,7 @@ class S3Storage:
                     raise PreconditionFailed(f"write {key}: it no longer exists") from error
                 raise
 
-    def list(self, prefix: str) -> Iterator[Entry]:
+    def list(self, prefix: str) -> Iterator[ListedObject]:
         """List the objects whose key starts with `prefix`, in key order."""
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=self._prefix + prefix
@@ -107,7 +107,9 @@ class S3Storage:
         with self._named_errors("list", prefix):
             for page in pages:
                 for found in page.get("Contents", ()):
-                    yield Entry(found["Key"][len(self._prefix) :], found["Size"], found["LastModified"])
+                    yield ListedObject(
+                        found["Key"][len(self._prefix) :], found["Size"], found["LastModified"]
+                    )
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete objects; absent ones are no error."""

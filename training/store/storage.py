@@ -80,7 +80,7 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListedObject:
     """One listed object; `modified` is the store's clock, not ours."""
 
     key: str
@@ -125,7 +125,7 @@ class Storage(Protocol):
         """Write an object durably and return its ETag; a `sha256` (hex) is checked on the way."""
         ...
 
-    def list(self, prefix: str) -> Iterator[Entry]:
+    def list(self, prefix: str) -> Iterator[ListedObject]:
         """List the objects whose key starts with `prefix`, in key order."""
         ...
 

@@ -40,7 +40,7 @@ class Parent(documents.Versioned):
     changes: dict[str, Any]  # setting → [value in the parent, value here]
 
 
-class Plan(NamedTuple):
+class ForkPlan(NamedTuple):
     """A fork that can be carried out."""
 
     parent: str
@@ -59,7 +59,7 @@ class Plan(NamedTuple):
         )
 
 
-def plan_fork(storage: Storage, spec: str, overrides: Sequence[str]) -> Plan:
+def plan_fork(storage: Storage, spec: str, overrides: Sequence[str]) -> ForkPlan:
     """Return the fork of `RUN[@STEP]` as it would be; nothing is written.
 
     overrides: the changed settings (`a.b=value`), its name among them. Raises UsageError for a run or a step that does
@@ -80,10 +80,10 @@ def plan_fork(storage: Storage, spec: str, overrides: Sequence[str]) -> Plan:
     _check_limits(config.training, checkpoint)
     changes = differences(own, config)
     changes.pop(RUN_NAME, None)
-    return Plan(named.run, checkpoint, config, changes)
+    return ForkPlan(named.run, checkpoint, config, changes)
 
 
-def make_fork(storage: Storage, plan: Plan, name: str, say: Callable[[str], None]) -> None:
+def make_fork(storage: Storage, plan: ForkPlan, name: str, say: Callable[[str], None]) -> None:
     """Copy the checkpoint into the run `name` and write its settings; may be repeated after an interruption.
 
     Raises UsageError where a run of that name exists.

@@ -15,7 +15,7 @@ from ..sim.track import map_files, occupancy
 from ..sim.track.centerline_files import write_centerline
 from ..sim.track.map_text import naming
 from ..sim.track.track import SPACING_M
-from .line_files import CENTRELINE, Line, read_line
+from .line_files import CENTRELINE, ClosedLine, read_line
 from .loop import grounds_of, islands, way_round
 
 Array = NDArray[np.float64]
@@ -104,7 +104,7 @@ def make_centreline(path: Path, wish: Wish, *, source: Path | None = None, repla
     return Made(track, where, table, notes)
 
 
-def _about(line: Line, source: Path) -> str:
+def _about(line: ClosedLine, source: Path) -> str:
     if line.kind == CENTRELINE:
         return f"{source.name} is a centreline; its widths were measured on the map"
     return (

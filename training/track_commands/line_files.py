@@ -35,14 +35,14 @@ _WAYPOINTS = (
 )
 
 
-class Line(NamedTuple):
+class ClosedLine(NamedTuple):
     """A closed line, and what its file says that it is."""
 
     points: Array  # (n, 2) m
     kind: str  # CENTRELINE or RACING_LINE
 
 
-def read_line(path: Path) -> Line:
+def read_line(path: Path) -> ClosedLine:
     """Return the line of a csv or json file. TrackError says what the file has, and what is read."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -54,7 +54,7 @@ def read_line(path: Path) -> Line:
     return line
 
 
-def _of_table(path: Path, text: str) -> Line:
+def _of_table(path: Path, text: str) -> ClosedLine:
     names: tuple[str, ...] | None = None
     rows: list[list[float]] = []
     for count, line in enumerate(text.splitlines(), start=1):
@@ -84,16 +84,16 @@ def _of_table(path: Path, text: str) -> Line:
         )
     table = np.array(rows)
     points = table[:, [names.index("x_m"), names.index("y_m")]]
-    return Line(points, RACING_LINE if _DRIVEN & set(names) else CENTRELINE)
+    return ClosedLine(points, RACING_LINE if _DRIVEN & set(names) else CENTRELINE)
 
 
-def _of_json(path: Path, text: str) -> Line:
+def _of_json(path: Path, text: str) -> ClosedLine:
     try:
         data: Any = json.loads(text)
         for key, kind in _WAYPOINTS:
             points = [[float(one["x_m"]), float(one["y_m"])] for one in data.get(key, {}).get("wpnts", ())]
             if points:
-                return Line(np.array(points), kind)
+                return ClosedLine(np.array(points), kind)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TrackError(f"{path}: is no global_waypoints.json: {error!r}") from error
     raise TrackError(

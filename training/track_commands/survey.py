@@ -37,7 +37,7 @@ class Summary(NamedTuple):
     clockwise: bool | None
 
 
-class Finding(NamedTuple):
+class TrackFinding(NamedTuple):
     """Something `check` noticed; an error keeps the track from being used."""
 
     level: str  # error or warning
@@ -76,21 +76,21 @@ def known_tracks() -> list[tuple[str, str]]:
     return [(name, "bundled") for name in BUNDLED] + [(n, "fetched") for n in catalog.fetched_names()]
 
 
-def check(path: str | Path, *, rule: str = "ros") -> list[Finding]:
+def check(path: str | Path, *, rule: str = "ros") -> list[TrackFinding]:
     """Return what is wrong with a map (as `Track.load` takes it), errors first; empty if nothing is."""
     try:
         track = Track.load(path, rule=rule)
     except TrackError as error:
-        return [Finding("error", str(error))]
+        return [TrackFinding("error", str(error))]
     if track.centerline is None:
         return [
-            Finding(
+            TrackFinding(
                 "warning",
                 f"{track.name} has no centreline: cars can drive on it but not learn. {_make_one(path)}",
             )
         ]
     tight = tight_places(track)
-    errors = [Finding("error", f"{track.name}: {in_words(tight)}")] if tight else []
+    errors = [TrackFinding("error", f"{track.name}: {in_words(tight)}")] if tight else []
     messages = [
         _crossing(track),
         _opening(track, path, rule),
@@ -98,7 +98,7 @@ def check(path: str | Path, *, rule: str = "ros") -> list[Finding]:
         _narrows(track),
         _file_widths(path, track, rule),
     ]
-    return errors + [Finding("warning", f"{track.name}: {message}") for message in messages if message]
+    return errors + [TrackFinding("warning", f"{track.name}: {message}") for message in messages if message]
 
 
 def _make_one(path: str | Path) -> str:

@@ -29,7 +29,7 @@ class Shape(NamedTuple):
     biases: NDArray[np.int64]
 
 
-class Layout(NamedTuple):
+class ArrayLayout(NamedTuple):
     """The places of an agent's matrices and vectors in the common array; `step` further for each concurrent agent.
 
     Arrays of places are (2,): of each part; (2, layers): outputs of the layers, of each part; gradients (layers,).
@@ -83,7 +83,7 @@ class Rates(NamedTuple):
     alpha_root: np.float32
 
 
-class Transitions(NamedTuple):
+class BatchArrays(NamedTuple):
     """update.Batch, seen by numpy, and the standard normal noise for both observations; (A, B, ·)."""
 
     observations: NDArray[np.float32]
@@ -99,7 +99,7 @@ class Transitions(NamedTuple):
 class Task(NamedTuple):
     """The inputs of a task: the layout, the common array, the offset of its agent's numbers, its part."""
 
-    layout: Layout
+    layout: ArrayLayout
     workspace: NDArray[np.float32]
     base: int
     part: int
@@ -113,7 +113,7 @@ class Network(NamedTuple):
     number: int
 
 
-def lay_out(rows: int, actor: Sequence[int], critic: Sequence[int]) -> Layout:
+def lay_out(rows: int, actor: Sequence[int], critic: Sequence[int]) -> ArrayLayout:
     """Give everything of an agent its place, for batches of so many rows.
 
     actor, critic: widths of their layers, inputs first; the actor's outputs are means and logarithms of deviations.
@@ -136,7 +136,7 @@ def lay_out(rows: int, actor: Sequence[int], critic: Sequence[int]) -> Layout:
     widest = max(*actor, *critic)
     vectors = {name: both(take, rows)[:, 0] for name in ("log_prob", "target_value")}
     vectors |= {name: both(take, rows * actions)[:, 0] for name in ("std_noise", "dtanh", "unclamped")}
-    layout = Layout(
+    layout = ArrayLayout(
         rows=rows,
         observation=observation,
         actions=actions,

@@ -31,7 +31,7 @@ from .layers import (
     relu_mask,
     weights_gradient,
 )
-from .layout import PARTS, Layout, Learned, Network, Rates, Shape, Task, Transitions
+from .layout import PARTS, ArrayLayout, BatchArrays, Learned, Network, Rates, Shape, Task
 from .products import blocks_of, entry, inner, leading_dim, multiply, pack_rows
 from .tile import ROWS, address_of, call_at, out_of_line
 
@@ -46,7 +46,7 @@ phase = entry(_nrt=False, error_model="numpy", no_cpython_wrapper=True, no_cfunc
 @entry(parallel=True)
 def update(
     phases: np.ndarray,
-    layout: Layout,
+    layout: ArrayLayout,
     actor_shape: Shape,
     critic_shape: Shape,
     workspace: np.ndarray,
@@ -55,7 +55,7 @@ def update(
     critic: Learned,
     target: np.ndarray,
     alpha: Learned,
-    batch: Transitions,
+    batch: BatchArrays,
     rates: Rates,
     losses: np.ndarray,
 ) -> None:
@@ -99,7 +99,7 @@ def update(
 
 
 @inner
-def _base(layout: Layout, workspace: np.ndarray, agent: int) -> int:
+def _base(layout: ArrayLayout, workspace: np.ndarray, agent: int) -> int:
     """Return where an agent's numbers begin in the common array: agents that are updated in turn use the same place."""
     return agent % (len(workspace) // layout.step) * layout.step
 
@@ -240,7 +240,7 @@ def critic_update(  # noqa: ANN201 - compiled for its arguments
 
 
 @inner
-def _critic_gradient(task: Task, batch: Transitions, rates: Rates, agent: int, gradient: int) -> float:
+def _critic_gradient(task: Task, batch: BatchArrays, rates: Rates, agent: int, gradient: int) -> float:
     """Write the gradient at a critic's outputs to the matrix at `gradient`; return its loss."""
     layout, workspace, base, part = task
     alpha, first, second = (
@@ -367,7 +367,7 @@ def _action_gradient(task: Task, network: Network, chosen: np.ndarray, values: n
 
 @inner
 def _actor_gradient(
-    task: Task, batch: Transitions, rates: Rates, agent: int, first: int, end: int, smallest: float
+    task: Task, batch: BatchArrays, rates: Rates, agent: int, first: int, end: int, smallest: float
 ) -> float:
     """Turn the gradient at the actions into that at the actor's outputs, in place; return these rows' part of the loss.
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from . import phases
-from .layout import PARTS, Layout, Learned, Rates, Shape, Transitions, lay_out
+from .layout import PARTS, ArrayLayout, BatchArrays, Learned, Rates, Shape, lay_out
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +41,7 @@ class FusedStep:
     def __init__(self, update: SacNetworks) -> None:
         self._update = update
         self._shapes = _shape(update.actor), _shape(update.critic)
-        self._layout: Layout | None = None
+        self._layout: ArrayLayout | None = None
         self._phases: NDArray[np.int64] | None = None
 
     def __call__(self, batch: Batch, noise: torch.Tensor, next_noise: torch.Tensor) -> NDArray[np.float32]:
@@ -60,7 +60,7 @@ class FusedStep:
             _learned(update.critic_optimizer),
             update.target.flat.numpy(),
             _learned(update.alpha_optimizer),
-            Transitions(*map(_numbers, batch[:5]), guides, _numbers(noise), _numbers(next_noise)),
+            BatchArrays(*map(_numbers, batch[:5]), guides, _numbers(noise), _numbers(next_noise)),
             self._rates(),
         )
         if self._phases is None:

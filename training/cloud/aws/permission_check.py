@@ -38,7 +38,7 @@ class Question(NamedTuple):
     context: tuple[tuple[str, str], ...]
 
 
-class Refused(NamedTuple):
+class RefusedAction(NamedTuple):
     """An action that the caller may not do, and the kind of policy that refuses it; empty where none allows it."""
 
     action: str
@@ -58,13 +58,13 @@ def principal(cloud: Cloud, scope: Project) -> str | None:
     return scope.caller
 
 
-def lacking(cloud: Cloud, scope: Project, who: str, policy: Document) -> list[Refused]:
+def lacking(cloud: Cloud, scope: Project, who: str, policy: Document) -> list[RefusedAction]:
     """Return what the caller may not do of all that a policy allows, each action once.
 
     Raises CloudError where the simulator does not answer; it is tried only once, for nothing depends on it.
     """
     cloud.send("iam", "simulate_principal_policy", {"PolicySourceArn": who, "ActionNames": ["iam:GetUser"]})
-    found: dict[str, Refused] = {}
+    found: dict[str, RefusedAction] = {}
     for statement in policy["Statement"]:
         for question in questions(scope, statement):
             for refused in _refused(cloud, who, question):
@@ -160,7 +160,7 @@ def _contexts(condition: Document, variables: dict[str, str]) -> Iterator[dict[s
         yield {**context, **{variable.strip("${}"): value for variable, value in variables.items()}}
 
 
-def _refused(cloud: Cloud, who: str, question: Question) -> Iterator[Refused]:
+def _refused(cloud: Cloud, who: str, question: Question) -> Iterator[RefusedAction]:
     results = cloud.pages(
         "iam",
         "simulate_principal_policy",
@@ -181,7 +181,7 @@ def _refused(cloud: Cloud, who: str, question: Question) -> Iterator[Refused]:
         by_resource = [one["EvalResourceDecision"] for one in row.get("ResourceSpecificResults", ())]
         denied = [one for one in [row["EvalDecision"], *by_resource] if one != "allowed"]
         if denied:
-            yield Refused(row["EvalActionName"], _by(row, denied))
+            yield RefusedAction(row["EvalActionName"], _by(row, denied))
 
 
 def _by(row: dict[str, Any], decisions: list[str]) -> str:
@@ -193,7 +193,7 @@ def _by(row: dict[str, Any], decisions: list[str]) -> str:
     return "statement with Deny" if "explicitDeny" in decisions else ""
 
 
-def describe(refused: list[Refused]) -> str:
+def describe(refused: list[RefusedAction]) -> str:
     """Return what is refused for people, by who refuses."""
     kinds: dict[str, list[str]] = {}
     for one in refused:

@@ -18,7 +18,7 @@ from ..console.output import OutputOptions, answer, ask, say, show
 from ..console.wait_notices import store_policy
 from ..context import CommandContext
 from . import down, images, leaks
-from .images import Stored
+from .images import StoredImage
 from .leaks import Leak
 
 # Regions that are searched at the same time: each takes some ten short requests.
@@ -30,7 +30,7 @@ class Looked(NamedTuple):
 
     region: str
     leaks: list[Leak]
-    stored: list[Stored]
+    stored: list[StoredImage]
     problem: str = ""
 
 
@@ -66,7 +66,7 @@ def gc(site: CommandContext, output: OutputOptions, *, delete: bool) -> None:
         say(f"  gone    {leak.kind} {leak.id}")
 
 
-def _tell_stored(stored: list[Stored], region: str = "") -> None:
+def _tell_stored(stored: list[StoredImage], region: str = "") -> None:
     """Print the images and snapshots of `make ami`, which are no leak but cost money."""
     where, there = (f"{region}: ", f" --set aws.region={region}") if region else ("", "")
     for one in stored:

@@ -9,23 +9,23 @@ from ..console.output import OutputOptions, answer, ask, say, show
 from ..context import CommandContext
 from . import bucket_removal, images, teardown
 from .bucket_removal import Removal
-from .images import Stored
+from .images import StoredImage
 
 COMMAND = "./launch.py down --images"
 
 
-class Plan(NamedTuple):
+class DownPlan(NamedTuple):
     """The resources that `down` finds."""
 
     going: list[str]
     left: list[str]  # of the project's names, but not its tags
-    stored: list[Stored]
+    stored: list[StoredImage]
     used: dict[str, list[str]]  # image → what uses it
     removal: Removal | None  # None where there is no bucket
     images: bool  # whether the user has asked for the images to go
 
     @property
-    def unused(self) -> list[Stored]:
+    def unused(self) -> list[StoredImage]:
         """Return what nothing uses."""
         return [one for one in self.stored if one.id not in self.used]
 
@@ -61,13 +61,13 @@ def down(site: CommandContext, output: OutputOptions, *, data: bool, images: boo
     answer(f"down: nothing of the project is left{_but(site, plan.removal, stays)}")
 
 
-def _plan(site: CommandContext, *, data: bool, images_too: bool) -> Plan:
+def _plan(site: CommandContext, *, data: bool, images_too: bool) -> DownPlan:
     cloud, scope = site.cloud, site.scope
     removal = bucket_removal.plan(cloud, scope, data=data) if inventory.bucket_exists(cloud, scope) else None
     if removal and removal.deletes_objects:
         teardown.check_data_unused(cloud, scope, site.storage)
     stored = images.find(cloud, scope)
-    return Plan(
+    return DownPlan(
         teardown.what_goes(cloud, scope),
         teardown.what_is_not_ours(cloud, scope),
         stored,
@@ -77,7 +77,7 @@ def _plan(site: CommandContext, *, data: bool, images_too: bool) -> Plan:
     )
 
 
-def _lines(site: CommandContext, plan: Plan) -> list[str]:
+def _lines(site: CommandContext, plan: DownPlan) -> list[str]:
     """Return the plan for people."""
     lines = [
         *(f"  remove  {what}" for what in plan.going),
@@ -91,7 +91,7 @@ def _lines(site: CommandContext, plan: Plan) -> list[str]:
     return lines + (bucket_removal.describe(site.cloud, site.scope, plan.removal) if plan.removal else [])
 
 
-def _carry_out(site: CommandContext, plan: Plan) -> list[Stored]:
+def _carry_out(site: CommandContext, plan: DownPlan) -> list[StoredImage]:
     """Remove what the plan says; return the images and snapshots that stay."""
     cloud, scope = site.cloud, site.scope
     teardown.down(cloud, scope, site.storage if plan.removal else None, plan.removal, say)
@@ -103,7 +103,7 @@ def _carry_out(site: CommandContext, plan: Plan) -> list[Stored]:
     return images.remove(cloud, plan.stored, used, say)
 
 
-def _but(site: CommandContext, removal: Removal | None, stays: list[Stored]) -> str:
+def _but(site: CommandContext, removal: Removal | None, stays: list[StoredImage]) -> str:
     """Return what stays: the bucket, the images."""
     ours = removal is not None and removal.use == "created" and not removal.deletes_bucket
     kept = [f"its bucket {site.scope.bucket}"] if ours else []
@@ -112,5 +112,5 @@ def _but(site: CommandContext, removal: Removal | None, stays: list[Stored]) -> 
     return f" but {' and '.join(kept)}" if kept else ""
 
 
-def _rows(stored: list[Stored]) -> list[dict[str, object]]:
+def _rows(stored: list[StoredImage]) -> list[dict[str, object]]:
     return [one.to_json_dict() for one in stored]

@@ -22,7 +22,7 @@ MOST_VALUES = 200
 SNAPSHOT_IN_USE = "InvalidSnapshot.InUse"
 
 
-class Stored(NamedTuple):
+class StoredImage(NamedTuple):
     """An image with its snapshots, or a snapshot whose image is gone: AWS bills both by the month."""
 
     kind: str  # image | snapshot
@@ -50,7 +50,7 @@ class Stored(NamedTuple):
         return {**self._asdict(), "usd_per_month": round(self.usd_per_month, 2)}
 
 
-def summary(stored: Collection[Stored]) -> str:
+def summary(stored: Collection[StoredImage]) -> str:
     """Return how many they are and what they cost together, for people."""
     usd = sum(one.usd_per_month for one in stored)
     counts = Counter(one.kind for one in stored)
@@ -58,7 +58,7 @@ def summary(stored: Collection[Stored]) -> str:
     return f"{what} at most ${usd:.2f} a month"
 
 
-def find(cloud: Cloud, scope: Project) -> list[Stored]:
+def find(cloud: Cloud, scope: Project) -> list[StoredImage]:
     """Return what is stored of the project's bakes in the region, images first, newest first."""
     images = inventory.images(cloud, scope)
     sizes = {one["SnapshotId"]: one for one in _snapshots(cloud, scope)}
@@ -77,19 +77,19 @@ def _snapshots(cloud: Cloud, scope: Project) -> list[dict[str, Any]]:
     return [row for row in rows if is_owned(scope, as_mapping(row.get("Tags")))]
 
 
-def _image(image: dict[str, Any], snapshots: dict[str, dict[str, Any]]) -> Stored:
+def _image(image: dict[str, Any], snapshots: dict[str, dict[str, Any]]) -> StoredImage:
     disks = [
         disk["Ebs"] for disk in image.get("BlockDeviceMappings", ()) if "SnapshotId" in disk.get("Ebs", {})
     ]
     gigabytes = sum(_gigabytes(snapshots.get(disk["SnapshotId"], disk)) for disk in disks)
     names = tuple(disk["SnapshotId"] for disk in disks)
     created_at = str(image.get("CreationDate", ""))
-    return Stored("image", image["ImageId"], str(image.get("Name", "")), created_at, names, gigabytes)
+    return StoredImage("image", image["ImageId"], str(image.get("Name", "")), created_at, names, gigabytes)
 
 
-def _snapshot(one: dict[str, Any]) -> Stored:
+def _snapshot(one: dict[str, Any]) -> StoredImage:
     name, created_at = one["SnapshotId"], str(one.get("StartTime", ""))
-    return Stored("snapshot", name, "without an image", created_at, (name,), _gigabytes(one))
+    return StoredImage("snapshot", name, "without an image", created_at, (name,), _gigabytes(one))
 
 
 def _gigabytes(disk: dict[str, Any]) -> float:
@@ -100,7 +100,7 @@ def _gigabytes(disk: dict[str, Any]) -> float:
 
 # --- what uses them ---
 def users(
-    cloud: Cloud, scope: Project, stored: Iterable[Stored], *, our_runs_too: bool
+    cloud: Cloud, scope: Project, stored: Iterable[StoredImage], *, our_runs_too: bool
 ) -> dict[str, list[str]]:
     """Return the machines and launch templates that need an image, by its id: those of the whole account.
 
@@ -146,8 +146,8 @@ def _templates(cloud: Cloud, ids: list[str], leave: Project | None) -> Iterable[
 
 # --- their end ---
 def remove(
-    cloud: Cloud, stored: Iterable[Stored], used: Collection[str], say: Callable[[str], None]
-) -> list[Stored]:
+    cloud: Cloud, stored: Iterable[StoredImage], used: Collection[str], say: Callable[[str], None]
+) -> list[StoredImage]:
     """Deregister images and delete their snapshots; return those that stay because something uses them.
 
     An image is removed before its snapshots, which EC2 deletes only then: an interruption leaves a snapshot

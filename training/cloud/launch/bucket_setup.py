@@ -10,10 +10,10 @@ from ..aws.bucket_settings import Change
 from ..aws.client import Cloud
 from ..aws.errors import AlreadyExists, CloudError
 from ..aws.project import Project
-from .steps import Step, refused
+from .steps import SetupStep, refused
 
 
-def steps(cloud: Cloud, scope: Project, *, use_existing: bool) -> list[Step]:
+def steps(cloud: Cloud, scope: Project, *, use_existing: bool) -> list[SetupStep]:
     """Return the steps for the bucket; reads only.
 
     use_existing: the user has said that a bucket that is not tagged as ours may be used.
@@ -29,7 +29,7 @@ def steps(cloud: Cloud, scope: Project, *, use_existing: bool) -> list[Step]:
     notes = () if use == "created" else tuple(bucket_notes.notes(scope, found))
     what, request = f"bucket {scope.bucket}", project_resources.create_bucket(scope)
     first = (
-        Step(what, "keep", request, _nothing, notes=notes)
+        SetupStep(what, "keep", request, _nothing, notes=notes)
         if why_not is None
         else refused(what, request, why_not)._replace(notes=notes)
     )
@@ -48,24 +48,24 @@ def missing(cloud: Cloud, scope: Project) -> list[str]:
     return [f"the tag of the project on bucket {scope.bucket}"]
 
 
-def _new(cloud: Cloud, scope: Project) -> list[Step]:
+def _new(cloud: Cloud, scope: Project) -> list[SetupStep]:
     request = project_resources.create_bucket(scope)
     settings = project_resources.bucket_settings(scope, accelerate=cloud.aws.s3_transfer_acceleration)
     return [
-        Step(f"bucket {scope.bucket}", "make", request, functools.partial(_create, cloud, scope)),
+        SetupStep(f"bucket {scope.bucket}", "make", request, functools.partial(_create, cloud, scope)),
         *(
-            Step(_name(operation), "make", setting, functools.partial(_set, cloud, operation, setting))
+            SetupStep(_name(operation), "make", setting, functools.partial(_set, cloud, operation, setting))
             for operation, setting in settings.items()
         ),
     ]
 
 
-def _step(cloud: Cloud, scope: Project, change: Change) -> Step:
+def _step(cloud: Cloud, scope: Project, change: Change) -> SetupStep:
     what = _name(change.operation)
     if not change.request:
-        return Step(what, "keep", {"Bucket": scope.bucket}, _nothing)
+        return SetupStep(what, "keep", {"Bucket": scope.bucket}, _nothing)
     apply = functools.partial(_set, cloud, change.operation, change.request)
-    return Step(what, "update", change.request, apply, change.before, change.after)
+    return SetupStep(what, "update", change.request, apply, change.before, change.after)
 
 
 def _name(operation: str) -> str:

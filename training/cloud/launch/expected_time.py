@@ -18,7 +18,7 @@ BOOT_S = 150.0  # from the fleet's request to the first step, where there is cap
 END_S = 60.0  # the last evaluation, the report, the last uploads
 
 
-class Progress(NamedTuple):
+class ProgressSoFar(NamedTuple):
     """The progress that a continued run has already made."""
 
     steps: int = 0
@@ -53,9 +53,11 @@ class ExpectedTime(NamedTuple):
         )
 
 
-def expected_time(settings: TrainingSettings, estimate: Speed, done: Progress | None = None) -> ExpectedTime:
+def expected_time(
+    settings: TrainingSettings, estimate: Speed, done: ProgressSoFar | None = None
+) -> ExpectedTime:
     """Return how long a run, or the rest of one, is likely to take; estimate: how fast its machine is, if it is new."""
-    done = done or Progress()
+    done = done or ProgressSoFar()
     left = max(settings.total_timesteps - done.steps, 0)
     speed = Speed(done.timestep_s, "this run's own speed") if done.timestep_s else estimate
     training_s = left * speed.timestep_s
@@ -66,16 +68,16 @@ def expected_time(settings: TrainingSettings, estimate: Speed, done: Progress | 
     return ExpectedTime(min(training_s, limit_s), by_limit=limit_s <= 1.2 * training_s, speed=speed)
 
 
-def progress_of(storage: Storage, run: str, at_step: int | None = None) -> Progress:
+def progress_of(storage: Storage, run: str, at_step: int | None = None) -> ProgressSoFar:
     """Return a run's progress in its newest checkpoint, or in that of a step; none for a new run."""
     pointer = newest_pointer(storage, run)
     if pointer is None or pointer.checkpoint is None:
-        return Progress()
+        return ProgressSoFar()
     elapsed, newest = newest_meta(storage, pointer).get("elapsed_s"), pointer.checkpoint.step
     trained_s = float(elapsed) if isinstance(elapsed, (int, float)) else 0.0
     if at_step is None or not newest:
-        return Progress(newest, trained_s)
-    return Progress(at_step, trained_s * at_step / newest)
+        return ProgressSoFar(newest, trained_s)
+    return ProgressSoFar(at_step, trained_s * at_step / newest)
 
 
 def _minutes(seconds: float) -> str:

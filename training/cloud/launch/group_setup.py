@@ -13,12 +13,12 @@ from ..aws.client import Cloud
 from ..aws.errors import AlreadyExists, CloudError
 from ..aws.ownership import as_mapping, require_owned
 from ..aws.project import Project
-from .steps import Step, refused
+from .steps import SetupStep, refused
 
 Found = dict[str, Any]
 
 
-def group_step(cloud: Cloud, scope: Project) -> Step:
+def group_step(cloud: Cloud, scope: Project) -> SetupStep:
     """Return the step of `up` that makes the group, or that makes it let in what the settings ask and no more."""
     vpc = inventory.vpc_id(cloud)
     wanted = project_resources.ingress(allowed_address(cloud))
@@ -33,7 +33,7 @@ def group_step(cloud: Cloud, scope: Project) -> Step:
     what = f"{name}, {ingress.describe(ingress.rules(wanted))}"
     before = "" if found is None else differences(found, wanted)
     action = "make" if found is None else "update" if before else "keep"
-    return Step(
+    return SetupStep(
         what,
         action,
         request,

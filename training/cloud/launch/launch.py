@@ -51,7 +51,7 @@ VOLUME_USD_PER_GB_HOUR = 0.08 / 730
 VOLUME_FILL_USD_PER_GB = 0.0036
 
 
-class Plan(NamedTuple):
+class LaunchPlan(NamedTuple):
     """A launch, ready to be confirmed."""
 
     launch: Launch
@@ -93,7 +93,7 @@ def check_run(site: CommandContext, options: Options) -> None:
         check_sources(None, config.policy_sources, options.run)
 
 
-def make_plan(site: CommandContext, storage: Storage, options: Options, basis: Basis) -> Plan:
+def make_plan(site: CommandContext, storage: Storage, options: Options, basis: Basis) -> LaunchPlan:
     """Return the launch, ready to be confirmed; UsageError for a run that exists, does not exist, or is running."""
     config, cloud, scope = site
     aws, kinds = config.aws, basis.kinds
@@ -144,10 +144,10 @@ def make_plan(site: CommandContext, storage: Storage, options: Options, basis: B
     sources = sources_of(storage, options.run, training_type, run_config.policy_sources)
     done = progress_of(storage, options.run, options.at_step)
     time = expected_time(run_config.training, estimate(run_config, basis.cores), done)
-    return Plan(launch, run_config, basis, expected, time, aws, note, failure, sources, maps)
+    return LaunchPlan(launch, run_config, basis, expected, time, aws, note, failure, sources, maps)
 
 
-def describe(plan: Plan) -> list[str]:
+def describe(plan: LaunchPlan) -> list[str]:
     """Return the plan for people: where, on what, at which price, until when, at most how much."""
     launch = plan.launch
     end = "replaced when interrupted" if launch.relaunch else "not replaced"
@@ -175,7 +175,7 @@ def describe(plan: Plan) -> list[str]:
     ]
 
 
-def _disk_cost(plan: Plan) -> str:
+def _disk_cost(plan: LaunchPlan) -> str:
     """Return what the disk costs: no price limit covers it."""
     usd = plan.launch.hours * VOLUME_USD_PER_GB_HOUR * plan.aws.volume_size_gb
     if plan.aws.volume_initialization_mib_s is None:
@@ -184,7 +184,7 @@ def _disk_cost(plan: Plan) -> str:
     return f"about ${usd:.2f} for the disk, and at most ${filled_usd:.2f} at each boot for filling it"
 
 
-def _too_short(plan: Plan) -> list[str]:
+def _too_short(plan: LaunchPlan) -> list[str]:
     """Return a warning where the run is likely to need more time than the fleet has."""
     if plan.time.total_h <= plan.launch.hours:
         return []
@@ -193,7 +193,7 @@ def _too_short(plan: Plan) -> list[str]:
     return [f"{what}: raise aws.max_hours and aws.max_cost_usd"]
 
 
-def requests(site: CommandContext, plan: Plan) -> dict[str, Any]:
+def requests(site: CommandContext, plan: LaunchPlan) -> dict[str, Any]:
     """Return the exact requests of a launch, for --dry-run."""
     _, cloud, scope = site
     template = launch_requests.launch_template(scope, cloud.aws, plan.launch)
@@ -207,7 +207,7 @@ def requests(site: CommandContext, plan: Plan) -> dict[str, Any]:
     }
 
 
-def start(site: CommandContext, storage: Storage, plan: Plan, say: Callable[[str], None]) -> str:
+def start(site: CommandContext, storage: Storage, plan: LaunchPlan, say: Callable[[str], None]) -> str:
     """Create everything and return the fleet's id. The next start or `gc` finds the leftovers of an interrupted one."""
     _, cloud, scope = site
     launch = plan.launch
@@ -260,7 +260,7 @@ def _holds(storage: Storage, key: str, data: bytes) -> bool:
         return False
 
 
-def _intent(cloud: Cloud, scope: Project, plan: Plan) -> LaunchRecord:
+def _intent(cloud: Cloud, scope: Project, plan: LaunchPlan) -> LaunchRecord:
     launch = plan.launch
     prices = {
         f"{pool.kind} {pool.zone}": price.usd_per_hour for pool, price in plan.basis.prices.spot.items()

@@ -16,10 +16,10 @@ from ..aws.ownership import as_mapping, require_owned
 from ..aws.project import Project
 from . import bucket_setup
 from .group_setup import group_step, not_as_asked
-from .steps import Step, check, refused
+from .steps import SetupStep, check, refused
 
 
-def plan(cloud: Cloud, scope: Project, *, use_existing_bucket: bool = False) -> list[Step]:
+def plan(cloud: Cloud, scope: Project, *, use_existing_bucket: bool = False) -> list[SetupStep]:
     """Return the steps of `up`, in order; reads only."""
     return [
         *bucket_setup.steps(cloud, scope, use_existing=use_existing_bucket),
@@ -30,7 +30,7 @@ def plan(cloud: Cloud, scope: Project, *, use_existing_bucket: bool = False) -> 
     ]
 
 
-def apply(steps: list[Step], say: Callable[[str], None]) -> None:
+def apply(steps: list[SetupStep], say: Callable[[str], None]) -> None:
     """Do what is to be done, saying each step. UsageError, before anything is done, if one is refused."""
     check(steps)
     for step in steps:
@@ -59,12 +59,12 @@ def is_up(cloud: Cloud, scope: Project) -> list[str]:
 
 
 # --- the policy of the instances ---
-def _policy_step(cloud: Cloud, scope: Project) -> Step:
+def _policy_step(cloud: Cloud, scope: Project) -> SetupStep:
     request = project_resources.create_policy(scope)
     what = f"policy {request['PolicyName']}"
     current = inventory.instance_policy(cloud, scope)
     if current is None:
-        return Step(what, "make", request, lambda: _make_policy(cloud, request))
+        return SetupStep(what, "make", request, lambda: _make_policy(cloud, request))
     try:
         require_owned(scope, what, as_mapping(current.get("Tags")))
     except UsageError as error:
@@ -73,7 +73,7 @@ def _policy_step(cloud: Cloud, scope: Project) -> Step:
         "iam", "get_policy_version", PolicyArn=scope.policy_arn, VersionId=current["DefaultVersionId"]
     )["PolicyVersion"]
     action = "keep" if version["Document"] == request["PolicyDocument"] else "update"
-    return Step(what, action, request, lambda: _update_policy(cloud, scope))
+    return SetupStep(what, action, request, lambda: _update_policy(cloud, scope))
 
 
 def _make_policy(cloud: Cloud, request: dict[str, Any]) -> None:
@@ -96,19 +96,19 @@ def _update_policy(cloud: Cloud, scope: Project) -> None:
 
 
 # --- logs, service roles ---
-def _log_group_step(cloud: Cloud, scope: Project) -> Step:
+def _log_group_step(cloud: Cloud, scope: Project) -> SetupStep:
     request = project_resources.create_log_group(scope)
     name = request["logGroupName"]
     what = f"log group {name}, {project_resources.LOG_DAYS} days"
     found = inventory.log_group(cloud, scope)
     if found is None:
-        return Step(what, "make", request, lambda: _make_log_group(cloud, scope))
+        return SetupStep(what, "make", request, lambda: _make_log_group(cloud, scope))
     try:
         require_owned(scope, f"log group {name}", inventory.log_group_tags(cloud, found))
     except UsageError as error:
         return refused(what, request, error)
     kept_days = found.get("retentionInDays")
-    return Step(
+    return SetupStep(
         what,
         "keep" if kept_days == project_resources.LOG_DAYS else "update",
         request,
@@ -130,10 +130,10 @@ def _make_log_group(cloud: Cloud, scope: Project) -> None:
     cloud.call("logs", "put_retention_policy", logGroupName=name, retentionInDays=project_resources.LOG_DAYS)
 
 
-def _service_role_steps(cloud: Cloud) -> list[Step]:
+def _service_role_steps(cloud: Cloud) -> list[SetupStep]:
     """Return the steps for the roles that EC2 itself works with; AWS's console makes them, its API does not."""
     return [
-        Step(
+        SetupStep(
             f"service role of {service}",
             "keep" if service in service_roles(cloud) else "make",
             {"AWSServiceName": service},

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ...errors import UsageError
 
 
-class Step(NamedTuple):
+class SetupStep(NamedTuple):
     """One step: its resource, the action on it, the exact request, and the function that sends it."""
 
     what: str
@@ -43,12 +43,12 @@ class Step(NamedTuple):
         return data
 
 
-def refused(what: str, request: dict[str, Any], error: UsageError) -> Step:
+def refused(what: str, request: dict[str, Any], error: UsageError) -> SetupStep:
     """Return the step for something that is not ours: nothing is done about it, nor about anything else."""
-    return Step(what, "refuse", request, _nothing, refusal=error)
+    return SetupStep(what, "refuse", request, _nothing, refusal=error)
 
 
-def check(steps: list[Step]) -> None:
+def check(steps: list[SetupStep]) -> None:
     """Raise UsageError with all that is refused, so that a user meets it in one go."""
     errors = [step.refusal for step in steps if step.refusal is not None]
     if errors:

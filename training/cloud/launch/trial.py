@@ -44,7 +44,7 @@ SETTINGS = (
 POLL_S = 5.0
 
 
-class Outcome(NamedTuple):
+class TrialResult(NamedTuple):
     """One step of a trial: its purpose, its result, and its duration."""
 
     step: str
@@ -74,7 +74,7 @@ class Trial:
         plan = self.plan(resume=False)
         return MINUTES / 60 * plan.launch.price_cap_usd_per_hour
 
-    def plan(self, *, resume: bool) -> launch.Plan:
+    def plan(self, *, resume: bool) -> launch.LaunchPlan:
         """Return a launch of the run that ends when the trial does."""
         left_h = (self.until - self.site.cloud.now()).total_seconds() / 3600
         if left_h <= 0:
@@ -169,20 +169,20 @@ def check(trial: Trial) -> None:
         )
 
 
-def carry_out(trial: Trial) -> list[Outcome]:
+def carry_out(trial: Trial) -> list[TrialResult]:
     """Do the steps in order; after one that fails end the run and say which were not reached."""
-    outcomes: list[Outcome] = []
+    outcomes: list[TrialResult] = []
     failed = False
     for step, act in trial.steps().items():
         if failed:
-            outcomes.append(Outcome(step, "not reached", "", _since(trial.began, trial.site)))
+            outcomes.append(TrialResult(step, "not reached", "", _since(trial.began, trial.site)))
             continue
         try:
             result, detail = "works", act()
         except TrainingError as error:
             failed = True
             result, detail = "failed", f"{error.message} {error.next_step or ''}".strip()
-        outcomes.append(Outcome(step, result, detail, _since(trial.began, trial.site)))
+        outcomes.append(TrialResult(step, result, detail, _since(trial.began, trial.site)))
         trial.say(f"{result:6} {step}: {detail}")
     if failed:
         _end_what_is_left(trial)

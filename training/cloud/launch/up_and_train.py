@@ -12,7 +12,7 @@ from . import follow, launch, own_maps, setup
 from .arguments import Options
 from .basis import Basis, read_basis
 from .settings_checks import check_new
-from .steps import Step, check
+from .steps import SetupStep, check
 
 
 def up(site: CommandContext, output: OutputOptions, *, use_existing_bucket: bool = False) -> None:
@@ -29,11 +29,11 @@ def up(site: CommandContext, output: OutputOptions, *, use_existing_bucket: bool
         answer(f"up: {site.scope.store} in {site.scope.region}. Next: make ami, then ./launch.py train")
 
 
-def _requests(steps: list[Step]) -> list[dict[str, object]]:
+def _requests(steps: list[SetupStep]) -> list[dict[str, object]]:
     return [step.to_json_dict() for step in steps]
 
 
-def _apply(steps: list[Step], output: OutputOptions) -> None:
+def _apply(steps: list[SetupStep], output: OutputOptions) -> None:
     changes = [step for step in steps if step.action != "keep"]
     for step in steps:
         if step.action != "keep" or step.notes:
@@ -94,7 +94,7 @@ def _basis(
 
 
 def _start(
-    site: CommandContext, storage: Storage, plan: launch.Plan, output: OutputOptions, *, detach: bool
+    site: CommandContext, storage: Storage, plan: launch.LaunchPlan, output: OutputOptions, *, detach: bool
 ) -> int:
     """Show the plan, ask, start and follow it; return the exit code."""
     lines = launch.describe(plan)
@@ -123,7 +123,7 @@ def _start(
     return 1 if state == "failed" else 0
 
 
-def _confirm(plan: launch.Plan, output: OutputOptions) -> None:
+def _confirm(plan: launch.LaunchPlan, output: OutputOptions) -> None:
     """Continue if the user agrees to the launch; UsageError if consent was given in advance to one sure to fail."""
     if plan.failure is not None and plan.failure.is_certain:
         question = f"Run {plan.launch.run} would fail again. Launch it all the same?"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ... import layout
-from ...store.storage import Entry, Storage
+from ...store.storage import ListedObject, Storage
 from ..aws.errors import CloudError
 from ..console.wait_notices import heartbeat
 from .run_status import newest_meta, newest_pointer
@@ -36,7 +36,7 @@ def fetch_results(
     return files
 
 
-def _best(storage: Storage, run: str, models: list[Entry]) -> list[Entry]:
+def _best(storage: Storage, run: str, models: list[ListedObject]) -> list[ListedObject]:
     """Return each agent's model of the policy that the newest checkpoint calls its best; the newest where none is."""
     pointer = newest_pointer(storage, run)
     kept = newest_meta(storage, pointer).get("kept") if pointer else None
@@ -50,6 +50,6 @@ def _best(storage: Storage, run: str, models: list[Entry]) -> list[Entry]:
     return best or _newest(models)
 
 
-def _newest(models: list[Entry]) -> list[Entry]:
+def _newest(models: list[ListedObject]) -> list[ListedObject]:
     """Return the newest of the models, of each agent where there are several; models: sorted by step."""
     return list({one.key.rpartition("/")[0]: one for one in models}.values())

@@ -21,7 +21,7 @@ OFF = (
 )
 
 
-class Line(NamedTuple):
+class LogLine(NamedTuple):
     """A line that a machine has logged, and its time."""
 
     at: datetime
@@ -40,7 +40,7 @@ class Line(NamedTuple):
 
 
 def follow(
-    site: CommandContext, storage: Storage, run: str, write: Callable[[Line], object], *, until_end: bool
+    site: CommandContext, storage: Storage, run: str, write: Callable[[LogLine], object], *, until_end: bool
 ) -> None:
     """Write what the machines of a run have logged, and with `until_end` what comes until it ends.
 
@@ -73,7 +73,7 @@ def _machine_ids(site: CommandContext, storage: Storage, run: str) -> list[str]:
     return list(dict.fromkeys(one for one in known if one))
 
 
-def _new_lines(site: CommandContext, machines: list[str], seen: set[str]) -> Iterator[Line]:
+def _new_lines(site: CommandContext, machines: list[str], seen: set[str]) -> Iterator[LogLine]:
     for machine in machines:
         try:
             events = list(
@@ -91,4 +91,4 @@ def _new_lines(site: CommandContext, machines: list[str], seen: set[str]) -> Ite
             if event["eventId"] not in seen:
                 seen.add(event["eventId"])
                 at = datetime.fromtimestamp(event["timestamp"] / 1000, tz=timezone.utc)
-                yield Line(at, event["logStreamName"], event["message"].rstrip())
+                yield LogLine(at, event["logStreamName"], event["message"].rstrip())

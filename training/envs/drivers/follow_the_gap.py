@@ -90,18 +90,18 @@ class FollowTheGap:
         return commands
 
 
-class _Sight(NamedTuple):
+class _Directions(NamedTuple):
     """Hold cosine and sine of the directions that every car checks."""
 
     looks: Array  # (2, headings), filled up to whole groups by zeros, which nothing stands in the way of
     beams: Array  # (2, B)
 
 
-def _see(settings: GapSettings, beams: int) -> _Sight:
+def _see(settings: GapSettings, beams: int) -> _Directions:
     headings = np.linspace(-settings.half_view_rad, settings.half_view_rad, settings.headings)
     angles = np.linspace(-0.5 * settings.fov_rad, 0.5 * settings.fov_rad, beams)
     looks = np.stack([np.cos(headings), np.sin(headings)])
-    return _Sight(
+    return _Directions(
         looks=np.pad(looks, ((0, 0), (0, -settings.headings % _GROUP))),
         beams=np.stack([np.cos(angles), np.sin(angles)]),
     )
@@ -111,7 +111,7 @@ def _see(settings: GapSettings, beams: int) -> _Sight:
 def _follow_in_parallel(
     scans: NDArray[np.floating],
     settings: GapSettings,
-    sight: _Sight,
+    sight: _Directions,
     parts: int,
     commands: Array,
 ) -> None:
@@ -125,7 +125,7 @@ def _follow_in_parallel(
 def _follow(
     scans: NDArray[np.floating],
     settings: GapSettings,
-    sight: _Sight,
+    sight: _Directions,
     span: tuple[int, int],
     commands: Array,
 ) -> None:
@@ -148,7 +148,7 @@ class _Room(NamedTuple):
 
 
 @kernel
-def _make_room(beams: int, sight: _Sight) -> _Room:
+def _make_room(beams: int, sight: _Directions) -> _Room:
     points = (_ends(beams) - 1) * _points_per_end(beams) + 1
     first, stop = np.empty(points, np.int64), np.empty(points, np.int64)
     return _Room(np.empty((2, points)), first, stop, np.empty(sight.looks.shape[1]))

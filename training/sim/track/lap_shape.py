@@ -47,7 +47,7 @@ class Style(NamedTuple):
     straight_share: float  # at least this much of the length is the longest straight
 
 
-class Layout(NamedTuple):
+class LapShape(NamedTuple):
     """A lap as arcs, each followed by a straight."""
 
     turn_rad: NDArray[np.float64]
@@ -84,20 +84,20 @@ def lap(numbers: Array, spec: Spec, style: Style) -> Array:
 
 
 @kernel
-def _oval(numbers: Array, spec: Spec) -> Layout:
+def _oval(numbers: Array, spec: Spec) -> LapShape:
     """Return two half circles and two straights; it fits wherever anything does."""
     largest = spec.length_m / (2.0 * math.pi)
     least = 1.1 * spec.min_radius_m
     radius = least + 0.5 * numbers[0] * max(0.0, largest - least)
     straight = max(0.0, 0.5 * spec.length_m - math.pi * radius)
-    return Layout(np.full(2, math.pi), np.full(2, radius), np.full(2, straight))
+    return LapShape(np.full(2, math.pi), np.full(2, radius), np.full(2, straight))
 
 
 @kernel
-def _draw(numbers: Array, spec: Spec, style: Style) -> tuple[Layout, NDArray[np.bool_]]:
+def _draw(numbers: Array, spec: Spec, style: Style) -> tuple[LapShape, NDArray[np.bool_]]:
     """Return a drawn list of turns, not closed yet, and which of its arcs are turns of their own."""
     most = 3 * MOST_TURNS
-    layout = Layout(np.empty(most), np.empty(most), np.empty(most))
+    layout = LapShape(np.empty(most), np.empty(most), np.empty(most))
     single = np.zeros(most, np.bool_)
     count = 0
     elements = style.fewest + int(numbers[0] * (style.most - style.fewest + 1))
@@ -128,7 +128,7 @@ def _draw(numbers: Array, spec: Spec, style: Style) -> tuple[Layout, NDArray[np.
                 layout.straight_m[count] = -0.2 * spec.min_radius_m
                 count += 1
         layout.straight_m[count - 1] = straight
-    drawn = Layout(layout.turn_rad[:count], layout.radius_m[:count], layout.straight_m[:count])
+    drawn = LapShape(layout.turn_rad[:count], layout.radius_m[:count], layout.straight_m[:count])
     return drawn, single[:count]
 
 
@@ -151,7 +151,7 @@ def _turn_once(turn: Array, single: NDArray[np.bool_]) -> bool:
 
 
 @kernel
-def _close_lap(layout: Layout, length_m: float) -> bool:
+def _close_lap(layout: LapShape, length_m: float) -> bool:
     """Give the straights the lengths that close the lap at `length_m`; return whether there are such.
 
     Weighted least change: the squares of the changes, divided by the squares of the drawn lengths, are
@@ -205,7 +205,7 @@ def _solve_3(matrix: Array, right: Array) -> Array:
 
 
 @kernel
-def _trace(layout: Layout, spacing_m: float) -> Array:
+def _trace(layout: LapShape, spacing_m: float) -> Array:
     """Return points about `spacing_m` apart along the closed lap, from the middle of its longest straight."""
     turn, radius, straight = layout.turn_rad, layout.radius_m, layout.straight_m
     n = turn.shape[0]
