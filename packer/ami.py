@@ -29,8 +29,8 @@ from training.aws_access.address import own_address
 from training.aws_access.advice import CERTIFICATES, advice, is_bad_certificate
 from training.aws_access.session import client, exported, session
 from training.cloud.aws import inventory
+from training.cloud.aws.aws_errors import from_reply
 from training.cloud.aws.client import Cloud, check_region
-from training.cloud.aws.errors import from_reply
 from training.cloud.aws.network import choose_subnets
 from training.cloud.aws.project import make_scope
 from training.cloud.cleanup import images

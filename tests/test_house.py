@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import grimp
@@ -79,6 +80,16 @@ def test_files_stay_short_enough_to_read() -> None:
         if (n := len(path.read_text().splitlines())) > 450
     }
     assert long == {}
+
+
+def test_a_name_means_one_thing() -> None:
+    """No two modules and no two classes of training share a name; `commands` is the command line of each room."""
+    files = [path for path in source_files() if path.is_relative_to(ROOT / "training")]
+    modules = [path.stem for path in files if path.stem not in {"__init__", "commands"}]
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in files]
+    classes = [node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    assert [name for name, times in Counter(modules).items() if times > 1] == []
+    assert [name for name, times in Counter(classes).items() if times > 1] == []
 
 
 # --- settings ---

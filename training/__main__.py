@@ -27,8 +27,8 @@ from .errors import (
     TrainingError,
     UsageError,
 )
+from .process.buffered_output import outlast_output, write_error
 from .process.help import WIDE, Commands
-from .process.output import outlast_output, write_error
 from .process.terminal import adapt_output, columns
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def train(
 
     from .config import settings_file
     from .run import runner
-    from .run.session import ResumePoint
+    from .run.claimed_run import ResumePoint
 
     raise typer.Exit(
         runner.train(

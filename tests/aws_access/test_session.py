@@ -30,7 +30,7 @@ def test_no_client_is_made_past_the_session() -> None:
     allowed = {
         "training/aws_access/session.py",
         "training/aws_access/credentials.py",
-        "training/track_commands/fetch.py",
+        "training/track_commands/fetch_circuits.py",
     }
     found = {str(path.relative_to(ROOT)) for path in CODE if making.search(path.read_text(encoding="utf-8"))}
     assert found <= allowed

@@ -14,7 +14,7 @@ from botocore.stub import ANY
 from tests.cloud.golden import LAUNCH, SCOPE
 from tests.cloud.service_model import TruthfulStubber
 from training import layout
-from training.cloud.aws import errors, fallback_prices, iam_policies, inventory, launch_requests, prices
+from training.cloud.aws import aws_errors, fallback_prices, iam_policies, inventory, launch_requests, prices
 from training.cloud.aws.client import Clock, Cloud, permission
 from training.cloud.aws.prices import Pool, Price, Prices
 from training.cloud.launch import basis, follow, provision
@@ -91,7 +91,7 @@ def test_an_earlier_start_whose_fleet_shows_late_gets_no_second_one(stage: Stage
     ec2 = stage.script("ec2")
     ec2.add_client_error("create_fleet", "IdempotentParameterMismatch")
     ec2.add_response("describe_fleets", {"Fleets": [living_fleet()]}, None)
-    with pytest.raises(errors.CloudError, match="has made fleet-1") as caught:
+    with pytest.raises(aws_errors.CloudError, match="has made fleet-1") as caught:
         provision.create_fleet(stage.cloud, SCOPE, LAUNCH, "lt-1", 1)
     assert "./launch.py stop lap-record --now" in caught.value.next_step
 
@@ -139,7 +139,7 @@ def test_a_price_that_nobody_gives_comes_from_the_table_and_says_so(stage: Stage
 def test_a_type_without_any_price_is_refused_because_no_budget_could_be_kept(stage: Stage) -> None:
     stage.script("ec2").add_response("describe_spot_price_history", {"SpotPriceHistory": []}, None)
     stage.script("pricing").add_response("get_products", {"PriceList": []}, None)
-    with pytest.raises(errors.CloudError, match="no budget can be kept"):
+    with pytest.raises(aws_errors.CloudError, match="no budget can be kept"):
         prices.read_prices(stage.cloud, ["p5.48xlarge"])
 
 
@@ -240,7 +240,7 @@ def test_after_a_minute_of_throttling_it_gives_up(stage: Stage) -> None:
     sts = stage.script("sts")
     for _ in range(11):
         sts.add_client_error("get_caller_identity", "Throttling", http_status_code=400)
-    with pytest.raises(errors.NoResponse):
+    with pytest.raises(aws_errors.NoResponse):
         for _ in range(40):
             stage.cloud.call("sts", "get_caller_identity")
     assert 50 < stage.watch.s <= 60
@@ -250,27 +250,27 @@ def test_after_a_minute_of_throttling_it_gives_up(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("code", "status", "kind"),
     [
-        ("UnauthorizedOperation", 403, errors.AccessDenied),
-        ("AccessDenied", 403, errors.AccessDenied),
-        ("ExpiredToken", 400, errors.NoCredentials),
-        ("InvalidClientTokenId", 403, errors.NoCredentials),
-        ("RequestLimitExceeded", 503, errors.NoResponse),
-        ("InsufficientInstanceCapacity", 500, errors.NoCapacity),
-        ("VcpuLimitExceeded", 400, errors.QuotaTooLow),
-        ("LimitExceeded", 409, errors.QuotaTooLow),
-        ("EntityAlreadyExists", 409, errors.AlreadyExists),
-        ("InvalidLaunchTemplateName.NotFoundException", 400, errors.ResourceNotFound),
-        ("InternalError", 500, errors.NoResponse),
-        ("RequestTimeTooSkewed", 403, errors.WrongClock),
-        ("SomethingNew", 400, errors.CloudError),
+        ("UnauthorizedOperation", 403, aws_errors.AccessDenied),
+        ("AccessDenied", 403, aws_errors.AccessDenied),
+        ("ExpiredToken", 400, aws_errors.NoCredentials),
+        ("InvalidClientTokenId", 403, aws_errors.NoCredentials),
+        ("RequestLimitExceeded", 503, aws_errors.NoResponse),
+        ("InsufficientInstanceCapacity", 500, aws_errors.NoCapacity),
+        ("VcpuLimitExceeded", 400, aws_errors.QuotaTooLow),
+        ("LimitExceeded", 409, aws_errors.QuotaTooLow),
+        ("EntityAlreadyExists", 409, aws_errors.AlreadyExists),
+        ("InvalidLaunchTemplateName.NotFoundException", 400, aws_errors.ResourceNotFound),
+        ("InternalError", 500, aws_errors.NoResponse),
+        ("RequestTimeTooSkewed", 403, aws_errors.WrongClock),
+        ("SomethingNew", 400, aws_errors.CloudError),
     ],
 )
-def test_an_answer_becomes_the_named_error(code: str, status: int, kind: type[errors.CloudError]) -> None:
+def test_an_answer_becomes_the_named_error(code: str, status: int, kind: type[aws_errors.CloudError]) -> None:
     reply: dict[str, Any] = {
         "Error": {"Code": code, "Message": "m"},
         "ResponseMetadata": {"HTTPStatusCode": status},
     }
-    error = errors.from_reply(reply, "ec2:CreateFleet")
+    error = aws_errors.from_reply(reply, "ec2:CreateFleet")
     assert type(error) is kind
     assert code in error.message
     assert error.exit_code == 1

@@ -16,8 +16,8 @@ from tests.cloud.fake_aws import Account
 from tests.cloud.proxy import Front
 from training import layout
 from training.cloud.aws import inventory, quotas
+from training.cloud.aws.aws_errors import NoResponse
 from training.cloud.aws.client import Clock, Cloud
-from training.cloud.aws.errors import NoResponse
 from training.cloud.launch import setup
 from training.config import Config, load_config
 from training.store import documents

@@ -13,8 +13,8 @@ from tests.servers import Bucket, fresh_bucket, raw_client
 from training import layout
 from training.cloud.aws import bucket as buckets
 from training.cloud.aws import bucket_settings
+from training.cloud.aws.aws_errors import CloudError
 from training.cloud.aws.client import Clock, Cloud
-from training.cloud.aws.errors import CloudError
 from training.cloud.aws.project import Project
 from training.cloud.cleanup import bucket_removal
 

@@ -14,9 +14,9 @@ from tests.cloud.fake_aws import ROOT, Account
 from tests.cloud.proxy import Front
 from training.aws_access import advice
 from training.cloud import doctor
-from training.cloud.aws import errors
+from training.cloud.aws import aws_errors
+from training.cloud.aws.aws_errors import NoCredentials, WrongClock
 from training.cloud.aws.client import Clock, Cloud
-from training.cloud.aws.errors import NoCredentials, WrongClock
 
 HOUR_S = 3600.0
 DATED = {"date": "Tue, 01 Dec 2026 12:00:00 GMT"}
@@ -57,7 +57,7 @@ REFUSALS = (
 def test_a_refused_signature_is_held_against_the_date_of_the_reply(
     answer: dict[str, object], off_s: float
 ) -> None:
-    error = errors.from_reply(answer, "ec2:CreateFleet", NOON + timedelta(seconds=off_s))
+    error = aws_errors.from_reply(answer, "ec2:CreateFleet", NOON + timedelta(seconds=off_s))
     assert type(error) is WrongClock
     assert f"3600 s {'ahead of' if off_s > 0 else 'behind'} AWS's" in error.message
     assert error.next_step == advice.CLOCK
@@ -67,16 +67,16 @@ def test_a_refused_signature_is_held_against_the_date_of_the_reply(
 def test_with_a_right_clock_the_same_refusals_are_of_keys_sessions_and_permissions(
     answer: dict[str, object],
 ) -> None:
-    error = errors.from_reply(answer, "ec2:CreateFleet", NOON)
+    error = aws_errors.from_reply(answer, "ec2:CreateFleet", NOON)
     words = str(answer["Error"])
     assert isinstance(error, WrongClock) is ("Signature " in words or "TooSkewed" in words)
     assert "this computer's clock is" not in error.message
 
 
 def test_a_reply_without_a_date_says_nothing_of_the_clock() -> None:
-    assert isinstance(errors.from_reply(reply("AuthFailure", headers={}), "sts:X", NOON), NoCredentials)
+    assert isinstance(aws_errors.from_reply(reply("AuthFailure", headers={}), "sts:X", NOON), NoCredentials)
     broken = reply("AuthFailure", headers={"date": "yesterday"})
-    assert isinstance(errors.from_reply(broken, "sts:X", NOON), NoCredentials)
+    assert isinstance(aws_errors.from_reply(broken, "sts:X", NOON), NoCredentials)
 
 
 # --- doctor ---

@@ -14,7 +14,7 @@ from tests.cloud.fake_aws import ROOT
 from tests.cloud.golden import AWS, LAUNCH, SCOPE
 from tests.cloud.service_model import TruthfulStubber, problems_of_answer
 from training import layout
-from training.cloud.aws import errors, fallback_prices, instance_types, inventory, launch_requests, quotas
+from training.cloud.aws import aws_errors, fallback_prices, instance_types, inventory, launch_requests, quotas
 from training.cloud.aws.client import Clock, Cloud
 from training.cloud.launch import basis
 from training.config import AwsSettings
@@ -202,7 +202,7 @@ def test_a_quota_that_fits_no_type_names_the_page_where_more_is_asked_for(stage:
     sizes = {"p4d.24xlarge": 96}
     read = quotas.read_quotas(stage.cloud, sizes, "spot")
     with pytest.raises(
-        errors.QuotaTooLow, match="spot P machines in us-east-2 is 8 vCPUs, 96 are needed"
+        aws_errors.QuotaTooLow, match="spot P machines in us-east-2 is 8 vCPUs, 96 are needed"
     ) as caught:
         quotas.check_quotas(stage.cloud, read, sizes, "us-east-2")
     assert "quotas/L-7212CCBC" in caught.value.next_step
@@ -215,7 +215,7 @@ def test_where_the_quota_of_gpus_is_zero_types_without_one_are_offered(stage: St
     quota(stage, "L-34B43A08", 5.0)
     sizes = {"g4dn.xlarge": 4}
     read = quotas.read_quotas(stage.cloud, sizes, "spot")
-    with pytest.raises(errors.QuotaTooLow) as caught:
+    with pytest.raises(aws_errors.QuotaTooLow) as caught:
         quotas.check_quotas(stage.cloud, read, sizes, "us-east-2")
     assert "Or train without a GPU (5 vCPUs of Standard" in caught.value.next_step
     assert "--set 'aws.instance_types=[c7a.large,m7a.large,c7i.xlarge]'" in caught.value.next_step
@@ -261,7 +261,7 @@ def test_an_image_for_older_code_is_refused(stage: Stage) -> None:
     old = image("ami-1", "available", 1)
     old["Tags"] = SCOPE.tags({"RequirementsSha256": "ab" * 32})
     with pytest.raises(
-        errors.CloudError, match=rf"ami-1, has interface none, this code needs {layout.IMAGE_INTERFACE}"
+        aws_errors.CloudError, match=rf"ami-1, has interface none, this code needs {layout.IMAGE_INTERFACE}"
     ):
         chosen(stage, old)
     assert chosen(stage, image("ami-2", "available", 2), old) == "ami-2"
@@ -287,7 +287,7 @@ def test_an_image_that_cannot_be_started_is_refused(
     stage: Stage, state: str, says: str, next_step: str
 ) -> None:
     why = {"StateReason": {"Message": "disk full"}} if state == "failed" else {}
-    with pytest.raises(errors.CloudError, match=says) as caught:
+    with pytest.raises(aws_errors.CloudError, match=says) as caught:
         chosen(stage, image("ami-9", state, 1, **why))
     assert next_step in caught.value.next_step
 

@@ -11,7 +11,7 @@ import pytest
 from tests.cloud.golden import SCOPE
 from tests.cloud.service_model import problems_of_answer
 from tests.cloud.test_launch_checks import UBUNTU, Stage
-from training.cloud.aws import disk_key, errors, network
+from training.cloud.aws import aws_errors, disk_key, network
 from training.errors import UsageError
 
 
@@ -110,7 +110,7 @@ def test_public_and_private_subnets_are_not_mixed(stage: Stage) -> None:
 def test_a_network_of_private_subnets_alone_is_refused(stage: Stage) -> None:
     script_network(stage, [table()], [])
     with pytest.raises(
-        errors.CloudError, match="no machine in vpc-1 would reach AWS: subnet-1 has no"
+        aws_errors.CloudError, match="no machine in vpc-1 would reach AWS: subnet-1 has no"
     ) as caught:
         network.choose_subnets(stage.cloud, "vpc-1", [subnet("subnet-1")])
     assert "NAT gateway" in caught.value.next_step
@@ -134,7 +134,7 @@ def test_endpoints_of_all_services_are_a_way_out_too(stage: Stage, of: str, usab
             "subnet-1 has no way to the internet, and endpoints of all services that a run needs"
         ]
     else:
-        with pytest.raises(errors.CloudError, match=r"nor endpoints of s3\n"):
+        with pytest.raises(aws_errors.CloudError, match=r"nor endpoints of s3\n"):
             network.choose_subnets(stage.cloud, "vpc-1", [subnet("subnet-1")])
 
 
@@ -195,7 +195,7 @@ def test_a_key_of_ones_own_without_a_grant_for_the_spot_role_is_refused(
     script_grants(stage, FLEET, disk_key.OPERATIONS)
     root = [{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::123456789012:root"}}]
     script_grants(stage, SPOT, operations, policy=root)
-    with pytest.raises(errors.CloudError, match="AWSServiceRoleForEC2Spot has no grant for it") as caught:
+    with pytest.raises(aws_errors.CloudError, match="AWSServiceRoleForEC2Spot has no grant for it") as caught:
         check(stage)
     assert (
         f"aws kms create-grant --region us-east-2 --key-id {KEY} --grantee-principal {SPOT}"
@@ -221,7 +221,7 @@ def test_a_policy_of_the_key_that_lets_the_roles_in_is_as_good_as_a_grant(
 
 def test_a_key_that_is_switched_off_is_refused(stage: Stage) -> None:
     script_key(stage, state="Disabled")
-    with pytest.raises(errors.CloudError, match="is Disabled"):
+    with pytest.raises(aws_errors.CloudError, match="is Disabled"):
         check(stage)
 
 
@@ -250,6 +250,6 @@ def test_a_key_of_the_settings_is_looked_at_instead_of_the_accounts(credentials:
         "KeyState": "PendingDeletion",
     }
     stage.script("kms").add_response("describe_key", {"KeyMetadata": about}, {"KeyId": "alias/lab"})
-    with pytest.raises(errors.CloudError, match="alias/lab, is PendingDeletion"):
+    with pytest.raises(aws_errors.CloudError, match="alias/lab, is PendingDeletion"):
         check(stage)
     stage.close()

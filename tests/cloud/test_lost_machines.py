@@ -17,8 +17,8 @@ from tests.cloud.fake_aws import REGION, Account
 from training import layout
 from training.cloud import commands
 from training.cloud.aws import inventory
+from training.cloud.aws.aws_errors import CloudError
 from training.cloud.aws.client import Clock, Cloud
-from training.cloud.aws.errors import CloudError
 from training.cloud.cleanup import leaks
 from training.cloud.console.output import OutputOptions
 from training.cloud.context import CommandContext

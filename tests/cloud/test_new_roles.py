@@ -19,7 +19,7 @@ from tests.cloud.fake_aws import ROOT, Account
 from tests.cloud.golden import LAUNCH, SCOPE
 from tests.cloud.test_answers import NOW, Stage, living_fleet, stage
 from tests.cloud.test_rare_calls import program, train, up
-from training.cloud.aws import errors
+from training.cloud.aws import aws_errors
 from training.cloud.launch import profile_wait, provision
 from training.cloud.launch.settings_checks import check_namespace
 from training.cloud.watch import run_status
@@ -49,7 +49,7 @@ def test_a_profile_that_stays_unknown_ends_the_launch_after_three_minutes(stage:
     ec2 = stage.script("ec2")
     for _ in range(61):
         ec2.add_client_error("create_fleet", *UNKNOWN, http_status_code=400)
-    with pytest.raises(errors.CloudError, match="Invalid IAM Instance Profile name") as caught:
+    with pytest.raises(aws_errors.CloudError, match="Invalid IAM Instance Profile name") as caught:
         provision.create_fleet(stage.cloud, SCOPE, LAUNCH, "lt-1", 1)
     assert "try again" in caught.value.next_step
     assert stage.watch.s >= profile_wait.KNOWN_WITHIN_S
@@ -58,7 +58,7 @@ def test_a_profile_that_stays_unknown_ends_the_launch_after_three_minutes(stage:
 def test_another_wrong_value_is_refused_at_once(stage: Stage) -> None:
     ec2 = stage.script("ec2")
     ec2.add_client_error("create_fleet", "InvalidParameterValue", "Invalid value for ValidUntil")
-    with pytest.raises(errors.CloudError, match="ValidUntil"):
+    with pytest.raises(aws_errors.CloudError, match="ValidUntil"):
         provision.create_fleet(stage.cloud, SCOPE, LAUNCH, "lt-1", 1)
     assert stage.watch.s == 0
 

@@ -16,7 +16,7 @@ from training import layout
 from training.sim import Track
 from training.sim.track import names
 from training.store import documents
-from training.stored_runs import maps
+from training.stored_runs import carried_maps
 
 pytestmark = pytest.mark.slow  # the maps are checked in a process of its own
 SHORT = {
@@ -67,7 +67,7 @@ def test_a_map_of_ones_own_goes_to_the_machine_and_comes_home(hall: Account, tmp
     (name,) = stored(hall)["env"]["tracks"]
     assert names.packed_parts(name) is not None
     assert f"hall.yaml: uploaded as {name}, lap " in launched.stderr
-    assert maps.missing(hall.storage, "race", [name]) == []
+    assert carried_maps.missing(hall.storage, "race", [name]) == []
 
     trained = trainer(hall, tmp_path / "machine", "train", "--resume", "race")
     status = documents.read_status(hall.storage, "race")
@@ -88,7 +88,7 @@ def test_a_map_of_ones_own_goes_to_the_machine_and_comes_home(hall: Account, tmp
         "--set", "training.total_timesteps=700",
     )  # fmt: skip
     assert "run faster goes on from step 600" in forked.stdout
-    assert maps.missing(hall.storage, "faster", [name]) == []
+    assert carried_maps.missing(hall.storage, "faster", [name]) == []
 
 
 def test_a_map_that_cannot_be_trained_on_is_refused_before_anything_is_made(hall: Account) -> None:
@@ -134,7 +134,7 @@ def test_a_run_that_goes_on_keeps_its_maps_whatever_lies_here(hall: Account) -> 
     yard, kart = stored(hall)["evaluation"]["tracks"]
     assert (names.packed_parts(yard) or ("",))[0] == "yard"
     assert kart == "kart"
-    assert maps.missing(hall.storage, "race", [yard, *before]) == []
+    assert carried_maps.missing(hall.storage, "race", [yard, *before]) == []
 
 
 def test_a_name_of_a_map_that_the_run_does_not_carry_is_refused(hall: Account) -> None:

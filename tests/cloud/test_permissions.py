@@ -16,7 +16,7 @@ from tests.cloud.iam_simulator import Iam, Question
 from tests.cloud.service_model import TruthfulStubber
 from training.aws_access import denials
 from training.cloud import doctor
-from training.cloud.aws import errors, iam_policies, people_policies, permission_check
+from training.cloud.aws import aws_errors, iam_policies, people_policies, permission_check
 from training.cloud.aws.client import Cloud
 from training.cloud.aws.iam_statements import Document
 from training.cloud.aws.project import Project
@@ -255,8 +255,8 @@ def test_a_refusal_says_who_refuses_and_who_can_help(
         "Error": {"Code": "UnauthorizedOperation", "Message": message},
         "ResponseMetadata": {"HTTPStatusCode": 403},
     }
-    error = errors.from_reply(reply, "ec2:CreateFleet")
-    assert isinstance(error, errors.AccessDenied)
+    error = aws_errors.from_reply(reply, "ec2:CreateFleet")
+    assert isinstance(error, aws_errors.AccessDenied)
     assert (error.action, error.can_be_granted) == ("ec2:CreateFleet", can_be_granted)
     assert says in error.next_step
     assert ENCODED[:20] not in error.message

@@ -16,8 +16,8 @@ from tests.cloud.proxy import Answer, Front
 from training import layout
 from training.cloud import context, doctor
 from training.cloud.aws import inventory
+from training.cloud.aws.aws_errors import AccessDenied
 from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import AccessDenied
 from training.cloud.launch import setup
 from training.cloud.launch_record import LaunchRecord, check_place, read_launch_record
 from training.errors import UsageError

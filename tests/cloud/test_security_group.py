@@ -10,8 +10,8 @@ import pytest
 from tests.cloud.fake_aws import Account
 from tests.cloud.service_model import problems_of_request
 from training.cloud.aws import ingress, inventory, project_resources
+from training.cloud.aws.aws_errors import CloudError
 from training.cloud.aws.client import Cloud
-from training.cloud.aws.errors import CloudError
 from training.cloud.aws.project import Project
 from training.cloud.launch import group_setup, setup
 from training.cloud.launch.steps import SetupStep

@@ -22,7 +22,7 @@ from training.envs.grid import check_grid
 from training.envs.race import Race
 from training.errors import ConfigurationError, DataError, TrainingError, UsageError
 from training.layout import config_key
-from training.run.session import LATEST, open_run
+from training.run.claimed_run import LATEST, open_run
 from training.sim import Track, TrackError
 from training.sim.params import MAX_STEERING_DELAY
 from training.sim.track import catalog, names, spec
@@ -147,27 +147,27 @@ ELSEWHERE = {
     "stored_runs/fork.py: ": "of `train --fork`, which the launcher does not have: tests/test_fork.py",
     "config/resume.py: forked": "of `train --fork`, which the launcher does not have: tests/test_fork.py",
     "config/memory.py: check_fits": "the launcher asks it for the smallest of the types: test_launch_checks.py",
-    "run/session.py: ": "the machine's run, its guard and its lock: tests/cloud/test_relaunch.py, test_finish.py",
+    "run/claimed_run.py: ": "the machine's run, its guard and its lock: tests/cloud/test_relaunch.py, test_finish.py",
     "aws_access/": "of credentials and addresses: the machine's role has its own; the launcher refuses the rest at once",
     "process/user_account.py: ": "of a computer without a home directory, not of settings",
     "rng.py: choose_device": "the driver of the machine: the image is tested for it, types without a GPU are refused",
     "stored_runs/policy_sources.py: _explained": "wraps what stored_runs raises",
     "run/warm_start.py: _decoded": "wraps what a broken policy raises",
     "envs/f1tenth_gym/package.py: load_package": "the image has the package, by default and tested in its bake",
-    "envs/f1tenth_gym/world.py: ": IMPOSSIBLE,
+    "envs/f1tenth_gym/gym_world.py: ": IMPOSSIBLE,
     "envs/drivers/follow_the_gap.py: ": "config/settings.py: _parts_fit refuses too few beams first",
     "envs/drivers/registry.py: make_driver": IMPOSSIBLE,
     "sim/world.py: ": IMPOSSIBLE,
     "sim/track/generate.py: generate_centerline": "a negative seed has no name; a track that fits is always found",
     "sim/track/track.py: ": MAPS,
-    "sim/track/checks.py: ": MAPS,
+    "sim/track/track_checks.py: ": MAPS,
     "sim/track/map_files.py: ": MAPS,
     "sim/track/map_text.py: ": MAPS,
     "sim/track/centerline_files.py: ": MAPS,
     "sim/clearance.py: ": MAPS,
     "envs/starts.py: ": MAPS,
-    "run/maps.py: check_unchanged": MAPS,
-    "stored_runs/maps.py: ": "of maps that a run carries; the launcher has put them there: tests/test_stored_maps.py",
+    "run/run_maps.py: check_unchanged": MAPS,
+    "stored_runs/carried_maps.py: ": "of maps that a run carries; the launcher has put them there: tests/test_stored_maps.py",
     "sim/track/catalog.py: packed": "of maps that a run carries: cloud/launch/own_maps.py asks the bucket for them",
 }
 

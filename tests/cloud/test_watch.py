@@ -25,7 +25,7 @@ from training.cloud.console import wait_notices
 from training.cloud.launch import follow, setup
 from training.cloud.launch_record import LaunchRecord
 from training.cloud.watch import connect, run_status
-from training.cloud.watch.fetch import fetch_results
+from training.cloud.watch.fetch_run import fetch_results
 from training.cloud.watch.run_status import RunStatus
 from training.config import AwsSettings
 from training.run import stop_request

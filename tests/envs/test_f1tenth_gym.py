@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from training.config import EnvSettings, RaceSettings
 from training.envs.batch import RaceBatch
-from training.envs.f1tenth_gym.world import F1TenthGymWorld
+from training.envs.f1tenth_gym.gym_world import F1TenthGymWorld
 from training.envs.race import Race
 from training.errors import ConfigurationError
 from training.evaluation.load_run import policy_of, runs_in

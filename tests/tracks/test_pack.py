@@ -104,7 +104,7 @@ def test_a_body_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_too_large_is_refused_before_anything_is_written(
     hall: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.stored_runs.maps.MAX_FILE_BYTES", 1 << 10)
+    monkeypatch.setattr("training.stored_runs.carried_maps.MAX_FILE_BYTES", 1 << 10)
     with pytest.raises(TrackError, match=r"hall.png has .* MiB .* save it as png"):
         pack(hall, tmp_path / "out")
     assert not (tmp_path / "out").exists()

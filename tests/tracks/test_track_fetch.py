@@ -17,7 +17,7 @@ from training.sim import Track, TrackError
 from training.sim.track import catalog
 from training.sim.track.names import CIRCUITS
 from training.track_commands.commands import fetch as fetch_command
-from training.track_commands.fetch import COMMIT, GITHUB, Source, fetch, read_pins
+from training.track_commands.fetch_circuits import COMMIT, GITHUB, Source, fetch, read_pins
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):

@@ -13,15 +13,15 @@ from ..errors import UsageError
 from ..store.prune import make_plan, sweep
 from . import doctor
 from .aws import iam_policies, inventory, people_policies, prices
+from .aws.aws_errors import CloudError
 from .aws.client import Cloud
-from .aws.errors import CloudError
 from .cleanup.stop import When, stop_run
 from .console.output import OutputOptions, answer, pass_on, say, show, table
 from .context import CommandContext
 from .launch import training_price
 from .launch_record import check_place, is_here
 from .watch import connect, log, lost_machines, run_status, system_log
-from .watch.fetch import fetch_results
+from .watch.fetch_run import fetch_results
 
 
 # --- setting up ---

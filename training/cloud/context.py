@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..config import DEFAULT_FILE, AwsSettings, Config, load_config, settings_file
 from ..store.open import open_store
 from .aws import inventory
+from .aws.aws_errors import CloudError
 from .aws.client import Cloud
-from .aws.errors import CloudError
 from .aws.project import Project, read_scope
 from .console.wait_notices import store_policy
 

@@ -22,8 +22,8 @@ from .aws import (
     project_resources,
     quotas,
 )
+from .aws.aws_errors import AccessDenied
 from .aws.client import Cloud, endpoint_of
-from .aws.errors import AccessDenied
 from .aws.probe import ask_all
 from .aws.project import Project, read_scope
 from .console.output import OutputOptions, answer, show

@@ -281,7 +281,7 @@ def commands_of(settings: EnvSettings, actions: Array) -> Array:
 def make_world(settings: EnvSettings, tracks: Sequence[Track], num_cars: int, seed: int) -> World:
     """Return the simulator that the settings ask for: ours, or the f1tenth_gym package behind the same surface."""
     if settings.backend == "f1tenth_gym":
-        from .f1tenth_gym.world import F1TenthGymWorld  # noqa: PLC0415 - the package is optional
+        from .f1tenth_gym.gym_world import F1TenthGymWorld  # noqa: PLC0415 - the package is optional
 
         return F1TenthGymWorld(settings, tracks, num_cars, seed)
     switches = PROFILES[settings.profile]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..config import EnvSettings
     from ..sim import Track, World
-    from .f1tenth_gym.world import F1TenthGymWorld
+    from .f1tenth_gym.gym_world import F1TenthGymWorld
 
     Array = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from ..errors import UsageError
 from ..process.systemd_notify import alive
 from ..store.checkpoint import Checkpoint
 from ..store.storage import Storage
-from ..stored_runs import maps
+from ..stored_runs import carried_maps
 from ..stored_runs.read import StoredRun, config_of, runs_in
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def policy_of(storage: Storage, run: str, agent: int | None = None) -> LoadedRun
     if no policy has been kept yet, DataError for a broken one.
     """
     config = config_of(storage, run)
-    maps.bring(storage, run, config.all_tracks)
+    carried_maps.bring(storage, run, config.all_tracks)
     checkpoint, number, data = StoredRun(storage, run, config).kept_policy(agent)
     policy = Policy.decode(data, config.actor_sizes, f"the kept policy of checkpoint {checkpoint.ref.id}")
     return LoadedRun(

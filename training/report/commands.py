@@ -19,7 +19,7 @@ from ..evaluation.races import race_all
 from ..evaluation.ratings import table
 from ..sim import Track
 from ..store.open import open_store
-from ..stored_runs import maps
+from ..stored_runs import carried_maps
 from .final_report import lap_row
 from .tables import RaceRow, laps_table, races_table
 
@@ -116,7 +116,7 @@ def _unseen_track(storage: Storage, specs: tuple[str, ...]) -> str:
     runs = [spec for spec in specs if spec not in DRIVERS]
     config = config_of(storage, parse(runs[0]).run) if runs else Config()
     if runs:
-        maps.bring(storage, parse(runs[0]).run, config.all_tracks)
+        carried_maps.bring(storage, parse(runs[0]).run, config.all_tracks)
     others = (
         *config.evaluation.tracks,
         *(f"generated-{seed}" for seed in range(1001, 1002 + len(config.env.tracks))),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..agents.multi_agent import MultiAgentSAC
-    from .session import Run
+    from .claimed_run import Run
 
 # Reading old checkpoints, to find a sound one, must not keep a machine running that has nothing more to learn.
 LOOK_S = 60.0

@@ -12,7 +12,7 @@ from ..process.systemd_notify import Left
 from ..store.storage import StoreError
 
 if TYPE_CHECKING:
-    from .setup import Setup
+    from .assemble import Setup
     from .step_hooks import RunParts
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..agents.policy import SelectedPolicy
-    from .session import Run
+    from .claimed_run import Run
     from .step_hooks import RunParts
 
 

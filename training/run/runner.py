@@ -12,13 +12,12 @@ from ..errors import Fenced, Interrupted
 from ..instance.log_upload import logged
 from ..process.systemd_notify import Left, leaving, ready
 from ..sim import Track
-from . import divergence
-from . import maps as run_maps
+from . import divergence, run_maps
+from .assemble import Setup, device_of, prepare
+from .claimed_run import LATEST, ResumePoint, Run, open_run
 from .ending import Saved, choose, interrupted, interrupted_twice, save_at_end
 from .progress_display import Display
 from .results import make_results
-from .session import LATEST, ResumePoint, Run, open_run
-from .setup import Setup, device_of, prepare
 from .stop_request import interruptible_setup, watch
 
 if TYPE_CHECKING:

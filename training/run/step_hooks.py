@@ -18,8 +18,8 @@ from ..agents import soundness
 from ..evaluation.policy_selection import all_or_nothing
 from ..process import systemd_notify
 from ..process.systemd_notify import Left
-from .maps import META
 from .progress_display import AgentProgress, Progress
+from .run_maps import META
 from .stopwatch import Stopwatch
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from ..store.manifest import Count, Hex32, ShortText
 from ..store.restore import NoCheckpoint
 from ..store.segments import PendingSegment, SegmentUploader, Target
 from ..store.storage import Corrupt, Storage
-from . import maps
+from . import carried_maps
 from .read import config_of, parse, write_config
 
 RUN_NAME = "training.run_name"
@@ -103,7 +103,7 @@ def make_fork(storage: Storage, plan: ForkPlan, name: str, say: Callable[[str], 
         lineage.commit(checkpoint.step, CheckpointData(members, segments, meta), milestone=True)
     finally:
         uploader.close()
-    maps.copy(storage, plan.parent, name)
+    carried_maps.copy(storage, plan.parent, name)
     parent = Parent(
         run=plan.parent,
         step=checkpoint.step,

@@ -17,8 +17,8 @@ from ..sim import Track, TrackError
 from ..sim.track import catalog
 from . import survey
 from .centreline import Wish, make_centreline
-from .fetch import GITHUB
-from .fetch import fetch as fetch_tracks
+from .fetch_circuits import GITHUB
+from .fetch_circuits import fetch as fetch_tracks
 from .pack import pack as pack_map
 
 app = typer.Typer(

@@ -10,7 +10,7 @@ import yaml
 from ..sim import Track, TrackError
 from ..sim.clearance import check_body_fits
 from ..sim.track import catalog, map_files, names
-from ..stored_runs import maps
+from ..stored_runs import carried_maps
 
 
 class Packed(NamedTuple):
@@ -43,12 +43,12 @@ def pack(map_: str | Path, directory: Path) -> Packed:
         f"{stem}_centerline.csv": source.table.read_bytes(),
     }
     for file, data in files.items():
-        if len(data) > maps.MAX_FILE_BYTES:
-            limit = maps.MAX_FILE_BYTES >> 20
+        if len(data) > carried_maps.MAX_FILE_BYTES:
+            limit = carried_maps.MAX_FILE_BYTES >> 20
             raise TrackError(
                 f"{where}: {file} has {len(data) / 2**20:.0f} MiB, a run carries {limit} MiB a file: save it as png"
             )
-    name = names.packed_name(stem, maps.digest(files))
+    name = names.packed_name(stem, carried_maps.digest(files))
     folder = directory / name
     folder.mkdir(parents=True, exist_ok=True)
     for file, data in files.items():

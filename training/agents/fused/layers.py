@@ -8,7 +8,7 @@ import numba
 import numpy as np
 from numba import float32
 
-from .layout import Learned, Network, Task
+from .array_layout import Learned, Network, Task
 from .products import (
     blocks_of,
     hidden_layer,

@@ -20,6 +20,7 @@ import numba
 import numpy as np
 from numba import float32, int64, prange
 
+from .array_layout import PARTS, ArrayLayout, BatchArrays, Learned, Network, Rates, Shape, Task
 from .layers import (
     adam,
     adam_layer,
@@ -31,7 +32,6 @@ from .layers import (
     relu_mask,
     weights_gradient,
 )
-from .layout import PARTS, ArrayLayout, BatchArrays, Learned, Network, Rates, Shape, Task
 from .products import blocks_of, entry, inner, leading_dim, multiply, pack_rows
 from .tile import ROWS, address_of, call_at, out_of_line
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from . import phases
-from .layout import PARTS, ArrayLayout, BatchArrays, Learned, Rates, Shape, lay_out
+from .array_layout import PARTS, ArrayLayout, BatchArrays, Learned, Rates, Shape, lay_out
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

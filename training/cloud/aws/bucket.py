@@ -8,8 +8,8 @@ from typing import Any, Literal, NamedTuple
 
 from ... import layout
 from ..console.wait_notices import WaitReporter
+from .aws_errors import ResourceNotFound, Unsupported
 from .client import Cloud
-from .errors import ResourceNotFound, Unsupported
 from .ownership import as_mapping
 from .project import Project
 

@@ -14,7 +14,7 @@ from ...aws_access.advice import CERTIFICATES, advice, is_bad_certificate
 from ...config import AwsSettings
 from ...errors import ConfigurationError, TrainingError, UsageError
 from ..console.wait_notices import SILENCE_S
-from .errors import CloudError, NoCredentials, NoResponse, WrongClock, from_reply
+from .aws_errors import CloudError, NoCredentials, NoResponse, WrongClock, from_reply
 from .partition import check_partition
 
 DEADLINE_S = 60.0

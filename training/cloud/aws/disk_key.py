@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from .aws_errors import AccessDenied, CloudError, Unsupported
 from .client import Cloud
-from .errors import AccessDenied, CloudError, Unsupported
 from .project import Project
 
 AWS_KEY = "alias/aws/ebs"

@@ -7,8 +7,8 @@ from typing import Any
 
 from ... import layout
 from ...errors import UsageError
+from .aws_errors import CloudError, ResourceNotFound
 from .client import Cloud
-from .errors import CloudError, ResourceNotFound
 from .ownership import as_mapping, is_of_a_run
 from .project import Project, tag
 

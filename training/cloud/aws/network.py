@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ...errors import UsageError
+from .aws_errors import AccessDenied, CloudError
 from .client import Cloud
-from .errors import AccessDenied, CloudError
 
 Found = dict[str, Any]
 EVERYWHERE = {"0.0.0.0/0"}

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from ...process.user_account import cache_folder
 from . import fallback_prices
+from .aws_errors import CloudError, NoCredentials
 from .client import Cloud
-from .errors import CloudError, NoCredentials
 
 CACHE_S = 24 * 3600
 LINUX = "Linux/UNIX"

@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple
 
 from ...errors import TrainingError
 from . import inventory, launch_requests, project_resources
+from .aws_errors import CloudError
 from .client import Cloud
-from .errors import CloudError
 from .launch_requests import Launch
 from .project import Project
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from ... import layout
 from ...config import AwsSettings
 from ...errors import UsageError
+from .aws_errors import ResourceNotFound
 from .client import Cloud, endpoint_of
-from .errors import ResourceNotFound
 
 
 class Project(NamedTuple):

@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from .aws_errors import AccessDenied, QuotaTooLow, ResourceNotFound, Unsupported
 from .client import Cloud
-from .errors import AccessDenied, QuotaTooLow, ResourceNotFound, Unsupported
 from .instance_types import LEAST_VCPUS, PROCESSOR_TYPES
 
 

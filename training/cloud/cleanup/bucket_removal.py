@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from ... import layout
 from ..aws import bucket, bucket_notes, bucket_settings, project_resources
+from ..aws.aws_errors import FAULTS, THROTTLED, AccessDenied, CloudError, ResourceNotFound
 from ..aws.bucket import Content, Document, Use
 from ..aws.client import Cloud
-from ..aws.errors import FAULTS, THROTTLED, AccessDenied, CloudError, ResourceNotFound
 from ..aws.project import Project
 from ..console.wait_notices import WaitReporter
 from .leaks import unless_absent

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from ... import layout
 from ..aws import inventory
+from ..aws.aws_errors import CloudError
 from ..aws.client import Cloud
-from ..aws.errors import CloudError
 from ..aws.ownership import as_mapping, is_of_a_run, is_owned
 from ..aws.project import Project
 from .leaks import unless_absent

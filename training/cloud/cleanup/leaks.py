@@ -9,8 +9,8 @@ from ... import layout
 from ...store.documents import read_attempts, read_status
 from ...store.storage import Storage
 from ..aws import inventory
+from ..aws.aws_errors import AccessDenied, CloudError, ResourceNotFound
 from ..aws.client import Cloud
-from ..aws.errors import AccessDenied, CloudError, ResourceNotFound
 from ..aws.ownership import as_mapping, is_owned
 from ..aws.project import Project, tag
 from ..console.wait_notices import WaitReporter

@@ -8,8 +8,8 @@ from ... import layout
 from ...store.documents import read_attempts, read_status, request, set_status
 from ...store.storage import Storage
 from ..aws import inventory
+from ..aws.aws_errors import CloudError
 from ..aws.client import Cloud
-from ..aws.errors import CloudError
 from ..aws.project import Project, tag
 from ..console.wait_notices import WaitReporter
 from ..context import CommandContext

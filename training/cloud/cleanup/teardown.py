@@ -10,8 +10,8 @@ from ... import layout
 from ...store.documents import read_status, set_status
 from ...store.storage import Storage
 from ..aws import inventory
+from ..aws.aws_errors import ResourceNotFound
 from ..aws.client import Cloud
-from ..aws.errors import ResourceNotFound
 from ..aws.ownership import as_mapping, is_owned
 from ..aws.project import Project
 from ..launch_record import ENDS, check_place, is_here, owner, read_launch_record

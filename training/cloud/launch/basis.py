@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from ...config import AwsSettings
 from ...errors import UsageError
 from ..aws import disk_key, instance_types, inventory, network, quotas
+from ..aws.aws_errors import AccessDenied, ResourceNotFound
 from ..aws.client import Cloud
-from ..aws.errors import AccessDenied, ResourceNotFound
 from ..aws.launch_requests import Market
 from ..aws.prices import Prices, read_prices
 from ..aws.project import Project

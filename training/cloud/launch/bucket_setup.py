@@ -6,9 +6,9 @@ import functools
 
 from ...errors import UsageError
 from ..aws import bucket, bucket_notes, bucket_settings, inventory, project_resources
+from ..aws.aws_errors import AlreadyExists, CloudError
 from ..aws.bucket_settings import Change
 from ..aws.client import Cloud
-from ..aws.errors import AlreadyExists, CloudError
 from ..aws.project import Project
 from .steps import SetupStep, refused
 

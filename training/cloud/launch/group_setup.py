@@ -9,8 +9,8 @@ from ... import layout
 from ...aws_access.address import own_address
 from ...errors import TrainingError, UsageError
 from ..aws import ingress, inventory, project_resources
+from ..aws.aws_errors import AlreadyExists, CloudError
 from ..aws.client import Cloud
-from ..aws.errors import AlreadyExists, CloudError
 from ..aws.ownership import as_mapping, require_owned
 from ..aws.project import Project
 from .steps import SetupStep, refused

@@ -16,9 +16,9 @@ from ...store.storage import IF_ABSENT, Corrupt, PreconditionFailed, Storage
 from ...stored_runs.policy_sources import copy_into_run
 from ...stored_runs.read import write_config
 from ..aws import inventory, launch_requests, project_resources
+from ..aws.aws_errors import CloudError
 from ..aws.client import Cloud
 from ..aws.disk_key import root_disk
-from ..aws.errors import CloudError
 from ..aws.launch_requests import Launch
 from ..aws.ownership import as_mapping, require_owned
 from ..aws.prices import Pool, Price

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from ...errors import ConfigurationError, TrainingError, UsageError
 from ...sim.track import names as track_names
 from ...store.storage import Storage
-from ...stored_runs import maps as stored_maps
+from ...stored_runs import carried_maps
 from ..console.wait_notices import heartbeat
 from .settings_checks import circuit_of
 
@@ -125,21 +125,21 @@ def _key(override: str) -> str:
 
 def taken_by(tracks: Iterable[str], maps: Mapping[str, OwnMap]) -> dict[str, OwnMap]:
     """Return those of the packed maps that a run's settings name: one that continues need not take all of them."""
-    names = stored_maps.packed_names(tracks)
+    names = carried_maps.packed_names(tracks)
     return {given: one for given, one in maps.items() if one.name in names}
 
 
 def upload(storage: Storage, run: str, maps: Mapping[str, OwnMap]) -> None:
     """Put the maps into the run; may be repeated after an interruption."""
     for one in maps.values():
-        stored_maps.put(storage, run, one.name, one.files)
+        carried_maps.put(storage, run, one.name, one.files)
 
 
 def check_carried(storage: Storage, run: str, tracks: Iterable[str], maps: Mapping[str, OwnMap]) -> None:
     """Raise UsageError for a map that a run should carry, and does not, and that is not about to be uploaded."""
     new = {one.name for one in maps.values()}
-    names = [name for name in stored_maps.packed_names(tracks) if name not in new]
-    lacking = stored_maps.missing(storage, run, names)
+    names = [name for name in carried_maps.packed_names(tracks) if name not in new]
+    lacking = carried_maps.missing(storage, run, names)
     if lacking:
         raise UsageError(
             f"run {run} does not carry the map {', '.join(lacking)}",

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..aws.aws_errors import CloudError, speaks_of_profile
 from ..aws.client import Cloud
-from ..aws.errors import CloudError, speaks_of_profile
 from ..aws.launch_requests import Launch
 from ..console.wait_notices import WaitReporter
 

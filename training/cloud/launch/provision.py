@@ -9,8 +9,8 @@ from typing import Any
 from ... import layout
 from ...errors import UsageError
 from ..aws import inventory, launch_requests, project_resources
+from ..aws.aws_errors import AlreadyExists, CloudError, NoResponse, ResourceNotFound
 from ..aws.client import Cloud
-from ..aws.errors import AlreadyExists, CloudError, NoResponse, ResourceNotFound
 from ..aws.launch_requests import Launch
 from ..aws.ownership import as_mapping, require_owned
 from ..aws.project import Project

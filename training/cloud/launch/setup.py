@@ -10,8 +10,8 @@ from typing import Any
 from ... import layout
 from ...errors import UsageError
 from ..aws import iam_policies, inventory, project_resources
+from ..aws.aws_errors import AlreadyExists, CloudError
 from ..aws.client import Cloud
-from ..aws.errors import AlreadyExists, CloudError
 from ..aws.ownership import as_mapping, require_owned
 from ..aws.project import Project
 from . import bucket_setup

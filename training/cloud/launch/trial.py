@@ -16,14 +16,14 @@ from ... import layout
 from ...errors import TrainingError, UsageError
 from ...store.storage import Storage
 from ..aws import inventory
-from ..aws.errors import CloudError
+from ..aws.aws_errors import CloudError
 from ..aws.project import Project
 from ..cleanup import leaks, stop
 from ..console.output import OutputOptions, ask, say, show, table
 from ..console.wait_notices import WaitReporter
 from ..context import CommandContext
 from ..launch_record import ENDS
-from ..watch.fetch import fetch_results
+from ..watch.fetch_run import fetch_results
 from ..watch.run_status import RunStatus, read_run_status
 from . import follow, launch
 from .arguments import Options

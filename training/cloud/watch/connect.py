@@ -7,8 +7,8 @@ import shutil
 from typing import Any
 
 from ..aws import inventory
+from ..aws.aws_errors import CloudError
 from ..aws.client import Cloud
-from ..aws.errors import CloudError
 from ..aws.project import Project
 from ..aws.project_resources import TENSORBOARD_PORT
 

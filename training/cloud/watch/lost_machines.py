@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from ... import layout
+from ..aws.aws_errors import CloudError
 from ..aws.client import Cloud
-from ..aws.errors import CloudError
 from ..aws.ownership import as_mapping, is_of_a_run
 from ..aws.project import Project, tag
 from .run_status import RunStatus

@@ -13,8 +13,8 @@ from ...store.manifest import Pointer
 from ...store.restore import history
 from ...store.storage import NotFound, Storage
 from ..aws import inventory
+from ..aws.aws_errors import CloudError, speaks_of_profile
 from ..aws.client import Cloud
-from ..aws.errors import CloudError, speaks_of_profile
 from ..aws.prices import describe_age
 from ..aws.project import Project
 from ..launch_record import ENDS, EXPIRED, LAUNCHING, LaunchRecord, read_launch_record

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ... import layout
 from ...store.storage import Storage
 from ..aws import inventory
-from ..aws.errors import CloudError, ResourceNotFound
+from ..aws.aws_errors import CloudError, ResourceNotFound
 from ..console.wait_notices import WaitReporter
 from ..context import CommandContext
 from ..launch_record import ENDS

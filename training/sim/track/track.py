@@ -13,10 +13,9 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import catalog, checks, map_files, names, occupancy
+from . import catalog, map_files, names, occupancy, track_checks
 from . import centerline as geometry
 from . import generate as generator
-from .checks import FEWEST_POINTS, TrackError
 from .distance_transform import distance_transform_cells
 from .map_text import naming
 from .spec import (
@@ -25,6 +24,7 @@ from .spec import (
     DEFAULT_RESOLUTION_M,
     checked_spec,
 )
+from .track_checks import FEWEST_POINTS, TrackError
 
 Array = NDArray[np.float64]
 
@@ -74,23 +74,23 @@ class Track:
         direction, k ≥ 8. widths_m: (k, 2) m to the right and to the left of each point; measured on
         the map if None, and where they reach into a wall. Raises TrackError where these do not make a track.
         """
-        cells = _frozen(checks.checked_cells(free))
-        resolution = checks.checked_resolution(resolution_m)
-        corner = checks.checked_origin(origin)
+        cells = _frozen(track_checks.checked_cells(free))
+        resolution = track_checks.checked_resolution(resolution_m)
+        corner = track_checks.checked_origin(origin)
         if centerline is None:
             return cls(name, cells, resolution, corner)
-        points = checks.checked_centerline(centerline)
+        points = track_checks.checked_centerline(centerline)
         frame = occupancy.frame_of(resolution, corner)
-        checks.check_way_is_free(cells, frame, points)
-        checks.check_once_round(points)
-        given = None if widths_m is None else checks.checked_widths(widths_m, len(points))
+        track_checks.check_way_is_free(cells, frame, points)
+        track_checks.check_once_round(points)
+        given = None if widths_m is None else track_checks.checked_widths(widths_m, len(points))
         even, given = _evenly_spaced(points, given)
         tangent = geometry.tangents(even, geometry.chord_lengths(even))
         measured = occupancy.widths(cells, frame, even, tangent, WIDEST_M)
         if given is None:
             given = measured
         else:
-            checks.check_scale(resolution, given, measured)
+            track_checks.check_scale(resolution, given, measured)
             given = np.where(given > measured + 2.0 * resolution, measured, given)  # the map is right
         right, left = (_frozen(np.ascontiguousarray(column)) for column in given.T)
         return cls(name, cells, resolution, corner, _frozen(even), right, left)

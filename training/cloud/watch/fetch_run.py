@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ... import layout
 from ...store.storage import ListedObject, Storage
-from ..aws.errors import CloudError
+from ..aws.aws_errors import CloudError
 from ..console.wait_notices import heartbeat
 from .run_status import newest_meta, newest_pointer
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from training.process.output import MAX_WAITING, LastingOutput
+from training.process.buffered_output import MAX_WAITING, LastingOutput
 
 ROOT = Path(__file__).parents[1]
 FULL = Path("/dev/full")
@@ -20,7 +20,7 @@ WRITERS = """
 import logging, sys, traceback, warnings
 sys.path.insert(0, {tests!r})
 from test_progress_display import BEGIN
-from training.process.output import outlast_output
+from training.process.buffered_output import outlast_output
 from training.process.terminal import adapt_output
 outlast_output()
 adapt_output()

@@ -13,9 +13,8 @@ from ..evaluation import promotion
 from ..evaluation.policy_selection import BestPolicyTracker
 from ..metrics import Metrics
 from ..process.systemd_notify import alive
-from ..stored_runs import maps as stored_maps
-from . import divergence, warm_start
-from . import maps as run_maps
+from ..stored_runs import carried_maps
+from . import divergence, run_maps, warm_start
 from .checkpointing import SavedParts, Saver
 from .step_hooks import Episodes, RunParts, StepHook
 from .stop_request import StopRequest
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..sim import Track
+    from .claimed_run import Run
     from .progress_display import Display
-    from .session import Run
 
 
 class Setup(NamedTuple):
@@ -78,7 +77,7 @@ def device_of(wanted: str, update_backend: str) -> Any:  # noqa: ANN401 - torch.
 def _maps(run: Run, display: Display, loaded: Mapping[str, Track]) -> tuple[list[Track], dict[str, str]]:
     """Return the tracks to learn on, and the digests of all maps by name; refuse maps that have changed."""
     config = run.config
-    stored_maps.bring(run.storage, run.name, config.all_tracks, needed=config.env.tracks)
+    carried_maps.bring(run.storage, run.name, config.all_tracks, needed=config.env.tracks)
     named = run_maps.load(config.env.tracks, loaded)
     digests = run_maps.digests(config.env.tracks, config.evaluation.tracks, {**loaded, **named})
     if run.checkpoint is not None:

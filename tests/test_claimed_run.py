@@ -16,7 +16,7 @@ from training.evaluation.load_run import config_of
 from training.instance.identity import LAUNCH_VARIABLE
 from training.instance.imds import ENDPOINT_VARIABLE, ON_INSTANCE
 from training.process.systemd_notify import alive
-from training.run.session import ResumePoint, Run, open_run
+from training.run.claimed_run import ResumePoint, Run, open_run
 from training.store import documents
 from training.store.checkpoint import CheckpointData
 from training.store.open import open_store
