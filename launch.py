@@ -83,21 +83,21 @@ app = typer.Typer(
 INTERRUPTED = 130
 
 
-def site_of(config: Path | None, sets: list[str] | None, limits: tuple[str, ...] = ()) -> "CommandContext":
+def context_of(config: Path | None, sets: list[str] | None, limits: tuple[str, ...] = ()) -> "CommandContext":
     """Read the settings and find out who we are; `limits` are further overrides, which no next command repeats."""
-    from training.cloud.context import open_site
+    from training.cloud.context import open_context
 
     remember(config, tuple(sets or ()), ROOT)
-    return open_site(config, [*(sets or ()), *limits], say)
+    return open_context(config, [*(sets or ()), *limits], say)
 
 
-def searched_site(config: Path | None, sets: list[str] | None) -> "CommandContext":
-    """Do what `site_of` does, and say where is looked: nothing found there may be somewhere else."""
+def searched_context(config: Path | None, sets: list[str] | None) -> "CommandContext":
+    """Do what `context_of` does, and say where is looked: nothing found there may be somewhere else."""
     from training.cloud.context import settings_path, where
 
-    site = site_of(config, sets)
-    say(where(site.config.aws, settings_path(config), site.scope.account))
-    return site
+    context = context_of(config, sets)
+    say(where(context.config.aws, settings_path(config), context.project.account))
+    return context
 
 
 # --- setting up ---
@@ -123,12 +123,12 @@ def doctor(
     if out is not None and not policy:
         raise UsageError("--out needs --policy")
     if policy:
-        commands.show_policies(site_of(config, sets), out, OutputOptions(json=json))
+        commands.show_policies(context_of(config, sets), out, OutputOptions(json=json))
         return
     if probe:
         from training.cloud import doctor
 
-        raise typer.Exit(doctor.probe(site_of(config, sets), OutputOptions(json=json)))
+        raise typer.Exit(doctor.probe(context_of(config, sets), OutputOptions(json=json)))
     remember(config, tuple(sets or ()), ROOT)
     cloud = Cloud(read_settings(config, sets or ()).aws, say)
     say(where(cloud.aws, settings_path(config)))
@@ -155,7 +155,7 @@ def up(
     from training.cloud.launch import up_and_train
 
     output = OutputOptions(json=json, yes=yes, dry_run=dry_run)
-    up_and_train.up(site_of(config, sets), output, use_existing_bucket=use_existing_bucket)
+    up_and_train.up(context_of(config, sets), output, use_existing_bucket=use_existing_bucket)
 
 
 @app.command()
@@ -173,7 +173,7 @@ def down(
     from training.cloud.cleanup import down
 
     output = OutputOptions(json=json, yes=yes, dry_run=dry_run)
-    down.down(searched_site(config, sets), output, data=data, images=images)
+    down.down(searched_context(config, sets), output, data=data, images=images)
 
 
 @app.command()
@@ -196,10 +196,10 @@ def gc(
             "--all-regions only looks: these settings may not name the buckets of other regions",
             next_step="Look first: ./launch.py gc --all-regions. It names the command for each region.",
         )
-    site, output = searched_site(config, sets), OutputOptions(json=json, yes=yes)
+    context, output = searched_context(config, sets), OutputOptions(json=json, yes=yes)
     if all_regions:
-        raise typer.Exit(collect.gc_everywhere(site, output))
-    collect.gc(site, output, delete=delete)
+        raise typer.Exit(collect.gc_everywhere(context, output))
+    collect.gc(context, output, delete=delete)
 
 
 # --- runs ---
@@ -249,17 +249,17 @@ def train(
         from training.cloud.launch import trial as trials
 
         trials.check_words(resume, name, max_hours, max_cost_usd)
-        site = site_of(config, sets, trials.SETTINGS)
-        raise typer.Exit(trials.try_out(site, ROOT, OutputOptions(json=json, yes=yes, dry_run=dry_run)))
+        context = context_of(config, sets, trials.SETTINGS)
+        raise typer.Exit(trials.try_out(context, ROOT, OutputOptions(json=json, yes=yes, dry_run=dry_run)))
     limits = {"max_hours": max_hours, "max_cost_usd": max_cost_usd}
     given = tuple(f"aws.{key}={value}" for key, value in limits.items() if value is not None)
     keep_s = arguments.seconds(keep_on_failure)
-    site = site_of(config, sets, given)
-    run = arguments.run_name(resume, name, site.config.training.run_name)
+    context = context_of(config, sets, given)
+    run = arguments.run_name(resume, name, context.config.training.run_name)
     origin = (run, resume is not None, at, from_partial)
     options = Options(*origin, market, not no_relaunch, keep_s, tuple(sets or ()), settings_path(config))
     output = OutputOptions(json=json, yes=yes, dry_run=dry_run)
-    raise typer.Exit(up_and_train.train(site, options, ROOT, output, up_first=up_first, detach=detach))
+    raise typer.Exit(up_and_train.train(context, options, ROOT, output, up_first=up_first, detach=detach))
 
 
 @app.command()
@@ -275,11 +275,11 @@ def status(
     """Show the status of runs: phase, attempts, speed, last checkpoint, cost, time left."""
     from training.cloud import commands
 
-    site, output = searched_site(config, sets), OutputOptions(json=json)
+    context, output = searched_context(config, sets), OutputOptions(json=json)
     if run is None:
-        commands.statuses(site, output)
+        commands.statuses(context, output)
     else:
-        commands.status(site, run, output)
+        commands.status(context, run, output)
 
 
 @app.command(name="list")
@@ -287,7 +287,7 @@ def list_runs(*, config: ConfigFile = None, sets: Sets = None, json: Json = Fals
     """List the runs of the project, newest first."""
     from training.cloud import commands
 
-    commands.statuses(searched_site(config, sets), OutputOptions(json=json))
+    commands.statuses(searched_context(config, sets), OutputOptions(json=json))
 
 
 @app.command()
@@ -305,7 +305,7 @@ def logs(
     """Print a run's log, across relaunches."""
     from training.cloud import commands
 
-    commands.logs(site_of(config, sets), run, OutputOptions(json=json), follow=follow, system=system)
+    commands.logs(context_of(config, sets), run, OutputOptions(json=json), follow=follow, system=system)
 
 
 @app.command()
@@ -329,7 +329,7 @@ def stop(
             "--now takes the machine away, --after-checkpoint leaves it", next_step="Leave one of them out."
         )
     commands.stop(
-        site_of(config, sets),
+        context_of(config, sets),
         run,
         OutputOptions(json=json),
         when="at_once" if now else "at_checkpoint" if after_checkpoint else "saved",
@@ -350,7 +350,7 @@ def fetch(
     """Copy a run's model and report to this computer."""
     from training.cloud import commands
 
-    commands.fetch(site_of(config, sets), run, out, OutputOptions(json=json), latest=latest)
+    commands.fetch(context_of(config, sets), run, out, OutputOptions(json=json), latest=latest)
 
 
 @app.command()
@@ -366,7 +366,7 @@ def prune(
     """Delete checkpoints that are no longer needed (dry run without --delete)."""
     from training.cloud import commands
 
-    commands.prune(site_of(config, sets), run, OutputOptions(json=json), keep=keep, delete=delete)
+    commands.prune(context_of(config, sets), run, OutputOptions(json=json), keep=keep, delete=delete)
 
 
 # --- reaching a machine ---
@@ -378,7 +378,7 @@ def ssh(
     from training.cloud import commands
 
     output = OutputOptions(json=json, dry_run=only_print)
-    raise typer.Exit(commands.ssh(site_of(config, sets), run, output))
+    raise typer.Exit(commands.ssh(context_of(config, sets), run, output))
 
 
 @app.command()
@@ -395,7 +395,7 @@ def tensorboard(
     from training.cloud import commands
 
     output = OutputOptions(json=json, dry_run=only_print)
-    raise typer.Exit(commands.tensorboard(site_of(config, sets), run, port, output))
+    raise typer.Exit(commands.tensorboard(context_of(config, sets), run, port, output))
 
 
 # --- money ---
@@ -404,7 +404,7 @@ def prices(*, config: ConfigFile = None, sets: Sets = None, json: Json = False) 
     """Compare live prices by type and zone."""
     from training.cloud import commands
 
-    commands.compare_prices(site_of(config, sets), OutputOptions(json=json))
+    commands.compare_prices(context_of(config, sets), OutputOptions(json=json))
 
 
 @app.command()
@@ -412,7 +412,7 @@ def cost(run: Run, *, config: ConfigFile = None, sets: Sets = None, json: Json =
     """Show what a run has cost: per million steps, to its first clean lap, goodput."""
     from training.cloud import commands
 
-    commands.cost(site_of(config, sets), run, OutputOptions(json=json))
+    commands.cost(context_of(config, sets), run, OutputOptions(json=json))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -32,7 +32,7 @@ from training.cloud.aws import inventory
 from training.cloud.aws.aws_errors import from_reply
 from training.cloud.aws.client import Cloud, check_region
 from training.cloud.aws.network import choose_subnets
-from training.cloud.aws.project import make_scope
+from training.cloud.aws.project import make_project
 from training.cloud.cleanup import images
 from training.cloud.cleanup.images import SNAPSHOT_USD_PER_GB_MONTH, StoredImage
 from training.cloud.console.next_commands import complete, remember
@@ -263,9 +263,9 @@ def builder_price(settings: Settings) -> tuple[float, str]:
 def prune(settings: Settings) -> None:
     """Remove the project's images but the newest and those in use, with their snapshots."""
     cloud = Cloud(settings.aws)
-    scope = make_scope(settings.aws, account="")
-    old = superfluous(images.find(cloud, scope), settings.keep)
-    used = images.users(cloud, scope, old, our_runs_too=True)
+    project = make_project(settings.aws, account="")
+    old = superfluous(images.find(cloud, project), settings.keep)
+    used = images.users(cloud, project, old, our_runs_too=True)
     images.remove(cloud, old, used, print)
 
 

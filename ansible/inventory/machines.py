@@ -28,12 +28,12 @@ from training import layout
 from training.cloud.aws import inventory as aws_inventory
 from training.cloud.aws.project import Project, tag
 from training.cloud.console.output import say
-from training.cloud.context import open_site
+from training.cloud.context import open_context
 from training.errors import TrainingError
 
 
 def inventory(
-    scope: Project, machines: list[aws_inventory.Found], *, through_session_manager: bool
+    project: Project, machines: list[aws_inventory.Found], *, through_session_manager: bool
 ) -> dict[str, object]:
     """Return the groups of some running machines and the variables of each, as a script must print them."""
     groups: dict[str, list[str]] = {}
@@ -41,7 +41,9 @@ def inventory(
         group = re.sub(r"\W", "_", f"run_{tag(machine, layout.TAG_RUN)}")
         groups.setdefault(group, []).append(machine["InstanceId"])
     reach = _through_session_manager if through_session_manager else _over_ssh
-    variables = {machine["InstanceId"]: {**_facts(machine), **reach(scope, machine)} for machine in machines}
+    variables = {
+        machine["InstanceId"]: {**_facts(machine), **reach(project, machine)} for machine in machines
+    }
     return {
         **{group: {"hosts": sorted(hosts)} for group, hosts in sorted(groups.items())},
         "_meta": {"hostvars": variables},
@@ -66,12 +68,12 @@ def _over_ssh(_: Project, machine: aws_inventory.Found) -> dict[str, str]:
     }
 
 
-def _through_session_manager(scope: Project, machine: aws_inventory.Found) -> dict[str, str]:
+def _through_session_manager(project: Project, machine: aws_inventory.Found) -> dict[str, str]:
     return {
         "ansible_connection": "amazon.aws.aws_ssm",
         "ansible_host": machine["InstanceId"],
-        "ansible_aws_ssm_bucket_name": scope.bucket,  # files reach the machine through it
-        "ansible_aws_ssm_region": scope.region,
+        "ansible_aws_ssm_bucket_name": project.bucket,  # files reach the machine through it
+        "ansible_aws_ssm_region": project.region,
     }
 
 
@@ -79,15 +81,17 @@ def main() -> int:
     """Print the inventory: all of it, whatever Ansible asks for, because it then asks nothing more."""
     named = os.environ.get("F1TENTH_CONFIG")
     try:
-        site = open_site(Path(named) if named else None, (), say)
+        context = open_context(Path(named) if named else None, (), say)
         machines = [
-            one for one in aws_inventory.machines(site.cloud, site.scope) if one["State"]["Name"] == "running"
+            one
+            for one in aws_inventory.machines(context.cloud, context.project)
+            if one["State"]["Name"] == "running"
         ]
     except TrainingError as error:
         say(f"{error}")
         return 1
     ssm = os.environ.get("F1TENTH_CONNECTION") == "ssm"
-    print(json.dumps(inventory(site.scope, machines, through_session_manager=ssm), indent=2))
+    print(json.dumps(inventory(context.project, machines, through_session_manager=ssm), indent=2))
     return 0
 
 

@@ -270,12 +270,12 @@ def _policy_arn(named: str, scope: Project) -> str:
 def _arns(action: str, kind: str, details: Mapping[str, Any], scope: Project) -> list[str]:
     """Return the resources of a type that a call is about, as AWS names them."""
     account, region = scope.account, scope.region
-    run = f"{scope.project}.{region}.race"
+    run = f"{scope.name}.{region}.race"
     others = details.get("RoleName") == OTHER or action == "iam:SimulatePrincipalPolicy"
     role = OTHER_ROLE if others else f"{scope.iam_path}{run}"
     profile = OTHER_PROFILE if details.get("InstanceProfileName") == OTHER else f"{scope.iam_path}{run}"
     bucket = f"arn:aws:s3:::{scope.bucket}"
-    group = f"arn:aws:logs:{region}:{account}:log-group:/{scope.project}/training"
+    group = f"arn:aws:logs:{region}:{account}:log-group:/{scope.name}/training"
     known = {
         "*": ["*"],
         "bucket": [bucket],

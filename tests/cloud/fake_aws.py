@@ -20,7 +20,7 @@ import yaml
 from tests.servers import CREDENTIALS
 from training import layout
 from training.cloud.aws.client import Clock, Cloud
-from training.cloud.aws.project import Project, read_scope
+from training.cloud.aws.project import Project, read_project
 from training.config import AwsSettings, EndpointSettings
 from training.store import documents
 from training.store.manifest import fresh_nonce
@@ -70,7 +70,7 @@ class Account(NamedTuple):
 
     @property
     def scope(self) -> Project:
-        return read_scope(self.cloud)
+        return read_project(self.cloud)
 
     @property
     def storage(self) -> RetryingStorage:
@@ -130,7 +130,7 @@ class Account(NamedTuple):
         content = (ROOT / "requirements.txt").read_bytes() if requirements is None else requirements
         cloud = cloud or self.cloud
         baked = {"RequirementsSha256": hashlib.sha256(content).hexdigest()}
-        tags = read_scope(cloud).tags({**baked, "ImageInterface": str(layout.IMAGE_INTERFACE)})
+        tags = read_project(cloud).tags({**baked, "ImageInterface": str(layout.IMAGE_INTERFACE)})
         image = cloud.call("ec2", "register_image", Name=f"{self.project}-{len(tags)}-{content[:4].hex()}")[
             "ImageId"
         ]

@@ -14,7 +14,7 @@ from typing import Any
 from tests.cloud.fake_aws import Account
 from training import layout
 from training.cloud.aws.iam_policies import instance_trust
-from training.cloud.aws.project import read_scope
+from training.cloud.aws.project import read_project
 
 PERMISSIONS = {
     "Version": "2012-10-17",
@@ -62,7 +62,7 @@ class Foreign:
 
     def __init__(self, account: Account) -> None:
         self.cloud, self.project = account.cloud, account.project
-        self.scope = read_scope(self.cloud)
+        self.scope = read_project(self.cloud)
         self.reads: dict[str, Callable[[], object]] = {}
 
     def client(self, service: str) -> Any:

@@ -37,7 +37,7 @@ class Shelf:
         self.scope: Project = SCOPE._replace(bucket=bucket.name, plain_http=True)
         self.bucket = bucket.name
         self.s3.put_bucket_versioning(Bucket=self.bucket, VersioningConfiguration={"Status": "Enabled"})
-        mark = layout.bucket_mark(SCOPE.project, created=use == "created")
+        mark = layout.bucket_mark(SCOPE.name, created=use == "created")
         tags = [{"Key": "Owner", "Value": "kim"}, {"Key": layout.TAG_BUCKET, "Value": mark}]
         self.s3.put_bucket_tagging(Bucket=self.bucket, Tagging={"TagSet": tags})
 
@@ -112,7 +112,7 @@ def test_without_our_tag_nothing_is_touched(shelf: Callable[[str], Shelf]) -> No
     there = shelf("shared")
     there.fill(OWN)
     there.s3.put_bucket_tagging(
-        Bucket=there.bucket, Tagging={"TagSet": [{"Key": "Project", "Value": SCOPE.project}]}
+        Bucket=there.bucket, Tagging={"TagSet": [{"Key": "Project", "Value": SCOPE.name}]}
     )
     before = there.rows()
     planned = bucket_removal.plan(there.cloud, there.scope, data=True)

@@ -197,7 +197,7 @@ def test_a_member_for_one_type_of_fleet_is_found_in_the_model() -> None:
 def test_the_client_token_changes_with_project_run_and_launch_only() -> None:
     tokens = {
         launch_requests.client_token(SCOPE, LAUNCH),
-        launch_requests.client_token(SCOPE._replace(project="other"), LAUNCH),
+        launch_requests.client_token(SCOPE._replace(name="other"), LAUNCH),
         launch_requests.client_token(SCOPE, LAUNCH._replace(number=2)),
         launch_requests.client_token(SCOPE, LAUNCH._replace(run="other")),
     }

@@ -12,7 +12,7 @@ from training import layout
 from training.cloud.aws import bucket as buckets
 from training.cloud.aws import inventory
 from training.cloud.aws.client import Cloud
-from training.cloud.aws.project import Project, read_scope
+from training.cloud.aws.project import Project, read_project
 from training.cloud.cleanup import bucket_removal
 from training.cloud.launch import setup
 from training.errors import UsageError
@@ -54,7 +54,7 @@ def theirs(account: Account) -> Theirs:
     s3.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration={"Rules": RULES})
     s3.put_object(Bucket=name, Key="data/a.csv", Body=b"1")
     account.write_config(s3_bucket_name=name)
-    return Theirs(account, cloud, read_scope(cloud)._replace(bucket=name), name)
+    return Theirs(account, cloud, read_project(cloud)._replace(bucket=name), name)
 
 
 @pytest.mark.slow  # each command is a process of its own
@@ -121,7 +121,7 @@ def test_a_bucket_of_another_project_is_refused_whatever_the_user_says(theirs: T
     theirs.up()
     before = buckets.read(theirs.cloud, theirs.scope)
     with pytest.raises(UsageError, match="used by another project"):
-        theirs.up(theirs.scope._replace(project="other"))
+        theirs.up(theirs.scope._replace(name="other"))
     assert buckets.read(theirs.cloud, theirs.scope) == before
 
 

@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutE
 from tests.cloud.fake_aws import ROOT, Account
 from training import layout
 from training.cloud.aws import inventory
-from training.cloud.aws.project import read_scope, tag
+from training.cloud.aws.project import read_project, tag
 from training.cloud.cleanup import bucket_removal, leaks, teardown
 from training.cloud.context import CommandContext
 from training.cloud.launch import basis, launch, setup
@@ -103,14 +103,14 @@ class World:
         cloud._clients = CLIENTS.setdefault(
             account.endpoint, {}
         )  # they know no project, and take long to make
-        self.site = CommandContext(Config(aws=self.account.aws), cloud, read_scope(cloud))
-        setup.apply(setup.plan(self.site.cloud, self.site.scope), lambda _: None)
+        self.site = CommandContext(Config(aws=self.account.aws), cloud, read_project(cloud))
+        setup.apply(setup.plan(self.site.cloud, self.site.project), lambda _: None)
         self.account.bake(cloud=cloud)
 
     @functools.cached_property
     def storage(self) -> RetryingStorage:
         return open_store(
-            self.site.scope.store, self.site.config.aws, policy=RetryPolicy(sleep=lambda _: None)
+            self.site.project.store, self.site.config.aws, policy=RetryPolicy(sleep=lambda _: None)
         )
 
     def train(self) -> None:
@@ -120,20 +120,20 @@ class World:
         launch.start(self.site, storage, plan, lambda _: None)
 
     def down(self) -> None:
-        cloud, scope = self.site.cloud, self.site.scope
+        cloud, scope = self.site.cloud, self.site.project
         exists = inventory.bucket_exists(cloud, scope)
         removal = bucket_removal.plan(cloud, scope, data=True) if exists else None
         teardown.down(cloud, scope, self.storage if exists else None, removal, lambda _: None)
 
     def leaks(self) -> set[tuple[str, str]]:
-        cloud, scope = self.site.cloud, self.site.scope
+        cloud, scope = self.site.cloud, self.site.project
         storage = self.storage if inventory.bucket_exists(cloud, scope) else None
         return {(leak.kind, leak.id) for leak in leaks.find_leaks(cloud, scope, storage)}
 
     def exists(self) -> set[tuple[str, str]]:
         """Return what the run has on AWS, asked past the code under test's own idea of it."""
         ec2, iam = self.site.cloud.client("ec2"), self.site.cloud.client("iam")
-        project, path = self.account.project, self.site.scope.iam_path
+        project, path = self.account.project, self.site.project.iam_path
         fleets = [
             one["FleetId"]
             for one in ec2.describe_fleets()["Fleets"]
@@ -145,7 +145,7 @@ class World:
             for one in reservation["Instances"]
             if one["State"]["Name"] == "running" and tag(one, layout.TAG_PROJECT) == project
         ]
-        templates = ec2.describe_launch_templates(Filters=self.site.scope.filters)["LaunchTemplates"]
+        templates = ec2.describe_launch_templates(Filters=self.site.project.filters)["LaunchTemplates"]
         profiles = iam.list_instance_profiles()["InstanceProfiles"]
         found = {
             *(("fleet", name) for name in fleets),
@@ -154,7 +154,7 @@ class World:
             *(("role", one["RoleName"]) for one in iam.list_roles(PathPrefix=path)["Roles"]),
             *(("instance profile", one["InstanceProfileName"]) for one in profiles if one["Path"] == path),
         }
-        if inventory.bucket_exists(self.site.cloud, self.site.scope):
+        if inventory.bucket_exists(self.site.cloud, self.site.project):
             intent = read_launch_record(self.storage, RUN)
             if intent is not None and not intent.fleet_id and not fleets:
                 found.add(("half-made run", RUN))
@@ -163,7 +163,7 @@ class World:
     def is_whole(self) -> bool:
         """Tell whether the launch is complete: its fleet lives and is written down."""
         intent = read_launch_record(self.storage, RUN)
-        fleet = inventory.fleet_of(self.site.cloud, self.site.scope, RUN)
+        fleet = inventory.fleet_of(self.site.cloud, self.site.project, RUN)
         return intent is not None and fleet is not None and intent.fleet_id == fleet["FleetId"]
 
 
@@ -182,7 +182,7 @@ def try_train(account: Account, number: int, kind: str) -> str | None:
     assert world.leaks() == (set() if whole else world.exists()), "gc reports exactly what exists"
     with contextlib.suppress(UsageError):  # "it is running": the first try had made it
         world.train()
-    fleets = inventory.fleets(world.site.cloud, world.site.scope)
+    fleets = inventory.fleets(world.site.cloud, world.site.project)
     intent = read_launch_record(world.storage, RUN)
     assert intent is not None
     assert [fleet["FleetId"] for fleet in fleets] == [intent.fleet_id], "one run, one fleet, written down"
@@ -200,14 +200,14 @@ def try_down(account: Account, number: int, kind: str) -> str | None:
         world.down()
     if not faults.operation:
         return None
-    alive = bool(inventory.fleets(world.site.cloud, world.site.scope))
+    alive = bool(inventory.fleets(world.site.cloud, world.site.project))
     if not alive:
         assert world.leaks() == world.exists()
     world.down()
     assert world.exists() == set()
-    assert not inventory.bucket_exists(world.site.cloud, world.site.scope)
+    assert not inventory.bucket_exists(world.site.cloud, world.site.project)
     assert (
-        inventory.security_group(world.site.cloud, world.site.scope, inventory.vpc_id(world.site.cloud))
+        inventory.security_group(world.site.cloud, world.site.project, inventory.vpc_id(world.site.cloud))
         is None
     )
     return faults.operation
@@ -221,7 +221,7 @@ def test_another_project_of_the_account_is_neither_found_nor_ended(account: Acco
     assert world.leaks() == set()
     world.down()
     assert other.exists() == theirs
-    assert inventory.bucket_exists(other.site.cloud, other.site.scope)
+    assert inventory.bucket_exists(other.site.cloud, other.site.project)
 
 
 # Of all faults, so that a part takes some minutes. No divisor of the number of kinds: each part meets all of them.

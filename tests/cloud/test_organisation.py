@@ -12,7 +12,7 @@ import pytest
 from tests.cloud.fake_aws import ROOT, Account
 from tests.cloud.golden import LAUNCH
 from training.cloud.aws import iam_policies, key_policy, launch_requests
-from training.cloud.aws.project import make_scope, read_scope
+from training.cloud.aws.project import make_project, read_project
 from training.cloud.cleanup import bucket_removal, teardown
 from training.cloud.context import CommandContext
 from training.cloud.launch import launch, setup
@@ -53,11 +53,11 @@ def site_of(account: Account, **aws: object) -> CommandContext:
     config = load_config(account.folder / "config.yaml", (), "cloud")
     cloud = account.cloud
     cloud.aws = config.aws
-    return CommandContext(config, cloud, read_scope(cloud))
+    return CommandContext(config, cloud, read_project(cloud))
 
 
 def set_up_and_train(site: CommandContext, account: Account) -> None:
-    setup.apply(setup.plan(site.cloud, site.scope), lambda _: None)
+    setup.apply(setup.plan(site.cloud, site.project), lambda _: None)
     account.bake()
     basis = read_basis(site, "spot", ROOT)
     plan = launch.make_plan(site, site.storage, launch.Options("race"), basis)
@@ -134,7 +134,7 @@ def test_a_boundary_limits_every_role_and_the_rights_to_make_one(account: Accoun
     name = f"{account.project}.us-east-1.race"
     role = account.cloud.client("iam").get_role(RoleName=name)["Role"]
     assert role["PermissionsBoundary"]["PermissionsBoundaryArn"] == BOUNDARY
-    rights = {one["Sid"]: one for one in iam_policies.daily_policy(site.scope)["Statement"]}
+    rights = {one["Sid"]: one for one in iam_policies.daily_policy(site.project)["Statement"]}
     assert rights["CreateRunRole"]["Action"] == ["iam:CreateRole"]
     assert rights["CreateRunRole"]["Condition"]["StringEquals"]["iam:PermissionsBoundary"] == BOUNDARY
     assert "iam:CreateRole" not in rights["CreateRunProfile"]["Action"]
@@ -149,26 +149,26 @@ def test_an_existing_profile_is_used_and_outlives_run_and_project(account: Accou
     iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
     site = site_of(account, instance_profile=name)
     set_up_and_train(site, account)
-    assert setup.is_up(site.cloud, site.scope) == []
+    assert setup.is_up(site.cloud, site.project) == []
     ec2 = account.cloud.client("ec2")
     versions = ec2.describe_launch_template_versions(
         LaunchTemplateName=f"{account.project}.race.1", Versions=["1"]
     )["LaunchTemplateVersions"]
     assert versions[0]["LaunchTemplateData"]["IamInstanceProfile"] == {"Name": name}
-    removal = bucket_removal.plan(site.cloud, site.scope, data=True)
-    teardown.down(site.cloud, site.scope, site.storage, removal, lambda _: None)
+    removal = bucket_removal.plan(site.cloud, site.project, data=True)
+    teardown.down(site.cloud, site.project, site.storage, removal, lambda _: None)
     assert iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]["Roles"][0]["Arn"] == role
     for kind, rows in (("roles", "Roles"), ("instance_profiles", "InstanceProfiles")):
         found = getattr(iam, f"list_{kind}")()[rows]  # moto filters no profiles by path
-        assert [row for row in found if row["Path"] == site.scope.iam_path] == []
+        assert [row for row in found if row["Path"] == site.project.iam_path] == []
 
-    rights = iam_policies.daily_policy(site.scope)["Statement"]
+    rights = iam_policies.daily_policy(site.project)["Statement"]
     passing = [one for one in rights if "iam:PassRole" in one["Action"]]
     assert [one["Resource"] for one in passing] == [role]
     making = {"iam:CreateRole", "iam:AttachRolePolicy", "iam:CreatePolicy", "iam:CreateInstanceProfile"}
-    everything = [*rights, *iam_policies.setup_policy(site.scope)["Statement"]]
+    everything = [*rights, *iam_policies.setup_policy(site.project)["Statement"]]
     assert not [one for one in everything if making & set(one["Action"])]
-    assert "PrincipalTag" not in json.dumps(iam_policies.instance_policy(site.scope))
+    assert "PrincipalTag" not in json.dumps(iam_policies.instance_policy(site.project))
 
 
 def test_a_profile_that_is_not_there_is_named_before_anything_is_made(account: Account) -> None:
@@ -190,7 +190,7 @@ def test_a_profile_that_is_not_there_is_named_before_anything_is_made(account: A
 def test_a_key_encrypts_the_disk_and_people_may_use_it_for_that_alone(
     key: str, resource: str, alias: str | None
 ) -> None:
-    scope = make_scope(AwsSettings(), "111122223333")._replace(kms_key=key)
+    scope = make_project(AwsSettings(), "111122223333")._replace(kms_key=key)
     template = launch_requests.launch_template(
         scope, AwsSettings().model_copy(update={"kms_key": key}), LAUNCH
     )

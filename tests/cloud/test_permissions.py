@@ -73,7 +73,7 @@ def test_tags_are_asked_with_each_creation_that_gives_them() -> None:
         "CreateSecurityGroup",
         "RunInstances",
     }
-    assert all(context["aws:RequestTag/Project"] == SCOPE.project for context in contexts)
+    assert all(context["aws:RequestTag/Project"] == SCOPE.name for context in contexts)
 
 
 def test_no_question_holds_a_variable_or_a_wildcard() -> None:

@@ -44,7 +44,7 @@ def test_a_policy_of_another_version_is_reported_and_mended_by_up(account: Accou
     account.bake()
     assert setup.is_up(cloud, scope) == []
     replace_policy(account)
-    said = f"not as this code needs it: policy {scope.project}.us-east-1.instance"
+    said = f"not as this code needs it: policy {scope.name}.us-east-1.instance"
     (found,) = [one for one in doctor.examine(cloud, ROOT) if one.what == "set-up"]
     assert (found.detail, found.next_step) == (said, "./launch.py up")
     refused = account.launch_here("train", "--name", "race", "--yes", "--detach")
@@ -54,7 +54,7 @@ def test_a_policy_of_another_version_is_reported_and_mended_by_up(account: Accou
     assert inventory.fleets(cloud, scope) == []
     started = account.launch_here("train", "--up", "--name", "race", "--yes", "--detach")
     assert started.returncode == 0, started.stderr
-    assert f"update  policy {scope.project}.us-east-1.instance" in started.stderr
+    assert f"update  policy {scope.name}.us-east-1.instance" in started.stderr
     assert setup.is_up(cloud, scope) == []
 
 

@@ -75,7 +75,7 @@ class Bench(NamedTuple):
 
     @property
     def has_fleet(self) -> bool:
-        return inventory.fleet_of(self.site.cloud, self.site.scope, self.run) is not None
+        return inventory.fleet_of(self.site.cloud, self.site.project, self.run) is not None
 
     def train(self, how: OutputOptions = YES, **options: Any) -> int:
         wanted = launch.Options(self.run, **options)
@@ -89,7 +89,7 @@ class Bench(NamedTuple):
 
     def end(self, state: documents.State, **fields: Any) -> None:
         """End the run as its machine does: its fleet goes, its status says why."""
-        fleet = inventory.fleet_of(self.site.cloud, self.site.scope, self.run)
+        fleet = inventory.fleet_of(self.site.cloud, self.site.project, self.run)
         if fleet is not None:
             leaks.delete_fleet(self.site.cloud, fleet["FleetId"])
         documents.set_status(self.storage, self.run, state, **fields)
@@ -270,7 +270,7 @@ def skewed(bench: Bench, skew: timedelta) -> Iterator[None]:
 
 
 def of_ours(bench: Bench) -> list[str]:
-    found = leaks.find_leaks(bench.site.cloud, bench.site.scope, bench.storage)
+    found = leaks.find_leaks(bench.site.cloud, bench.site.project, bench.storage)
     return [leak.line for leak in found if bench.run in leak.line]
 
 

@@ -13,7 +13,7 @@ from tests.cloud.fake_aws import ROOT, Account
 from training import layout
 from training.cloud.aws import inventory
 from training.cloud.aws.client import Clock, Cloud
-from training.cloud.aws.project import read_scope
+from training.cloud.aws.project import read_project
 from training.cloud.context import CommandContext
 from training.cloud.launch import setup, trial
 from training.cloud.launch.trial import Trial
@@ -95,7 +95,7 @@ def made(account: Account, tmp_path: Path, machine: Machine | None) -> tuple[Tri
     real = Clock()
     clock = Clock(now=lambda: real.now() + timedelta(seconds=asleep), monotonic=lambda: asleep, sleep=sleep)
     cloud = Cloud(config.aws, said.append, clock)
-    ran.append(Trial(CommandContext(config, cloud, read_scope(cloud)), ROOT, tmp_path, said.append))
+    ran.append(Trial(CommandContext(config, cloud, read_project(cloud)), ROOT, tmp_path, said.append))
     return ran[0], said
 
 

@@ -19,7 +19,7 @@ from tests.aws_access.home import Home
 from tests.cloud.fake_aws import Account
 from tests.cloud.proxy import Answer, Front
 from training.cloud.aws.client import Cloud
-from training.cloud.aws.project import make_scope
+from training.cloud.aws.project import make_project
 from training.cloud.cleanup import images
 from training.cloud.cleanup.images import StoredImage
 from training.cloud.context import read_settings
@@ -325,7 +325,7 @@ def test_prune_leaves_an_image_that_a_run_uses(
     ec2 = boto3.client("ec2", region_name="us-east-2")
     made = [ec2.register_image(Name=name)["ImageId"] for name in ("old", "new")]
     ec2.create_tags(Resources=made, Tags=[{"Key": "Project", "Value": "f1tenth"}, BAKED])
-    old = images.find(Cloud(AwsSettings()), make_scope(AwsSettings(), ""))[-1].id
+    old = images.find(Cloud(AwsSettings()), make_project(AwsSettings(), ""))[-1].id
     ours = [{"Key": key, "Value": "f1tenth"} for key in ("Project", "Run", "Owner", "ExpiresAt")]
     if user == "template":
         ec2.create_launch_template(

@@ -35,7 +35,7 @@ def largest_user_data() -> str:
     address = "https://" + "e" * 240
     endpoints = EndpointSettings(s3=address, ec2=address, ssm=address)
     aws = AWS.model_copy(update={"endpoints": endpoints, "s3_transfer_acceleration": True})
-    scope = SCOPE._replace(project="p" * 31, bucket="b" * 63, region="ap-northeast-1")
+    scope = SCOPE._replace(name="p" * 31, bucket="b" * 63, region="ap-northeast-1")
     return launch_requests.user_data(
         scope, aws, LAUNCH._replace(run="r" * 64, at_step=10**9, from_partial=True)
     )

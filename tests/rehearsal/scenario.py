@@ -125,7 +125,7 @@ def ami(stage: Stage) -> None:
     with stage.tell.phase("ami") as details:
         stage.cloud.account.bake()
         details.append(f"{stage.baked.description}, registered with its tags")
-        key = {"Name": layout.wandb_parameter_name(stage.scope.project), "Type": "SecureString"}
+        key = {"Name": layout.wandb_parameter_name(stage.scope.name), "Type": "SecureString"}
         stage.cloud.client("ssm").put_parameter(**key, Value="0" * 40)
 
 
@@ -138,7 +138,7 @@ def up(stage: Stage) -> None:
         assert b"AES256" in sent["encryption"]
         assert b"BucketOwnerEnforced" in sent["ownershipControls"]
         assert b"AbortIncompleteMultipartUpload" in sent["lifecycle"]
-        assert stage.scope.project.encode() in sent["tagging"]
+        assert stage.scope.name.encode() in sent["tagging"]
         details.append(
             f"bucket {stage.scope.bucket}: private, encrypted, with a lifecycle; doctor is content"
         )

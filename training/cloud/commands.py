@@ -48,12 +48,14 @@ def examine(cloud: Cloud, root: Path, output: OutputOptions) -> int:
     return 0 if all(finding.ok for finding in findings) else 1
 
 
-def show_policies(site: CommandContext, out: Path | None, output: OutputOptions) -> None:
+def show_policies(context: CommandContext, out: Path | None, output: OutputOptions) -> None:
     """Print the policies that a person needs, or write them to files and print how they are given."""
-    scope = site.scope
+    project = context.project
     if out is not None:
-        files = people_policies.write(scope, out)
-        give = {kind: people_policies.how_to_give(scope, kind, out) for kind in people_policies.all_of(scope)}
+        files = people_policies.write(project, out)
+        give = {
+            kind: people_policies.how_to_give(project, kind, out) for kind in people_policies.all_of(project)
+        }
         if output.json:
             show({"files": files, "commands": give})
             return
@@ -64,16 +66,17 @@ def show_policies(site: CommandContext, out: Path | None, output: OutputOptions)
                 answer(line)
         say(people_policies.CONSOLE)
         return
-    machines = {"aws.instance_profile": iam_policies.instance_policy(scope)} if scope.machine_role else {}
-    show({**people_policies.all_of(scope), **machines})
+    machines = {"aws.instance_profile": iam_policies.instance_policy(project)} if project.machine_role else {}
+    show({**people_policies.all_of(project), **machines})
 
 
 # --- runs ---
-def statuses(site: CommandContext, output: OutputOptions) -> None:
+def statuses(context: CommandContext, output: OutputOptions) -> None:
     """Print all runs, newest first."""
-    storage, now = site.storage, site.cloud.now()
+    storage, now = context.storage, context.cloud.now()
     found = [
-        run_status.read_run_status(storage, run, now) for run in inventory.run_names(site.cloud, site.scope)
+        run_status.read_run_status(storage, run, now)
+        for run in inventory.run_names(context.cloud, context.project)
     ]
     found.sort(key=lambda one: one.begun_at.timestamp() if one.begun_at else 0.0, reverse=True)
     if output.json:
@@ -83,7 +86,7 @@ def statuses(site: CommandContext, output: OutputOptions) -> None:
         [
             one.run,
             one.state
-            if one.intent is None or is_here(one.intent, site.scope)
+            if one.intent is None or is_here(one.intent, context.project)
             else f"{one.state} in {one.intent.region}",
             f"{one.steps:,}",
             str(len(one.attempts)),
@@ -99,11 +102,15 @@ def statuses(site: CommandContext, output: OutputOptions) -> None:
     )
 
 
-def status(site: CommandContext, run: str, output: OutputOptions) -> None:
+def status(context: CommandContext, run: str, output: OutputOptions) -> None:
     """Print one run in detail, and why it waits if it has no machine."""
-    one = _known(site, run)
-    machines = inventory.machines(site.cloud, site.scope, run)
-    lost = lost_machines.lost_of(site.cloud, site.scope, one) if one.state in {"pending", "running"} else []
+    one = _known(context, run)
+    machines = inventory.machines(context.cloud, context.project, run)
+    lost = (
+        lost_machines.lost_of(context.cloud, context.project, one)
+        if one.state in {"pending", "running"}
+        else []
+    )
     if output.json:
         ids = {
             "machines": [machine["InstanceId"] for machine in machines],
@@ -115,22 +122,22 @@ def status(site: CommandContext, run: str, output: OutputOptions) -> None:
         answer(line)
     for machine in machines:
         answer(f"machine     {machine['InstanceId']}, {machine['InstanceType']}, {machine['State']['Name']}")
-    for line in lost_machines.explain(site.cloud, lost):
+    for line in lost_machines.explain(context.cloud, lost):
         answer(f"lost        {line}")
     if one.state in {"pending", "running"} and not machines:
-        answer(f"waiting     {run_status.why_waiting(site.cloud, site.scope, run)}")
+        answer(f"waiting     {run_status.why_waiting(context.cloud, context.project, run)}")
 
 
-def logs(site: CommandContext, run: str, output: OutputOptions, *, follow: bool, system: bool) -> None:
+def logs(context: CommandContext, run: str, output: OutputOptions, *, follow: bool, system: bool) -> None:
     """Print a run's log, or its machines'; as JSON one object a line."""
-    _known(site, run)
+    _known(context, run)
     if system:
 
         def write_line(line: system_log.LogLine) -> None:
             text = json.dumps({"run": run, **line.to_json_dict()}) if output.json else line.text
             pass_on(f"{text}\n")
 
-        system_log.follow(site, site.storage, run, write_line, until_end=follow)
+        system_log.follow(context, context.storage, run, write_line, until_end=follow)
         return
     lines = log.Lines(
         lambda attempt, line: pass_on(json.dumps({"run": run, "attempt": attempt, "line": line}) + "\n")
@@ -143,15 +150,15 @@ def logs(site: CommandContext, run: str, output: OutputOptions, *, follow: bool,
             pass_on(text)
 
     try:
-        log.follow_log(site, site.storage, run, write, until_end=follow)
+        log.follow_log(context, context.storage, run, write, until_end=follow)
     finally:
         lines.close()
 
 
-def stop(site: CommandContext, run: str, output: OutputOptions, *, when: When, wait: bool) -> None:
+def stop(context: CommandContext, run: str, output: OutputOptions, *, when: When, wait: bool) -> None:
     """Stop a run."""
-    _known(site, run)
-    state = stop_run(site, site.storage, run, when=when, wait=wait)
+    _known(context, run)
+    state = stop_run(context, context.storage, run, when=when, wait=wait)
     if output.json:
         show({"run": run, "state": state})
         return
@@ -162,20 +169,20 @@ def stop(site: CommandContext, run: str, output: OutputOptions, *, when: When, w
     answer(f"run {run} is {state}{again}")
 
 
-def fetch(site: CommandContext, run: str, out: Path, output: OutputOptions, *, latest: bool) -> None:
+def fetch(context: CommandContext, run: str, out: Path, output: OutputOptions, *, latest: bool) -> None:
     """Copy a run's model and report here, and print the files."""
-    _known(site, run)
-    files = fetch_results(site.storage, run, out, say, latest=latest)
+    _known(context, run)
+    files = fetch_results(context.storage, run, out, say, latest=latest)
     if output.json:
         show({"run": run, "files": files})
     else:
         pass_on("".join(f"{path}\n" for path in files))
 
 
-def prune(site: CommandContext, run: str, output: OutputOptions, *, keep: int, delete: bool) -> None:
+def prune(context: CommandContext, run: str, output: OutputOptions, *, keep: int, delete: bool) -> None:
     """Prune a run's store, or say what would go."""
-    _known(site, run)
-    storage = site.storage
+    _known(context, run)
+    storage = context.storage
     plan = make_plan(storage, run, keep, read_all=False)
     if delete:
         sweep(storage, plan)
@@ -199,28 +206,28 @@ def prune(site: CommandContext, run: str, output: OutputOptions, *, keep: int, d
 
 
 # --- reaching a machine ---
-def ssh(site: CommandContext, run: str, output: OutputOptions) -> int:
+def ssh(context: CommandContext, run: str, output: OutputOptions) -> int:
     """Open a shell on a run's machine."""
-    machine = _machine(site, run)
+    machine = _machine(context, run)
     way = {"run": run, "instance_id": machine["InstanceId"]}
-    return _reach(way, connect.shell_command(site.cloud, machine), output)
+    return _reach(way, connect.shell_command(context.cloud, machine), output)
 
 
-def tensorboard(site: CommandContext, run: str, port: int, output: OutputOptions) -> int:
+def tensorboard(context: CommandContext, run: str, port: int, output: OutputOptions) -> int:
     """Bring a run's TensorBoard to this computer."""
-    machine = _machine(site, run)
+    machine = _machine(context, run)
     url = f"http://127.0.0.1:{port}"
     if not output.json:
         say(f"TensorBoard: {url} (Ctrl-C ends the connection, not the run)")
     way = {"run": run, "instance_id": machine["InstanceId"], "url": url, "local_port": port}
-    return _reach(way, connect.tensorboard_command(site.cloud, machine, port), output)
+    return _reach(way, connect.tensorboard_command(context.cloud, machine, port), output)
 
 
-def _machine(site: CommandContext, run: str) -> dict[str, Any]:
+def _machine(context: CommandContext, run: str) -> dict[str, Any]:
     try:
-        return connect.machine_of(site.cloud, site.scope, layout.check_run_name(run))
+        return connect.machine_of(context.cloud, context.project, layout.check_run_name(run))
     except CloudError:
-        _known(site, run)  # a run that does not exist is another answer
+        _known(context, run)  # a run that does not exist is another answer
         raise
 
 
@@ -236,11 +243,11 @@ def _reach(way: dict[str, object], command: list[str], output: OutputOptions) ->
 
 
 # --- money ---
-def compare_prices(site: CommandContext, output: OutputOptions) -> None:
+def compare_prices(context: CommandContext, output: OutputOptions) -> None:
     """Print prices by type and zone, of an hour and of a million timesteps."""
-    kinds = site.config.aws.instance_types
-    rows = prices.compare(prices.read_prices(site.cloud, kinds))
-    speeds = training_price.speeds(site, kinds)
+    kinds = context.config.aws.instance_types
+    rows = prices.compare(prices.read_prices(context.cloud, kinds))
+    speeds = training_price.speeds(context, kinds)
     for row in rows:
         speed = speeds[row["type"]]
         row["usd_per_million_timesteps"] = round(speed.usd_per_million(row["spot"]), 4)
@@ -261,7 +268,7 @@ def compare_prices(site: CommandContext, output: OutputOptions) -> None:
         ]
         for row in rows
     ]
-    table(f"{site.scope.region}, cheapest first", heads, cells)
+    table(f"{context.project.region}, cheapest first", heads, cells)
     for source in dict.fromkeys(speeds[row["type"]].source for row in rows):
         types = ", ".join(kind for kind, speed in speeds.items() if speed.source == source)
         answer(
@@ -269,9 +276,9 @@ def compare_prices(site: CommandContext, output: OutputOptions) -> None:
         )
 
 
-def cost(site: CommandContext, run: str, output: OutputOptions) -> None:
+def cost(context: CommandContext, run: str, output: OutputOptions) -> None:
     """Print what a run has cost."""
-    figures = run_status.cost_figures(site.cloud, site.scope, site.storage, _known(site, run))
+    figures = run_status.cost_figures(context.cloud, context.project, context.storage, _known(context, run))
     if output.json:
         show(figures)
         return
@@ -280,12 +287,12 @@ def cost(site: CommandContext, run: str, output: OutputOptions) -> None:
         answer(f"{key.replace('_', ' '):26} {text}")
 
 
-def _known(site: CommandContext, run: str) -> run_status.RunStatus:
+def _known(context: CommandContext, run: str) -> run_status.RunStatus:
     """Return what is known of a run. UsageError if there is none of that name."""
-    one = run_status.read_run_status(site.storage, layout.check_run_name(run), site.cloud.now())
+    one = run_status.read_run_status(context.storage, layout.check_run_name(run), context.cloud.now())
     if one.status is None and one.intent is None:
         raise UsageError(
-            f"there is no run {run} in {site.scope.store}", next_step="List them: ./launch.py list"
+            f"there is no run {run} in {context.project.store}", next_step="List them: ./launch.py list"
         )
-    check_place(one.intent, site.scope)
+    check_place(one.intent, context.project)
     return one

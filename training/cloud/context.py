@@ -10,7 +10,7 @@ from ..store.open import open_store
 from .aws import inventory
 from .aws.aws_errors import CloudError
 from .aws.client import Cloud
-from .aws.project import Project, read_scope
+from .aws.project import Project, read_project
 from .console.wait_notices import store_policy
 
 if TYPE_CHECKING:
@@ -27,16 +27,17 @@ class CommandContext(NamedTuple):
 
     config: Config
     cloud: Cloud
-    scope: Project
+    project: Project
 
     @property
     def storage(self) -> Storage:
         """Open the store; CloudError where there is no bucket yet."""
-        if not inventory.bucket_exists(self.cloud, self.scope):
+        if not inventory.bucket_exists(self.cloud, self.project):
             raise CloudError(
-                f"there is no bucket {self.scope.bucket}", next_step="Set up, free of charge: ./launch.py up"
+                f"there is no bucket {self.project.bucket}",
+                next_step="Set up, free of charge: ./launch.py up",
             )
-        return open_store(self.scope.store, self.config.aws, policy=store_policy(self.cloud))
+        return open_store(self.project.store, self.config.aws, policy=store_policy(self.cloud))
 
 
 def settings_path(path: Path | None) -> Path | None:
@@ -60,8 +61,8 @@ def read_settings(path: Path | None, overrides: Sequence[str]) -> Config:
     return load_config(settings_path(path), overrides)
 
 
-def open_site(path: Path | None, overrides: Sequence[str], say: Callable[[str], None]) -> CommandContext:
+def open_context(path: Path | None, overrides: Sequence[str], say: Callable[[str], None]) -> CommandContext:
     """Read the settings and find out who we are. NoCredentials where AWS does not know us."""
     config = read_settings(path, overrides)
     cloud = Cloud(config.aws, say)
-    return CommandContext(config, cloud, read_scope(cloud))
+    return CommandContext(config, cloud, read_project(cloud))

@@ -25,7 +25,7 @@ from .aws import (
 from .aws.aws_errors import AccessDenied
 from .aws.client import Cloud, endpoint_of
 from .aws.probe import ask_all
-from .aws.project import Project, read_scope
+from .aws.project import Project, read_project
 from .console.output import OutputOptions, answer, show
 from .context import CommandContext
 from .launch import basis, setup
@@ -61,22 +61,22 @@ def examine(cloud: Cloud, root: Path) -> Iterator[DoctorFinding]:
     """
     yield _clock(cloud)
     try:
-        scope = read_scope(cloud)
+        project = read_project(cloud)
     except TrainingError as error:
         yield DoctorFinding("credentials", error.message, error.next_step or "Try again: ./launch.py doctor")
         return
-    yield DoctorFinding("credentials", scope.caller)
-    yield _permissions(cloud, scope)
+    yield DoctorFinding("credentials", project.caller)
+    yield _permissions(cloud, project)
     checks: dict[str, Callable[[], DoctorFinding]] = {
         "region": lambda: _region(cloud),
         "types": lambda: _types(cloud),
         "network": lambda: _network(cloud),
-        "spot quota": lambda: _quota(cloud, scope, "spot"),
-        "on-demand quota": lambda: _quota(cloud, scope, "on-demand"),
+        "spot quota": lambda: _quota(cloud, project, "spot"),
+        "on-demand quota": lambda: _quota(cloud, project, "on-demand"),
         "key pair": lambda: _key_pair(cloud),
         "service roles": lambda: _service_roles(cloud),
-        "set-up": lambda: _set_up(cloud, scope),
-        "image": lambda: _image(cloud, scope, root),
+        "set-up": lambda: _set_up(cloud, project),
+        "image": lambda: _image(cloud, project, root),
     }
     for what, check in checks.items():
         try:
@@ -89,7 +89,7 @@ def examine(cloud: Cloud, root: Path) -> Iterator[DoctorFinding]:
                 error.message,
                 next_step,
                 actions,
-                _how_to_give(scope, people_policies.that_grant(scope, actions)),
+                _how_to_give(project, people_policies.that_grant(project, actions)),
             )
         except TrainingError as error:
             yield DoctorFinding(what, error.message, error.next_step or "Try again: ./launch.py doctor")
@@ -105,34 +105,34 @@ def missing(findings: list[DoctorFinding]) -> dict[str, list[str]]:
     return {"actions": actions, "policies": list(give), "commands": commands if give else []}
 
 
-def _permissions(cloud: Cloud, scope: Project) -> DoctorFinding:
+def _permissions(cloud: Cloud, project: Project) -> DoctorFinding:
     """Ask IAM whether the caller may do what training takes, and set-up where that is not done yet."""
     try:
-        who = permission_check.principal(cloud, scope)
+        who = permission_check.principal(cloud, project)
         if who is None:
             return DoctorFinding("permissions", "root may do everything; a user of your own is safer")
-        asked = people_policies.all_of(scope)
+        asked = people_policies.all_of(project)
         del asked["bake"]
-        if not setup.is_up(cloud, scope):
+        if not setup.is_up(cloud, project):
             del asked["setup"]
         lacking = {
-            kind: permission_check.lacking(cloud, scope, who, policy) for kind, policy in asked.items()
+            kind: permission_check.lacking(cloud, project, who, policy) for kind, policy in asked.items()
         }
     except TrainingError as error:
         return DoctorFinding("permissions", permission_check.cannot_be_asked(error))
     refused = [one for some in lacking.values() for one in some]
     if not refused:
-        return DoctorFinding("permissions", f"{scope.caller.rpartition('/')[2]} has all that is needed")
+        return DoctorFinding("permissions", f"{project.caller.rpartition('/')[2]} has all that is needed")
     actions = tuple(one.action for one in refused if not one.by)
     steps = [GIVE] if actions else []
     steps += [FORBIDDEN] if any(one.by for one in refused) else []
     detail = permission_check.describe(refused)
     kinds = [kind for kind, some in lacking.items() if any(not one.by for one in some)]
-    return DoctorFinding("permissions", detail, " ".join(steps), actions, _how_to_give(scope, kinds))
+    return DoctorFinding("permissions", detail, " ".join(steps), actions, _how_to_give(project, kinds))
 
 
-def _how_to_give(scope: Project, kinds: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    return tuple((kind, people_policies.how_to_give(scope, kind)) for kind in kinds)
+def _how_to_give(project: Project, kinds: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    return tuple((kind, people_policies.how_to_give(project, kind)) for kind in kinds)
 
 
 def _region(cloud: Cloud) -> DoctorFinding:
@@ -166,13 +166,13 @@ def _types(cloud: Cloud) -> DoctorFinding:
     return DoctorFinding("types", ", ".join(f"{kind} ({count} vCPUs)" for kind, count in sizes.items()))
 
 
-def _quota(cloud: Cloud, scope: Project, market: str) -> DoctorFinding:
+def _quota(cloud: Cloud, project: Project, market: str) -> DoctorFinding:
     """Look at the quota of each family that the types of the settings belong to."""
     sizes = instance_types.vcpus(instance_types.describe_types(cloud, cloud.aws.instance_types))
     read = quotas.read_quotas(cloud, sizes, market)
-    quotas.check_quotas(cloud, read, sizes, scope.region)
+    quotas.check_quotas(cloud, read, sizes, project.region)
     told = dict.fromkeys(
-        f"{quota}" + (f"; see {quotas.link(quota, scope.region)}" if quota.vcpus is None else "")
+        f"{quota}" + (f"; see {quotas.link(quota, project.region)}" if quota.vcpus is None else "")
         for quota in read.values()
     )
     return DoctorFinding(f"{market} quota", ", ".join(told) or "none that this project knows of")
@@ -185,20 +185,20 @@ def _service_roles(cloud: Cloud) -> DoctorFinding:
     return DoctorFinding("service roles", "EC2 Fleet and spot")
 
 
-def _set_up(cloud: Cloud, scope: Project) -> DoctorFinding:
-    lacking = setup.is_up(cloud, scope)
+def _set_up(cloud: Cloud, project: Project) -> DoctorFinding:
+    lacking = setup.is_up(cloud, project)
     if lacking:
         return DoctorFinding("set-up", "; ".join(lacking), "./launch.py up")
-    return DoctorFinding("set-up", f"bucket {scope.bucket}, policy, security group")
+    return DoctorFinding("set-up", f"bucket {project.bucket}, policy, security group")
 
 
-def _image(cloud: Cloud, scope: Project, root: Path) -> DoctorFinding:
+def _image(cloud: Cloud, project: Project, root: Path) -> DoctorFinding:
     digest = hashlib.sha256((root / "requirements.txt").read_bytes()).hexdigest()
-    image = inventory.image_for(cloud, scope, digest)
+    image = inventory.image_for(cloud, project, digest)
     types = instance_types.describe_types(cloud, cloud.aws.instance_types)
     instance_types.check_types(types, image, "on-demand")
     basis.check_volume(cloud.aws, image)
-    unseen = disk_key.check_disk_key(cloud, scope, image, "spot")
+    unseen = disk_key.check_disk_key(cloud, project, image, "spot")
     told = f"{image['ImageId']} fits {layout.TAG_REQUIREMENTS} {digest[:12]}"
     return DoctorFinding("image", "; ".join(filter(None, [told, unseen])))
 
@@ -252,11 +252,11 @@ def _date_of(address: str) -> tuple[datetime, str]:
     return date.astimezone(timezone.utc), problem
 
 
-def probe(site: CommandContext, output: OutputOptions) -> int:
+def probe(context: CommandContext, output: OutputOptions) -> int:
     """Print what EC2 itself would let the caller do; return 1 where it denies something or its answer is unknown."""
     marks = {"allowed": "ok", "not asked": "--", "denied": "NO", "unknown": "??"}
     answers = []
-    for one in ask_all(site.cloud, site.scope):
+    for one in ask_all(context.cloud, context.project):
         answers.append(one)
         if not output.json:
             answer(f"{marks[one.verdict]}  {one.part:12} {one.action:36} {one.verdict} {one.detail}".rstrip())

@@ -64,27 +64,27 @@ class LaunchRecord(Versioned):
         return known.get(f"{instance_type} {zone}", known.get(instance_type, self.price_cap_usd_per_hour))
 
 
-def check_place(intent: LaunchRecord | None, scope: Project) -> None:
+def check_place(intent: LaunchRecord | None, project: Project) -> None:
     """Raise UsageError for a run that was launched in another region or account: its fleet cannot be seen from here.
 
     An older record, which does not say where, passes.
     """
-    if intent is None or is_here(intent, scope):
+    if intent is None or is_here(intent, project):
         return
-    if intent.account and intent.account != scope.account:
+    if intent.account and intent.account != project.account:
         raise UsageError(
-            f"run {intent.run} was launched in account {intent.account}, your credentials are of {scope.account}",
+            f"run {intent.run} was launched in account {intent.account}, your credentials are of {project.account}",
             next_step=f"Log in to account {intent.account}, or set AWS_PROFILE; then: ./launch.py status {intent.run}",
         )
     raise UsageError(
-        f"run {intent.run} was launched in {intent.region}, aws.region = {scope.region}",
+        f"run {intent.run} was launched in {intent.region}, aws.region = {project.region}",
         next_step=f"Look there: ./launch.py status {intent.run} --set aws.region={intent.region}",
     )
 
 
-def is_here(intent: LaunchRecord, scope: Project) -> bool:
+def is_here(intent: LaunchRecord, project: Project) -> bool:
     """Tell whether a run was launched in this region and account, as far as its record says."""
-    return intent.region in {"", scope.region} and intent.account in {"", scope.account}
+    return intent.region in {"", project.region} and intent.account in {"", project.account}
 
 
 def read_launch_record(storage: Storage, run: str) -> LaunchRecord | None:

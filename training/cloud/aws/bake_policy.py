@@ -35,17 +35,17 @@ _CREATIONS = (
 )
 
 
-def bake_policy(scope: Project) -> Document:
+def bake_policy(project: Project) -> Document:
     """Return the rights for `make ami`; none of `daily_policy` or `setup_policy` are needed in addition."""
-    arn = f"arn:{scope.partition}"
-    anything = f"{arn}:ec2:{scope.region}:*:*"
+    arn = f"arn:{project.partition}"
+    anything = f"{arn}:ec2:{project.region}:*:*"
     # A training machine carries the tag Run, the builder of an image does not.
-    no_run = {**owned(scope), "Null": {f"aws:ResourceTag/{layout.TAG_RUN}": "true"}}
+    no_run = {**owned(project), "Null": {f"aws:ResourceTag/{layout.TAG_RUN}": "true"}}
     return policy(
         [
             allow("DescribeEc2", [f"ec2:Describe{what}" for what in _DESCRIBE], "*"),
             # The condition leaves of each action the resources that it makes: the others cannot be given tags by it.
-            allow("CreateTagged", [f"ec2:{action}" for action in _CREATIONS], anything, requested(scope)),
+            allow("CreateTagged", [f"ec2:{action}" for action in _CREATIONS], anything, requested(project)),
             allow(
                 "TagOnCreate",
                 ["ec2:CreateTags"],
@@ -53,7 +53,10 @@ def bake_policy(scope: Project) -> Document:
                 {"StringEquals": {"ec2:CreateAction": list(_CREATIONS)}},
             ),
             allow(
-                "TagSpotRequest", ["ec2:CreateTags"], scope.ec2("spot-instances-request"), requested(scope)
+                "TagSpotRequest",
+                ["ec2:CreateTags"],
+                project.ec2("spot-instances-request"),
+                requested(project),
             ),
             allow(
                 "ManageBuilder",
@@ -76,23 +79,25 @@ def bake_policy(scope: Project) -> Document:
                 anything,
                 no_run,
             ),
-            allow("CreateFleetInstances", ["ec2:CreateFleet"], [scope.ec2("instance"), scope.ec2("volume")]),
+            allow(
+                "CreateFleetInstances", ["ec2:CreateFleet"], [project.ec2("instance"), project.ec2("volume")]
+            ),
             allow(
                 "UseForLaunch",
                 ["ec2:RunInstances"],
                 [
-                    f"{arn}:ec2:{scope.region}::image/*",
-                    f"{arn}:ec2:{scope.region}::snapshot/*",
-                    scope.ec2("spot-instances-request"),
-                    scope.ec2("subnet"),
+                    f"{arn}:ec2:{project.region}::image/*",
+                    f"{arn}:ec2:{project.region}::snapshot/*",
+                    project.ec2("spot-instances-request"),
+                    project.ec2("subnet"),
                 ],
             ),
-            allow("CreateSgInVpc", ["ec2:CreateSecurityGroup"], scope.ec2("vpc")),
+            allow("CreateSgInVpc", ["ec2:CreateSecurityGroup"], project.ec2("vpc")),
             # The first spot machine of an account needs it, where `up` has not made it yet.
             allow(
                 "CreateSpotRole",
                 ["iam:CreateServiceLinkedRole"],
-                f"{arn}:iam::{scope.account}:role/aws-service-role/*",
+                f"{arn}:iam::{project.account}:role/aws-service-role/*",
                 {"StringEquals": {"iam:AWSServiceName": "spot.amazonaws.com"}},
             ),
         ]

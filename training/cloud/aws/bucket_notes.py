@@ -21,7 +21,7 @@ AWS_OWN_KEY = "alias/aws/s3"
 
 
 def refusal(
-    scope: Project, found: Found, use: Use, *, accelerate: bool, allowed: bool = False
+    project: Project, found: Found, use: Use, *, accelerate: bool, allowed: bool = False
 ) -> UsageError | None:
     """Return why the bucket cannot be used as it is; None where it can.
 
@@ -29,42 +29,42 @@ def refusal(
     """
     if use == "other":
         return UsageError(
-            f"bucket {scope.bucket} is used by another project: it is tagged "
+            f"bucket {project.bucket} is used by another project: it is tagged "
             f"{layout.TAG_BUCKET}={found.tags[layout.TAG_BUCKET]}",
             next_step="Choose another aws.s3_bucket_name, or leave it out: each project needs a bucket of its own.",
         )
-    problem = _key_problem(scope, found)
+    problem = _key_problem(project, found)
     if problem is not None:
         return problem
     if use != "created" and accelerate and found.acceleration != "Enabled":
         return UsageError(
-            f"aws.s3_transfer_acceleration is set, and bucket {scope.bucket} has no transfer acceleration",
+            f"aws.s3_transfer_acceleration is set, and bucket {project.bucket} has no transfer acceleration",
             next_step="Set aws.s3_transfer_acceleration=false. Or switch it on, for everything in that bucket: "
-            f"aws s3api put-bucket-accelerate-configuration --bucket {scope.bucket} "
+            f"aws s3api put-bucket-accelerate-configuration --bucket {project.bucket} "
             "--accelerate-configuration Status=Enabled",
         )
     if use == "unmarked" and not allowed:
         return UsageError(
-            f"bucket {scope.bucket} exists and is not tagged as this project's ({layout.TAG_BUCKET}="
-            f"{layout.bucket_mark(scope.project, created=True)})",
+            f"bucket {project.bucket} exists and is not tagged as this project's ({layout.TAG_BUCKET}="
+            f"{layout.bucket_mark(project.name, created=True)})",
             next_step="To use it together with its present content, after a look at the changes: "
             "./launch.py up --use-existing-bucket. Or choose another aws.s3_bucket_name.",
         )
     return None
 
 
-def keys_in_the_way(scope: Project, keys: list[str]) -> UsageError:
+def keys_in_the_way(project: Project, keys: list[str]) -> UsageError:
     """Return the refusal for someone else's objects below our prefixes."""
     return UsageError(
-        f"bucket {scope.bucket} holds objects below {' or '.join(layout.OWN_PREFIXES)} that are not of this project: "
+        f"bucket {project.bucket} holds objects below {' or '.join(layout.OWN_PREFIXES)} that are not of this project: "
         f"{', '.join(keys)}",
         next_step="Choose another aws.s3_bucket_name, or move them: runs and code are kept below these prefixes.",
     )
 
 
-def notes(scope: Project, found: Found) -> list[str]:
+def notes(project: Project, found: Found) -> list[str]:
     """Return what a user should know before runs are kept in someone else's bucket."""
-    return [_unchanged(found), *_warnings(scope, found)]
+    return [_unchanged(found), *_warnings(project, found)]
 
 
 def _unchanged(found: Found) -> str:
@@ -75,7 +75,7 @@ def _unchanged(found: Found) -> str:
     )
 
 
-def _warnings(scope: Project, found: Found) -> Iterator[str]:
+def _warnings(project: Project, found: Found) -> Iterator[str]:
     for rule in found.lifecycle.get("Rules", ()):
         harm = _harm(rule)
         if harm:
@@ -92,7 +92,7 @@ def _warnings(scope: Project, found: Found) -> Iterator[str]:
         if rule.get("Status") == "Enabled" and _overlaps(prefix_of(rule)):
             where = rule.get("Destination", {}).get("Bucket", "another bucket")
             yield f"runs are replicated to {where}: those copies stay when runs are deleted"
-    if scope.bucket_key and not found.encryption.get("SSEAlgorithm", "").startswith("aws:kms"):
+    if project.bucket_key and not found.encryption.get("SSEAlgorithm", "").startswith("aws:kms"):
         yield f"aws.s3_kms_key_arn is set, but the bucket encrypts with {of_encryption(found.encryption)}"
 
 
@@ -120,19 +120,21 @@ def _overlaps(prefix: str) -> bool:
     return any(own.startswith(prefix) or prefix.startswith(own) for own in layout.OWN_PREFIXES)
 
 
-def _key_problem(scope: Project, found: Found) -> UsageError | None:
+def _key_problem(project: Project, found: Found) -> UsageError | None:
     """Return why runs may not use the key of the bucket, None where they may."""
     key = str(found.encryption.get("KMSMasterKeyID", ""))
     if not key or key.endswith(AWS_OWN_KEY):
         return None
     by_alias = "alias/" in key
-    if scope.bucket_key and (by_alias or scope.bucket_key == key or scope.bucket_key.endswith(f"/{key}")):
+    if project.bucket_key and (
+        by_alias or project.bucket_key == key or project.bucket_key.endswith(f"/{key}")
+    ):
         return None
     known = key if key.startswith("arn:") and not by_alias else ""
     ask = "" if known else f" (aws kms describe-key --key-id {key} tells it)"
     return UsageError(
-        f"bucket {scope.bucket} encrypts with the KMS key {key}, and aws.s3_kms_key_arn is "
-        f"{scope.bucket_key or 'not set'}: machines could not write to it",
+        f"bucket {project.bucket} encrypts with the KMS key {key}, and aws.s3_kms_key_arn is "
+        f"{project.bucket_key or 'not set'}: machines could not write to it",
         next_step=f"Set aws.s3_kms_key_arn={known or 'the ARN of that key'}{ask}: people and machines of the "
         "project are then allowed its use through S3. Or choose another aws.s3_bucket_name.",
     )

@@ -28,9 +28,9 @@ class Change(NamedTuple):
     after: str
 
 
-def changes(scope: Project, found: Found, use: Use, *, accelerate: bool) -> list[Change]:
+def changes(project: Project, found: Found, use: Use, *, accelerate: bool) -> list[Change]:
     """Return each setting of a bucket that exists, with what `up` does about it; our tag comes first."""
-    wanted = project_resources.bucket_settings(scope, accelerate=accelerate, shared=use != "created")
+    wanted = project_resources.bucket_settings(project, accelerate=accelerate, shared=use != "created")
     plans = {
         "put_bucket_tagging": _tagging,
         "put_bucket_lifecycle_configuration": _lifecycle,
@@ -46,10 +46,10 @@ def changes(scope: Project, found: Found, use: Use, *, accelerate: bool) -> list
     ]
 
 
-def without_ours(scope: Project, found: Found) -> list[Change]:
+def without_ours(project: Project, found: Found) -> list[Change]:
     """Return the changes that take our rules, our statement and our tag away, and leave all else; our tag goes last."""
-    name = {"Bucket": scope.bucket}
-    ids = {rule["ID"] for rule in project_resources.lifecycle(scope)["Rules"]}
+    name = {"Bucket": project.bucket}
+    ids = {rule["ID"] for rule in project_resources.lifecycle(project)["Rules"]}
     rules = [rule for rule in found.lifecycle.get("Rules", ()) if rule.get("ID") not in ids]
     statements = [one for one in _statements(found.policy) if one.get("Sid") != iam_bucket.TLS_SID]
     tags = {key: value for key, value in found.tags.items() if key != layout.TAG_BUCKET}

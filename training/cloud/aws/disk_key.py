@@ -30,37 +30,37 @@ OPERATIONS = (
 )
 
 
-def check_disk_key(cloud: Cloud, scope: Project, image: dict[str, Any], market: str) -> str:
+def check_disk_key(cloud: Cloud, project: Project, image: dict[str, Any], market: str) -> str:
     """Return what could not be asked about the disk's key, "" where all is well.
 
     Raises CloudError for a key that is not usable, or that EC2's roles may not use, with the command that lets them.
     """
     try:
         for key in _keys(cloud, image):
-            _check_key(cloud, scope, key, market)
+            _check_key(cloud, project, key, market)
     except (AccessDenied, Unsupported) as error:
         what = error.action if isinstance(error, AccessDenied) else error.message.partition(": ")[0]
         return f"whether EC2 may use the key of the disk was not asked ({what} is needed for that)"
     return ""
 
 
-def _check_key(cloud: Cloud, scope: Project, key: str, market: str) -> None:
+def _check_key(cloud: Cloud, project: Project, key: str, market: str) -> None:
     about = cloud.call("kms", "describe_key", KeyId=key)["KeyMetadata"]
     if about.get("KeyManager") != "CUSTOMER":
         return
     if about.get("KeyState") != "Enabled":
         raise CloudError(
             f"the key of the disk, {key}, is {about.get('KeyState')}",
-            next_step=f"Enable it: aws kms enable-key --region {scope.region} --key-id {about['Arn']}",
+            next_step=f"Enable it: aws kms enable-key --region {project.region} --key-id {about['Arn']}",
         )
     services = (FLEET_ROLE, SPOT_ROLE) if market == "spot" else (FLEET_ROLE,)
     for service in services:
-        role = f"arn:{scope.partition}:iam::{scope.account}:role/aws-service-role/{service}"
+        role = f"arn:{project.partition}:iam::{project.account}:role/aws-service-role/{service}"
         if not _may_use(cloud, about["Arn"], role):
             raise CloudError(
                 f"the key of the disk, {key}, is your own, and EC2's role {service.rpartition('/')[2]} has no "
                 "grant for it: no machine would stay",
-                next_step=f"Let it: aws kms create-grant --region {scope.region} --key-id {about['Arn']} "
+                next_step=f"Let it: aws kms create-grant --region {project.region} --key-id {about['Arn']} "
                 f"--grantee-principal {role} --operations {' '.join(OPERATIONS)}",
             )
 

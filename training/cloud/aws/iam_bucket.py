@@ -21,17 +21,17 @@ _SETTINGS = (
 )
 
 
-def arn(scope: Project) -> str:
+def arn(project: Project) -> str:
     """Return the ARN of the bucket."""
-    return f"arn:{scope.partition}:s3:::{scope.bucket}"
+    return f"arn:{project.partition}:s3:::{project.bucket}"
 
 
-def own_objects(scope: Project) -> list[str]:
+def own_objects(project: Project) -> list[str]:
     """Return the ARNs of all objects of ours."""
-    return [f"{arn(scope)}/{prefix}*" for prefix in layout.OWN_PREFIXES]
+    return [f"{arn(project)}/{prefix}*" for prefix in layout.OWN_PREFIXES]
 
 
-def bucket_policy(scope: Project, *, shared: bool = False) -> Document:
+def bucket_policy(project: Project, *, shared: bool = False) -> Document:
     """Refuse requests without TLS; shared: only those for our objects in someone else's bucket."""
     return policy(
         [
@@ -40,30 +40,30 @@ def bucket_policy(scope: Project, *, shared: bool = False) -> Document:
                 "Effect": "Deny",
                 "Principal": "*",
                 "Action": "s3:*",
-                "Resource": own_objects(scope) if shared else [arn(scope), f"{arn(scope)}/*"],
+                "Resource": own_objects(project) if shared else [arn(project), f"{arn(project)}/*"],
                 "Condition": {"Bool": {"aws:SecureTransport": "false"}},
             }
         ]
     )
 
 
-def read_and_write(scope: Project) -> list[Document]:
+def read_and_write(project: Project) -> list[Document]:
     """Return what a person needs to train, watch and fetch."""
     return [
         allow(
             "ReadBucketConfig",
             ["s3:ListBucket", "s3:ListBucketVersions", "s3:GetBucketTagging"],
-            arn(scope),
+            arn(project),
         ),
         allow(
             "ReadWriteObjects",
             ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
-            own_objects(scope),
+            own_objects(project),
         ),
     ]
 
 
-def manage(scope: Project) -> list[Document]:
+def manage(project: Project) -> list[Document]:
     """Return the rights that `up` and `down` need besides `read_and_write`."""
     return [
         allow(
@@ -80,7 +80,7 @@ def manage(scope: Project) -> list[Document]:
                 *(f"s3:Get{setting}" for setting in _SETTINGS),
                 *(f"s3:Put{setting}" for setting in _SETTINGS),
             ],
-            arn(scope),
+            arn(project),
         ),
         allow(
             "EmptyBucket",
@@ -90,21 +90,21 @@ def manage(scope: Project) -> list[Document]:
                 "s3:GetObjectRetention",
                 "s3:GetObjectLegalHold",
             ],
-            own_objects(scope),
+            own_objects(project),
         ),
     ]
 
 
-def use_key(scope: Project) -> list[Document]:
+def use_key(project: Project) -> list[Document]:
     """Return the right to use the bucket's own KMS key, where it has one: through S3, for what is ours alone.
 
     The context is the bucket's ARN where its bucket key is on, else the object's.
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html#encryption-context
     """
-    if not scope.bucket_key:
+    if not project.bucket_key:
         return []
     condition = {
-        "StringEquals": {"kms:ViaService": f"s3.{scope.region}.amazonaws.com"},
-        "StringLike": {"kms:EncryptionContext:aws:s3:arn": [arn(scope), *own_objects(scope)]},
+        "StringEquals": {"kms:ViaService": f"s3.{project.region}.amazonaws.com"},
+        "StringLike": {"kms:EncryptionContext:aws:s3:arn": [arn(project), *own_objects(project)]},
     }
-    return [allow("UseBucketKey", ["kms:Decrypt", "kms:GenerateDataKey"], scope.bucket_key, condition)]
+    return [allow("UseBucketKey", ["kms:Decrypt", "kms:GenerateDataKey"], project.bucket_key, condition)]

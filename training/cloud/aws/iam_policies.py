@@ -51,13 +51,13 @@ def instance_trust() -> Document:
     )
 
 
-def instance_policy(scope: Project) -> Document:
+def instance_policy(project: Project) -> Document:
     """Return what a machine may do: read code, keep its run, delete its fleet, be reached through SSM."""
-    bucket = iam_bucket.arn(scope)
+    bucket = iam_bucket.arn(project)
     # One role for all runs carries no run's name: it reaches them all.
-    own = f"{layout.RUNS}/{'' if scope.machine_role else f'{_OWN_RUN}/'}*"
-    own_fleet = owned(scope)
-    if not scope.machine_role:
+    own = f"{layout.RUNS}/{'' if project.machine_role else f'{_OWN_RUN}/'}*"
+    own_fleet = owned(project)
+    if not project.machine_role:
         own_fleet["StringEquals"][f"aws:ResourceTag/{layout.TAG_RUN}"] = _OWN_RUN
     return policy(
         [
@@ -67,21 +67,21 @@ def instance_policy(scope: Project) -> Document:
                 ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
                 f"{bucket}/{own}",
             ),
-            *iam_bucket.use_key(scope),
+            *iam_bucket.use_key(project),
             allow("ListRun", ["s3:ListBucket"], bucket, {"StringLike": {"s3:prefix": [own]}}),
-            allow("DeleteOwnFleet", ["ec2:DeleteFleets"], scope.ec2("fleet"), own_fleet),
+            allow("DeleteOwnFleet", ["ec2:DeleteFleets"], project.ec2("fleet"), own_fleet),
             # From it, a machine that cannot reach the bucket learns how many ended like it before.
-            allow("ReadOwnFleetHistory", ["ec2:DescribeFleetHistory"], scope.ec2("fleet"), own_fleet),
+            allow("ReadOwnFleetHistory", ["ec2:DescribeFleetHistory"], project.ec2("fleet"), own_fleet),
             # Encrypted with the key aws/ssm, which lets every principal of the account decrypt: no kms:Decrypt.
             # https://docs.aws.amazon.com/systems-manager/latest/userguide/ps-restrict-decryption.html
-            allow("ReadWandbKey", ["ssm:GetParameter"], _parameter(scope)),
+            allow("ReadWandbKey", ["ssm:GetParameter"], _parameter(project)),
             allow(
                 "PutMetrics",
                 ["cloudwatch:PutMetricData"],
                 "*",
-                {"StringEquals": {"cloudwatch:namespace": scope.project}},
+                {"StringEquals": {"cloudwatch:namespace": project.name}},
             ),
-            allow("PutLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], f"{_log_group(scope)}:*"),
+            allow("PutLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], f"{_log_group(project)}:*"),
             allow(
                 "SessionManager",
                 [
@@ -97,30 +97,30 @@ def instance_policy(scope: Project) -> Document:
     )
 
 
-def daily_policy(scope: Project) -> Document:
+def daily_policy(project: Project) -> Document:
     """Return what a person needs to train, watch, stop and fetch."""
     return policy(
         [
-            *_looking(scope),
-            *launch_rights.launching(scope),
-            *launch_rights.sessions(scope),
-            *launch_rights.run_roles(scope),
-            *iam_bucket.read_and_write(scope),
+            *_looking(project),
+            *launch_rights.launching(project),
+            *launch_rights.sessions(project),
+            *launch_rights.run_roles(project),
+            *iam_bucket.read_and_write(project),
         ]
     )
 
 
-def setup_policy(scope: Project) -> Document:
+def setup_policy(project: Project) -> Document:
     """Return the rights that `up` and `down` need besides `daily_policy`."""
-    arn = f"arn:{scope.partition}"
-    group = scope.ec2("security-group")
-    ec2 = f"{arn}:ec2:{scope.region}:"  # images and snapshots belong to no account in an ARN
+    arn = f"arn:{project.partition}"
+    group = project.ec2("security-group")
+    ec2 = f"{arn}:ec2:{project.region}:"  # images and snapshots belong to no account in an ARN
     return policy(
         [
-            *iam_bucket.manage(scope),
-            *_instance_policy_rights(scope),
-            allow("CreateSecurityGroup", ["ec2:CreateSecurityGroup"], group, requested(scope)),
-            allow("CreateSgInVpc", ["ec2:CreateSecurityGroup"], scope.ec2("vpc")),
+            *iam_bucket.manage(project),
+            *_instance_policy_rights(project),
+            allow("CreateSecurityGroup", ["ec2:CreateSecurityGroup"], group, requested(project)),
+            allow("CreateSgInVpc", ["ec2:CreateSecurityGroup"], project.ec2("vpc")),
             allow(
                 "ManageSecurityGroup",
                 [
@@ -130,7 +130,7 @@ def setup_policy(scope: Project) -> Document:
                     "ec2:DeleteSecurityGroup",
                 ],
                 group,
-                owned(scope),
+                owned(project),
             ),
             allow(
                 "TagSecurityGroup",
@@ -138,8 +138,8 @@ def setup_policy(scope: Project) -> Document:
                 group,
                 {"StringEquals": {"ec2:CreateAction": "CreateSecurityGroup"}},
             ),
-            allow("RemoveImages", ["ec2:DeregisterImage"], f"{ec2}:image/*", owned(scope)),
-            allow("RemoveSnapshots", ["ec2:DeleteSnapshot"], f"{ec2}:snapshot/*", owned(scope)),
+            allow("RemoveImages", ["ec2:DeregisterImage"], f"{ec2}:image/*", owned(project)),
+            allow("RemoveSnapshots", ["ec2:DeleteSnapshot"], f"{ec2}:snapshot/*", owned(project)),
             allow(
                 "DescribeLogsAndTemplates",
                 ["logs:DescribeLogGroups", "ec2:DescribeLaunchTemplateVersions"],
@@ -154,20 +154,20 @@ def setup_policy(scope: Project) -> Document:
                     "logs:ListTagsForResource",
                     "logs:DeleteLogGroup",
                 ],
-                [_log_group(scope), f"{_log_group(scope)}:*"],
+                [_log_group(project), f"{_log_group(project)}:*"],
             ),
             allow(
                 "CreateServiceRoles",
                 ["iam:CreateServiceLinkedRole"],
-                f"{arn}:iam::{scope.account}:role/aws-service-role/*",
+                f"{arn}:iam::{project.account}:role/aws-service-role/*",
                 {"StringEquals": {"iam:AWSServiceName": ["ec2fleet.amazonaws.com", "spot.amazonaws.com"]}},
             ),
         ]
     )
 
 
-def _instance_policy_rights(scope: Project) -> list[Document]:
-    if scope.machine_role:  # the machines' rights are what its owner gave it
+def _instance_policy_rights(project: Project) -> list[Document]:
+    if project.machine_role:  # the machines' rights are what its owner gave it
         return []
     return [
         allow(
@@ -180,14 +180,14 @@ def _instance_policy_rights(scope: Project) -> list[Document]:
                 "iam:ListPolicyVersions",
                 "iam:DeletePolicy",
             ],
-            scope.policy_arn,
+            project.policy_arn,
         ),
     ]
 
 
-def _looking(scope: Project) -> list[Document]:
-    iam = f"arn:{scope.partition}:iam::{scope.account}"
-    kind, _, name = scope.caller.rpartition(":")[2].partition("/")
+def _looking(project: Project) -> list[Document]:
+    iam = f"arn:{project.partition}:iam::{project.account}"
+    kind, _, name = project.caller.rpartition(":")[2].partition("/")
     me = allow("SimulatePolicy", ["iam:SimulatePrincipalPolicy"], f"{iam}:user/*${{aws:username}}")
     if kind == "assumed-role":
         # IAM has no variable for the name of a role, and only GetRole says its path.
@@ -213,19 +213,19 @@ def _looking(scope: Project) -> list[Document]:
         allow(
             "ReadDiskKey",
             ["kms:DescribeKey", "kms:GetKeyPolicy", "kms:ListGrants"],
-            f"arn:{scope.partition}:kms:{scope.region}:{scope.account}:key/*",
+            f"arn:{project.partition}:kms:{project.region}:{project.account}:key/*",
         ),
-        allow("ReadFleetHistory", ["ec2:DescribeFleetHistory"], scope.ec2("fleet")),
+        allow("ReadFleetHistory", ["ec2:DescribeFleetHistory"], project.ec2("fleet")),
         me,
-        allow("ReadLogs", ["logs:FilterLogEvents"], f"{_log_group(scope)}:*"),
+        allow("ReadLogs", ["logs:FilterLogEvents"], f"{_log_group(project)}:*"),
     ]
 
 
-def _log_group(scope: Project) -> str:
-    name = layout.log_group_name(scope.project)
-    return f"arn:{scope.partition}:logs:{scope.region}:{scope.account}:log-group:{name}"
+def _log_group(project: Project) -> str:
+    name = layout.log_group_name(project.name)
+    return f"arn:{project.partition}:logs:{project.region}:{project.account}:log-group:{name}"
 
 
-def _parameter(scope: Project) -> str:
-    name = layout.wandb_parameter_name(scope.project)
-    return f"arn:{scope.partition}:ssm:{scope.region}:{scope.account}:parameter{name}"
+def _parameter(project: Project) -> str:
+    name = layout.wandb_parameter_name(project.name)
+    return f"arn:{project.partition}:ssm:{project.region}:{project.account}:parameter{name}"

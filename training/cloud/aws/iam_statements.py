@@ -23,16 +23,16 @@ def policy(statements: list[Document]) -> Document:
     return {"Version": "2012-10-17", "Statement": statements}
 
 
-def owned(scope: Project) -> Document:
+def owned(project: Project) -> Document:
     """Return the condition that a resource carries the project's tag."""
-    return {"StringEquals": {f"aws:ResourceTag/{layout.TAG_PROJECT}": scope.project}}
+    return {"StringEquals": {f"aws:ResourceTag/{layout.TAG_PROJECT}": project.name}}
 
 
-def requested(scope: Project) -> Document:
+def requested(project: Project) -> Document:
     """Return the condition that a request puts the project's tag on this resource.
 
     A request has the key only for the resource types that it tags itself: in CreateFleet of type maintain that is the
     fleet alone, for its instances are tagged by the launch template.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFleet.html (TagSpecification)
     """
-    return {"StringEquals": {f"aws:RequestTag/{layout.TAG_PROJECT}": scope.project}}
+    return {"StringEquals": {f"aws:RequestTag/{layout.TAG_PROJECT}": project.name}}

@@ -17,25 +17,25 @@ LIVE_FLEETS = {"submitted", "active", "modifying"}
 LIVE_MACHINES = ("pending", "running", "stopping", "stopped", "shutting-down")
 
 
-def fleets(cloud: Cloud, scope: Project) -> list[Found]:
+def fleets(cloud: Cloud, project: Project) -> list[Found]:
     """Return the project's fleets that can still cost money; AWS filters fleets by no tag, so we do."""
     found = cloud.pages("ec2", "describe_fleets", "Fleets")
     return [
         fleet
         for fleet in found
-        if fleet["FleetState"] in LIVE_FLEETS and is_of_a_run(scope, as_mapping(fleet.get("Tags")))
+        if fleet["FleetState"] in LIVE_FLEETS and is_of_a_run(project, as_mapping(fleet.get("Tags")))
     ]
 
 
-def fleet_of(cloud: Cloud, scope: Project, run: str) -> Found | None:
+def fleet_of(cloud: Cloud, project: Project, run: str) -> Found | None:
     """Return the run's live fleet, the newest if there were several."""
-    found = [fleet for fleet in fleets(cloud, scope) if tag(fleet, layout.TAG_RUN) == run]
+    found = [fleet for fleet in fleets(cloud, project) if tag(fleet, layout.TAG_RUN) == run]
     return max(found, key=lambda fleet: str(fleet.get("CreateTime", "")), default=None)
 
 
-def machines(cloud: Cloud, scope: Project, run: str | None = None) -> list[Found]:
+def machines(cloud: Cloud, project: Project, run: str | None = None) -> list[Found]:
     """Return the machines of the project's runs, or of one run, that are not terminated."""
-    filters = [*scope.filters, {"Name": "instance-state-name", "Values": list(LIVE_MACHINES)}]
+    filters = [*project.filters, {"Name": "instance-state-name", "Values": list(LIVE_MACHINES)}]
     if run is not None:
         filters.append({"Name": f"tag:{layout.TAG_RUN}", "Values": [run]})
     reservations = cloud.pages("ec2", "describe_instances", "Reservations", Filters=filters)
@@ -43,36 +43,36 @@ def machines(cloud: Cloud, scope: Project, run: str | None = None) -> list[Found
         machine
         for reservation in reservations
         for machine in reservation["Instances"]
-        if is_of_a_run(scope, as_mapping(machine.get("Tags")))
+        if is_of_a_run(project, as_mapping(machine.get("Tags")))
     ]
 
 
-def volumes(cloud: Cloud, scope: Project) -> list[Found]:
+def volumes(cloud: Cloud, project: Project) -> list[Found]:
     """Return the volumes of the project's runs that are attached to nothing."""
-    filters = [*scope.filters, {"Name": "status", "Values": ["available"]}]
+    filters = [*project.filters, {"Name": "status", "Values": ["available"]}]
     found = cloud.pages("ec2", "describe_volumes", "Volumes", Filters=filters)
-    return [volume for volume in found if is_of_a_run(scope, as_mapping(volume.get("Tags")))]
+    return [volume for volume in found if is_of_a_run(project, as_mapping(volume.get("Tags")))]
 
 
-def run_templates(cloud: Cloud, scope: Project) -> list[Found]:
+def run_templates(cloud: Cloud, project: Project) -> list[Found]:
     """Return the launch templates of the project's runs."""
-    found = cloud.pages("ec2", "describe_launch_templates", "LaunchTemplates", Filters=scope.filters)
-    return [template for template in found if is_of_a_run(scope, as_mapping(template.get("Tags")))]
+    found = cloud.pages("ec2", "describe_launch_templates", "LaunchTemplates", Filters=project.filters)
+    return [template for template in found if is_of_a_run(project, as_mapping(template.get("Tags")))]
 
 
-def images(cloud: Cloud, scope: Project) -> list[Found]:
+def images(cloud: Cloud, project: Project) -> list[Found]:
     """Return the images that `make ami` baked for the project, newest first: each says for which requirements."""
-    baked = [*scope.filters, {"Name": "tag-key", "Values": [layout.TAG_REQUIREMENTS]}]
+    baked = [*project.filters, {"Name": "tag-key", "Values": [layout.TAG_REQUIREMENTS]}]
     reply = cloud.call("ec2", "describe_images", Owners=["self"], Filters=baked)
     return sorted(reply["Images"], key=lambda image: str(image.get("CreationDate", "")), reverse=True)
 
 
-def image_for(cloud: Cloud, scope: Project, requirements_sha256: str) -> Found:
+def image_for(cloud: Cloud, project: Project, requirements_sha256: str) -> Found:
     """Return the newest image for these requirements and this code that can be started; a deprecated one comes last.
 
     Raises CloudError if there is none.
     """
-    found = images(cloud, scope)
+    found = images(cloud, project)
     known = [image for image in found if tag(image, layout.TAG_INTERFACE) == str(layout.IMAGE_INTERFACE)]
     fitting = [image for image in known if tag(image, layout.TAG_REQUIREMENTS) == requirements_sha256]
     ready = [image for image in fitting if image["State"] == "available"]
@@ -82,7 +82,7 @@ def image_for(cloud: Cloud, scope: Project, requirements_sha256: str) -> Found:
         raise _not_ready(fitting[0])
     if not found:
         raise CloudError(
-            f"no image of project {scope.project} in {scope.region}",
+            f"no image of project {project.name} in {project.region}",
             next_step="Bake one, about 15 minutes: make ami",
         )
     if not known:
@@ -176,20 +176,20 @@ def offered(cloud: Cloud, kinds: Sequence[str], zones: Sequence[str]) -> list[tu
     return [(kind, zone) for kind in kinds for zone in zones if (kind, zone) in have]
 
 
-def security_group(cloud: Cloud, scope: Project, vpc: str) -> Found | None:
+def security_group(cloud: Cloud, project: Project, vpc: str) -> Found | None:
     """Return the project's security group in a network."""
     filters = [
-        {"Name": "group-name", "Values": [layout.security_group_name(scope.project)]},
+        {"Name": "group-name", "Values": [layout.security_group_name(project.name)]},
         {"Name": "vpc-id", "Values": [vpc]},
     ]
     found = cloud.call("ec2", "describe_security_groups", Filters=filters)["SecurityGroups"]
     return found[0] if found else None
 
 
-def instance_policy(cloud: Cloud, scope: Project) -> Found | None:
+def instance_policy(cloud: Cloud, project: Project) -> Found | None:
     """Return the policy that has the name of the machines' policy, with its tags; None where there is none."""
     try:
-        return dict(cloud.call("iam", "get_policy", PolicyArn=scope.policy_arn)["Policy"])
+        return dict(cloud.call("iam", "get_policy", PolicyArn=project.policy_arn)["Policy"])
     except ResourceNotFound:
         return None
 
@@ -210,9 +210,9 @@ def role(cloud: Cloud, name: str) -> Found | None:
         return None
 
 
-def log_group(cloud: Cloud, scope: Project) -> Found | None:
+def log_group(cloud: Cloud, project: Project) -> Found | None:
     """Return the log group that has the project's name, None where there is none."""
-    name = layout.log_group_name(scope.project)
+    name = layout.log_group_name(project.name)
     rows = cloud.pages("logs", "describe_log_groups", "logGroups", logGroupNamePrefix=name)
     return next((row for row in rows if row["logGroupName"] == name), None)
 
@@ -230,51 +230,51 @@ def templates(cloud: Cloud, name: str) -> list[Found]:
     return list(cloud.pages("ec2", "describe_launch_templates", "LaunchTemplates", Filters=filters))
 
 
-def bucket_exists(cloud: Cloud, scope: Project) -> bool:
+def bucket_exists(cloud: Cloud, project: Project) -> bool:
     """Tell whether the bucket exists, is ours and in our region. UsageError if it is someone else's or elsewhere.
 
     botocore follows S3 to the bucket's own region silently, so the region is read from the reply. A store that is
     not Amazon's may name any region.
     """
     try:
-        reply = cloud.call("s3", "head_bucket", Bucket=scope.bucket, ExpectedBucketOwner=scope.account)
+        reply = cloud.call("s3", "head_bucket", Bucket=project.bucket, ExpectedBucketOwner=project.account)
     except ResourceNotFound:
         return False
     except CloudError as error:
         if error.code in {"403", "Forbidden", "AccessDenied"}:
             raise UsageError(
-                f"bucket {scope.bucket} belongs to another account, or you may not use it",
+                f"bucket {project.bucket} belongs to another account, or you may not use it",
                 next_step="Choose another aws.s3_bucket_name; bucket names are shared by the whole world.",
             ) from error
         if error.code in {"301", "PermanentRedirect"}:
-            raise _bucket_elsewhere(scope, "") from error
+            raise _bucket_elsewhere(project, "") from error
         raise
-    region = str(reply.get("BucketRegion", scope.region))
-    if region != scope.region and cloud.aws.endpoints.s3 is None:
-        raise _bucket_elsewhere(scope, region)
+    region = str(reply.get("BucketRegion", project.region))
+    if region != project.region and cloud.aws.endpoints.s3 is None:
+        raise _bucket_elsewhere(project, region)
     return True
 
 
-def _bucket_elsewhere(scope: Project, region: str) -> UsageError:
+def _bucket_elsewhere(project: Project, region: str) -> UsageError:
     return UsageError(
-        f"bucket {scope.bucket} is in {region or 'another region'}, aws.region = {scope.region}",
+        f"bucket {project.bucket} is in {region or 'another region'}, aws.region = {project.region}",
         next_step=f"Say where it is: --set aws.region={region or 'REGION'}, or correct aws.region in your settings. "
         "A project in a second region needs a bucket of its own: leave aws.s3_bucket_name out.",
     )
 
 
-def run_names(cloud: Cloud, scope: Project) -> list[str]:
+def run_names(cloud: Cloud, project: Project) -> list[str]:
     """Return the runs in the bucket, oldest first where named by time; empty where there is no bucket.
 
     A folder below runs/ whose name no run can have is not ours, and is left out.
     """
-    if not bucket_exists(cloud, scope):
+    if not bucket_exists(cloud, project):
         return []
     token: dict[str, Any] = {}
     names: list[str] = []
     while True:
         reply = cloud.call(
-            "s3", "list_objects_v2", Bucket=scope.bucket, Prefix=f"{layout.RUNS}/", Delimiter="/", **token
+            "s3", "list_objects_v2", Bucket=project.bucket, Prefix=f"{layout.RUNS}/", Delimiter="/", **token
         )
         prefixes = [row["Prefix"] for row in reply.get("CommonPrefixes", ())]
         names += [layout.parse_run(prefix) for prefix in prefixes if layout.is_run_prefix(prefix)]

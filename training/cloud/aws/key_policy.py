@@ -10,23 +10,23 @@ from .iam_statements import Document, allow, policy
 from .project import Project
 
 
-def is_needed(scope: Project) -> bool:
+def is_needed(project: Project) -> bool:
     """Tell whether the settings name a key."""
-    return bool(scope.kms_key or scope.bucket_key)
+    return bool(project.kms_key or project.bucket_key)
 
 
-def key_policy(scope: Project) -> Document:
+def key_policy(project: Project) -> Document:
     """Return what a person needs, in addition to `daily_policy`, where a disk or the bucket has a key of its own."""
-    return policy([*([_use_disk_key(scope)] if scope.kms_key else []), *iam_bucket.use_key(scope)])
+    return policy([*([_use_disk_key(project)] if project.kms_key else []), *iam_bucket.use_key(project)])
 
 
-def _use_disk_key(scope: Project) -> Document:
+def _use_disk_key(project: Project) -> Document:
     """Let EC2 encrypt a disk with the key of the settings, and with it alone.
 
     https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html
     """
-    keys, key = f"arn:{scope.partition}:kms:{scope.region}:{scope.account}:key/", scope.kms_key
-    condition: Document = {"StringEquals": {"kms:ViaService": f"ec2.{scope.region}.amazonaws.com"}}
+    keys, key = f"arn:{project.partition}:kms:{project.region}:{project.account}:key/", project.kms_key
+    condition: Document = {"StringEquals": {"kms:ViaService": f"ec2.{project.region}.amazonaws.com"}}
     alias = key.rpartition(":")[2] if "alias/" in key else ""
     if alias:
         condition["ForAnyValue:StringEquals"] = {"kms:ResourceAliases": alias}

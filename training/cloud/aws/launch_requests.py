@@ -43,18 +43,18 @@ class Launch(NamedTuple):
     )
 
 
-def client_token(scope: Project, launch: Launch, again: str = "") -> str:
+def client_token(project: Project, launch: Launch, again: str = "") -> str:
     """Return what makes AWS take a repeated CreateFleet for the same one; `again` makes another of it."""
-    return hashlib.sha256(f"{scope.project}/{launch.run}/{launch.number}/{again}".encode()).hexdigest()
+    return hashlib.sha256(f"{project.name}/{launch.run}/{launch.number}/{again}".encode()).hexdigest()
 
 
-def launch_template(scope: Project, aws: AwsSettings, launch: Launch) -> Request:
+def launch_template(project: Project, aws: AwsSettings, launch: Launch) -> Request:
     """Return the request that makes the launch template of a launch."""
-    tags = scope.run_tags(launch.run, launch.owner, launch.valid_until)
+    tags = project.run_tags(launch.run, launch.owner, launch.valid_until)
     data: Request = {
         "ImageId": launch.image_id,
         "IamInstanceProfile": {
-            "Name": aws.instance_profile or layout.run_role_name(scope.project, scope.region, launch.run)
+            "Name": aws.instance_profile or layout.run_role_name(project.name, project.region, launch.run)
         },
         "SecurityGroupIds": [launch.security_group_id],
         "InstanceInitiatedShutdownBehavior": "terminate",
@@ -67,16 +67,16 @@ def launch_template(scope: Project, aws: AwsSettings, launch: Launch) -> Request
         "BlockDeviceMappings": [{"DeviceName": launch.root_device, "Ebs": _disk(aws)}],
         # A fleet of type maintain takes the tags of its machines from here alone.
         "TagSpecifications": [{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume")],
-        "UserData": base64.b64encode(user_data(scope, aws, launch).encode()).decode(),
+        "UserData": base64.b64encode(user_data(project, aws, launch).encode()).decode(),
     }
     if aws.key_pair_name:
         data["KeyName"] = aws.key_pair_name
     return {
-        "LaunchTemplateName": layout.template_name(scope.project, launch.run, launch.number),
+        "LaunchTemplateName": layout.template_name(project.name, launch.run, launch.number),
         "VersionDescription": f"run {launch.run}, launch {launch.number}",
         "LaunchTemplateData": data,
         "TagSpecifications": [{"ResourceType": "launch-template", "Tags": tags}],
-        "ClientToken": client_token(scope, launch, f"{launch.valid_until}"),
+        "ClientToken": client_token(project, launch, f"{launch.valid_until}"),
     }
 
 
@@ -94,15 +94,15 @@ def _disk(aws: AwsSettings) -> Request:
     return disk
 
 
-def fleet_request(scope: Project, launch: Launch, template_id: str, version: int) -> Request:
+def fleet_request(project: Project, launch: Launch, template_id: str, version: int) -> Request:
     """Return the one CreateFleet of a launch: it carries its own end and its own price limit.
 
     Without relaunch its type is `request`, not `instant`: only the former honours ValidUntil.
     """
     limit = {"MaxTotalPrice": f"{launch.price_cap_usd_per_hour:.4f}"}
-    tags = scope.run_tags(launch.run, launch.owner, launch.valid_until)
+    tags = project.run_tags(launch.run, launch.owner, launch.valid_until)
     request: Request = {
-        "ClientToken": client_token(scope, launch),
+        "ClientToken": client_token(project, launch),
         "Type": "maintain" if launch.relaunch else "request",
         "ValidUntil": launch.valid_until,
         "TerminateInstancesWithExpiration": True,
@@ -129,20 +129,20 @@ def fleet_request(scope: Project, launch: Launch, template_id: str, version: int
     return request
 
 
-def user_data(scope: Project, aws: AwsSettings, launch: Launch) -> str:
+def user_data(project: Project, aws: AwsSettings, launch: Launch) -> str:
     """Return the script that a machine runs at first boot: it names the run and hands over to the image."""
     settings = json.dumps(
-        {"training": {"training_type": launch.training_type}, "aws": _reaching(scope, aws)},
+        {"training": {"training_type": launch.training_type}, "aws": _reaching(project, aws)},
         separators=(",", ":"),
     )
-    bundle = f"{scope.store}/{layout.script_bundle_key(launch.bundle_sha256)}"
+    bundle = f"{project.store}/{layout.script_bundle_key(launch.bundle_sha256)}"
     return "\n".join(
         [
             "#!/bin/bash",
             "set -euo pipefail",
             f"printf '%s\\n' {shlex.quote(settings)} > {layout.RUN_CONFIG}",
             f"cat > {layout.RUN_ENV} <<'END'",
-            *(f"{name}={value}" for name, value in run_env(scope, aws, launch).items()),
+            *(f"{name}={value}" for name, value in run_env(project, aws, launch).items()),
             "END",
             f"exec {layout.FETCH} {bundle}",
             "",
@@ -150,7 +150,7 @@ def user_data(scope: Project, aws: AwsSettings, launch: Launch) -> str:
     )
 
 
-def run_env(scope: Project, aws: AwsSettings, launch: Launch) -> dict[str, str]:
+def run_env(project: Project, aws: AwsSettings, launch: Launch) -> dict[str, str]:
     """Return what the units on the image read: names and limits, never a secret."""
     origin = " --from-partial" if launch.from_partial else ""
     if launch.at_step is not None:
@@ -160,14 +160,14 @@ def run_env(scope: Project, aws: AwsSettings, launch: Launch) -> dict[str, str]:
         "F1TENTH_ON_INSTANCE": "1",
         "F1TENTH_RUN": launch.run,
         "F1TENTH_LAUNCH": str(launch.number),
-        "F1TENTH_STORE": scope.store,
+        "F1TENTH_STORE": project.store,
         "F1TENTH_CONFIG": str(layout.RUN_CONFIG),
         "F1TENTH_TRAIN_ARGS": arguments,
         "F1TENTH_MAX_HOURS": f"{launch.hours:.3f}",
         "F1TENTH_KEEP_ON_FAILURE_S": str(launch.keep_on_failure_s),
-        "F1TENTH_WANDB_PARAMETER": layout.wandb_parameter_name(scope.project),
+        "F1TENTH_WANDB_PARAMETER": layout.wandb_parameter_name(project.name),
         "F1TENTH_TENSORBOARD_HOST": "127.0.0.1" if aws.open_ports_to == "none" else "0.0.0.0",  # noqa: S104 - one address passes the group
-        "AWS_DEFAULT_REGION": scope.region,
+        "AWS_DEFAULT_REGION": project.region,
     }
     for service in ("s3", "ec2", "ssm"):
         endpoint = getattr(aws.endpoints, service)
@@ -176,10 +176,10 @@ def run_env(scope: Project, aws: AwsSettings, launch: Launch) -> dict[str, str]:
     return env
 
 
-def _reaching(scope: Project, aws: AwsSettings) -> Request:
+def _reaching(project: Project, aws: AwsSettings) -> Request:
     """Return the settings by which the trainer opens its store; the rest is in the run's config.json."""
     endpoints = {name: value for name, value in aws.endpoints.model_dump().items() if value}
-    settings: Request = {"region": scope.region, "project_name": scope.project}
+    settings: Request = {"region": project.region, "project_name": project.name}
     if aws.s3_transfer_acceleration:
         settings["s3_transfer_acceleration"] = True
     return {**settings, "endpoints": endpoints} if endpoints else settings

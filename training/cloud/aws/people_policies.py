@@ -36,17 +36,19 @@ CONSOLE = "In the console instead: IAM, Policies, Create policy, JSON; then atta
 _SSO_ROLE = "AWSReservedSSO_"
 
 
-def all_of(scope: Project) -> dict[str, Document]:
+def all_of(project: Project) -> dict[str, Document]:
     """Return every policy of people that the settings need, by its short name."""
     return {
-        kind: make(scope) for kind, make in POLICIES.items() if kind != "keys" or key_policy.is_needed(scope)
+        kind: make(project)
+        for kind, make in POLICIES.items()
+        if kind != "keys" or key_policy.is_needed(project)
     }
 
 
-def that_grant(scope: Project, actions: Iterable[str]) -> list[str]:
+def that_grant(project: Project, actions: Iterable[str]) -> list[str]:
     """Return the short names of the policies that are needed for some actions, the fewest from the first on."""
     left, kinds = set(actions), []
-    for kind, policy in all_of(scope).items():
+    for kind, policy in all_of(project).items():
         granted = [one for statement in policy["Statement"] for one in statement["Action"]]
         found = {action for action in left if any(fnmatchcase(action, one) for one in granted)}
         if found:
@@ -55,39 +57,39 @@ def that_grant(scope: Project, actions: Iterable[str]) -> list[str]:
     return kinds
 
 
-def write(scope: Project, folder: Path) -> list[Path]:
+def write(project: Project, folder: Path) -> list[Path]:
     """Write each policy into a file of its own, named as the policy, and return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    for kind, policy in all_of(scope).items():
-        path = folder / f"{name(scope, kind)}.json"
+    for kind, policy in all_of(project).items():
+        path = folder / f"{name(project, kind)}.json"
         path.write_text(json.dumps(policy, indent=2) + "\n", encoding="utf-8")
         files.append(path)
     return files
 
 
-def name(scope: Project, kind: str) -> str:
+def name(project: Project, kind: str) -> str:
     """Return the name of a policy of people."""
-    return layout.people_policy_name(scope.project, scope.region, kind)
+    return layout.people_policy_name(project.name, project.region, kind)
 
 
-def how_to_give(scope: Project, kind: str, folder: Path = FOLDER) -> tuple[str, ...]:
+def how_to_give(project: Project, kind: str, folder: Path = FOLDER) -> tuple[str, ...]:
     """Return the commands with which someone who may change IAM gives a policy to the caller.
 
     folder: the folder where `write` puts its file.
     """
-    arn = f"arn:{scope.partition}:iam::{scope.account}:policy/{name(scope, kind)}"
-    file = f"file://{folder / name(scope, kind)}.json"
+    arn = f"arn:{project.partition}:iam::{project.account}:policy/{name(project, kind)}"
+    file = f"file://{folder / name(project, kind)}.json"
     return (
         f"# {FOR[kind]}. Where the policy exists already, instead of the first command:",
         f"#   aws iam create-policy-version --set-as-default --policy-arn {arn} --policy-document {file}",
-        f"aws iam create-policy --policy-name {name(scope, kind)} --policy-document {file}",
-        _attach(scope, arn),
+        f"aws iam create-policy --policy-name {name(project, kind)} --policy-document {file}",
+        _attach(project, arn),
     )
 
 
-def _attach(scope: Project, arn: str) -> str:
-    kind, _, rest = scope.caller.rpartition(":")[2].partition("/")
+def _attach(project: Project, arn: str) -> str:
+    kind, _, rest = project.caller.rpartition(":")[2].partition("/")
     if kind != "assumed-role":
         return f"aws iam attach-user-policy --user-name {rest.rpartition('/')[2]} --policy-arn {arn}"
     role = rest.partition("/")[0]

@@ -45,20 +45,20 @@ class RefusedAction(NamedTuple):
     by: str = ""
 
 
-def principal(cloud: Cloud, scope: Project) -> str | None:
+def principal(cloud: Cloud, project: Project) -> str | None:
     """Return the ARN that the simulator takes for the caller; None for root, who may do everything.
 
     Raises CloudError where the caller's role cannot be looked up.
     """
-    kind, name = _caller(scope)
+    kind, name = _caller(project)
     if kind == "root":
         return None
     if kind == "assumed-role":  # a session of a role, whose path only the role itself contains
         return str(cloud.call("iam", "get_role", RoleName=name)["Role"]["Arn"])
-    return scope.caller
+    return project.caller
 
 
-def lacking(cloud: Cloud, scope: Project, who: str, policy: Document) -> list[RefusedAction]:
+def lacking(cloud: Cloud, project: Project, who: str, policy: Document) -> list[RefusedAction]:
     """Return what the caller may not do of all that a policy allows, each action once.
 
     Raises CloudError where the simulator does not answer; it is tried only once, for nothing depends on it.
@@ -66,18 +66,18 @@ def lacking(cloud: Cloud, scope: Project, who: str, policy: Document) -> list[Re
     cloud.send("iam", "simulate_principal_policy", {"PolicySourceArn": who, "ActionNames": ["iam:GetUser"]})
     found: dict[str, RefusedAction] = {}
     for statement in policy["Statement"]:
-        for question in questions(scope, statement):
+        for question in questions(project, statement):
             for refused in _refused(cloud, who, question):
                 found.setdefault(refused.action, refused)
     return sorted(found.values())
 
 
-def questions(scope: Project, statement: Document) -> Iterator[Question]:
+def questions(project: Project, statement: Document) -> Iterator[Question]:
     """Yield what is to be asked for a statement: each context of its condition, on resources that could exist.
 
     Nothing for a statement about a user's name where a role asks, or about a role's session where a user does.
     """
-    kind, name = _caller(scope)
+    kind, name = _caller(project)
     text = str(statement)
     if ("${aws:username}" in text and kind != "user") or ("${aws:userid}" in text and kind == "user"):
         return
@@ -85,21 +85,21 @@ def questions(scope: Project, statement: Document) -> Iterator[Question]:
     variables = {variable: value for variable, value in values.items() if variable in text}
     for context in _contexts(statement.get("Condition", {}), variables):
         if "ec2:CreateAction" in context:  # what is tagged as it is made carries our tag
-            context[f"aws:RequestTag/{layout.TAG_PROJECT}"] = scope.project
+            context[f"aws:RequestTag/{layout.TAG_PROJECT}"] = project.name
         by_resources: dict[tuple[str, ...], list[str]] = {}
         for action in statement["Action"]:
             patterns = [
                 one for pattern in _patterns(statement) for one in _of_types(pattern, action, context)
             ]
-            resources = tuple(_resource(scope, one, variables) for one in patterns if _fits(action, one))
+            resources = tuple(_resource(project, one, variables) for one in patterns if _fits(action, one))
             by_resources.setdefault(resources, []).append(action)
         for resources, actions in by_resources.items():
             yield Question(tuple(actions), resources, tuple(context.items()))
 
 
-def _caller(scope: Project) -> tuple[str, str]:
+def _caller(project: Project) -> tuple[str, str]:
     """Return the caller's kind of principal and its name; for a session of a role, the name of the role."""
-    kind, _, name = scope.caller.rpartition(":")[2].partition("/")
+    kind, _, name = project.caller.rpartition(":")[2].partition("/")
     return kind, name.partition("/")[0] if kind == "assumed-role" else name
 
 
@@ -130,7 +130,7 @@ def _of_types(pattern: str, action: str, context: dict[str, str]) -> list[str]:
     return [f"{pattern[:-1]}{kind}/*" for kind in _TYPES[made]]
 
 
-def _resource(scope: Project, pattern: str, variables: dict[str, str]) -> str:
+def _resource(project: Project, pattern: str, variables: dict[str, str]) -> str:
     """Return a resource that a pattern stands for, as AWS would name it."""
     if pattern == "*":
         return pattern
@@ -138,7 +138,7 @@ def _resource(scope: Project, pattern: str, variables: dict[str, str]) -> str:
         pattern = pattern.replace(variable, value)
     *head, account, rest = pattern.split(":", 5)
     if account == "*":
-        account = "" if rest.partition("/")[0] in _OWNERLESS else scope.account
+        account = "" if rest.partition("/")[0] in _OWNERLESS else project.account
     if rest.endswith(":*"):  # a log group, with its streams
         rest = f"{rest[:-1]}log-stream:x"
     # A wildcard before a name stands for a path, which most have none of; one at the end stands for a name.

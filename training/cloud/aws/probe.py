@@ -58,9 +58,9 @@ class Existing(NamedTuple):
     volume: str
 
 
-def ask_all(cloud: Cloud, scope: Project) -> Iterator[Answer]:
+def ask_all(cloud: Cloud, project: Project) -> Iterator[Answer]:
     """Yield EC2's answer to each request; a request that cannot be made yet says what must come before it."""
-    for probe in requests(cloud, scope, read_existing(cloud, scope)):
+    for probe in requests(cloud, project, read_existing(cloud, project)):
         yield ask(cloud, probe)
 
 
@@ -81,11 +81,11 @@ def ask(cloud: Cloud, probe: Probe) -> Answer:
     return Answer(probe.part, action, "unknown", "EC2 did not say that this was a dry run")
 
 
-def read_existing(cloud: Cloud, scope: Project) -> Existing:
+def read_existing(cloud: Cloud, project: Project) -> Existing:
     """Look up what there is to ask with."""
     vpc = inventory.vpc_id(cloud)
-    group = inventory.security_group(cloud, scope, vpc) or {}
-    image = next(iter(inventory.images(cloud, scope)), {})
+    group = inventory.security_group(cloud, project, vpc) or {}
+    image = next(iter(inventory.images(cloud, project)), {})
     disks = [one["Ebs"] for one in image.get("BlockDeviceMappings", ()) if "Ebs" in one]
     return Existing(
         vpc=vpc,
@@ -94,20 +94,20 @@ def read_existing(cloud: Cloud, scope: Project) -> Existing:
         image=image.get("ImageId", ""),
         snapshot=_first(disks, "SnapshotId"),
         base_image=_base_image(cloud),
-        template=_first(inventory.run_templates(cloud, scope), "LaunchTemplateId"),
-        fleet=_first(inventory.fleets(cloud, scope), "FleetId"),
-        instance=_first(inventory.machines(cloud, scope), "InstanceId"),
-        volume=_first(inventory.volumes(cloud, scope), "VolumeId"),
+        template=_first(inventory.run_templates(cloud, project), "LaunchTemplateId"),
+        fleet=_first(inventory.fleets(cloud, project), "FleetId"),
+        instance=_first(inventory.machines(cloud, project), "InstanceId"),
+        volume=_first(inventory.volumes(cloud, project), "VolumeId"),
     )
 
 
-def requests(cloud: Cloud, scope: Project, there: Existing) -> list[Probe]:
+def requests(cloud: Cloud, project: Project, there: Existing) -> list[Probe]:
     """Return every request of the project that knows DryRun and changes something, as it is really sent."""
-    return [*_of_up(scope, there), *_of_train(cloud, scope, there), *_of_bake(scope, there)]
+    return [*_of_up(project, there), *_of_train(cloud, project, there), *_of_bake(project, there)]
 
 
-def _of_up(scope: Project, there: Existing) -> list[Probe]:
-    create = project_resources.create_security_group(scope, there.vpc)
+def _of_up(project: Project, there: Existing) -> list[Probe]:
+    create = project_resources.create_security_group(project, there.vpc)
     rules = {"GroupId": there.group, "IpPermissions": project_resources.ingress("203.0.113.7")}
     return [
         Probe(
@@ -119,10 +119,10 @@ def _of_up(scope: Project, there: Existing) -> list[Probe]:
     ]
 
 
-def _of_train(cloud: Cloud, scope: Project, there: Existing) -> list[Probe]:
+def _of_train(cloud: Cloud, project: Project, there: Existing) -> list[Probe]:
     launch = _launch(cloud, there)
-    template = launch_requests.launch_template(scope, cloud.aws, launch)
-    fleet = launch_requests.fleet_request(scope, launch, there.template, 1)
+    template = launch_requests.launch_template(project, cloud.aws, launch)
+    fleet = launch_requests.fleet_request(project, launch, there.template, 1)
     # EC2 demands rights of the caller for each machine that the fleet starts: those for the template's contents.
     run = {
         "LaunchTemplate": {"LaunchTemplateId": there.template, "Version": "1"},
@@ -157,8 +157,8 @@ def _of_train(cloud: Cloud, scope: Project, there: Existing) -> list[Probe]:
     ]
 
 
-def _of_bake(scope: Project, there: Existing) -> list[Probe]:
-    tags = scope.tags({"Name": f"{scope.project}-bake"})
+def _of_bake(project: Project, there: Existing) -> list[Probe]:
+    tags = project.tags({"Name": f"{project.name}-bake"})
     specifications = [{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume")]
     builder = {
         "ImageId": there.base_image,
@@ -170,7 +170,7 @@ def _of_bake(scope: Project, there: Existing) -> list[Probe]:
     }
     canonical = "AWS shows Canonical's image of Ubuntu 22.04"
     key = {"KeyName": f"packer_{NAME}", "TagSpecifications": [{"ResourceType": "key-pair", "Tags": tags}]}
-    image = {"InstanceId": there.instance, "Name": f"{scope.project}-{NAME}", "NoReboot": True}
+    image = {"InstanceId": there.instance, "Name": f"{project.name}-{NAME}", "NoReboot": True}
     return [
         Probe("make ami", "create_key_pair", key),
         _probe("make ami", "run_instances", builder, canonical, there.base_image),

@@ -16,7 +16,7 @@ from .client import Cloud, endpoint_of
 class Project(NamedTuple):
     """One project in one account and region."""
 
-    project: str
+    name: str
     account: str
     region: str
     bucket: str
@@ -32,13 +32,13 @@ class Project(NamedTuple):
     @property
     def iam_path(self) -> str:
         """Return the path of all that the project has in IAM for this region, so that permissions can name it."""
-        return f"/{self.project}/{self.region}/"
+        return f"/{self.name}/{self.region}/"
 
     @property
     def policy_arn(self) -> str:
         """Return the ARN of the policy that all instances of the project share."""
-        name = layout.instance_policy_name(self.project, self.region)
-        return f"arn:{self.partition}:iam::{self.account}:policy{self.iam_path}{name}"
+        policy = layout.instance_policy_name(self.name, self.region)
+        return f"arn:{self.partition}:iam::{self.account}:policy{self.iam_path}{policy}"
 
     @property
     def store(self) -> str:
@@ -54,14 +54,14 @@ class Project(NamedTuple):
 
     def tags(self, more: Mapping[str, str] | None = None) -> list[dict[str, str]]:
         """Return the tags of something of the project."""
-        tags = {layout.TAG_PROJECT: self.project, **(more or {}), **dict(self.more_tags)}
+        tags = {layout.TAG_PROJECT: self.name, **(more or {}), **dict(self.more_tags)}
         return [{"Key": key, "Value": value} for key, value in tags.items()]
 
     def run_tags(self, run: str, owner: str, expires_at: datetime) -> list[dict[str, str]]:
         """Return the tags of something that belongs to one run."""
         return self.tags(
             {
-                "Name": f"{self.project} {run}",
+                "Name": f"{self.name} {run}",
                 layout.TAG_RUN: run,
                 layout.TAG_OWNER: owner[:250],
                 layout.TAG_EXPIRES_AT: f"{expires_at:%Y-%m-%dT%H:%M:%SZ}",
@@ -71,15 +71,17 @@ class Project(NamedTuple):
     @property
     def filters(self) -> list[dict[str, object]]:
         """Return the filter by which EC2 finds what belongs to the project."""
-        return [{"Name": f"tag:{layout.TAG_PROJECT}", "Values": [self.project]}]
+        return [{"Name": f"tag:{layout.TAG_PROJECT}", "Values": [self.name]}]
 
 
-def read_scope(cloud: Cloud) -> Project:
-    """Ask who we are, and return the scope. NoCredentials where there are no credentials."""
+def read_project(cloud: Cloud) -> Project:
+    """Ask who we are, and return the project. NoCredentials where there are no credentials."""
     identity = cloud.call("sts", "get_caller_identity")
-    scope = make_scope(cloud.aws, identity["Account"], identity["Arn"])
+    project = make_project(cloud.aws, identity["Account"], identity["Arn"])
     return (
-        scope if cloud.aws.instance_profile is None else scope._replace(machine_role=_role_of_profile(cloud))
+        project
+        if cloud.aws.instance_profile is None
+        else project._replace(machine_role=_role_of_profile(cloud))
     )
 
 
@@ -100,8 +102,8 @@ def _role_of_profile(cloud: Cloud) -> str:
     return str(roles[0]["Arn"])
 
 
-def make_scope(aws: AwsSettings, account: str, caller: str = "") -> Project:
-    """Return the scope of the settings in an account."""
+def make_project(aws: AwsSettings, account: str, caller: str = "") -> Project:
+    """Return the project of the settings in an account."""
     partition = caller.split(":")[1] if caller.count(":") >= 5 else "aws"
     bucket = aws.s3_bucket_name or layout.default_bucket_name(aws.project_name, account, aws.region)
     plain = (endpoint_of("s3", aws) or "").startswith("http://")

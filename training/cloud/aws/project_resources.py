@@ -20,42 +20,42 @@ SSH_PORT, TENSORBOARD_PORT = 22, 6006
 SERVICE_ROLES = ("ec2fleet.amazonaws.com", "spot.amazonaws.com")
 
 
-def create_bucket(scope: Project) -> Request:
+def create_bucket(project: Project) -> Request:
     """Return the request that makes the bucket, with its tags; us-east-1 must not be named in it."""
-    configuration: Request = {"Tags": bucket_tags(scope)}
-    if scope.region != "us-east-1":
-        configuration["LocationConstraint"] = scope.region
+    configuration: Request = {"Tags": bucket_tags(project)}
+    if project.region != "us-east-1":
+        configuration["LocationConstraint"] = project.region
     return {
-        "Bucket": scope.bucket,
+        "Bucket": project.bucket,
         "ObjectOwnership": "BucketOwnerEnforced",
         "CreateBucketConfiguration": configuration,
     }
 
 
-def bucket_tags(scope: Project, *, shared: bool = False) -> list[dict[str, str]]:
+def bucket_tags(project: Project, *, shared: bool = False) -> list[dict[str, str]]:
     """Return the tags of the bucket; someone else's gets only the tag that says that we may use it."""
-    mark = {"Key": layout.TAG_BUCKET, "Value": layout.bucket_mark(scope.project, created=not shared)}
-    return [mark] if shared else [*scope.tags(), mark]
+    mark = {"Key": layout.TAG_BUCKET, "Value": layout.bucket_mark(project.name, created=not shared)}
+    return [mark] if shared else [*project.tags(), mark]
 
 
-def bucket_settings(scope: Project, *, accelerate: bool, shared: bool = False) -> dict[str, Request]:
+def bucket_settings(project: Project, *, accelerate: bool, shared: bool = False) -> dict[str, Request]:
     """Return operation → request for all settings of the bucket; each may be sent again.
 
     shared: the bucket is someone else's, and only the settings that our prefixes need are made.
     """
-    name = {"Bucket": scope.bucket}
+    name = {"Bucket": project.bucket}
     settings: dict[str, Request] = {
-        "put_bucket_tagging": {**name, "Tagging": {"TagSet": bucket_tags(scope, shared=shared)}},
-        **({} if shared else _settings_of_own_bucket(scope, accelerate=accelerate)),
-        "put_bucket_lifecycle_configuration": {**name, "LifecycleConfiguration": lifecycle(scope)},
+        "put_bucket_tagging": {**name, "Tagging": {"TagSet": bucket_tags(project, shared=shared)}},
+        **({} if shared else _settings_of_own_bucket(project, accelerate=accelerate)),
+        "put_bucket_lifecycle_configuration": {**name, "LifecycleConfiguration": lifecycle(project)},
     }
-    if not scope.plain_http:
-        settings["put_bucket_policy"] = {**name, "Policy": iam_bucket.bucket_policy(scope, shared=shared)}
+    if not project.plain_http:
+        settings["put_bucket_policy"] = {**name, "Policy": iam_bucket.bucket_policy(project, shared=shared)}
     return settings
 
 
-def _settings_of_own_bucket(scope: Project, *, accelerate: bool) -> dict[str, Request]:
-    name = {"Bucket": scope.bucket}
+def _settings_of_own_bucket(project: Project, *, accelerate: bool) -> dict[str, Request]:
+    name = {"Bucket": project.bucket}
     settings: dict[str, Request] = {
         "put_public_access_block": {
             **name,
@@ -73,11 +73,11 @@ def _settings_of_own_bucket(scope: Project, *, accelerate: bool) -> dict[str, Re
             "ServerSideEncryptionConfiguration": {
                 "Rules": [
                     {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
-                    if not scope.bucket_key
+                    if not project.bucket_key
                     else {
                         "ApplyServerSideEncryptionByDefault": {
                             "SSEAlgorithm": "aws:kms",
-                            "KMSMasterKeyID": scope.bucket_key,
+                            "KMSMasterKeyID": project.bucket_key,
                         },
                         "BucketKeyEnabled": True,  # one request to KMS for many objects
                     }
@@ -93,12 +93,12 @@ def _settings_of_own_bucket(scope: Project, *, accelerate: bool) -> dict[str, Re
     return settings
 
 
-def lifecycle(scope: Project) -> Request:
+def lifecycle(project: Project) -> Request:
     """Return the rules for our prefixes: they delete unused data. An age rule would delete live replay segments."""
     return {
         "Rules": [
             {
-                "ID": layout.lifecycle_rule_id(scope.project, prefix),
+                "ID": layout.lifecycle_rule_id(project.name, prefix),
                 "Status": "Enabled",
                 "Filter": {"Prefix": prefix},
                 "NoncurrentVersionExpiration": {"NoncurrentDays": OLD_VERSION_DAYS},
@@ -110,24 +110,24 @@ def lifecycle(scope: Project) -> Request:
     }
 
 
-def create_policy(scope: Project) -> Request:
+def create_policy(project: Project) -> Request:
     """Return the request that makes the policy of the instances."""
     return {
-        "PolicyName": layout.instance_policy_name(scope.project, scope.region),
-        "Path": scope.iam_path,
+        "PolicyName": layout.instance_policy_name(project.name, project.region),
+        "Path": project.iam_path,
         "Description": "What a training machine of the project may do",
-        "PolicyDocument": iam_policies.instance_policy(scope),
-        "Tags": scope.tags(),
+        "PolicyDocument": iam_policies.instance_policy(project),
+        "Tags": project.tags(),
     }
 
 
-def create_security_group(scope: Project, vpc_id: str) -> Request:
+def create_security_group(project: Project, vpc_id: str) -> Request:
     """Return the request that makes the security group, closed."""
     return {
-        "GroupName": layout.security_group_name(scope.project),
+        "GroupName": layout.security_group_name(project.name),
         "Description": "Training machines: nothing comes in unless open_ports_to says so",
         "VpcId": vpc_id,
-        "TagSpecifications": [{"ResourceType": "security-group", "Tags": scope.tags()}],
+        "TagSpecifications": [{"ResourceType": "security-group", "Tags": project.tags()}],
     }
 
 
@@ -159,29 +159,29 @@ def ingress(address: str | None) -> list[Request]:
     ]
 
 
-def create_log_group(scope: Project) -> Request:
+def create_log_group(project: Project) -> Request:
     """Return the request that makes the log group; it costs nothing while it is empty."""
-    return {"logGroupName": layout.log_group_name(scope.project), "tags": as_mapping(scope.tags())}
+    return {"logGroupName": layout.log_group_name(project.name), "tags": as_mapping(project.tags())}
 
 
-def create_role(scope: Project, run: str) -> Request:
+def create_role(project: Project, run: str) -> Request:
     """Return the request that makes a run's role; the tag Run is what the policy goes by."""
     return {
-        "RoleName": layout.run_role_name(scope.project, scope.region, run),
-        "Path": scope.iam_path,
+        "RoleName": layout.run_role_name(project.name, project.region, run),
+        "Path": project.iam_path,
         "Description": f"Machines of the run {run}",
         "AssumeRolePolicyDocument": iam_policies.instance_trust(),
-        "Tags": scope.tags({layout.TAG_RUN: run}),
-        **({"PermissionsBoundary": scope.permissions_boundary} if scope.permissions_boundary else {}),
+        "Tags": project.tags({layout.TAG_RUN: run}),
+        **({"PermissionsBoundary": project.permissions_boundary} if project.permissions_boundary else {}),
     }
 
 
-def create_instance_profile(scope: Project, run: str) -> Request:
+def create_instance_profile(project: Project, run: str) -> Request:
     """Return the request that makes the instance profile around a run's role."""
     return {
-        "InstanceProfileName": layout.run_role_name(scope.project, scope.region, run),
-        "Path": scope.iam_path,
-        "Tags": scope.tags({layout.TAG_RUN: run}),
+        "InstanceProfileName": layout.run_role_name(project.name, project.region, run),
+        "Path": project.iam_path,
+        "Tags": project.tags({layout.TAG_RUN: run}),
     }
 
 

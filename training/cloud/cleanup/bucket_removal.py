@@ -39,41 +39,41 @@ class Removal(NamedTuple):
         """Tell whether the bucket is deleted: we created it, and it holds nothing of anyone else."""
         return self.data and self.use == "created" and not self.content.others
 
-    def to_json_dict(self, scope: Project) -> dict[str, object]:
+    def to_json_dict(self, project: Project) -> dict[str, object]:
         """Return it for `--json`."""
         return {
-            "deleted_bucket": scope.bucket if self.deletes_bucket else None,
-            "kept_bucket": None if self.deletes_bucket else scope.bucket,
+            "deleted_bucket": project.bucket if self.deletes_bucket else None,
+            "kept_bucket": None if self.deletes_bucket else project.bucket,
             "deleted_objects": self.content.objects if self.deletes_objects else 0,
             "other_objects": list(self.content.others),
         }
 
 
-def plan(cloud: Cloud, scope: Project, *, data: bool) -> Removal:
+def plan(cloud: Cloud, project: Project, *, data: bool) -> Removal:
     """Look at the bucket, which exists; one that is not ours is not counted."""
-    use = bucket.use_of(scope, bucket.read_tags(cloud, scope))
+    use = bucket.use_of(project, bucket.read_tags(cloud, project))
     ours = use in {"created", "shared"}
-    found = bucket.content(cloud, scope) if ours else Content(0, 0, 0, ())
+    found = bucket.content(cloud, project) if ours else Content(0, 0, 0, ())
     return Removal(use, found, data)
 
 
-def describe(cloud: Cloud, scope: Project, removal: Removal) -> list[str]:
+def describe(cloud: Cloud, project: Project, removal: Removal) -> list[str]:
     """Return what happens to the bucket, for people."""
     use, content, data = removal
     if use not in {"created", "shared"}:
-        return [f"  left    bucket {scope.bucket}: it is not tagged as the project's"]
+        return [f"  left    bucket {project.bucket}: it is not tagged as the project's"]
     size = f"{content.objects} objects, {content.size / 1e9:.3f} GB with old versions"
     if not data:
         more = "it" if use == "created" else "them, and leaves the rest of the bucket"
-        return [f"  bucket  {scope.bucket}, {size}: stays (--data deletes {more})"]
-    lines = [f"  bucket  {scope.bucket}, {size}: will be DELETED"]
+        return [f"  bucket  {project.bucket}, {size}: stays (--data deletes {more})"]
+    lines = [f"  bucket  {project.bucket}, {size}: will be DELETED"]
     if not removal.deletes_bucket:
         where = " and ".join(layout.OWN_PREFIXES)
         lines = [
-            f"  bucket  {size} in {where} of {scope.bucket}: will be DELETED",
-            f"  stays   {_stays(scope, removal)}",
+            f"  bucket  {size} in {where} of {project.bucket}: will be DELETED",
+            f"  stays   {_stays(project, removal)}",
         ]
-    retention = bucket.read_object_lock(cloud, scope).get("Rule", {}).get("DefaultRetention", {})
+    retention = bucket.read_object_lock(cloud, project).get("Rule", {}).get("DefaultRetention", {})
     if retention:
         lines.append(
             f"  note    Object Lock ({retention.get('Mode')}) keeps each version for "
@@ -82,41 +82,41 @@ def describe(cloud: Cloud, scope: Project, removal: Removal) -> list[str]:
     return lines
 
 
-def remove(cloud: Cloud, scope: Project, removal: Removal, say: Callable[[str], None]) -> None:
+def remove(cloud: Cloud, project: Project, removal: Removal, say: Callable[[str], None]) -> None:
     """Delete what is ours in the bucket, then our settings or the bucket.
 
     Raises CloudError, with keys and reasons, where S3 refuses to delete something; our settings stay then.
     """
     if not removal.deletes_objects:
         return
-    emptied = f"{_empty(cloud, scope):,} versions of objects"
-    others = bucket.content(cloud, scope).others
+    emptied = f"{_empty(cloud, project):,} versions of objects"
+    others = bucket.content(cloud, project).others
     if removal.use == "created" and not others:
-        unless_absent(cloud, "s3", "delete_bucket", Bucket=scope.bucket)
-        say(f"  gone    bucket {scope.bucket} with {emptied}")
+        unless_absent(cloud, "s3", "delete_bucket", Bucket=project.bucket)
+        say(f"  gone    bucket {project.bucket} with {emptied}")
         return
-    say(f"  gone    {emptied} in bucket {scope.bucket}")
+    say(f"  gone    {emptied} in bucket {project.bucket}")
     if removal.use == "shared":
-        for change in bucket_settings.without_ours(scope, bucket.read(cloud, scope)):
+        for change in bucket_settings.without_ours(project, bucket.read(cloud, project)):
             cloud.call("s3", change.operation, **project_resources.sent(change.request))
-            say(f"  gone    our part of the {change.what} of bucket {scope.bucket}")
-    say(f"  stays   {_stays(scope, removal._replace(content=removal.content._replace(others=others)))}")
+            say(f"  gone    our part of the {change.what} of bucket {project.bucket}")
+    say(f"  stays   {_stays(project, removal._replace(content=removal.content._replace(others=others)))}")
 
 
-def _stays(scope: Project, removal: Removal) -> str:
+def _stays(project: Project, removal: Removal) -> str:
     others = removal.content.others
     held = f"what else is in it ({', '.join(others)})" if others else "nothing else is in it"
     if removal.use == "shared":
-        return f"bucket {scope.bucket} and {held}, without our lifecycle rules, policy statement and tag"
-    return f"bucket {scope.bucket} and {held}; move that, and `down --data` deletes the bucket"
+        return f"bucket {project.bucket} and {held}, without our lifecycle rules, policy statement and tag"
+    return f"bucket {project.bucket} and {held}; move that, and `down --data` deletes the bucket"
 
 
 # --- objects ---
-def _empty(cloud: Cloud, scope: Project) -> int:
+def _empty(cloud: Cloud, project: Project) -> int:
     """Delete every version of every object of ours and return how many: a versioned bucket keeps all of them."""
     patience, refused, gone = WaitReporter(cloud), Refused(), 0
     for number in range(PASSES):
-        done, busy = _pass(cloud, scope, refused, patience, gone)
+        done, busy = _pass(cloud, project, refused, patience, gone)
         gone += done
         if not done and not busy:
             break
@@ -126,34 +126,34 @@ def _empty(cloud: Cloud, scope: Project) -> int:
     else:
         if busy:
             raise CloudError(
-                f"{busy:,} versions of objects in {scope.bucket} were not deleted: S3 is busy",
+                f"{busy:,} versions of objects in {project.bucket} were not deleted: S3 is busy",
                 next_step="Again: ./launch.py down --data",
             )
     for prefix in layout.OWN_PREFIXES:
-        for upload in bucket.uploads(cloud, scope, prefix):
+        for upload in bucket.uploads(cloud, project, prefix):
             if layout.is_own_key(upload["Key"]):
-                request = {"Bucket": scope.bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+                request = {"Bucket": project.bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
                 unless_absent(cloud, "s3", "abort_multipart_upload", **request)
     if refused:
-        raise _refusal(cloud, scope, refused)
+        raise _refusal(cloud, project, refused)
     return gone
 
 
 def _pass(
-    cloud: Cloud, scope: Project, refused: Refused, patience: WaitReporter, before: int
+    cloud: Cloud, project: Project, refused: Refused, patience: WaitReporter, before: int
 ) -> tuple[int, int]:
     """Go through our prefixes once; return how many versions were deleted, and for how many S3 was too busy."""
     gone = busy = 0
     for prefix in layout.OWN_PREFIXES:
-        for page in bucket.versions(cloud, scope, prefix):
-            patience.explain(f"  emptying {scope.bucket}: {before + gone:,} versions of objects are gone")
+        for page in bucket.versions(cloud, project, prefix):
+            patience.explain(f"  emptying {project.bucket}: {before + gone:,} versions of objects are gone")
             rows = [(row["Key"], row["VersionId"]) for row in page if layout.is_own_key(row["Key"])]
             rows = [row for row in rows if row not in refused]
             if not rows:
                 continue
             objects = [{"Key": key, "VersionId": version} for key, version in rows]
             answer = cloud.call(
-                "s3", "delete_objects", Bucket=scope.bucket, Delete={"Objects": objects, "Quiet": True}
+                "s3", "delete_objects", Bucket=project.bucket, Delete={"Objects": objects, "Quiet": True}
             )
             failed = _failed(rows, answer.get("Errors", ()))
             passing = {row for row, (code, _) in failed.items() if code in THROTTLED | FAULTS}
@@ -176,26 +176,26 @@ def _failed(
 
 
 # --- what S3 refuses ---
-def _refusal(cloud: Cloud, scope: Project, refused: Refused) -> CloudError:
+def _refusal(cloud: Cloud, project: Project, refused: Refused) -> CloudError:
     """Return the error that says which versions stay, why, and until when."""
-    locked = bool(bucket.read_object_lock(cloud, scope))
+    locked = bool(bucket.read_object_lock(cloud, project))
     named = list(refused.items())[:MOST_NAMED]
     lines = [
-        f"  {key}: {(_lock_of(cloud, scope, key, version) if locked else '') or said}"
+        f"  {key}: {(_lock_of(cloud, project, key, version) if locked else '') or said}"
         for (key, version), said in named
     ]
     more = f"\n  and {len(refused) - len(named):,} more" if len(refused) > len(named) else ""
     return CloudError(
-        f"{len(refused):,} versions of objects in {scope.bucket} cannot be deleted now; all else of ours is gone:\n"
+        f"{len(refused):,} versions of objects in {project.bucket} cannot be deleted now; all else of ours is gone:\n"
         + "\n".join(lines)
         + more,
         next_step="When their retention has ended or what refuses them is lifted: ./launch.py down --data",
     )
 
 
-def _lock_of(cloud: Cloud, scope: Project, key: str, version: str) -> str:
+def _lock_of(cloud: Cloud, project: Project, key: str, version: str) -> str:
     """Return what Object Lock says of one version, empty where that cannot be read."""
-    request: Document = {"Bucket": scope.bucket, "Key": key, "VersionId": version}
+    request: Document = {"Bucket": project.bucket, "Key": key, "VersionId": version}
     parts = []
     try:
         retention = cloud.call("s3", "get_object_retention", **request)["Retention"]

@@ -13,7 +13,7 @@ from ...store.open import open_store
 from ...store.storage import Storage
 from ..aws import inventory
 from ..aws.client import Cloud
-from ..aws.project import Project, make_scope
+from ..aws.project import Project, make_project
 from ..console.output import OutputOptions, answer, ask, say, show
 from ..console.wait_notices import store_policy
 from ..context import CommandContext
@@ -35,13 +35,13 @@ class Looked(NamedTuple):
 
 
 # --- one region ---
-def gc(site: CommandContext, output: OutputOptions, *, delete: bool) -> None:
+def gc(context: CommandContext, output: OutputOptions, *, delete: bool) -> None:
     """Print what is left over in the region of the settings, and end it where `delete` says so."""
-    storage = _storage(site.cloud, site.scope)
-    found = leaks.find_leaks(site.cloud, site.scope, storage)
-    stored = images.find(site.cloud, site.scope)
+    storage = _storage(context.cloud, context.project)
+    found = leaks.find_leaks(context.cloud, context.project, storage)
+    stored = images.find(context.cloud, context.project)
     if output.json:
-        show([_to_json_dict(leak, site.scope.region) for leak in found])
+        show([_to_json_dict(leak, context.project.region) for leak in found])
     else:
         for leak in found:
             answer(leak.line)
@@ -53,7 +53,7 @@ def gc(site: CommandContext, output: OutputOptions, *, delete: bool) -> None:
         return
     if storage is None and any(leak.costs for leak in found):
         say(
-            f"There is no bucket {site.scope.bucket} here: where runs have another, set aws.s3_bucket_name first"
+            f"There is no bucket {context.project.bucket} here: where runs have another, set aws.s3_bucket_name first"
         )
     ask(f"End these {len(found)}?", output)
 
@@ -62,7 +62,7 @@ def gc(site: CommandContext, output: OutputOptions, *, delete: bool) -> None:
             set_status(storage, run, "stopped", only_from={"pending"}, reason="its launch was interrupted")
 
     for leak in found:
-        leaks.delete_leak(site.cloud, site.scope, leak, end_run)
+        leaks.delete_leak(context.cloud, context.project, leak, end_run)
         say(f"  gone    {leak.kind} {leak.id}")
 
 
@@ -76,13 +76,13 @@ def _tell_stored(stored: list[StoredImage], region: str = "") -> None:
 
 
 # --- every region ---
-def gc_everywhere(site: CommandContext, output: OutputOptions) -> int:
+def gc_everywhere(context: CommandContext, output: OutputOptions) -> int:
     """Print what is left over in any region, and the command that ends it there; 1 where one could not be looked at.
 
     It deletes nothing: in another region the runs may have a bucket that these settings do not name.
     """
-    regions = enabled_regions(site.cloud)
-    looked = list(look_everywhere(site, regions))
+    regions = enabled_regions(context.cloud)
+    looked = list(look_everywhere(context, regions))
     for one in looked:
         if one.problem:
             say(f"{one.region} could not be looked at: {one.problem}")
@@ -106,13 +106,13 @@ def enabled_regions(cloud: Cloud) -> list[str]:
     return sorted(str(row["RegionName"]) for row in reply["Regions"])
 
 
-def look_everywhere(site: CommandContext, regions: list[str]) -> Iterator[Looked]:
+def look_everywhere(context: CommandContext, regions: list[str]) -> Iterator[Looked]:
     """Yield what is left over in each region, in order."""
-    home = _storage(site.cloud, site.scope) if site.config.aws.s3_bucket_name else None
+    home = _storage(context.cloud, context.project) if context.config.aws.s3_bucket_name else None
 
     def look_at(region: str) -> Looked:
         try:
-            return _look_in(site, region, home)
+            return _look_in(context, region, home)
         except TrainingError as error:
             return Looked(region, [], [], error.message)
 
@@ -120,32 +120,32 @@ def look_everywhere(site: CommandContext, regions: list[str]) -> Iterator[Looked
         yield from pool.map(lambda region: copy_context().run(look_at, region), regions)
 
 
-def _look_in(site: CommandContext, region: str, home: Storage | None) -> Looked:
+def _look_in(context: CommandContext, region: str, home: Storage | None) -> Looked:
     """Look at a region; home: the one bucket of the settings, where they name one."""
-    aws = site.config.aws.model_copy(update={"region": region})
-    cloud = Cloud(aws, site.cloud.say, site.cloud.clock)
-    scope = make_scope(aws, site.scope.account, site.scope.caller)
-    leaks = _leaks_in(cloud, scope, home, half_made=region == site.scope.region)
-    return Looked(region, leaks, images.find(cloud, scope))
+    aws = context.config.aws.model_copy(update={"region": region})
+    cloud = Cloud(aws, context.cloud.say, context.cloud.clock)
+    project = make_project(aws, context.project.account, context.project.caller)
+    leaks = _leaks_in(cloud, project, home, half_made=region == context.project.region)
+    return Looked(region, leaks, images.find(cloud, project))
 
 
-def _leaks_in(cloud: Cloud, scope: Project, home: Storage | None, *, half_made: bool) -> list[Leak]:
+def _leaks_in(cloud: Cloud, project: Project, home: Storage | None, *, half_made: bool) -> list[Leak]:
     if cloud.aws.s3_bucket_name is not None:
         # A run whose launch never became a fleet is asked for once, where the bucket is.
-        return leaks.find_leaks(cloud, scope, home, half_made=half_made)
+        return leaks.find_leaks(cloud, project, home, half_made=half_made)
     try:
-        storage = _storage(cloud, scope)
+        storage = _storage(cloud, project)
     except UsageError:
         # Permissions of one region do not reach the bucket of another; resources with our tags are seen all the same.
-        why = f"bucket {scope.bucket} cannot be read, so it may belong to a living run"
-        return [leak._replace(why=why) for leak in leaks.find_leaks(cloud, scope, None)]
-    return leaks.find_leaks(cloud, scope, storage)
+        why = f"bucket {project.bucket} cannot be read, so it may belong to a living run"
+        return [leak._replace(why=why) for leak in leaks.find_leaks(cloud, project, None)]
+    return leaks.find_leaks(cloud, project, storage)
 
 
-def _storage(cloud: Cloud, scope: Project) -> Storage | None:
-    if not inventory.bucket_exists(cloud, scope):
+def _storage(cloud: Cloud, project: Project) -> Storage | None:
+    if not inventory.bucket_exists(cloud, project):
         return None
-    return open_store(scope.store, cloud.aws, policy=store_policy(cloud))
+    return open_store(project.store, cloud.aws, policy=store_policy(cloud))
 
 
 def _to_json_dict(leak: Leak, region: str) -> dict[str, object]:

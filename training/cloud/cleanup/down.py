@@ -36,48 +36,50 @@ class DownPlan(NamedTuple):
         return bool(self.going or objects or (self.images and self.unused))
 
 
-def down(site: CommandContext, output: OutputOptions, *, data: bool, images: bool) -> None:
+def down(context: CommandContext, output: OutputOptions, *, data: bool, images: bool) -> None:
     """Remove everything, after showing it and asking; data and images only on request."""
-    scope = site.scope
-    plan = _plan(site, data=data, images_too=images)
-    fate: dict[str, object] = {"project": scope.project, "account": scope.account, "region": scope.region}
+    project = context.project
+    plan = _plan(context, data=data, images_too=images)
+    fate: dict[str, object] = {"project": project.name, "account": project.account, "region": project.region}
     fate |= (
-        plan.removal.to_json_dict(scope) if plan.removal else {"deleted_bucket": None, "kept_bucket": None}
+        plan.removal.to_json_dict(project) if plan.removal else {"deleted_bucket": None, "kept_bucket": None}
     )
     if output.dry_run:
         stays = [one for one in plan.stored if not images or one.id in plan.used]
         lists = {"remove": plan.going, "left": plan.left, "images": _rows(plan.unused if images else [])}
         show({**fate, **lists, "kept_images": _rows(stays)})
         return
-    for line in _lines(site, plan):
+    for line in _lines(context, plan):
         say(line)
     stays = plan.stored
     if plan.does_something:
-        ask(f"Remove project {scope.project} from {scope.region}?", output)
-        stays = _carry_out(site, plan)
+        ask(f"Remove project {project.name} from {project.region}?", output)
+        stays = _carry_out(context, plan)
     if output.json:
         show({**fate, "kept_images": _rows(stays)})
         return
-    answer(f"down: nothing of the project is left{_but(site, plan.removal, stays)}")
+    answer(f"down: nothing of the project is left{_but(context, plan.removal, stays)}")
 
 
-def _plan(site: CommandContext, *, data: bool, images_too: bool) -> DownPlan:
-    cloud, scope = site.cloud, site.scope
-    removal = bucket_removal.plan(cloud, scope, data=data) if inventory.bucket_exists(cloud, scope) else None
+def _plan(context: CommandContext, *, data: bool, images_too: bool) -> DownPlan:
+    cloud, project = context.cloud, context.project
+    removal = (
+        bucket_removal.plan(cloud, project, data=data) if inventory.bucket_exists(cloud, project) else None
+    )
     if removal and removal.deletes_objects:
-        teardown.check_data_unused(cloud, scope, site.storage)
-    stored = images.find(cloud, scope)
+        teardown.check_data_unused(cloud, project, context.storage)
+    stored = images.find(cloud, project)
     return DownPlan(
-        teardown.what_goes(cloud, scope),
-        teardown.what_is_not_ours(cloud, scope),
+        teardown.what_goes(cloud, project),
+        teardown.what_is_not_ours(cloud, project),
         stored,
-        images.users(cloud, scope, stored, our_runs_too=False) if images_too else {},
+        images.users(cloud, project, stored, our_runs_too=False) if images_too else {},
         removal,
         images_too,
     )
 
 
-def _lines(site: CommandContext, plan: DownPlan) -> list[str]:
+def _lines(context: CommandContext, plan: DownPlan) -> list[str]:
     """Return the plan for people."""
     lines = [
         *(f"  remove  {what}" for what in plan.going),
@@ -88,25 +90,27 @@ def _lines(site: CommandContext, plan: DownPlan) -> list[str]:
             lines.append(f"  stays   {one.line}; {', '.join(plan.used[one.id])} of your account uses it")
         else:
             lines.append(f"  {'remove' if plan.images else 'stays':7} {one.line}")
-    return lines + (bucket_removal.describe(site.cloud, site.scope, plan.removal) if plan.removal else [])
+    return lines + (
+        bucket_removal.describe(context.cloud, context.project, plan.removal) if plan.removal else []
+    )
 
 
-def _carry_out(site: CommandContext, plan: DownPlan) -> list[StoredImage]:
+def _carry_out(context: CommandContext, plan: DownPlan) -> list[StoredImage]:
     """Remove what the plan says; return the images and snapshots that stay."""
-    cloud, scope = site.cloud, site.scope
-    teardown.down(cloud, scope, site.storage if plan.removal else None, plan.removal, say)
+    cloud, project = context.cloud, context.project
+    teardown.down(cloud, project, context.storage if plan.removal else None, plan.removal, say)
     if not plan.images:
         return plan.stored
     used = images.users(
-        cloud, scope, plan.stored, our_runs_too=False
+        cloud, project, plan.stored, our_runs_too=False
     )  # minutes may have passed since the plan
     return images.remove(cloud, plan.stored, used, say)
 
 
-def _but(site: CommandContext, removal: Removal | None, stays: list[StoredImage]) -> str:
+def _but(context: CommandContext, removal: Removal | None, stays: list[StoredImage]) -> str:
     """Return what stays: the bucket, the images."""
     ours = removal is not None and removal.use == "created" and not removal.deletes_bucket
-    kept = [f"its bucket {site.scope.bucket}"] if ours else []
+    kept = [f"its bucket {context.project.bucket}"] if ours else []
     if stays:
         kept.append(f"{images.summary(stays)}: {COMMAND}")
     return f" but {' and '.join(kept)}" if kept else ""

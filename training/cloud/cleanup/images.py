@@ -58,10 +58,10 @@ def summary(stored: Collection[StoredImage]) -> str:
     return f"{what} at most ${usd:.2f} a month"
 
 
-def find(cloud: Cloud, scope: Project) -> list[StoredImage]:
+def find(cloud: Cloud, project: Project) -> list[StoredImage]:
     """Return what is stored of the project's bakes in the region, images first, newest first."""
-    images = inventory.images(cloud, scope)
-    sizes = {one["SnapshotId"]: one for one in _snapshots(cloud, scope)}
+    images = inventory.images(cloud, project)
+    sizes = {one["SnapshotId"]: one for one in _snapshots(cloud, project)}
     found = [_image(image, sizes) for image in images]
     if any(image["State"] == "pending" for image in images):
         return found  # EC2 names the snapshots of an image when it is made
@@ -70,11 +70,11 @@ def find(cloud: Cloud, scope: Project) -> list[StoredImage]:
     return found + sorted(map(_snapshot, alone), key=lambda one: one.created_at, reverse=True)
 
 
-def _snapshots(cloud: Cloud, scope: Project) -> list[dict[str, Any]]:
+def _snapshots(cloud: Cloud, project: Project) -> list[dict[str, Any]]:
     """Return the snapshots of the project's bakes; `Project` alone may be anyone's tag."""
-    filters = [*scope.filters, {"Name": "tag-key", "Values": [layout.TAG_REQUIREMENTS]}]
+    filters = [*project.filters, {"Name": "tag-key", "Values": [layout.TAG_REQUIREMENTS]}]
     rows = cloud.pages("ec2", "describe_snapshots", "Snapshots", OwnerIds=["self"], Filters=filters)
-    return [row for row in rows if is_owned(scope, as_mapping(row.get("Tags")))]
+    return [row for row in rows if is_owned(project, as_mapping(row.get("Tags")))]
 
 
 def _image(image: dict[str, Any], snapshots: dict[str, dict[str, Any]]) -> StoredImage:
@@ -100,7 +100,7 @@ def _gigabytes(disk: dict[str, Any]) -> float:
 
 # --- what uses them ---
 def users(
-    cloud: Cloud, scope: Project, stored: Iterable[StoredImage], *, our_runs_too: bool
+    cloud: Cloud, project: Project, stored: Iterable[StoredImage], *, our_runs_too: bool
 ) -> dict[str, list[str]]:
     """Return the machines and launch templates that need an image, by its id: those of the whole account.
 
@@ -109,7 +109,7 @@ def users(
     """
     ids = [one.id for one in stored if one.kind == "image"]
     found: dict[str, list[str]] = {}
-    leave = None if our_runs_too else scope
+    leave = None if our_runs_too else project
     for some in (ids[first : first + MOST_VALUES] for first in range(0, len(ids), MOST_VALUES)):
         for image, what in (*_machines(cloud, some, leave), *_templates(cloud, some, leave)):
             found[image] = list(dict.fromkeys([*found.get(image, ()), what]))

@@ -40,17 +40,17 @@ class Leak(NamedTuple):
 
 # --- finding ---
 def find_leaks(
-    cloud: Cloud, scope: Project, storage: Storage | None, *, half_made: bool = True
+    cloud: Cloud, project: Project, storage: Storage | None, *, half_made: bool = True
 ) -> list[Leak]:
     """Return all of the project's that belongs to no living run.
 
     storage: None where there is no bucket. half_made: look too for launches in the store that never became a fleet.
     """
-    fleets = inventory.fleets(cloud, scope)
-    why = {fleet["FleetId"]: _why_leaked(cloud, scope, storage, fleet) for fleet in fleets}
+    fleets = inventory.fleets(cloud, project)
+    why = {fleet["FleetId"]: _why_leaked(cloud, project, storage, fleet) for fleet in fleets}
     living = {tag(fleet, layout.TAG_RUN) for fleet in fleets if why[fleet["FleetId"]] is None}
     with_fleet = {tag(fleet, layout.TAG_RUN) for fleet in fleets}
-    half = _half_made(cloud, scope, storage, with_fleet) if storage is not None and half_made else []
+    half = _half_made(cloud, project, storage, with_fleet) if storage is not None and half_made else []
     young = {one.run for one in half if storage is not None and is_under_way(cloud, storage, one, owner())}
     keep = living | young
     half = [intent for intent in half if intent.run not in young]
@@ -60,7 +60,7 @@ def find_leaks(
             for fleet in fleets
             if (reason := why[fleet["FleetId"]]) is not None
         ),
-        *_orphans(cloud, scope, living),
+        *_orphans(cloud, project, living),
         *(
             Leak(
                 "half-made run",
@@ -71,15 +71,15 @@ def find_leaks(
             )
             for intent in half
         ),
-        *_templates(cloud, scope, keep),
-        *_identities(cloud, scope, keep),
+        *_templates(cloud, project, keep),
+        *_identities(cloud, project, keep),
     ]
 
 
-def _why_leaked(cloud: Cloud, scope: Project, storage: Storage | None, fleet: dict[str, Any]) -> str | None:
+def _why_leaked(cloud: Cloud, project: Project, storage: Storage | None, fleet: dict[str, Any]) -> str | None:
     run = tag(fleet, layout.TAG_RUN)
     if storage is None:
-        return f"there is no bucket {scope.bucket}"
+        return f"there is no bucket {project.bucket}"
     intent = read_launch_record(storage, run) if run else None
     if intent is None:
         return "no run has it"
@@ -91,24 +91,24 @@ def _why_leaked(cloud: Cloud, scope: Project, storage: Storage | None, fleet: di
     if status is not None and status.state in ENDS:
         return f"the run is {status.state}"
     started = {attempt.instance_id for attempt in read_attempts(storage, run)}
-    lost = lost_in_a_row(cloud, scope, run, fleet["FleetId"], started)
+    lost = lost_in_a_row(cloud, project, run, fleet["FleetId"], started)
     return too_many(lost) if len(lost) >= MOST_LOST else None
 
 
-def _half_made(cloud: Cloud, scope: Project, storage: Storage, with_fleet: set[str]) -> list[LaunchRecord]:
+def _half_made(cloud: Cloud, project: Project, storage: Storage, with_fleet: set[str]) -> list[LaunchRecord]:
     found = []
-    for run in inventory.run_names(cloud, scope):
+    for run in inventory.run_names(cloud, project):
         intent = read_launch_record(storage, run)
         status = read_status(storage, run)
         ended = status is not None and status.state in ENDS
-        if intent is None or not is_here(intent, scope):  # a fleet elsewhere cannot be seen from here
+        if intent is None or not is_here(intent, project):  # a fleet elsewhere cannot be seen from here
             continue
         if not intent.fleet_id and run not in with_fleet and not ended:
             found.append(intent)
     return found
 
 
-def _orphans(cloud: Cloud, scope: Project, living: set[str]) -> list[Leak]:
+def _orphans(cloud: Cloud, project: Project, living: set[str]) -> list[Leak]:
     """Return machines and volumes that no living fleet's run explains."""
     found = [
         Leak(
@@ -118,16 +118,16 @@ def _orphans(cloud: Cloud, scope: Project, living: set[str]) -> list[Leak]:
             f"{one['State']['Name']}, its run has no fleet",
             costs=True,
         )
-        for one in inventory.machines(cloud, scope)
+        for one in inventory.machines(cloud, project)
         if tag(one, layout.TAG_RUN) not in living and one["State"]["Name"] != "shutting-down"
     ]
     return found + [
         Leak("volume", one["VolumeId"], tag(one, layout.TAG_RUN), "attached to nothing", costs=True)
-        for one in inventory.volumes(cloud, scope)
+        for one in inventory.volumes(cloud, project)
     ]
 
 
-def _templates(cloud: Cloud, scope: Project, keep: set[str]) -> list[Leak]:
+def _templates(cloud: Cloud, project: Project, keep: set[str]) -> list[Leak]:
     return [
         Leak(
             "launch template",
@@ -136,18 +136,18 @@ def _templates(cloud: Cloud, scope: Project, keep: set[str]) -> list[Leak]:
             "its run has no fleet",
             costs=False,
         )
-        for one in inventory.run_templates(cloud, scope)
+        for one in inventory.run_templates(cloud, project)
         if tag(one, layout.TAG_RUN) not in keep
     ]
 
 
-def _identities(cloud: Cloud, scope: Project, keep: set[str]) -> list[Leak]:
+def _identities(cloud: Cloud, project: Project, keep: set[str]) -> list[Leak]:
     """Return roles and instance profiles of runs that are not kept; those without our tags are not ours."""
     profiles = [
         row["InstanceProfileName"]
-        for row in _on_our_path(cloud, scope, "list_instance_profiles", "InstanceProfiles")
+        for row in _on_our_path(cloud, project, "list_instance_profiles", "InstanceProfiles")
     ]
-    roles = [row["RoleName"] for row in _on_our_path(cloud, scope, "list_roles", "Roles")]
+    roles = [row["RoleName"] for row in _on_our_path(cloud, project, "list_roles", "Roles")]
     found = [
         *(("instance profile", name, _tags_of(inventory.instance_profile(cloud, name))) for name in profiles),
         *(("role", name, _tags_of(inventory.role(cloud, name))) for name in roles),
@@ -155,14 +155,14 @@ def _identities(cloud: Cloud, scope: Project, keep: set[str]) -> list[Leak]:
     return [
         Leak(kind, name, tags.get(layout.TAG_RUN, ""), "its run has no fleet", costs=False)
         for kind, name, tags in found
-        if is_owned(scope, tags) and tags.get(layout.TAG_RUN) not in {None, "", *keep}
+        if is_owned(project, tags) and tags.get(layout.TAG_RUN) not in {None, "", *keep}
     ]
 
 
-def _on_our_path(cloud: Cloud, scope: Project, operation: str, key: str) -> list[dict[str, Any]]:
+def _on_our_path(cloud: Cloud, project: Project, operation: str, key: str) -> list[dict[str, Any]]:
     """Return what IAM has on the project's path; looked at again here, for what is listed may be deleted next."""
-    found = cloud.pages("iam", operation, key, PathPrefix=scope.iam_path)
-    return [row for row in found if row["Path"] == scope.iam_path]
+    found = cloud.pages("iam", operation, key, PathPrefix=project.iam_path)
+    return [row for row in found if row["Path"] == project.iam_path]
 
 
 def _tags_of(item: dict[str, Any] | None) -> dict[str, str]:
@@ -170,7 +170,7 @@ def _tags_of(item: dict[str, Any] | None) -> dict[str, str]:
 
 
 # --- ending ---
-def delete_leak(cloud: Cloud, scope: Project, leak: Leak, end_run: Callable[[str], object]) -> None:
+def delete_leak(cloud: Cloud, project: Project, leak: Leak, end_run: Callable[[str], object]) -> None:
     """End one leak; `end_run` marks a half-made run as stopped."""
     if leak.kind == "fleet":
         delete_fleet(cloud, leak.id)
@@ -181,9 +181,9 @@ def delete_leak(cloud: Cloud, scope: Project, leak: Leak, end_run: Callable[[str
     elif leak.kind == "launch template":
         delete_template(cloud, leak.id)
     elif leak.kind == "instance profile":
-        delete_profile(cloud, scope, leak.id)
+        delete_profile(cloud, project, leak.id)
     elif leak.kind == "role":
-        delete_role(cloud, scope, leak.id)
+        delete_role(cloud, project, leak.id)
     else:
         end_run(leak.run)
 
@@ -214,22 +214,22 @@ def _fleet_lives(cloud: Cloud, fleet_id: str) -> bool:
     )
 
 
-def delete_run_resources(cloud: Cloud, scope: Project, run: str) -> None:
+def delete_run_resources(cloud: Cloud, project: Project, run: str) -> None:
     """Remove a run's launch templates, profile and role; its data stays."""
-    for template in inventory.run_templates(cloud, scope):
+    for template in inventory.run_templates(cloud, project):
         if tag(template, layout.TAG_RUN) == run:
             delete_template(cloud, template["LaunchTemplateName"])
-    if scope.machine_role:
+    if project.machine_role:
         return
-    name = layout.run_role_name(scope.project, scope.region, run)
-    delete_profile(cloud, scope, name, run)
-    delete_role(cloud, scope, name, run)
+    name = layout.run_role_name(project.name, project.region, run)
+    delete_profile(cloud, project, name, run)
+    delete_role(cloud, project, name, run)
 
 
-def delete_profile(cloud: Cloud, scope: Project, name: str, run: str | None = None) -> None:
+def delete_profile(cloud: Cloud, project: Project, name: str, run: str | None = None) -> None:
     """Delete an instance profile, emptied first; one without our tags, and the run's where named, stays."""
     found = inventory.instance_profile(cloud, name)
-    if found is None or _stays(cloud, scope, f"instance profile {name}", found, run):
+    if found is None or _stays(cloud, project, f"instance profile {name}", found, run):
         return
     for role in found["Roles"]:
         unless_absent(
@@ -242,28 +242,28 @@ def delete_profile(cloud: Cloud, scope: Project, name: str, run: str | None = No
     unless_absent(cloud, "iam", "delete_instance_profile", InstanceProfileName=name)
 
 
-def delete_role(cloud: Cloud, scope: Project, name: str, run: str | None = None) -> None:
+def delete_role(cloud: Cloud, project: Project, name: str, run: str | None = None) -> None:
     """Delete a role, its policy detached first; one without our tags, and the run's where named, stays."""
     found = inventory.role(cloud, name)
-    if found is None or _stays(cloud, scope, f"role {name}", found, run):
+    if found is None or _stays(cloud, project, f"role {name}", found, run):
         return
-    unless_absent(cloud, "iam", "detach_role_policy", RoleName=name, PolicyArn=scope.policy_arn)
+    unless_absent(cloud, "iam", "detach_role_policy", RoleName=name, PolicyArn=project.policy_arn)
     unless_absent(cloud, "iam", "delete_role", RoleName=name)
 
 
-def _stays(cloud: Cloud, scope: Project, what: str, found: dict[str, Any], run: str | None) -> bool:
+def _stays(cloud: Cloud, project: Project, what: str, found: dict[str, Any], run: str | None) -> bool:
     """Tell whether something is not ours, and say so."""
-    if is_owned(scope, _tags_of(found), run):
+    if is_owned(project, _tags_of(found), run):
         return False
     cloud.say(f"  left    {what}: its tags say that it is not ours")
     return True
 
 
-def wait_until_ended(cloud: Cloud, scope: Project, run: str | None = None) -> None:
+def wait_until_ended(cloud: Cloud, project: Project, run: str | None = None) -> None:
     """Wait until the machines are terminated, saying which are not; CloudError after five minutes."""
     patience = WaitReporter(cloud)
     while True:
-        left = inventory.machines(cloud, scope, run)
+        left = inventory.machines(cloud, project, run)
         if not left:
             return
         names = ", ".join(f"{one['InstanceId']} {one['State']['Name']}" for one in left)

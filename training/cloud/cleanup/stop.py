@@ -22,18 +22,18 @@ STOP_WITHIN_S = 600.0
 When = Literal["saved", "at_checkpoint", "at_once"]
 
 
-def stop_run(site: CommandContext, storage: Storage, run: str, *, when: When, wait: bool) -> str:
+def stop_run(context: CommandContext, storage: Storage, run: str, *, when: When, wait: bool) -> str:
     """End a run and return its state.
 
     when: `saved`, the run saves a checkpoint and ends; `at_checkpoint`, it trains until the next one is due, and this
     command does not wait for it; `at_once`, its machine is terminated.
     """
-    _, cloud, scope = site
-    fleet = inventory.fleet_of(cloud, scope, run)
-    if fleet is None or when == "at_once" or not inventory.machines(cloud, scope, run):
+    _, cloud, project = context
+    fleet = inventory.fleet_of(cloud, project, run)
+    if fleet is None or when == "at_once" or not inventory.machines(cloud, project, run):
         # No machine is there to be asked, or none shall be asked.
         set_status(storage, run, "stopped", only_from={"pending", "running"}, reason=f"stopped by {owner()}")
-        return end_run(cloud, scope, storage, run)
+        return end_run(cloud, project, storage, run)
     launch = _launch_to_ask(storage, run)
     if when == "at_checkpoint":
         request(storage, run, "stop_after_checkpoint", by=owner(), launch=launch)
@@ -43,7 +43,7 @@ def stop_run(site: CommandContext, storage: Storage, run: str, *, when: When, wa
         return "stopping"
     request(storage, run, "stop_now", by=owner(), launch=launch)
     cloud.say("  asked   the run saves a checkpoint and ends; --now takes the machine away instead")
-    return _wait_for_end(cloud, scope, storage, run) if wait else "stopping"
+    return _wait_for_end(cloud, project, storage, run) if wait else "stopping"
 
 
 def _launch_to_ask(storage: Storage, run: str) -> int | None:
@@ -57,39 +57,39 @@ def _launch_to_ask(storage: Storage, run: str) -> int | None:
     return intent.launch
 
 
-def end_run(cloud: Cloud, scope: Project, storage: Storage, run: str) -> str:
+def end_run(cloud: Cloud, project: Project, storage: Storage, run: str) -> str:
     """Delete a run's fleets and traces, wait for its machines' end, and return the run's state."""
-    for fleet in inventory.fleets(cloud, scope):
+    for fleet in inventory.fleets(cloud, project):
         if tag(fleet, layout.TAG_RUN) == run:
             delete_fleet(cloud, fleet["FleetId"])
             cloud.say(f"  gone    fleet {fleet['FleetId']}")
-    machines = [one["InstanceId"] for one in inventory.machines(cloud, scope, run)]
+    machines = [one["InstanceId"] for one in inventory.machines(cloud, project, run)]
     if machines:
         cloud.call("ec2", "terminate_instances", InstanceIds=machines)
-        wait_until_ended(cloud, scope, run)
-    delete_run_resources(cloud, scope, run)
+        wait_until_ended(cloud, project, run)
+    delete_run_resources(cloud, project, run)
     status = read_status(storage, run)
     return status.state if status else "stopped"
 
 
-def _wait_for_end(cloud: Cloud, scope: Project, storage: Storage, run: str) -> str:
+def _wait_for_end(cloud: Cloud, project: Project, storage: Storage, run: str) -> str:
     patience = WaitReporter(cloud)
     while True:
         status = read_status(storage, run)
         if status is not None and status.state in ENDS:
-            return end_run(cloud, scope, storage, run)
+            return end_run(cloud, project, storage, run)
         if patience.waited_s > STOP_WITHIN_S:
             raise CloudError(
                 f"run {run} has not ended {STOP_WITHIN_S / 60:.0f} minutes after it was asked to",
                 next_step=f"Take its machine away; its last checkpoint stays: ./launch.py stop {run} --now",
             )
-        if not inventory.machines(cloud, scope, run):
+        if not inventory.machines(cloud, project, run):
             # It was interrupted meanwhile. The next machine would only read the request and end: do not pay for it.
             cloud.say("  its machine is gone: the run ends with the last checkpoint that it saved")
             set_status(
                 storage, run, "stopped", only_from={"pending", "running"}, reason=f"stopped by {owner()}"
             )
-            return end_run(cloud, scope, storage, run)
+            return end_run(cloud, project, storage, run)
         state = status.state if status else "unknown"
         patience.explain(f"  waiting for the last checkpoint of {run}; it is {state}")
         cloud.clock.sleep(POLL_S)

@@ -39,13 +39,13 @@ class Basis(NamedTuple):
         return tuple(dict.fromkeys(kind for kind, _ in self.pools))
 
 
-def read_basis(site: CommandContext, market: Market, root: Path) -> Basis:
+def read_basis(context: CommandContext, market: Market, root: Path) -> Basis:
     """Read what a launch depends on, and refuse a launch that cannot work before anything is created."""
-    config, cloud, scope = site
+    config, cloud, project = context
     aws = config.aws
     types = instance_types.describe_types(cloud, aws.instance_types)
     instance_types.check_types(types, {}, market)  # what no image would change
-    allowed, left_out = _within_quotas(cloud, scope, types, market)
+    allowed, left_out = _within_quotas(cloud, project, types, market)
     kinds = tuple(kind for kind in types if kind not in left_out)
     prices = read_prices(cloud, kinds)
     hours = allowed_hours(aws.max_hours, aws.max_cost_usd, prices.cap(kinds))
@@ -54,7 +54,7 @@ def read_basis(site: CommandContext, market: Market, root: Path) -> Basis:
     subnets = network.choose_subnets(cloud, vpc, inventory.subnets(cloud, vpc))
     pools = _pools(cloud, kinds, subnets.zones)
     bundle = make_bundle(root)
-    image = inventory.image_for(cloud, scope, bundle.requirements_sha256)
+    image = inventory.image_for(cloud, project, bundle.requirements_sha256)
     instance_types.check_types({kind: types[kind] for kind in kinds}, image, market)
     check_volume(aws, image)
     least_mib = min(int(types[kind]["MemoryInfo"]["SizeInMiB"]) for kind in kinds)
@@ -64,7 +64,7 @@ def read_basis(site: CommandContext, market: Market, root: Path) -> Basis:
         *(f"left out: {line}" for line in network.by_reason(subnets.left_out)),
         *subnets.notes,
         *([f"{image['ImageId']} is deprecated"] if inventory.is_deprecated(cloud, image) else []),
-        *filter(None, [disk_key.check_disk_key(cloud, scope, image, market)]),
+        *filter(None, [disk_key.check_disk_key(cloud, project, image, market)]),
     ]
     return Basis(
         prices, hours, bundle, image, vpc, subnets.zones, pools, allowed, notes, least_cores, least_mib
@@ -72,7 +72,7 @@ def read_basis(site: CommandContext, market: Market, root: Path) -> Basis:
 
 
 def _within_quotas(
-    cloud: Cloud, scope: Project, types: dict[str, dict[str, Any]], market: Market
+    cloud: Cloud, project: Project, types: dict[str, dict[str, Any]], market: Market
 ) -> tuple[list[Quota], dict[str, str]]:
     """Return the quotas of the types, and the types that theirs forbids, with the reason.
 
@@ -83,7 +83,7 @@ def _within_quotas(
         read = quotas.read_quotas(cloud, sizes, market)
     except AccessDenied:  # `doctor` asks for the permission
         return [], {}
-    return list(dict.fromkeys(read.values())), quotas.check_quotas(cloud, read, sizes, scope.region)
+    return list(dict.fromkeys(read.values())), quotas.check_quotas(cloud, read, sizes, project.region)
 
 
 def allowed_hours(max_hours: float, max_cost_usd: float, cap_usd_per_hour: float) -> float:

@@ -22,7 +22,7 @@ UP = ("pending", "running")  # of a machine that has a future
 FLEETLESS_S = 60.0
 
 
-def follow(cloud: Cloud, scope: Project, storage: Storage, run: str, say: Callable[[str], None]) -> str:
+def follow(cloud: Cloud, project: Project, storage: Storage, run: str, say: Callable[[str], None]) -> str:
     """Say each phase with its time until the first steps are made; return the run's state then."""
     patience = WaitReporter(cloud, say)
     told: set[str] = set()
@@ -31,7 +31,7 @@ def follow(cloud: Cloud, scope: Project, storage: Storage, run: str, say: Callab
     had_fleet_at = cloud.clock.monotonic()
     while True:
         facts = read_run_status(storage, run, cloud.now())
-        machines = [one for one in inventory.machines(cloud, scope, run) if one["State"]["Name"] in UP]
+        machines = [one for one in inventory.machines(cloud, project, run) if one["State"]["Name"] in UP]
         seen.update(dict.fromkeys(one["InstanceId"] for one in machines))
         for phase in _phases(seen, machines, facts):
             if phase not in told:
@@ -42,17 +42,17 @@ def follow(cloud: Cloud, scope: Project, storage: Storage, run: str, say: Callab
             return facts.state
         if len(seen) - len(machines) > gone:
             gone = len(seen) - len(machines)
-            lost = lost_of(cloud, scope, facts)
+            lost = lost_of(cloud, project, facts)
             for line in explain(cloud, lost):
                 say(f"            {line}")
-            if _is_hopeless(cloud, scope, facts, machines, lost):
-                return _give_up(cloud, scope, storage, run, lost)
-        if machines or inventory.fleet_of(cloud, scope, run) is not None:
+            if _is_hopeless(cloud, project, facts, machines, lost):
+                return _give_up(cloud, project, storage, run, lost)
+        if machines or inventory.fleet_of(cloud, project, run) is not None:
             had_fleet_at = cloud.clock.monotonic()
         elif cloud.clock.monotonic() - had_fleet_at > FLEETLESS_S:
-            say(_waiting(patience.waited_s, cloud, scope, machines, facts))
+            say(_waiting(patience.waited_s, cloud, project, machines, facts))
             return facts.state
-        patience.explain(functools.partial(_waiting, patience.waited_s, cloud, scope, machines, facts))
+        patience.explain(functools.partial(_waiting, patience.waited_s, cloud, project, machines, facts))
         cloud.clock.sleep(POLL_S)
 
 
@@ -78,7 +78,7 @@ def _phases(seen: Iterable[str], machines: list[inventory.Found], facts: RunStat
 
 
 def _is_hopeless(
-    cloud: Cloud, scope: Project, facts: RunStatus, machines: list[inventory.Found], lost: list[LostMachine]
+    cloud: Cloud, project: Project, facts: RunStatus, machines: list[inventory.Found], lost: list[LostMachine]
 ) -> bool:
     """Tell whether no machine of a run will train: too many were lost in a row, or there will be no other."""
     if len(lost) >= MOST_LOST:
@@ -86,13 +86,13 @@ def _is_hopeless(
     if not lost or machines:
         return False
     relaunches = facts.intent is not None and facts.intent.relaunch
-    return not relaunches or inventory.fleet_of(cloud, scope, facts.run) is None
+    return not relaunches or inventory.fleet_of(cloud, project, facts.run) is None
 
 
-def _give_up(cloud: Cloud, scope: Project, storage: Storage, run: str, lost: list[LostMachine]) -> str:
+def _give_up(cloud: Cloud, project: Project, storage: Storage, run: str, lost: list[LostMachine]) -> str:
     """End a run whose machines nothing else counts, as the trainer's own guard would; return its state."""
     set_status(storage, run, "failed", only_from={"pending", "running"}, reason=too_many(lost)[:4000])
-    return end_run(cloud, scope, storage, run)
+    return end_run(cloud, project, storage, run)
 
 
 def _steps(facts: RunStatus) -> int:
@@ -116,15 +116,15 @@ def _is_of_earlier_launch(facts: RunStatus, attempt: Attempt) -> bool:
 
 
 def _waiting(
-    waited_s: float, cloud: Cloud, scope: Project, machines: list[inventory.Found], facts: RunStatus
+    waited_s: float, cloud: Cloud, project: Project, machines: list[inventory.Found], facts: RunStatus
 ) -> str:
-    return f"  {waited_s:6.0f} s  {_explain(cloud, scope, machines, facts)}"
+    return f"  {waited_s:6.0f} s  {_explain(cloud, project, machines, facts)}"
 
 
-def _explain(cloud: Cloud, scope: Project, machines: list[inventory.Found], facts: RunStatus) -> str:
+def _explain(cloud: Cloud, project: Project, machines: list[inventory.Found], facts: RunStatus) -> str:
     """Return what is waited for: of the machines that are up now, whatever earlier ones have done."""
     if not machines:
-        return why_waiting(cloud, scope, facts.run)
+        return why_waiting(cloud, project, facts.run)
     up = {one["InstanceId"] for one in machines}
     if not any(attempt.instance_id in {*up, ""} for attempt in facts.attempts):
         return (

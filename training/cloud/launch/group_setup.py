@@ -18,16 +18,16 @@ from .steps import SetupStep, refused
 Found = dict[str, Any]
 
 
-def group_step(cloud: Cloud, scope: Project) -> SetupStep:
+def group_step(cloud: Cloud, project: Project) -> SetupStep:
     """Return the step of `up` that makes the group, or that makes it let in what the settings ask and no more."""
     vpc = inventory.vpc_id(cloud)
     wanted = project_resources.ingress(allowed_address(cloud))
-    request = {**project_resources.create_security_group(scope, vpc), "IpPermissions": wanted}
-    found = inventory.security_group(cloud, scope, vpc)
-    name = f"security group {layout.security_group_name(scope.project)} in {vpc}"
+    request = {**project_resources.create_security_group(project, vpc), "IpPermissions": wanted}
+    found = inventory.security_group(cloud, project, vpc)
+    name = f"security group {layout.security_group_name(project.name)} in {vpc}"
     if found is not None:
         try:
-            require_owned(scope, f"{name} ({found['GroupId']})", as_mapping(found.get("Tags")))
+            require_owned(project, f"{name} ({found['GroupId']})", as_mapping(found.get("Tags")))
         except UsageError as error:
             return refused(name, request, error)
     what = f"{name}, {ingress.describe(ingress.rules(wanted))}"
@@ -37,7 +37,7 @@ def group_step(cloud: Cloud, scope: Project) -> SetupStep:
         what,
         action,
         request,
-        lambda: _make(cloud, scope, vpc, wanted),
+        lambda: _make(cloud, project, vpc, wanted),
         before=before,
         after=ingress.describe(ingress.rules(wanted)) if before else "",
     )
@@ -51,12 +51,12 @@ def differences(group: Found, wanted: list[Found]) -> str:
     return "; ".join(filter(None, [opened, closed]))
 
 
-def not_as_asked(cloud: Cloud, scope: Project) -> str:
+def not_as_asked(cloud: Cloud, project: Project) -> str:
     """Return what the group lets in that aws.open_ports_to does not ask, or the reverse; "" where all is as asked.
 
     "" too where there is no group, or where this computer's address cannot be had.
     """
-    group = inventory.security_group(cloud, scope, inventory.vpc_id(cloud))
+    group = inventory.security_group(cloud, project, inventory.vpc_id(cloud))
     if group is None:
         return ""
     try:
@@ -70,13 +70,13 @@ def not_as_asked(cloud: Cloud, scope: Project) -> str:
     )
 
 
-def _make(cloud: Cloud, scope: Project, vpc: str, wanted: list[Found]) -> None:
+def _make(cloud: Cloud, project: Project, vpc: str, wanted: list[Found]) -> None:
     with contextlib.suppress(AlreadyExists):  # from an earlier `up`, or one of which the reply was lost
-        cloud.call("ec2", "create_security_group", **project_resources.create_security_group(scope, vpc))
-    group = inventory.security_group(cloud, scope, vpc)
+        cloud.call("ec2", "create_security_group", **project_resources.create_security_group(project, vpc))
+    group = inventory.security_group(cloud, project, vpc)
     if group is None:
         raise CloudError("the security group is not there yet", next_step="Run it again: ./launch.py up")
-    require_owned(scope, f"security group {group['GroupName']}", as_mapping(group.get("Tags")))
+    require_owned(project, f"security group {group['GroupName']}", as_mapping(group.get("Tags")))
     there, asked = ingress.rules(group["IpPermissions"]), ingress.rules(wanted)
     if there - asked:
         extra = [rule.permission for rule in sorted(there - asked)]

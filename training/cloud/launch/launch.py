@@ -76,34 +76,34 @@ class LaunchPlan(NamedTuple):
         return min(self.time.total_h, self.launch.hours) * self.expected.usd_per_hour
 
 
-def check_run(site: CommandContext, options: Options) -> None:
+def check_run(context: CommandContext, options: Options) -> None:
     """Raise UsageError for a run that exists, does not exist, or is running, as far as there is a store to ask."""
-    config, cloud, scope = site
-    if inventory.bucket_exists(cloud, scope):
-        storage = site.storage
-        next_launch(cloud, scope, storage, options)
+    config, cloud, project = context
+    if inventory.bucket_exists(cloud, project):
+        storage = context.storage
+        next_launch(cloud, project, storage, options)
         run_config = own_settings(storage, options) or config
         training_type = run_config.training.training_type
         check_origin(storage, options, training_type)
         check_carried(storage, options.run, run_config.all_tracks, options.maps)
         sources_of(storage, options.run, training_type, run_config.policy_sources)
     elif options.resume:
-        raise no_run(scope, options.run)
+        raise no_run(project, options.run)
     else:
         check_sources(None, config.policy_sources, options.run)
 
 
-def make_plan(site: CommandContext, storage: Storage, options: Options, basis: Basis) -> LaunchPlan:
+def make_plan(context: CommandContext, storage: Storage, options: Options, basis: Basis) -> LaunchPlan:
     """Return the launch, ready to be confirmed; UsageError for a run that exists, does not exist, or is running."""
-    config, cloud, scope = site
+    config, cloud, project = context
     aws, kinds = config.aws, basis.kinds
-    lacking = setup.is_up(cloud, scope)
+    lacking = setup.is_up(cloud, project)
     if lacking:
         raise CloudError(
             f"the set-up is not complete; {'; '.join(lacking)}",
             next_step="Complete it, free of charge: ./launch.py up",
         )
-    number = next_launch(cloud, scope, storage, options)
+    number = next_launch(cloud, project, storage, options)
     run_config = own_settings(storage, options) or config
     training_type = run_config.training.training_type
     check_origin(storage, options, training_type)
@@ -111,11 +111,11 @@ def make_plan(site: CommandContext, storage: Storage, options: Options, basis: B
     maps = taken_by(run_config.all_tracks, options.maps)
     room, where = free_memory(basis.memory_mib, kinds, sum(one.cells for one in maps.values()))
     check_fits(run_config, room, where)
-    check_names(cloud, scope, options.run, number)
-    group = inventory.security_group(cloud, scope, basis.vpc_id)
+    check_names(cloud, project, options.run, number)
+    group = inventory.security_group(cloud, project, basis.vpc_id)
     if group is not None:
-        what = f"security group {layout.security_group_name(scope.project)}"
-        require_owned(scope, what, as_mapping(group.get("Tags")))
+        what = f"security group {layout.security_group_name(project.name)}"
+        require_owned(project, what, as_mapping(group.get("Tags")))
     launch = Launch(
         run=options.run,
         number=number,
@@ -193,28 +193,28 @@ def _too_short(plan: LaunchPlan) -> list[str]:
     return [f"{what}: raise aws.max_hours and aws.max_cost_usd"]
 
 
-def requests(site: CommandContext, plan: LaunchPlan) -> dict[str, Any]:
+def requests(context: CommandContext, plan: LaunchPlan) -> dict[str, Any]:
     """Return the exact requests of a launch, for --dry-run."""
-    _, cloud, scope = site
-    template = launch_requests.launch_template(scope, cloud.aws, plan.launch)
+    _, cloud, project = context
+    template = launch_requests.launch_template(project, cloud.aws, plan.launch)
     del template["LaunchTemplateData"]["UserData"]  # shown as lines below
     return {
-        "create_role": project_resources.create_role(scope, plan.launch.run),
-        "create_instance_profile": project_resources.create_instance_profile(scope, plan.launch.run),
+        "create_role": project_resources.create_role(project, plan.launch.run),
+        "create_instance_profile": project_resources.create_instance_profile(project, plan.launch.run),
         "create_launch_template": template,
-        "user_data": launch_requests.user_data(scope, cloud.aws, plan.launch).splitlines(),
-        "create_fleet": launch_requests.fleet_request(scope, plan.launch, "lt-…", 1),
+        "user_data": launch_requests.user_data(project, cloud.aws, plan.launch).splitlines(),
+        "create_fleet": launch_requests.fleet_request(project, plan.launch, "lt-…", 1),
     }
 
 
-def start(site: CommandContext, storage: Storage, plan: LaunchPlan, say: Callable[[str], None]) -> str:
+def start(context: CommandContext, storage: Storage, plan: LaunchPlan, say: Callable[[str], None]) -> str:
     """Create everything and return the fleet's id. The next start or `gc` finds the leftovers of an interrupted one."""
-    _, cloud, scope = site
+    _, cloud, project = context
     launch = plan.launch
     intent = write_launch_record(
         storage,
-        _intent(cloud, scope, plan),
-        lambda current: _may_replace(cloud, scope, storage, current),
+        _intent(cloud, project, plan),
+        lambda current: _may_replace(cloud, project, storage, current),
     )
     say("  done    the run is ours: its intent is written")
     size = f"{len(plan.basis.bundle.data) / 1e6:.1f} MB"
@@ -231,12 +231,12 @@ def start(site: CommandContext, storage: Storage, plan: LaunchPlan, say: Callabl
         with heartbeat(say, "  still copying what the run takes over from others"):
             copy_into_run(storage, launch.run, plan.config.policy_sources)
         say(f"  done    copied into the run: {plan.sources}")
-    create_role(cloud, scope, launch.run)
+    create_role(cloud, project, launch.run)
     say("  done    role of the run")
-    template_id, version = create_template(cloud, scope, launch)
+    template_id, version = create_template(cloud, project, launch)
     say("  done    launch template")
     wait_for_profile(cloud, launch, template_id, version)
-    fleet_id = create_fleet(cloud, scope, launch, template_id, version)
+    fleet_id = create_fleet(cloud, project, launch, template_id, version)
     name_fleet(storage, intent, fleet_id)
     say(f"  done    fleet {fleet_id}")
     return fleet_id
@@ -260,7 +260,7 @@ def _holds(storage: Storage, key: str, data: bytes) -> bool:
         return False
 
 
-def _intent(cloud: Cloud, scope: Project, plan: LaunchPlan) -> LaunchRecord:
+def _intent(cloud: Cloud, project: Project, plan: LaunchPlan) -> LaunchRecord:
     launch = plan.launch
     prices = {
         f"{pool.kind} {pool.zone}": price.usd_per_hour for pool, price in plan.basis.prices.spot.items()
@@ -271,8 +271,8 @@ def _intent(cloud: Cloud, scope: Project, plan: LaunchPlan) -> LaunchRecord:
         run=launch.run,
         launch=launch.number,
         by=owner(),
-        region=scope.region,
-        account=scope.account,
+        region=project.region,
+        account=project.account,
         created_at=cloud.clock.now(),
         valid_until=launch.valid_until,
         market=launch.market,
@@ -288,9 +288,9 @@ def _intent(cloud: Cloud, scope: Project, plan: LaunchPlan) -> LaunchRecord:
     )
 
 
-def _may_replace(cloud: Cloud, scope: Project, storage: Storage, current: LaunchRecord) -> bool:
+def _may_replace(cloud: Cloud, project: Project, storage: Storage, current: LaunchRecord) -> bool:
     """Tell whether an earlier launch of the run has ended, or will never become a fleet."""
-    if inventory.fleet_of(cloud, scope, current.run) is not None:
+    if inventory.fleet_of(cloud, project, current.run) is not None:
         return False
     return bool(current.fleet_id) or not is_under_way(cloud, storage, current, owner())
 

@@ -20,14 +20,14 @@ from .arguments import Options
 from .settings_checks import check_namespace, check_sources, check_tracks
 
 
-def next_launch(cloud: Cloud, scope: Project, storage: Storage, options: Options) -> int:
+def next_launch(cloud: Cloud, project: Project, storage: Storage, options: Options) -> int:
     """Return the number of this launch; UsageError for a run that exists, does not exist, or is running."""
     intent = read_launch_record(storage, options.run)
     status = read_status(storage, options.run)
     ended = status is not None and status.state in ENDS
     if intent is not None and not ended and cloud.clock.now() < intent.valid_until:
-        check_place(intent, scope)  # a run that has ended may continue in another place
-    fleet = inventory.fleet_of(cloud, scope, options.run)
+        check_place(intent, project)  # a run that has ended may continue in another place
+    fleet = inventory.fleet_of(cloud, project, options.run)
     if fleet is not None:
         if intent is not None and not intent.fleet_id and intent.by == owner():
             name_fleet(storage, intent, fleet["FleetId"])  # our own start, interrupted at the very last step
@@ -37,7 +37,7 @@ def next_launch(cloud: Cloud, scope: Project, storage: Storage, options: Options
         )
     if options.resume:
         if status is None and intent is None:
-            raise no_run(scope, options.run)
+            raise no_run(project, options.run)
         if status is not None and status.state == "done":
             raise UsageError(
                 f"run {options.run} is done", next_step=f"Get its model: ./launch.py fetch {options.run}"
@@ -51,15 +51,15 @@ def next_launch(cloud: Cloud, scope: Project, storage: Storage, options: Options
         return intent.launch  # our own start, interrupted
     if intent is not None or status is not None:
         raise UsageError(
-            f"a run named {options.run} exists in {scope.store}",
+            f"a run named {options.run} exists in {project.store}",
             next_step=f"Continue it: ./launch.py train --resume {options.run}. Or choose another --name.",
         )
     return 1
 
 
-def no_run(scope: Project, run: str) -> UsageError:
+def no_run(project: Project, run: str) -> UsageError:
     """Return the error for a run that does not exist."""
-    return UsageError(f"there is no run {run} in {scope.store}", next_step="List them: ./launch.py list")
+    return UsageError(f"there is no run {run} in {project.store}", next_step="List them: ./launch.py list")
 
 
 def own_settings(storage: Storage, options: Options) -> Config | None:

@@ -61,11 +61,11 @@ class TrialResult(NamedTuple):
 class Trial:
     """A trial under way: where, which run, until when."""
 
-    def __init__(self, site: CommandContext, root: Path, out: Path, say: Callable[[str], None]) -> None:
-        self.site, self.root, self.out, self.say = site, root, out, say
+    def __init__(self, context: CommandContext, root: Path, out: Path, say: Callable[[str], None]) -> None:
+        self.context, self.root, self.out, self.say = context, root, out, say
         self.run = f"trial-{layout.new_run_id()}"
-        self.storage: Storage = site.storage
-        self.began = site.cloud.now()
+        self.storage: Storage = context.storage
+        self.began = context.cloud.now()
         self.until = self.began + timedelta(minutes=MINUTES)
 
     @property
@@ -76,19 +76,19 @@ class Trial:
 
     def plan(self, *, resume: bool) -> launch.LaunchPlan:
         """Return a launch of the run that ends when the trial does."""
-        left_h = (self.until - self.site.cloud.now()).total_seconds() / 3600
+        left_h = (self.until - self.context.cloud.now()).total_seconds() / 3600
         if left_h <= 0:
             raise CloudError(f"the trial's {MINUTES} minutes are over")
-        aws = self.site.config.aws.model_copy(update={"max_hours": left_h})
-        site = self.site._replace(config=self.site.config.model_copy(update={"aws": aws}))
-        basis = read_basis(site, "spot", self.root)
-        plan = launch.make_plan(site, self.storage, Options(self.run, resume), basis)
+        aws = self.context.config.aws.model_copy(update={"max_hours": left_h})
+        context = self.context._replace(config=self.context.config.model_copy(update={"aws": aws}))
+        basis = read_basis(context, "spot", self.root)
+        plan = launch.make_plan(context, self.storage, Options(self.run, resume), basis)
         # Reading all that took time: the end is the trial's, not some seconds later.
         return plan._replace(launch=plan.launch._replace(valid_until=self.until.replace(microsecond=0)))
 
     def facts(self) -> RunStatus:
         """Return what is known of the run."""
-        return read_run_status(self.storage, self.run, self.site.cloud.now())
+        return read_run_status(self.storage, self.run, self.context.cloud.now())
 
     def steps(self) -> dict[str, Callable[[], str]]:
         """Return the steps in order; each returns what it saw, or raises."""
@@ -106,7 +106,7 @@ class Trial:
         return f"{self.facts().attempts[-1].instance_type or 'a machine'}, {self._steps():,} timesteps"
 
     def _stop(self) -> str:
-        state = stop.stop_run(self.site, self.storage, self.run, when="saved", wait=True)
+        state = stop.stop_run(self.context, self.storage, self.run, when="saved", wait=True)
         if state != "stopped" or not self.facts().checkpoint_step:
             raise CloudError(f"the run is {state}, its checkpoint at {self.facts().checkpoint_step}")
         return f"checkpoint at timestep {self.facts().checkpoint_step:,}"
@@ -122,10 +122,10 @@ class Trial:
         return f"from timestep {attempt.first_step:,}"
 
     def _finish(self) -> str:
-        patience = WaitReporter(self.site.cloud)
+        patience = WaitReporter(self.context.cloud)
         while (facts := self.facts()).state not in ENDS:
             patience.explain(f"  the run trains; its newest checkpoint has {facts.steps:,} timesteps")
-            self.site.cloud.clock.sleep(POLL_S)
+            self.context.cloud.clock.sleep(POLL_S)
         if facts.state != "done":
             raise CloudError(f"the run is {facts.state}: {facts.status.reason if facts.status else ''}")
         return f"{facts.steps:,} timesteps, ${facts.cost_usd:.3f}"
@@ -138,18 +138,18 @@ class Trial:
         return f"{len(files)} files below {self.out / layout.run_prefix(self.run)}"
 
     def _nothing_left(self) -> str:
-        _, cloud, scope = self.site
-        stop.end_run(cloud, scope, self.storage, self.run)
-        left = [*_of_run(self.site, self.run), *_leaks(self.site, self.storage, self.run)]
+        _, cloud, project = self.context
+        stop.end_run(cloud, project, self.storage, self.run)
+        left = [*_of_run(self.context, self.run), *_leaks(self.context, self.storage, self.run)]
         if left:
             raise CloudError(f"left: {', '.join(left)}", next_step="./launch.py gc --delete")
-        return f"the run's files stay in {scope.store}: cents a month"
+        return f"the run's files stay in {project.store}: cents a month"
 
     def _start(self, *, resume: bool) -> None:
-        _, cloud, scope = self.site
+        _, cloud, project = self.context
         plan = self.plan(resume=resume)
-        launch.start(self.site, self.storage, plan, self.say)
-        state = follow.follow(cloud, scope, self.storage, self.run, self.say)
+        launch.start(self.context, self.storage, plan, self.say)
+        state = follow.follow(cloud, project, self.storage, self.run, self.say)
         if state in ENDS and state != "done":
             status = self.facts().status
             raise CloudError(f"the run is {state}: {status.reason if status else 'it never began'}")
@@ -163,7 +163,7 @@ def check(trial: Trial) -> None:
     """Raise UsageError where the trial could cost more than it promises."""
     if trial.cap_usd > MOST_USD:
         raise UsageError(
-            f"in {trial.site.scope.region} {MINUTES} minutes of {', '.join(TYPES)} may cost ${trial.cap_usd:.3f}, "
+            f"in {trial.context.project.region} {MINUTES} minutes of {', '.join(TYPES)} may cost ${trial.cap_usd:.3f}, "
             f"more than ${MOST_USD}",
             next_step="Try another region: --set aws.region=us-east-2",
         )
@@ -175,14 +175,14 @@ def carry_out(trial: Trial) -> list[TrialResult]:
     failed = False
     for step, act in trial.steps().items():
         if failed:
-            outcomes.append(TrialResult(step, "not reached", "", _since(trial.began, trial.site)))
+            outcomes.append(TrialResult(step, "not reached", "", _since(trial.began, trial.context)))
             continue
         try:
             result, detail = "works", act()
         except TrainingError as error:
             failed = True
             result, detail = "failed", f"{error.message} {error.next_step or ''}".strip()
-        outcomes.append(TrialResult(step, result, detail, _since(trial.began, trial.site)))
+        outcomes.append(TrialResult(step, result, detail, _since(trial.began, trial.context)))
         trial.say(f"{result:6} {step}: {detail}")
     if failed:
         _end_what_is_left(trial)
@@ -192,27 +192,27 @@ def carry_out(trial: Trial) -> list[TrialResult]:
 def _end_what_is_left(trial: Trial) -> None:
     """End the run of a trial that failed; a resource that cannot be ended is named, and ends by its date."""
     try:
-        stop.stop_run(trial.site, trial.storage, trial.run, when="at_once", wait=True)
+        stop.stop_run(trial.context, trial.storage, trial.run, when="at_once", wait=True)
     except TrainingError as error:
         trial.say(f"{error.message}. The fleet ends by {trial.until:%H:%M} UTC. See: ./launch.py gc")
 
 
-def _of_run(site: CommandContext, run: str) -> list[str]:
-    _, cloud, scope = site
-    fleet = inventory.fleet_of(cloud, scope, run)
-    found = [str(one["InstanceId"]) for one in inventory.machines(cloud, scope, run)]
+def _of_run(context: CommandContext, run: str) -> list[str]:
+    _, cloud, project = context
+    fleet = inventory.fleet_of(cloud, project, run)
+    found = [str(one["InstanceId"]) for one in inventory.machines(cloud, project, run)]
     return found if fleet is None else [str(fleet["FleetId"]), *found]
 
 
-def _leaks(site: CommandContext, storage: Storage, run: str) -> list[str]:
-    scope: Project = site.scope
-    names = {layout.run_role_name(scope.project, scope.region, run)}
-    found = leaks.find_leaks(site.cloud, scope, storage)
+def _leaks(context: CommandContext, storage: Storage, run: str) -> list[str]:
+    project: Project = context.project
+    names = {layout.run_role_name(project.name, project.region, run)}
+    found = leaks.find_leaks(context.cloud, project, storage)
     return [leak.line for leak in found if leak.run == run or leak.id in names]
 
 
-def _since(began: datetime, site: CommandContext) -> float:
-    return (site.cloud.now() - began).total_seconds()
+def _since(began: datetime, context: CommandContext) -> float:
+    return (context.cloud.now() - began).total_seconds()
 
 
 # --- the command ---
@@ -222,12 +222,12 @@ def check_words(*others: object) -> None:
         raise UsageError("--trial names its run and its limits itself", next_step="Leave the rest out.")
 
 
-def try_out(site: CommandContext, root: Path, output: OutputOptions) -> int:
+def try_out(context: CommandContext, root: Path, output: OutputOptions) -> int:
     """Take a small run the whole way through AWS and print what worked; return 1 where something did not."""
-    one = Trial(site, root, Path(), say)
+    one = Trial(context, root, Path(), say)
     check(one)
     say(
-        f"trial      {one.run} in {site.scope.region}: launch, stop, resume, end, fetch; about 10 minutes\n"
+        f"trial      {one.run} in {context.project.region}: launch, stop, resume, end, fetch; about 10 minutes\n"
         f"ends       by {one.until:%Y-%m-%d %H:%M} UTC, whatever happens\n"
         f"cannot cost more than ${one.cap_usd:.3f}: {MINUTES} minutes on demand; plus cents for disk and bucket"
     )

@@ -15,18 +15,20 @@ from .settings_checks import check_new
 from .steps import SetupStep, check
 
 
-def up(site: CommandContext, output: OutputOptions, *, use_existing_bucket: bool = False) -> None:
+def up(context: CommandContext, output: OutputOptions, *, use_existing_bucket: bool = False) -> None:
     """Make what is missing, after asking."""
-    steps = setup.plan(site.cloud, site.scope, use_existing_bucket=use_existing_bucket)
+    steps = setup.plan(context.cloud, context.project, use_existing_bucket=use_existing_bucket)
     if output.dry_run:
         show(_requests(steps))
         check(steps)
         return
     _apply(steps, output)
     if output.json:
-        show({"store": site.scope.store, "region": site.scope.region, "steps": _requests(steps)})
+        show({"store": context.project.store, "region": context.project.region, "steps": _requests(steps)})
     else:
-        answer(f"up: {site.scope.store} in {site.scope.region}. Next: make ami, then ./launch.py train")
+        answer(
+            f"up: {context.project.store} in {context.project.region}. Next: make ami, then ./launch.py train"
+        )
 
 
 def _requests(steps: list[SetupStep]) -> list[dict[str, object]]:
@@ -46,7 +48,7 @@ def _apply(steps: list[SetupStep], output: OutputOptions) -> None:
 
 
 def train(  # noqa: PLR0913 - the options of the command
-    site: CommandContext,
+    context: CommandContext,
     options: Options,
     root: Path,
     output: OutputOptions,
@@ -57,34 +59,34 @@ def train(  # noqa: PLR0913 - the options of the command
     """Plan, ask, start, follow; a launch that cannot work is refused before `up_first` creates anything."""
     with tempfile.TemporaryDirectory(prefix="f1tenth-maps-") as folder:
         maps = own_maps.pack_for_launch(
-            site.config.tracks_by_setting, options.overrides,
+            context.config.tracks_by_setting, options.overrides,
             resume=options.resume, root=root, folder=Path(folder), say=say,
         )  # fmt: skip
-        site = site._replace(config=site.config.with_tracks(own_maps.new_names(maps)))
-        tracks = site.config.tracks_by_setting
+        context = context._replace(config=context.config.with_tracks(own_maps.new_names(maps)))
+        tracks = context.config.tracks_by_setting
         overrides = own_maps.renamed_overrides(options.overrides, tracks, maps)
         options = options._replace(overrides=overrides, maps=maps)
-        basis = _basis(site, options, root, output, up_first=up_first)
+        basis = _basis(context, options, root, output, up_first=up_first)
         if basis is None:
             return 0
-        storage = site.storage
-        plan = launch.make_plan(site, storage, options, basis)
-        return _start(site, storage, plan, output, detach=detach)
+        storage = context.storage
+        plan = launch.make_plan(context, storage, options, basis)
+        return _start(context, storage, plan, output, detach=detach)
 
 
 def _basis(
-    site: CommandContext, options: Options, root: Path, output: OutputOptions, *, up_first: bool
+    context: CommandContext, options: Options, root: Path, output: OutputOptions, *, up_first: bool
 ) -> Basis | None:
     """Check the settings, read what the launch depends on, run `up`; None where a dry run shows what `up` would do."""
     if not options.resume:  # a run that is continued brings its own settings
-        check_new(site.config, {one.name: one.length_m for one in options.maps.values()})
+        check_new(context.config, {one.name: one.length_m for one in options.maps.values()})
     if not up_first:
-        site.storage  # noqa: B018 - "set up first" comes before "bake an image"
+        context.storage  # noqa: B018 - "set up first" comes before "bake an image"
     if up_first:
-        launch.check_run(site, options)
-    basis = read_basis(site, options.market, root)
+        launch.check_run(context, options)
+    basis = read_basis(context, options.market, root)
     if up_first:
-        steps = setup.plan(site.cloud, site.scope)
+        steps = setup.plan(context.cloud, context.project)
         if output.dry_run and any(step.action == "make" for step in steps):
             show({"up": _requests(steps), "plan": ["The launch is planned when that is there."]})
             return None
@@ -94,19 +96,19 @@ def _basis(
 
 
 def _start(
-    site: CommandContext, storage: Storage, plan: launch.LaunchPlan, output: OutputOptions, *, detach: bool
+    context: CommandContext, storage: Storage, plan: launch.LaunchPlan, output: OutputOptions, *, detach: bool
 ) -> int:
     """Show the plan, ask, start and follow it; return the exit code."""
     lines = launch.describe(plan)
     if output.dry_run:
-        show({"plan": lines, **launch.requests(site, plan)})
+        show({"plan": lines, **launch.requests(context, plan)})
         return 0
     for line in lines:
         say(line)
     _confirm(plan, output)
     run = plan.launch.run
-    fleet = launch.start(site, storage, plan, say)
-    state = "pending" if detach else follow.follow(site.cloud, site.scope, storage, run, say)
+    fleet = launch.start(context, storage, plan, say)
+    state = "pending" if detach else follow.follow(context.cloud, context.project, storage, run, say)
     if output.json:
         until = plan.launch.valid_until.isoformat()
         show(

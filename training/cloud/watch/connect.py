@@ -15,9 +15,9 @@ from ..aws.project_resources import TENSORBOARD_PORT
 PLUGIN_PAGE = "https://docs.aws.amazon.com/systems-manager/latest/userguide/session-manager-working-with-install-plugin.html"
 
 
-def machine_of(cloud: Cloud, scope: Project, run: str) -> dict[str, Any]:
+def machine_of(cloud: Cloud, project: Project, run: str) -> dict[str, Any]:
     """Return the run's running machine. CloudError if it has none at the moment."""
-    for one in inventory.machines(cloud, scope, run):
+    for one in inventory.machines(cloud, project, run):
         if one["State"]["Name"] == "running":
             return one
     raise CloudError(

@@ -50,17 +50,22 @@ class Lines:
                 self._tell(attempt, rest)
 
 
-def _why_no_log(cloud: Cloud, scope: Project, run: str, state: str) -> str:
-    if not inventory.machines(cloud, scope, run):
-        return f"(no machine at the moment. {why_waiting(cloud, scope, run)})"
+def _why_no_log(cloud: Cloud, project: Project, run: str, state: str) -> str:
+    if not inventory.machines(cloud, project, run):
+        return f"(no machine at the moment. {why_waiting(cloud, project, run)})"
     return f"(nothing new; the run is {state}, its machine is up; Ctrl-C ends the watching, not the run)"
 
 
 def follow_log(
-    site: CommandContext, storage: Storage, run: str, write: Callable[[int, str], object], *, until_end: bool
+    context: CommandContext,
+    storage: Storage,
+    run: str,
+    write: Callable[[int, str], object],
+    *,
+    until_end: bool,
 ) -> None:
     """Write the log, (attempt, text), and with `until_end` what comes to it until the run ends."""
-    _, cloud, scope = site
+    _, cloud, project = context
     read: set[str] = set()
     patience = WaitReporter(cloud)
     while True:
@@ -74,5 +79,5 @@ def follow_log(
             patience.progress()
         if not until_end or state in ENDS:
             return
-        patience.explain(functools.partial(_why_no_log, cloud, scope, run, state))
+        patience.explain(functools.partial(_why_no_log, cloud, project, run, state))
         cloud.clock.sleep(POLL_S)

@@ -60,14 +60,14 @@ class _Seen(NamedTuple):
 
 
 def lost_in_a_row(
-    cloud: Cloud, scope: Project, run: str, fleet_id: str, started: Collection[str]
+    cloud: Cloud, project: Project, run: str, fleet_id: str, started: Collection[str]
 ) -> list[LostMachine]:
     """Return the machines of a fleet that were lost since its last one with a trainer, the newest last.
 
     started: the ids of machines on which a trainer of the run has started. Interrupted machines, and those that
     someone ended, are skipped.
     """
-    described = _described(cloud, scope, run, fleet_id)
+    described = _described(cloud, project, run, fleet_id)
     seen = _merged(described, _history(cloud, fleet_id))
     lost: list[LostMachine] = []
     for one in sorted(seen, key=lambda row: row.machine.launched_at, reverse=True):
@@ -78,12 +78,12 @@ def lost_in_a_row(
     return lost[::-1]
 
 
-def lost_of(cloud: Cloud, scope: Project, facts: RunStatus) -> list[LostMachine]:
+def lost_of(cloud: Cloud, project: Project, facts: RunStatus) -> list[LostMachine]:
     """Return the machines that a run's present launch has lost in a row; none where it has had no fleet."""
     if facts.intent is None or not facts.intent.fleet_id:
         return []
     started = {attempt.instance_id for attempt in facts.attempts}
-    return lost_in_a_row(cloud, scope, facts.run, facts.intent.fleet_id, started)
+    return lost_in_a_row(cloud, project, facts.run, facts.intent.fleet_id, started)
 
 
 def console_words(cloud: Cloud, machine: LostMachine) -> list[str]:
@@ -115,12 +115,12 @@ def explain(cloud: Cloud, lost: list[LostMachine]) -> list[str]:
     ]
 
 
-def _described(cloud: Cloud, scope: Project, run: str, fleet_id: str) -> list[dict[str, Any]]:
+def _described(cloud: Cloud, project: Project, run: str, fleet_id: str) -> list[dict[str, Any]]:
     """Return a fleet's machines in any state, as long as EC2 shows them."""
-    filters = [*scope.filters, {"Name": f"tag:{layout.TAG_RUN}", "Values": [run]}]
+    filters = [*project.filters, {"Name": f"tag:{layout.TAG_RUN}", "Values": [run]}]
     reservations = cloud.pages("ec2", "describe_instances", "Reservations", Filters=filters)
     machines = [machine for reservation in reservations for machine in reservation["Instances"]]
-    ours = [one for one in machines if is_of_a_run(scope, as_mapping(one.get("Tags")))]
+    ours = [one for one in machines if is_of_a_run(project, as_mapping(one.get("Tags")))]
     return [one for one in ours if tag(one, layout.TAG_FLEET_ID) in {"", fleet_id}]
 
 

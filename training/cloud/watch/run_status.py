@@ -292,11 +292,11 @@ def _attempt_line(attempt: Attempt, facts: RunStatus) -> str:
     return f"attempt {attempt.number:<3} {where or attempt.host}, {length}, {usd}, {cause}, {steps}"
 
 
-def cost_figures(cloud: Cloud, scope: Project, storage: Storage, facts: RunStatus) -> dict[str, Any]:
+def cost_figures(cloud: Cloud, project: Project, storage: Storage, facts: RunStatus) -> dict[str, Any]:
     """Return the figures of `cost`; None where something has not happened yet."""
     lap_at = _first_clean_lap_at(storage, facts.run)
     paid_s = facts.paid_s
-    writes = count_writes(cloud, scope, facts.run)
+    writes = count_writes(cloud, project, facts.run)
     reads = int(paid_s / CONTROL_POLL_S)
     return {
         "run": facts.run,
@@ -314,13 +314,13 @@ def cost_figures(cloud: Cloud, scope: Project, storage: Storage, facts: RunStatu
     }
 
 
-def count_writes(cloud: Cloud, scope: Project, run: str) -> int:
+def count_writes(cloud: Cloud, project: Project, run: str) -> int:
     """Return how often something was written for a run: each write is a version, kept for a month."""
     count = 0
     more: dict[str, Any] = {}
     while True:
         reply = cloud.call(
-            "s3", "list_object_versions", Bucket=scope.bucket, Prefix=f"{layout.run_prefix(run)}/", **more
+            "s3", "list_object_versions", Bucket=project.bucket, Prefix=f"{layout.run_prefix(run)}/", **more
         )
         count += len(reply.get("Versions", ()))
         if not reply.get("IsTruncated"):
@@ -338,9 +338,9 @@ def _first_clean_lap_at(storage: Storage, run: str) -> datetime | None:
     return min((manifest.created_at for _, manifest in found if manifest.meta.get("laps")), default=None)
 
 
-def why_waiting(cloud: Cloud, scope: Project, run: str) -> str:
+def why_waiting(cloud: Cloud, project: Project, run: str) -> str:
     """Return AWS's own reason why a fleet has no machine, and what happens next."""
-    fleet = inventory.fleet_of(cloud, scope, run)
+    fleet = inventory.fleet_of(cloud, project, run)
     if fleet is None:
         return f"its fleet has ended. Continue: ./launch.py train --resume {run}"
     try:

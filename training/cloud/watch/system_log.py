@@ -40,17 +40,22 @@ class LogLine(NamedTuple):
 
 
 def follow(
-    site: CommandContext, storage: Storage, run: str, write: Callable[[LogLine], object], *, until_end: bool
+    context: CommandContext,
+    storage: Storage,
+    run: str,
+    write: Callable[[LogLine], object],
+    *,
+    until_end: bool,
 ) -> None:
     """Write what the machines of a run have logged, and with `until_end` what comes until it ends.
 
     Raises CloudError where there is nothing and nothing more is waited for.
     """
-    cloud, seen = site.cloud, set[str]()
+    cloud, seen = context.cloud, set[str]()
     patience = WaitReporter(cloud)
     while True:
         state = read_run_status(storage, run, cloud.now()).state
-        lines = list(_new_lines(site, _machine_ids(site, storage, run), seen))
+        lines = list(_new_lines(context, _machine_ids(context, storage, run), seen))
         for line in lines:
             write(line)
             patience.progress()
@@ -66,22 +71,22 @@ def follow(
         cloud.clock.sleep(POLL_S)
 
 
-def _machine_ids(site: CommandContext, storage: Storage, run: str) -> list[str]:
+def _machine_ids(context: CommandContext, storage: Storage, run: str) -> list[str]:
     """Return the machines that the run has had and has, in order."""
-    known = [one.instance_id for one in read_run_status(storage, run, site.cloud.now()).attempts]
-    known += [one["InstanceId"] for one in inventory.machines(site.cloud, site.scope, run)]
+    known = [one.instance_id for one in read_run_status(storage, run, context.cloud.now()).attempts]
+    known += [one["InstanceId"] for one in inventory.machines(context.cloud, context.project, run)]
     return list(dict.fromkeys(one for one in known if one))
 
 
-def _new_lines(site: CommandContext, machines: list[str], seen: set[str]) -> Iterator[LogLine]:
+def _new_lines(context: CommandContext, machines: list[str], seen: set[str]) -> Iterator[LogLine]:
     for machine in machines:
         try:
             events = list(
-                site.cloud.pages(
+                context.cloud.pages(
                     "logs",
                     "filter_log_events",
                     "events",
-                    logGroupName=layout.log_group_name(site.scope.project),
+                    logGroupName=layout.log_group_name(context.project.name),
                     logStreamNamePrefix=f"{machine}/",
                 )
             )
