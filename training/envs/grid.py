@@ -57,16 +57,21 @@ def grid_places(
     first_m: where its first row is. abreast: two in a row, the first on the right, ABREAST_M from car to car. None
     where the track is too narrow for two, or so bent that rows would touch.
     """
-    row = _rows(num_cars, abreast=abreast)
-    s_m = (first_m - race.grid_spacing_m * row) % track.length_m
     if not abreast:
-        return s_m, np.zeros(num_cars)
+        return single_file(track, first_m, race, num_cars)
+    row = _rows(num_cars, abreast=True)
+    s_m = _behind(track, first_m, race, row)
     nearest = np.searchsorted(track.arc_length_m, s_m, side="right") - 1
-    room_m = np.minimum(track.width_right_m, track.width_left_m)[nearest]
+    room_m = np.minimum(*track.widths_m)[nearest]
     left_m = np.where(np.arange(num_cars) % 2 == 0, -0.5, 0.5) * ABREAST_M
     if (room_m < _ABREAST_ROOM_M).any() or not _apart(_poses(track, s_m, left_m), row):
         return None
     return s_m, left_m
+
+
+def single_file(track: Track, first_m: float, race: RaceSettings, num_cars: int) -> tuple[Array, Array]:
+    """Return what `grid_places` does, for cars one behind the other: for them there is always room."""
+    return _behind(track, first_m, race, _rows(num_cars, abreast=False)), np.zeros(num_cars)
 
 
 def start_grid(settings: EnvSettings, track: Track, num_cars: int, rng: np.random.Generator) -> Array:
@@ -83,7 +88,7 @@ def start_grid(settings: EnvSettings, track: Track, num_cars: int, rng: np.rando
     abreast = race.grid == "side_by_side" or (race.grid == "either" and rng.random() < 0.5)
     places = grid_places(track, first_m, race, num_cars, abreast=True) if abreast else None
     abreast = places is not None
-    s_m, left_m = places or grid_places(track, first_m, race, num_cars, abreast=False)
+    s_m, left_m = places or single_file(track, first_m, race, num_cars)
     row, s_m, left_m = _rows(num_cars, abreast=abreast)[order], s_m[order], left_m[order]
     for _ in range(_DRAWS if settings.random_starts else 0):
         if abreast:
@@ -104,8 +109,9 @@ def start_pose(
     if not settings.random_starts:
         return track.pose_at(s_m)
     nearest = int(np.searchsorted(track.arc_length_m, s_m, side="right")) - 1
-    right = max(float(track.width_right_m[nearest]) - START_CLEARANCE_M, 0.0)
-    left = max(float(track.width_left_m[nearest]) - START_CLEARANCE_M, 0.0)
+    right_m, left_m = track.widths_m
+    right = max(float(right_m[nearest]) - START_CLEARANCE_M, 0.0)
+    left = max(float(left_m[nearest]) - START_CLEARANCE_M, 0.0)
     lateral = rng.uniform(-right, left)
     return track.pose_at(s_m, lateral, rng.uniform(-START_HEADING_RAD, START_HEADING_RAD))
 
@@ -136,6 +142,11 @@ def restart_pose(
 
 def _rows(num_cars: int, *, abreast: bool) -> NDArray[np.int64]:
     return np.arange(num_cars) // (2 if abreast else 1)
+
+
+def _behind(track: Track, first_m: float, race: RaceSettings, row: NDArray[np.int64]) -> Array:
+    """Return the way along the centreline, m, of rows (N,) counted from the first."""
+    return (first_m - race.grid_spacing_m * row.astype(np.float64)) % track.length_m
 
 
 def _poses(track: Track, s_m: Array, left_m: Array, turned: ArrayLike = 0.0) -> Array:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..config import EnvSettings
-    from ..sim import World
+    from .worlds import AnyWorld
 
 
 # A bend of 2 m radius at 8 m/s takes 4 rad/s; a car that turns faster than this is spinning.
@@ -48,17 +48,17 @@ class ScanStack:
         self._beams, self._depth = settings.beams, settings.scans_stacked
         self.scans = np.zeros((num_envs, num_cars, self._depth * self._beams), dtype=np.float32)
 
-    def restart(self, world: World, where: NDArray[np.bool_]) -> None:
+    def restart(self, world: AnyWorld, where: NDArray[np.bool_]) -> None:
         """Fill the stacks of the chosen environments (E,), or cars (E, N), with their current scan."""
         newest = self._scaled(world)[where]
         self.scans[where] = np.tile(newest, self._depth)
 
-    def push(self, world: World) -> None:
+    def push(self, world: AnyWorld) -> None:
         """Add the current scan of every car."""
         self.scans[..., self._beams :] = self.scans[..., : -self._beams]
         self.scans[..., : self._beams] = self._scaled(world)
 
-    def observe(self, world: World, previous_action: NDArray[np.float64]) -> NDArray[np.float32]:
+    def observe(self, world: AnyWorld, previous_action: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return the observations (E, N, D) float32, newly allocated; previous_action (E, N, 2) in [-1, 1]."""
         speed = np.clip(world.states[..., 3:4] / self._cap_mps, -1.0, 1.0)
         parts = [self.scans, speed.astype(np.float32)]
@@ -69,5 +69,6 @@ class ScanStack:
             parts += [part.astype(np.float32) for part in (steering, yaw_rate, previous_action)]
         return np.concatenate(parts, axis=-1)
 
-    def _scaled(self, world: World) -> NDArray[Any]:
-        return np.minimum(world.scans, self._range_m) / np.float32(self._range_m)
+    def _scaled(self, world: AnyWorld) -> NDArray[Any]:
+        scaled: NDArray[Any] = np.minimum(world.scans, self._range_m) / np.float32(self._range_m)
+        return scaled

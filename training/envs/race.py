@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from ..config import EnvSettings
     from ..sim import Track
+    from .worlds import AnyWorld
 
     Array = NDArray[np.float64]
 
@@ -86,7 +87,7 @@ class Race:
         self._stack = ScanStack(settings, num_envs, num_cars)
         self._guide = _pure_pursuit(settings)
         cars = (num_envs, num_cars)
-        self.previous_action = np.zeros((*cars, 2))
+        self.previous_action: Array = np.zeros((*cars, 2))
         self.active = np.ones(cars, dtype=np.bool_)  # racing: neither crashed nor turned round
         self.standings = standings.make_standings(num_envs, num_cars)
         self.laps = LapCounter(
@@ -278,7 +279,7 @@ def commands_of(settings: EnvSettings, actions: Array) -> Array:
     return commands
 
 
-def make_world(settings: EnvSettings, tracks: Sequence[Track], num_cars: int, seed: int) -> World:
+def make_world(settings: EnvSettings, tracks: Sequence[Track], num_cars: int, seed: int) -> AnyWorld:
     """Return the simulator that the settings ask for: ours, or the f1tenth_gym package behind the same surface."""
     if settings.backend == "f1tenth_gym":
         from .f1tenth_gym.gym_world import F1TenthGymWorld  # noqa: PLC0415 - the package is optional

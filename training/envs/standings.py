@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ..sim import World
+    from .worlds import AnyWorld
 
     Array = NDArray[np.float64]
 
@@ -28,17 +28,15 @@ NEARBY_M = 20.0
 class Standings(NamedTuple):
     """Hold the standings of E races of N cars; arrays (E, N). A lap is one length of the centreline."""
 
-    distance_m: np.ndarray  # distance along the centreline, from the start of the last car of the race
-    base_m: np.ndarray  # of it, what was behind the car when its progress began
-    position: np.ndarray  # 1 leads; a car that is out is passed where it stands
-    start_position: np.ndarray
-    gap_ahead_m: (
-        np.ndarray
-    )  # along the track to the next racing car, whatever its lap; inf where there is none
-    gap_behind_m: np.ndarray
-    overtakes: np.ndarray  # places won from cars that were racing; lapping a car wins none
-    overtaken: np.ndarray  # places lost to them
-    ahead: np.ndarray  # (E, N, N) bool, [e, i, j]: i is ahead of j
+    distance_m: Array  # distance along the centreline, from the start of the last car of the race
+    base_m: Array  # of it, what was behind the car when its progress began
+    position: NDArray[np.int64]  # 1 leads; a car that is out is passed where it stands
+    start_position: NDArray[np.int64]
+    gap_ahead_m: Array  # along the track to the next racing car, whatever its lap; inf where there is none
+    gap_behind_m: Array
+    overtakes: NDArray[np.int64]  # places won from cars that were racing; lapping a car wins none
+    overtaken: NDArray[np.int64]  # places lost to them
+    ahead: NDArray[np.bool_]  # (E, N, N) bool, [e, i, j]: i is ahead of j
 
     @property
     def gap_to_leader_m(self) -> Array:
@@ -64,7 +62,7 @@ def make_standings(num_envs: int, num_cars: int) -> Standings:
     )
 
 
-def begin(at: Standings, world: World, where: NDArray[np.bool_], racing: NDArray[np.bool_]) -> None:
+def begin(at: Standings, world: AnyWorld, where: NDArray[np.bool_], racing: NDArray[np.bool_]) -> None:
     """Restart the chosen environments (E,), with the cars as they stand on the grid; racing (E, N) of all.
 
     The grid is the shortest stretch of track that contains all cars; the last of them has distance 0.
@@ -82,7 +80,7 @@ def begin(at: Standings, world: World, where: NDArray[np.bool_], racing: NDArray
     at.start_position[where] = at.position[where]
 
 
-def move(at: Standings, world: World, where: NDArray[np.bool_], crash_arc_m: Array) -> None:
+def move(at: Standings, world: AnyWorld, where: NDArray[np.bool_], crash_arc_m: Array) -> None:
     """Record that cars, where (E, N), were put elsewhere: each falls back by the distance to its new place.
 
     crash_arc_m: (E, N) where they were. This counts as no overtake.
@@ -95,7 +93,7 @@ def move(at: Standings, world: World, where: NDArray[np.bool_], crash_arc_m: Arr
     _order_by_distance(at, where)
 
 
-def advance(at: Standings, world: World, racing: NDArray[np.bool_]) -> Array:
+def advance(at: Standings, world: AnyWorld, racing: NDArray[np.bool_]) -> Array:
     """Update after a step; racing (E, N): the cars that raced all through it. Return places won less lost (E, N)."""
     np.add(at.base_m, world.progress_m, out=at.distance_m)
     before = at.overtakes - at.overtaken
@@ -111,7 +109,8 @@ def gained_m(at: Standings, advance_m: Array, racing: NDArray[np.bool_]) -> Arra
     """
     pairs = racing[:, :, None] & racing[:, None, :]
     pairs &= np.abs(at.distance_m[:, :, None] - at.distance_m[:, None, :]) < NEARBY_M
-    return ((advance_m[:, :, None] - advance_m[:, None, :]) * pairs).sum(axis=2)
+    gained: Array = ((advance_m[:, :, None] - advance_m[:, None, :]) * pairs).sum(axis=2)
+    return gained
 
 
 def lead(at: Standings, racing: NDArray[np.bool_]) -> Array:
@@ -122,7 +121,8 @@ def lead(at: Standings, racing: NDArray[np.bool_]) -> Array:
     pairs = racing[:, :, None] & racing[:, None, :]
     ahead_m = at.distance_m[:, :, None] - at.distance_m[:, None, :]
     pairs &= np.abs(ahead_m) < NEARBY_M
-    return (np.clip(ahead_m / PASSED_M, -1.0, 1.0) * pairs).sum(axis=2)
+    led: Array = (np.clip(ahead_m / PASSED_M, -1.0, 1.0) * pairs).sum(axis=2)
+    return led
 
 
 def state_dict(at: Standings) -> dict[str, NDArray[Any]]:
@@ -136,7 +136,7 @@ def load_state_dict(at: Standings, arrays: Mapping[str, NDArray[Any]]) -> None:
         array[...] = arrays[f"standings_{name}"]
 
 
-def _lengths(world: World) -> Array:
+def _lengths(world: AnyWorld) -> Array:
     return np.array([track.length_m for track in world.tracks])
 
 

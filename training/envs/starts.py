@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..config import EnvSettings
-    from ..sim import Track, World
-    from .f1tenth_gym.gym_world import F1TenthGymWorld
+    from ..sim import Track
+    from .worlds import AnyWorld
 
     Array = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ _WALK_M = 0.1
 
 
 def clear_starts(  # noqa: PLR0913, PLR0917 - who starts where, who is there, and how to draw again
-    world: World | F1TenthGymWorld,
+    world: AnyWorld,
     settings: EnvSettings,
     poses: Array,
     where: NDArray[np.bool_],
@@ -56,13 +56,14 @@ def clear_starts(  # noqa: PLR0913, PLR0917 - who starts where, who is there, an
         return poses
     cleared = poses.copy()
     for env in np.flatnonzero(blocked.any(axis=1)):
+        generator = None if generators is None else generators[env]
         near = list(cleared[env, where[env] & ~blocked[env], :2])
         if standing is not None:
             near += list(world.states[env, standing[env] & ~where[env], :2])
         for car in np.flatnonzero(blocked[env]):
             s_m = world.tracks[env].project(poses[env, car, :2])[0]
             candidates = _Candidates(world, int(env), np.array(near).reshape(-1, 2))
-            cleared[env, car] = candidates.nearest_to(s_m, settings, generators and generators[env])
+            cleared[env, car] = candidates.nearest_to(s_m, settings, generator)
             near.append(cleared[env, car, :2])
     return cleared
 
@@ -70,15 +71,16 @@ def clear_starts(  # noqa: PLR0913, PLR0917 - who starts where, who is there, an
 class _Candidates:
     """Look for a pose on one environment's track that is clear of walls and cars."""
 
-    def __init__(self, world: World | F1TenthGymWorld, env: int, near: Array) -> None:
+    def __init__(self, world: AnyWorld, env: int, near: Array) -> None:
         self._world, self._env, self._near = world, env, near
         self._track: Track = world.tracks[env]
 
     def nearest_to(self, s_m: float, settings: EnvSettings, generator: np.random.Generator | None) -> Array:
         """Return a pose (3,): drawn again at a way along the centreline, on it there, or on it where there is room."""
         track = self._track
-        draws = _DRAWS if generator is not None and settings.random_starts else 0
-        drawn = [start_pose(settings, track, s_m, generator) for _ in range(draws)]
+        drawn = []
+        if generator is not None and settings.random_starts:
+            drawn = [start_pose(settings, track, s_m, generator) for _ in range(_DRAWS)]
         found = self._first_clear(np.array([*drawn, track.pose_at(s_m)]))
         if found is None:
             steps = np.arange(1, int(0.5 * track.length_m / _WALK_M) + 1) * _WALK_M

@@ -31,7 +31,7 @@ class RaceVecEnv(VecEnv):
         self.batch = RaceBatch(settings, tracks, 1, seed)
         self.race = self.batch.race
         super().__init__(settings.num_envs, self.batch.observation_space, self.batch.action_space)
-        self._actions = np.zeros((settings.num_envs, 1, 2))
+        self._actions: NDArray[Any] = np.zeros((settings.num_envs, 1, 2))
 
     def reset(self) -> VecEnvObs:
         """Restart all environments; return observations (E, D)."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from . import compiled
     from .params import Lidar, Randomisation, Switches, Vehicle
-    from .track.track import Track, TrackError
+    from .track.spec import TrackError
+    from .track.track import Track
     from .world import World, set_threads
 
 __all__ = [

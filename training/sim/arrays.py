@@ -8,6 +8,7 @@ import numba
 import numpy as np
 from numba.experimental import structref
 
+from .array_types import EitherFloats, Flags, Floats, Integers
 from .compiled import kernel
 from .lidar import Beams, Rays, make_rays
 from .params import MAX_STEERING_DELAY, NUM_STATES, Switches, Vehicle
@@ -28,25 +29,25 @@ _BORDER_CELLS = 2
 class Cars(NamedTuple):
     """Hold all that a step or a reset changes: E environments, N cars, B beams."""
 
-    states: np.ndarray  # (E, N, 7)
-    scans: np.ndarray  # (E, N, B) m
-    collisions: np.ndarray  # (E, N) bool
-    collision_idx: np.ndarray  # (E, N) the other car's index, -1 for none
-    wall_contacts: np.ndarray  # (E, N) bool
-    at_fault: np.ndarray  # (E, N) bool, drove into another car
-    contact_part: np.ndarray  # (E, N) where another car touched: NO_CONTACT, FRONT, SIDE or REAR
-    out: np.ndarray  # (E, N) bool, taken out of the race
-    arc_m: np.ndarray  # (E, N) place along the centreline
-    lateral_m: np.ndarray  # (E, N) offset from it, left positive
-    progress_m: np.ndarray  # (E, N) way along the centreline since the reset, unwrapped
-    line_index: np.ndarray  # (E, N) where the last projection ended
-    steering_queue: np.ndarray  # (E, N, MAX_STEERING_DELAY) commands on their way, rad
-    friction: np.ndarray  # (E, N) this episode's draws
-    mass_kg: np.ndarray  # (E, N)
-    delay: np.ndarray  # (E, N) steps
-    noise_m: np.ndarray  # (E, N)
-    tick: np.ndarray  # (E,) physics steps since the reset
-    episode: np.ndarray  # (E,) resets so far
+    states: Floats  # (E, N, 7)
+    scans: EitherFloats  # (E, N, B) m
+    collisions: Flags  # (E, N) bool
+    collision_idx: Integers  # (E, N) the other car's index, -1 for none
+    wall_contacts: Flags  # (E, N) bool
+    at_fault: Flags  # (E, N) bool, drove into another car
+    contact_part: NDArray[np.int8]  # (E, N) where another car touched: NO_CONTACT, FRONT, SIDE or REAR
+    out: Flags  # (E, N) bool, taken out of the race
+    arc_m: Floats  # (E, N) place along the centreline
+    lateral_m: Floats  # (E, N) offset from it, left positive
+    progress_m: Floats  # (E, N) way along the centreline since the reset, unwrapped
+    line_index: Integers  # (E, N) where the last projection ended
+    steering_queue: Floats  # (E, N, MAX_STEERING_DELAY) commands on their way, rad
+    friction: Floats  # (E, N) this episode's draws
+    mass_kg: Floats  # (E, N)
+    delay: Integers  # (E, N) steps
+    noise_m: Floats  # (E, N)
+    tick: Integers  # (E,) physics steps since the reset
+    episode: Integers  # (E,) resets so far
 
 
 def make_cars(num_envs: int, num_cars: int, beams: int, kind: type) -> Cars:
@@ -78,24 +79,24 @@ def make_cars(num_envs: int, num_cars: int, beams: int, kind: type) -> Cars:
 class TrackArrays(NamedTuple):
     """Hold all maps one after the other, and which environment drives on which."""
 
-    field: np.ndarray  # flat, cells
-    first: np.ndarray  # (T,)
-    width: np.ndarray
-    height: np.ndarray
-    origin_x: np.ndarray
-    origin_y: np.ndarray
-    cosine: np.ndarray
-    sine: np.ndarray
-    resolution_m: np.ndarray
-    closed: np.ndarray  # (T,) bool
-    thin: np.ndarray  # (T,) bool, its field is shortened around thin walls
-    line: np.ndarray  # (P, 2) all centrelines
-    tangent: np.ndarray  # (P, 2)
-    arc_m: np.ndarray  # (P,)
-    line_first: np.ndarray  # (T,)
-    line_count: np.ndarray  # (T,) 0 for a map without a centreline
-    length_m: np.ndarray  # (T,)
-    track_of: np.ndarray  # (E,)
+    field: EitherFloats  # flat, cells
+    first: Integers  # (T,)
+    width: Integers
+    height: Integers
+    origin_x: Floats
+    origin_y: Floats
+    cosine: Floats
+    sine: Floats
+    resolution_m: Floats
+    closed: Flags  # (T,) bool
+    thin: Flags  # (T,) bool, its field is shortened around thin walls
+    line: Floats  # (P, 2) all centrelines
+    tangent: Floats  # (P, 2)
+    arc_m: Floats  # (P,)
+    line_first: Integers  # (T,)
+    line_count: Integers  # (T,) 0 for a map without a centreline
+    length_m: Floats  # (T,)
+    track_of: Integers  # (E,)
 
 
 def make_track_arrays(tracks: tuple[Track, ...], switches: Switches, kind: type) -> TrackArrays:
@@ -161,7 +162,7 @@ class Rules(NamedTuple):
     vehicle: Vehicle
     switches: Switches
     timestep_s: float
-    seeds: np.ndarray  # (E,) uint64
+    seeds: NDArray[np.uint64]  # (E,) uint64
 
 
 @structref.register
@@ -195,7 +196,7 @@ class _PlainSimulation(NamedTuple):
 
 
 if numba.config.DISABLE_JIT:
-    Simulation = _PlainSimulation
+    Simulation = _PlainSimulation  # type: ignore[misc,assignment]  # the same fields
 
 
 @kernel
@@ -208,9 +209,9 @@ class Scratch(NamedTuple):
     """Hold a step's scratch memory for one environment; one for each thread."""
 
     rays: Rays
-    corners: np.ndarray  # (N, 4, 2) m
-    before: np.ndarray  # (N, 3) x m, y m, yaw rad ahead of a physics step
-    met: np.ndarray  # (N, N) bool, pairs that have touched in this step
+    corners: Floats  # (N, 4, 2) m
+    before: Floats  # (N, 3) x m, y m, yaw rad ahead of a physics step
+    met: Flags  # (N, N) bool, pairs that have touched in this step
 
 
 @kernel

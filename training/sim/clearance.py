@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .array_types import Flags
 from .collision import fill_corners, footprint_contact
 from .compiled import kernel
 from .lidar import View
@@ -44,9 +45,8 @@ def tight_places(track: Track, car: Vehicle | None = None) -> list[TightPlace]:
     cells = np.ascontiguousarray(track.free).view(np.uint8).ravel()
     blocked = np.flatnonzero(_blocked_along(track.curve, count, cells, _view(track), body))
     runs = np.split(blocked, np.flatnonzero(np.diff(blocked) > 1) + 1) if len(blocked) else []
-    return [
-        TightPlace(run[0] * step_m, *track.pose_at(run[0] * step_m)[:2], run[-1] * step_m) for run in runs
-    ]
+    spans = [(float(run[0]) * step_m, float(run[-1]) * step_m) for run in runs]
+    return [TightPlace(s_m, *_point(track, s_m), until_m) for s_m, until_m in spans]
 
 
 def check_body_fits(track: Track, car: Vehicle | None = None) -> None:
@@ -68,6 +68,11 @@ def in_words(places: list[TightPlace], car: Vehicle | None = None) -> str:
     )
 
 
+def _point(track: Track, s_m: float) -> tuple[float, float]:
+    x, y, _ = track.pose_at(s_m)
+    return x, y
+
+
 def _view(track: Track) -> View:
     height, width = track.free.shape
     x, y, yaw = track.origin
@@ -77,7 +82,7 @@ def _view(track: Track) -> View:
 
 
 @kernel
-def _blocked_along(curve: Curve, count: int, cells: np.ndarray, view: View, car: Vehicle) -> np.ndarray:
+def _blocked_along(curve: Curve, count: int, cells: NDArray[np.uint8], view: View, car: Vehicle) -> Flags:
     """Return (count,) bool: whether the body touches a wall at each of count places, evenly along a curve."""
     blocked = np.empty(count, np.bool_)
     corners = np.empty((4, 2))

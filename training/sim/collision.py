@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from .array_types import Cells, EitherFloats, Floats
 from .compiled import inner, inner_ieee
 from .lidar import Beams, View, to_cells
 
@@ -14,7 +15,7 @@ SAMPLES_PER_CELL = math.sqrt(2.0)
 
 
 @inner
-def fill_corners(x: float, y: float, yaw: float, length: float, width: float, corners: np.ndarray) -> None:
+def fill_corners(x: float, y: float, yaw: float, length: float, width: float, corners: Floats) -> None:
     """Write the box's corners (4, 2), m: rear left, rear right, front right, front left."""
     c, s = math.cos(yaw), math.sin(yaw)
     for i in range(4):
@@ -25,7 +26,7 @@ def fill_corners(x: float, y: float, yaw: float, length: float, width: float, co
 
 
 @inner
-def _separated_along(ax: float, ay: float, first: np.ndarray, second: np.ndarray) -> bool:
+def _separated_along(ax: float, ay: float, first: Floats, second: Floats) -> bool:
     low_1 = high_1 = first[0, 0] * ax + first[0, 1] * ay
     low_2 = high_2 = second[0, 0] * ax + second[0, 1] * ay
     for i in range(1, 4):
@@ -33,11 +34,12 @@ def _separated_along(ax: float, ay: float, first: np.ndarray, second: np.ndarray
         q = second[i, 0] * ax + second[i, 1] * ay
         low_1, high_1 = min(low_1, p), max(high_1, p)
         low_2, high_2 = min(low_2, q), max(high_2, q)
-    return high_1 <= low_2 or high_2 <= low_1
+    apart: bool = high_1 <= low_2 or high_2 <= low_1
+    return apart
 
 
 @inner
-def boxes_overlap(first: np.ndarray, second: np.ndarray) -> bool:
+def boxes_overlap(first: Floats, second: Floats) -> bool:
     """Tell whether two boxes (4, 2) overlap; touching is not overlapping (separating axis theorem)."""
     for box in (first, second):
         for i in range(2):
@@ -49,7 +51,7 @@ def boxes_overlap(first: np.ndarray, second: np.ndarray) -> bool:
 
 
 @inner_ieee
-def scan_contact(ranges: np.ndarray, speed: float, beams: Beams) -> bool:
+def scan_contact(ranges: EitherFloats, speed: float, beams: Beams) -> bool:
     """Tell whether any beam's time to collision is in [0, 5 ms): f1tenth_gym's wall contact."""
     if speed == 0.0:
         return False
@@ -61,15 +63,16 @@ def scan_contact(ranges: np.ndarray, speed: float, beams: Beams) -> bool:
 
 
 @inner
-def _occupied(u: float, v: float, field: np.ndarray, view: View) -> bool:
+def _occupied(u: float, v: float, field: Cells, view: View) -> bool:
     """Tell whether a point, in cells, lies in an occupied cell or off the map."""
     if not (u >= 0 and v >= 0 and u < view.width and v < view.height):
         return True
-    return field[view.first + np.int64(v) * view.width + np.int64(u)] <= 0.0
+    occupied: bool = field[view.first + np.int64(v) * view.width + np.int64(u)] <= 0.0
+    return occupied
 
 
 @inner
-def footprint_contact(x: float, y: float, corners: np.ndarray, field: np.ndarray, view: View) -> bool:
+def footprint_contact(x: float, y: float, corners: Floats, field: Cells, view: View) -> bool:
     """Tell whether the body (corners (4, 2), m, centred on x, y) covers an occupied cell or leaves the map.
 
     The body is sampled on a lattice whose squares' diagonal is at most one cell, so that no whole cell fits between the

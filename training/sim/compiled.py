@@ -16,7 +16,7 @@ import pickle
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numba
 from numba.core.caching import FunctionCache
@@ -25,6 +25,8 @@ from .track.catalog import user_cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    Function = TypeVar("Function", bound=Callable[..., Any])
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _HERE = Path(__file__).resolve().parent
@@ -114,13 +116,14 @@ class _Cache(FunctionCache):
             super().save_overload(sig, data)
 
 
-def jit_variants(name: str, sources: Iterable[Path]) -> Callable[..., Callable[[Callable[..., Any]], Any]]:
+def jit_variants(name: str, sources: Iterable[Path]) -> Callable[..., Callable[[Function], Function]]:
     """Return numba.njit with a cache of its own for every version of these sources."""
     kept_in = str(directory(name, sources))
 
-    def declare(**options: bool | str) -> Callable[[Callable[..., Any]], Any]:
-        def decorate(function: Callable[..., Any]) -> Any:  # noqa: ANN401 - numba's dispatcher, which has no type
-            compiled = numba.njit(**options)(function)
+    def declare(**options: bool | str) -> Callable[[Function], Function]:
+        def decorate(function: Function) -> Function:
+            # Numba's dispatcher, which has no type; it is called as the function is.
+            compiled: Function = numba.njit(**options)(function)
             if not numba.config.DISABLE_JIT:
                 _keep(compiled, function, kept_in)
             return compiled

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from .array_types import Floats
 from .compiled import inner
 from .params import SLIP, SPEED, YAW, YAW_RATE, X, Y
 
@@ -20,7 +21,7 @@ CORNERS_MEET = 1.1
 
 
 @inner
-def _contact_normal(first: np.ndarray, second: np.ndarray, vx: float, vy: float) -> tuple[float, float]:
+def _contact_normal(first: Floats, second: Floats, vx: float, vy: float) -> tuple[float, float]:
     """Return the unit vector, from the first box (4, 2) to the second, along which two overlapping boxes met.
 
     (vx, vy): velocity of the first relative to the second, m/s. Going back in time at that velocity, the boxes part
@@ -40,7 +41,7 @@ def _contact_normal(first: np.ndarray, second: np.ndarray, vx: float, vy: float)
 
 @inner
 def _freeing_axis(
-    box: np.ndarray, first: np.ndarray, second: np.ndarray, vx: float, vy: float
+    box: Floats, first: Floats, second: Floats, vx: float, vy: float
 ) -> tuple[float, float, float, float, float, float]:
     """Of one box's axes: (time s, x, y) of the one that parts the two first, (depth m, x, y) of the least deep."""
     soonest, nx, ny = np.inf, 0.0, 0.0
@@ -60,15 +61,15 @@ def _freeing_axis(
 
 
 @inner
-def _highest(ax: float, ay: float, box: np.ndarray) -> float:
-    top = box[0, 0] * ax + box[0, 1] * ay
+def _highest(ax: float, ay: float, box: Floats) -> float:
+    top: float = box[0, 0] * ax + box[0, 1] * ay
     for i in range(1, 4):
         top = max(top, box[i, 0] * ax + box[i, 1] * ay)
     return top
 
 
 @inner
-def _velocity(s: np.ndarray, x: float, y: float) -> tuple[float, float]:
+def _velocity(s: Floats, x: float, y: float) -> tuple[float, float]:
     """Return the velocity, m/s, of the point (x, y) of a car with state s (7,)."""
     way = s[YAW] + s[SLIP]
     turn_x, turn_y = -s[YAW_RATE] * (y - s[Y]), s[YAW_RATE] * (x - s[X])
@@ -76,7 +77,7 @@ def _velocity(s: np.ndarray, x: float, y: float) -> tuple[float, float]:
 
 
 @inner
-def _meeting_point(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+def _meeting_point(first: Floats, second: Floats) -> tuple[float, float]:
     """Return the middle of the corners that lie in the other box; of all corners where boxes cross without any."""
     x = y = 0.0
     inside = 0
@@ -93,7 +94,7 @@ def _meeting_point(first: np.ndarray, second: np.ndarray) -> tuple[float, float]
 
 
 @inner
-def _contains(box: np.ndarray, x: float, y: float) -> bool:
+def _contains(box: Floats, x: float, y: float) -> bool:
     for i in range(4):
         j = (i + 1) % 4
         # The corners go round to the left: inside lies left of every edge.
@@ -103,7 +104,7 @@ def _contains(box: np.ndarray, x: float, y: float) -> bool:
 
 
 @inner
-def _touched_part(s: np.ndarray, nx: float, ny: float) -> int:
+def _touched_part(s: Floats, nx: float, ny: float) -> int:
     ahead = nx * math.cos(s[YAW]) + ny * math.sin(s[YAW])
     if ahead > math.sqrt(0.5):
         return FRONT
@@ -111,9 +112,7 @@ def _touched_part(s: np.ndarray, nx: float, ny: float) -> int:
 
 
 @inner
-def judge_contact(
-    s1: np.ndarray, s2: np.ndarray, first: np.ndarray, second: np.ndarray
-) -> tuple[bool, bool, int, int]:
+def judge_contact(s1: Floats, s2: Floats, first: Floats, second: Floats) -> tuple[bool, bool, int, int]:
     """Say of two cars in contact who is at fault, and which part of each is touched.
 
     s1, s2: states (7,); first, second: their corners (4, 2) m. Returns (fault of 1, of 2, part of 1, of 2).

@@ -12,6 +12,7 @@ import math
 import numpy as np
 from numba import prange
 
+from .array_types import Flags, Floats, Integers
 from .arrays import Cars, Rules, Scratch, Simulation, TrackArrays, make_scratch
 from .collision import (
     TIME_TO_COLLISION_S,
@@ -122,7 +123,7 @@ def _scan_walls(cars: Cars, track_arrays: TrackArrays, rules: Rules, e: int, n: 
 
 
 @inner
-def _draw_others(cars: Cars, rules: Rules, e: int, n: int, corners: np.ndarray) -> None:
+def _draw_others(cars: Cars, rules: Rules, e: int, n: int, corners: Floats) -> None:
     """Draw the other cars into a scan, then add the noise of this car, episode and step."""
     s = cars.states[e, n]
     for other in range(cars.states.shape[1]):
@@ -137,7 +138,7 @@ def _draw_others(cars: Cars, rules: Rules, e: int, n: int, corners: np.ndarray) 
 
 
 @inner
-def _mark_overlaps(cars: Cars, e: int, corners: np.ndarray, reach_sq: float, met: np.ndarray) -> None:
+def _mark_overlaps(cars: Cars, e: int, corners: Floats, reach_sq: float, met: Flags) -> None:
     """Notice cars that touch; met (N, N): pairs that have touched before in this step, and are judged already."""
     num_cars = cars.states.shape[1]
     for i in range(num_cars - 1):
@@ -156,7 +157,7 @@ def _mark_overlaps(cars: Cars, e: int, corners: np.ndarray, reach_sq: float, met
 
 
 @inner
-def _judge(cars: Cars, e: int, i: int, j: int, corners: np.ndarray) -> None:
+def _judge(cars: Cars, e: int, i: int, j: int, corners: Floats) -> None:
     fault_i, fault_j, part_i, part_j = judge_contact(
         cars.states[e, i], cars.states[e, j], corners[i], corners[j]
     )
@@ -168,7 +169,7 @@ def _judge(cars: Cars, e: int, i: int, j: int, corners: np.ndarray) -> None:
 
 @inner
 def _touches_wall(
-    cars: Cars, track_arrays: TrackArrays, rules: Rules, e: int, n: int, corners: np.ndarray, shortest: float
+    cars: Cars, track_arrays: TrackArrays, rules: Rules, e: int, n: int, corners: Floats, shortest: float
 ) -> bool:
     """Tell whether a car touches a wall; shortest: as `_scan_walls` returns it, where the contact is the scan's."""
     s = cars.states[e, n]
@@ -181,7 +182,7 @@ def _touches_wall(
 
 
 @inner
-def _stop_at_wall(cars: Cars, rules: Rules, e: int, n: int, before: np.ndarray) -> None:
+def _stop_at_wall(cars: Cars, rules: Rules, e: int, n: int, before: Floats) -> None:
     """Stop a car that touches a wall; with footprints it also goes back to where it was still clear."""
     s = cars.states[e, n]
     if rules.switches.footprint_contact:
@@ -216,7 +217,7 @@ def _follow_line(cars: Cars, track_arrays: TrackArrays, e: int, n: int, search_a
 
 
 @inner
-def _fill_all_corners(cars: Cars, rules: Rules, e: int, corners: np.ndarray) -> None:
+def _fill_all_corners(cars: Cars, rules: Rules, e: int, corners: Floats) -> None:
     for n in range(corners.shape[0]):
         s = cars.states[e, n]
         fill_corners(s[X], s[Y], s[YAW], rules.vehicle.length, rules.vehicle.width, corners[n])
@@ -229,7 +230,7 @@ def _step_environment(  # noqa: C901, PLR0912 - the order of a step stays in one
     rules: Rules,
     scratch: Scratch,
     e: int,
-    actions: np.ndarray,
+    actions: Floats,
     repeat: int,
 ) -> None:
     num_cars = cars.states.shape[1]
@@ -287,7 +288,7 @@ def _step_span(
     rules: Rules,
     scratch: Scratch,
     span: tuple[int, int],
-    actions: np.ndarray,
+    actions: Floats,
     repeat: int,
 ) -> None:
     """Step the environments from the span's first up to its stop."""
@@ -296,13 +297,13 @@ def _step_span(
 
 
 @kernel
-def _step_part(simulation: Simulation, span: tuple[int, int], actions: np.ndarray, repeat: int) -> None:
+def _step_part(simulation: Simulation, span: tuple[int, int], actions: Floats, repeat: int) -> None:
     cars, track_arrays, rules = simulation.cars, simulation.track_arrays, simulation.rules
     _step_span(cars, track_arrays, rules, make_scratch(cars, track_arrays), span, actions, repeat)
 
 
 @inner
-def _first_not_finite(actions: np.ndarray) -> int:
+def _first_not_finite(actions: Floats) -> int:
     """Return the first environment with an action, of (E, N, 2), that is not finite, or -1."""
     for e in range(actions.shape[0]):
         for n in range(actions.shape[1]):
@@ -312,7 +313,7 @@ def _first_not_finite(actions: np.ndarray) -> int:
 
 
 @parallel_kernel
-def step_parallel(simulation: Simulation, actions: np.ndarray, repeat: int, parts: int) -> int:
+def step_parallel(simulation: Simulation, actions: Floats, repeat: int, parts: int) -> int:
     """Step all environments `repeat` physics steps, spread evenly over the threads: in as many parts.
 
     Return -1, or the first environment with an action that is not finite: then nothing has been stepped.
@@ -326,7 +327,7 @@ def step_parallel(simulation: Simulation, actions: np.ndarray, repeat: int, part
 
 
 @kernel
-def step_serial(simulation: Simulation, actions: np.ndarray, repeat: int) -> int:
+def step_serial(simulation: Simulation, actions: Floats, repeat: int) -> int:
     """Do as `step_parallel` on the calling thread: few environments are not worth a hand-over."""
     wrong = _first_not_finite(actions)
     if wrong < 0:
@@ -346,7 +347,7 @@ def _draw_episode(cars: Cars, rules: Rules, r: Randomisation, e: int, n: int) ->
 
 
 @kernel
-def _put(cars: Cars, e: int, n: int, pose: np.ndarray) -> None:
+def _put(cars: Cars, e: int, n: int, pose: Floats) -> None:
     """Put a car at rest at a pose (3,)."""
     cars.states[e, n, :] = 0.0
     cars.states[e, n, X], cars.states[e, n, Y], cars.states[e, n, YAW] = pose[0], pose[1], pose[2]
@@ -361,8 +362,8 @@ def reset(
     track_arrays: TrackArrays,
     rules: Rules,
     draws: Randomisation,
-    poses: np.ndarray,
-    where: np.ndarray,
+    poses: Floats,
+    where: Flags,
 ) -> None:
     """Put the cars of the chosen environments at rest at their poses (E, N, 3) and scan from there."""
     num_cars = cars.states.shape[1]
@@ -384,7 +385,7 @@ def reset(
 
 
 @kernel
-def place(cars: Cars, track_arrays: TrackArrays, rules: Rules, poses: np.ndarray, where: np.ndarray) -> None:
+def place(cars: Cars, track_arrays: TrackArrays, rules: Rules, poses: Floats, where: Flags) -> None:
     """Put single cars, where (E, N), at rest at their poses (E, N, 3) and scan from there; the others drive on."""
     num_cars = cars.states.shape[1]
     scratch = make_scratch(cars, track_arrays)
@@ -404,7 +405,7 @@ def place(cars: Cars, track_arrays: TrackArrays, rules: Rules, poses: np.ndarray
 
 
 @kernel
-def blocked(simulation: Simulation, environments: np.ndarray, poses: np.ndarray) -> np.ndarray:
+def blocked(simulation: Simulation, environments: Integers, poses: Floats) -> Flags:
     """Return (k,) bool: whether the body at each pose (k, 3) touches a wall of its environment (k,), or leaves it."""
     track_arrays, car = simulation.track_arrays, simulation.rules.vehicle
     result = np.empty(poses.shape[0], np.bool_)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .array_types import EitherFloats, Floats
 from .compiled import inner, inner_ieee, kernel
 from .march import HIT_CELLS, LANES, march_checked, march_inside
 from .params import Lidar
@@ -24,13 +25,13 @@ _TWO_PI = 2.0 * math.pi
 class Beams(NamedTuple):
     """Hold the tables of one lidar: angles in the car's frame, rad, and their sines and cosines."""
 
-    angle: np.ndarray  # (beams,)
-    cosine: np.ndarray  # (beams,)
-    sine: np.ndarray  # (beams,)
-    side_m: np.ndarray  # (beams,) from the scanner to the body's edge, for time to collision
+    angle: Floats  # (beams,)
+    cosine: Floats  # (beams,)
+    sine: Floats  # (beams,)
+    side_m: Floats  # (beams,) from the scanner to the body's edge, for time to collision
     farthest_side_m: float
-    table_cosine: np.ndarray  # (2000,)
-    table_sine: np.ndarray  # (2000,)
+    table_cosine: Floats  # (2000,)
+    table_sine: Floats  # (2000,)
     fov_rad: float
     max_range_m: float
 
@@ -38,9 +39,9 @@ class Beams(NamedTuple):
 class Rays(NamedTuple):
     """Hold one scan's rays while they are cast, in cells; beams and what fills them up to whole groups of LANES."""
 
-    du: np.ndarray  # direction along the columns
-    dv: np.ndarray  # along the rows
-    way: np.ndarray  # how far each came
+    du: Floats  # direction along the columns
+    dv: Floats  # along the rows
+    way: Floats  # how far each came
 
 
 class View(NamedTuple):
@@ -61,7 +62,7 @@ class View(NamedTuple):
 def make_beams(lidar: Lidar, body_width_m: float, wheelbase_m: float) -> Beams:
     """Return the tables for a lidar; the sides are f1tenth_gym's: half width and half wheelbase."""
     increment = lidar.fov_rad / max(lidar.beams - 1, 1)
-    angle = -lidar.fov_rad / 2.0 + np.arange(lidar.beams) * increment
+    angle = -lidar.fov_rad / 2.0 + np.arange(lidar.beams, dtype=np.float64) * increment
     side = np.empty(lidar.beams)
     half_width, half_length = body_width_m / 2.0, wheelbase_m / 2.0
     for i, a in enumerate(np.abs(angle)):
@@ -125,7 +126,7 @@ def exact_directions(yaw: float, beams: Beams, view: View, rays: Rays) -> None:
 
 
 @kernel
-def make_rays(beams: int, field: np.ndarray) -> Rays:
+def make_rays(beams: int, field: EitherFloats) -> Rays:
     """Return room for a scan's rays, whole groups of LANES, of the field's type: beams march in it."""
     total = (beams + LANES - 1) // LANES * LANES
     return Rays(np.empty(total, field.dtype), np.empty(total, field.dtype), np.empty(total, field.dtype))
@@ -137,7 +138,7 @@ def _walk_on(
     group: tuple[int, int],
     rays: Rays,
     limit: float,
-    field: np.ndarray,
+    field: EitherFloats,
     view: View,
 ) -> None:
     """Trace to their end those of a group's beams that have come next to a thin wall.
@@ -157,7 +158,7 @@ def _walked(
     direction: tuple[float, float],
     way: float,
     limit: float,
-    field: np.ndarray,
+    field: EitherFloats,
     view: View,
 ) -> float:
     """Return the distance, cells, to the wall of a beam that has marched as far as `way`.
@@ -169,7 +170,7 @@ def _walked(
     du, dv = np.float64(direction[0]), np.float64(direction[1])
     # A beam along an axis never crosses the edges parallel to it.
     per_col, per_row = 1.0 / du if du != 0.0 else 0.0, 1.0 / dv if dv != 0.0 else 0.0
-    gone = np.float64(way)
+    gone: float = np.float64(way)
     col, row = math.floor(su + gone * du), math.floor(sv + gone * dv)
     while gone <= limit:
         if not (0 <= col < view.width and 0 <= row < view.height):
@@ -196,10 +197,10 @@ def _walked(
 def cast(
     start: tuple[float, float],
     rays: Rays,
-    field: np.ndarray,
+    field: EitherFloats,
     view: View,
     max_range_m: float,
-    ranges: np.ndarray,
+    ranges: EitherFloats,
 ) -> float:
     """Write the range, m, of every beam from a start, cells, along its direction; return the shortest.
 
@@ -228,7 +229,7 @@ def cast(
             beside = march_checked(k, origin, du, dv, field, grid, limit, way)
             if view.thin and beside:
                 _walk_on(start, (k, beside), rays, limit, field, view)
-    shortest = np.inf
+    shortest: float = np.inf
     for k in range(n):
         ranges[k] = min(way[k], limit) * view.resolution_m
         shortest = min(shortest, ranges[k])
@@ -243,7 +244,7 @@ def _nearest_beam(angle: float, beams: Beams) -> int:
         return 0
     increment = beams.fov_rad / (n - 1)
     guess = math.floor((angle - beams.angle[0]) / increment)
-    best = min(max(guess - 1, 0), n - 1)
+    best: int = min(max(guess - 1, 0), n - 1)
     for i in range(best + 1, min(guess + 3, n)):
         if abs(beams.angle[i] - angle) < abs(beams.angle[best] - angle):
             best = i
@@ -251,7 +252,7 @@ def _nearest_beam(angle: float, beams: Beams) -> int:
 
 
 @inner
-def _blocked_beams(pose: tuple[float, float, float], corners: np.ndarray, beams: Beams) -> tuple[int, int]:
+def _blocked_beams(pose: tuple[float, float, float], corners: Floats, beams: Beams) -> tuple[int, int]:
     """Return the span (first, stop) of beams in which f1tenth_gym looks for a car with these corners (4, 2).
 
     They are the smallest and the largest of the beams nearest to a corner. For a car across the blind spot behind the
@@ -277,7 +278,7 @@ def _draw_edge(
     edge: tuple[float, float, float, float],
     span: tuple[int, int],
     beams: Beams,
-    ranges: np.ndarray,
+    ranges: EitherFloats,
 ) -> None:
     """Shorten the ranges of the beams in a span (first, stop) that meet an edge (ax, ay, bx, by).
 
@@ -306,7 +307,7 @@ def _draw_edge(
 
 
 @inner
-def draw_car(pose: tuple[float, float, float], corners: np.ndarray, beams: Beams, ranges: np.ndarray) -> None:
+def draw_car(pose: tuple[float, float, float], corners: Floats, beams: Beams, ranges: EitherFloats) -> None:
     """Shorten the ranges of a scanner at a pose (x m, y m, yaw rad) that meet a car's box (4, 2)."""
     span = _blocked_beams(pose, corners, beams)
     for i in range(4):

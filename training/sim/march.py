@@ -16,6 +16,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from .array_types import EitherFloats, Floats
+
 # Beams of one group. 16 measured best of 4, 8 and 16: while one load is on its way there is work for the others.
 LANES = 16
 # f1tenth_gym ends a ray where the field is at most 0.1 mm; a free cell's value is never below one resolution.
@@ -27,12 +29,12 @@ _I32, _I64 = ir.IntType(32), ir.IntType(64)
 def _plain_march(
     k: int,
     start: tuple[float, float, float],
-    du: np.ndarray,
-    dv: np.ndarray,
-    field: np.ndarray,
-    grid: tuple[int, int, int],
+    du: Floats,
+    dv: Floats,
+    field: EitherFloats,
+    grid: tuple[np.int64, np.int64, np.int64],
     limit: float,
-    way: np.ndarray,
+    way: Floats,
 ) -> int:
     """Write the distance, cells, of beams k to k + LANES - 1, without numba's compiler; the compiled one does the same.
 
@@ -92,7 +94,7 @@ def _make_march(checked: bool) -> Any:  # noqa: ANN401 - an intrinsic
     """Return the compiled march; checked: a point off the map reads the map's last cell, else there is none."""
 
     @intrinsic
-    def march(_context, k, start, du, dv, field, grid, limit, way):  # noqa: ANN001, ANN202 - numba's types
+    def march(_context, k, start, du, dv, field, grid, limit, way):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - numba's types
         signature = types.int64(k, start, du, dv, field, grid, limit, way)
 
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ANN401

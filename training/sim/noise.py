@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from .array_types import Floats
 from .compiled import inner
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -37,7 +38,7 @@ def uniform(key: np.uint64, low: float, high: float) -> float:
 
 
 @inner
-def add_gaussian(key: np.uint64, deviation: float, values: np.ndarray) -> None:
+def add_gaussian(key: np.uint64, deviation: float, values: Floats) -> None:
     """Add normal noise of a standard deviation to every value, two from a hash (Box-Muller)."""
     n = values.size
     for i in range(0, n, 2):

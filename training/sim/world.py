@@ -160,7 +160,7 @@ class World:
     @property
     def time_s(self) -> NDArray[np.float64]:
         """(E,) s since each environment's reset."""
-        return self._cars.tick * self.timestep_s
+        return np.asarray(self._cars.tick * self.timestep_s, dtype=np.float64)
 
     def reset(self, poses: ArrayLike, where: ArrayLike | None = None) -> None:
         """Put cars at rest and scan.
@@ -202,7 +202,7 @@ class World:
 
         """
         chosen = self._of_cars(where)
-        placed = self._checked(poses, 3, "poses", chosen.any(axis=1))
+        placed = self._checked(poses, 3, "poses", np.any(chosen, axis=1))
         self._refuse_blocked(placed, chosen)
         kernels.place(self._cars, self._track_arrays, self._rules, placed, chosen)
 
@@ -333,7 +333,7 @@ def _check_numbers(
 def _one_per_environment(track: Track | Sequence[Track], num_envs: int) -> tuple[Track, ...]:
     if hasattr(track, "free"):
         return (track,) * num_envs  # type: ignore[return-value]
-    tracks = tuple(track)  # type: ignore[arg-type]
+    tracks = tuple(track)
     if len(tracks) != num_envs:
         msg = f"{len(tracks)} tracks for num_envs={num_envs}; give one Track, or one for each environment"
         raise ValueError(msg)

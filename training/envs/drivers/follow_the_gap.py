@@ -15,7 +15,7 @@ from ...sim.compiled import inner_ieee, kernel, parallel_kernel
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ...sim import World
+    from ..worlds import AnyWorld
 
     Array = NDArray[np.float64]
 
@@ -70,7 +70,7 @@ class FollowTheGap:
     def reset(self, where: NDArray[np.bool_] | None = None) -> None:
         """Do nothing: this driver keeps no state."""
 
-    def act(self, world: World) -> Array:
+    def act(self, world: AnyWorld) -> Array:
         """Return commands (E, N, 2): steering rad, speed m/s.
 
         Raises:

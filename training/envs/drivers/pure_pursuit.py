@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ...sim import Track, World
+    from ...sim import Track
+    from ..worlds import AnyWorld
 
     Array = NDArray[np.float64]
 
@@ -63,7 +64,7 @@ class PurePursuit:
     def reset(self, where: NDArray[np.bool_] | None = None) -> None:
         """Do nothing: this driver keeps no state."""
 
-    def act(self, world: World) -> Array:
+    def act(self, world: AnyWorld) -> Array:
         """Return commands (E, N, 2): steering rad, speed m/s.
 
         Raises:
@@ -84,7 +85,7 @@ class _Course(NamedTuple):
     speed_mps: Array  # (P,)
     chord_m: Array  # (P,) to the next point
     first: NDArray[np.int64]  # (T,)
-    count: NDArray[np.int64]  # (T,)
+    size: NDArray[np.int64]  # (T,) points
     lap_m: Array  # (T,) of the centreline
     track_of: NDArray[np.int64]  # (E,)
 
@@ -99,7 +100,7 @@ def _lay_course(tracks: Sequence[Track], settings: PursuitSettings, line: LineSe
         speed_mps=np.concatenate([speed_profile(points, settings.limits) for points in lines]),
         chord_m=np.concatenate([centerline.chord_lengths(points) for points in lines]),
         first=np.cumsum([0, *counts[:-1]]),
-        count=np.array(counts),
+        size=np.array(counts),
         lap_m=np.array([t.length_m for t in distinct]),
         track_of=np.array([index[id(t)] for t in tracks]),
     )
@@ -116,7 +117,7 @@ def _pursue(states: Array, arc_m: Array, course: _Course, settings: PursuitSetti
             x = s[X] + s[SPEED] * settings.latency_s * math.cos(way)
             y = s[Y] + s[SPEED] * settings.latency_s * math.sin(way)
             way += 0.5 * s[YAW_RATE] * settings.latency_s
-            guess = int(arc_m[e, n] / course.lap_m[track] * course.count[track])
+            guess = int(arc_m[e, n] / course.lap_m[track] * course.size[track])
             nearest = _nearest(course, track, guess, x, y)
             forward = max(s[SPEED], 0.0)
             reach = settings.lookahead_m + settings.lookahead_s * forward
@@ -139,8 +140,9 @@ def _pursue(states: Array, arc_m: Array, course: _Course, settings: PursuitSetti
 @kernel
 def _nearest(course: _Course, track: int, guess: int, x: float, y: float) -> int:
     """Return the point of a track's line nearest to (x, y), of those around the guess."""
-    begin, count = course.first[track], course.count[track]
-    best, nearest = np.inf, guess % count
+    begin, count = course.first[track], course.size[track]
+    nearest: int = guess % count
+    best = np.inf
     for k in range(guess - _BEHIND, guess + _AHEAD + 1):
         i = k % count
         dx, dy = course.points[begin + i, 0] - x, course.points[begin + i, 1] - y
@@ -153,7 +155,7 @@ def _nearest(course: _Course, track: int, guess: int, x: float, y: float) -> int
 @kernel
 def _further(course: _Course, track: int, i: int, way_m: float) -> tuple[int, float]:
     """Return the point passed last when going `way_m` along the line from point i, and the chord's part."""
-    begin, count = course.first[track], course.count[track]
+    begin, count = course.first[track], course.size[track]
     while way_m > course.chord_m[begin + i]:
         way_m -= course.chord_m[begin + i]
         i = i + 1 if i + 1 < count else 0
@@ -164,7 +166,7 @@ def _further(course: _Course, track: int, i: int, way_m: float) -> tuple[int, fl
 def _place(course: _Course, track: int, i: int, part: float) -> tuple[float, float]:
     """Return the place, x and y in metres, at a part of the chord from point i."""
     here = course.first[track] + i
-    after = course.first[track] + (i + 1) % course.count[track]
+    after = course.first[track] + (i + 1) % course.size[track]
     x = course.points[here, 0] + part * (course.points[after, 0] - course.points[here, 0])
     y = course.points[here, 1] + part * (course.points[after, 1] - course.points[here, 1])
     return x, y

@@ -61,9 +61,10 @@ def racing_line(track: Track, settings: LineSettings | None = None) -> Array:
     chosen = settings or LineSettings()
     centre, tangent = track.curve.points, track.tangent
     left = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
-    low = -np.maximum(track.width_right_m - chosen.margin_m, 0.0)
-    high = np.maximum(track.width_left_m - chosen.margin_m, 0.0)
-    offset = np.zeros(len(centre))
+    right_m, left_m = track.widths_m
+    low = -np.maximum(right_m - chosen.margin_m, 0.0)
+    high = np.maximum(left_m - chosen.margin_m, 0.0)
+    offset: Array = np.zeros(len(centre))
     for _ in range(_ROUNDS):
         chords = centerline.chord_lengths(centre + offset[:, None] * left)
         band, gradient = _equations(centre, left, chords, chosen.stiffness_m2)
@@ -108,7 +109,8 @@ def _equations(centre: Array, left: Array, chords: Array, stiffness_m2: float) -
         return np.roll(values, -steps, axis=0)
 
     def dot(one: Array, other: Array) -> Array:
-        return (one * other).sum(axis=1)
+        products: Array = (one * other).sum(axis=1)
+        return products
 
     pull = 1.0 / chords
     bend = stiffness_m2 / chords.mean() ** 3
@@ -153,7 +155,8 @@ def _minimum(band: Array, gradient: Array, low: Array, high: Array, start: Array
             at[i] = now
         if not changed:
             break
-    return np.minimum(np.maximum(offset, low), high)
+    held: Array = np.minimum(np.maximum(offset, low), high)
+    return held
 
 
 @kernel

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ...sim import World
+    from ..worlds import AnyWorld
 
 __all__ = [
     "DRIVERS",
@@ -46,7 +46,7 @@ class Driver(Protocol):
     def reset(self, where: NDArray[np.bool_] | None = None) -> None:
         """Reset the state of the chosen environments (E,), of all if None."""
 
-    def act(self, world: World) -> NDArray[np.float64]:
+    def act(self, world: AnyWorld) -> NDArray[np.float64]:
         """Return commands (E, N, 2): steering rad, speed m/s."""
 
 

@@ -130,7 +130,7 @@ class F1TenthGymWorld:
     @property
     def time_s(self) -> NDArray[np.float64]:
         """(E,) s since each environment's reset."""
-        return self._at.tick * self.timestep_s
+        return np.asarray(self._at.tick * self.timestep_s, dtype=np.float64)
 
     def reset(self, poses: ArrayLike, where: ArrayLike | None = None) -> None:
         """Put cars at rest and scan; poses (E, N, 3) x m, y m, yaw rad; where (E,) bool, all if None.
@@ -205,7 +205,7 @@ class F1TenthGymWorld:
 
         """
         chosen = self._of_cars(where)
-        placed = self._checked(poses, 3, "poses", chosen.any(axis=1))
+        placed = self._checked(poses, 3, "poses", np.any(chosen, axis=1))
         for e in np.flatnonzero(chosen.any(axis=1)):
             cars, simulator = np.flatnonzero(chosen[e]), self._simulators[e]
             for n in cars:

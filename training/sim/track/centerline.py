@@ -216,7 +216,8 @@ def _nearest_point(points: Array, x: float, y: float, first: int, count: int) ->
 def _ahead(curve: Curve, x: float, y: float, i: int) -> float:
     """Return how far (x, y) lies ahead of point i, along its tangent, in metres."""
     points, tangent = curve.points, curve.tangent
-    return (x - points[i, 0]) * tangent[i, 0] + (y - points[i, 1]) * tangent[i, 1]
+    ahead: float = (x - points[i, 0]) * tangent[i, 0] + (y - points[i, 1]) * tangent[i, 1]
+    return ahead
 
 
 @inner
@@ -334,4 +335,5 @@ def _side(points: Array, chord: int, point: int) -> float:
     end = (chord + 1) % points.shape[0]
     dx = points[end, 0] - points[chord, 0]
     dy = points[end, 1] - points[chord, 1]
-    return dx * (points[point, 1] - points[chord, 1]) - dy * (points[point, 0] - points[chord, 0])
+    side: float = dx * (points[point, 1] - points[chord, 1]) - dy * (points[point, 0] - points[chord, 0])
+    return side

@@ -80,4 +80,5 @@ def _widths(rng: np.random.Generator, spec: Spec, count: int) -> Array:
     part = (at - before)[:, None]
     ease = part * part * (3.0 - 2.0 * part)
     wander = drawn[before] * (1.0 - ease) + drawn[(before + 1) % knots] * ease
-    return np.round(spec.half_width_m * (1.0 + spec.width_variation * wander), 6)
+    widths: Array = np.round(spec.half_width_m * (1.0 + spec.width_variation * wander), 6)
+    return widths

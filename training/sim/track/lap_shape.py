@@ -183,7 +183,8 @@ def _close_lap(layout: LapShape, length_m: float) -> bool:
     pull = _solve_3(normal, missing)
     for i in range(n):
         straight[i] += straight[i] ** 2 * (pull[0] * row[i, 0] + pull[1] * row[i, 1] + pull[2] * row[i, 2])
-    return straight.min() >= 0.1
+    fits: bool = straight.min() >= 0.1
+    return fits
 
 
 @kernel

@@ -123,9 +123,9 @@ def _read_pixels(image: Path, named_in: Path) -> _Pixels:
         with Image.open(image) as opened:
             if opened.mode in {"I", "I;16", "I;16B", "F"}:  # 16 bit grey
                 step = np.clip(np.asarray(opened), 0, 65535).astype(np.uint16)
-                return _Pixels(step, np.arange(65536) / 257.0, None)
+                return _Pixels(step, np.arange(65536, dtype=np.float64) / 257.0, None)
             if opened.mode in {"1", "L"} and "transparency" not in opened.info:
-                return _Pixels(np.asarray(opened.convert("L")), np.arange(256.0), None)
+                return _Pixels(np.asarray(opened.convert("L")), np.arange(256, dtype=np.float64), None)
             colours = np.asarray(opened.convert("RGBA"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise TrackError(f"cannot be read as an image: {error}") from error

@@ -21,9 +21,10 @@ def naming(path: Path, hints: tuple[str, ...] = ()) -> Iterator[None]:
 
 def number(settings: Mapping[str, object], key: str) -> float:
     """Return a finite number; yaml takes 1e-05 for text, so text that is a number will do."""
+    given = settings[key]
     try:
-        value = float(settings[key])
-    except (TypeError, ValueError):
+        value = float(given) if isinstance(given, (str, int, float)) else math.nan
+    except ValueError:
         value = math.nan
     if not math.isfinite(value):
         raise TrackError(f"{key} is {settings[key]!r}, not a number")

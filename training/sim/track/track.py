@@ -22,9 +22,10 @@ from .spec import (
     DEFAULT_HALF_WIDTH_M,
     DEFAULT_LENGTH_M,
     DEFAULT_RESOLUTION_M,
+    TrackError,
     checked_spec,
 )
-from .track_checks import FEWEST_POINTS, TrackError
+from .track_checks import FEWEST_POINTS
 
 Array = NDArray[np.float64]
 
@@ -137,7 +138,7 @@ class Track:
         image_format: png or pgm. Files of the same names are replaced.
         """
         line = self.centerline
-        widths = None if line is None else np.stack([self.width_right_m, self.width_left_m], axis=1)
+        widths = None if line is None else np.stack(self.widths_m, axis=1)
         files = map_files.MapFiles(self.name, self.free, self.resolution_m, self.origin, line, widths)
         return map_files.write(Path(directory), files, image_format)
 
@@ -234,12 +235,23 @@ class Track:
         return _frozen(geometry.chord_lengths(self._line))
 
     @property
+    def widths_m(self) -> tuple[Array, Array]:
+        """Give the way from the centreline to the walls on the right and on the left: (n,) m each."""
+        if self.width_right_m is None or self.width_left_m is None:
+            raise self._no_centreline
+        return self.width_right_m, self.width_left_m
+
+    @property
+    def _no_centreline(self) -> TrackError:
+        return TrackError(
+            f"track {self.name!r} has no centreline: put a {self.name}_centerline.csv beside its map, or "
+            "make one: python -m training tracks centreline MAP"
+        )
+
+    @property
     def _line(self) -> Array:
         if self.centerline is None:
-            raise TrackError(
-                f"track {self.name!r} has no centreline: put a {self.name}_centerline.csv beside its map, or "
-                "make one: python -m training tracks centreline MAP"
-            )
+            raise self._no_centreline
         return self.centerline
 
     @overload
@@ -285,13 +297,13 @@ class Track:
 
     def reversed(self) -> Track:
         """Return the same track driven the other way round, from the same start."""
-        order = -np.arange(len(self._line)) % len(self._line)
+        order, (right, left) = -np.arange(len(self._line)) % len(self._line), self.widths_m
         return replace(
             self,
             name=f"{self.name}-reversed",
             centerline=_frozen(self._line[order]),
-            width_right_m=_frozen(self.width_left_m[order]),
-            width_left_m=_frozen(self.width_right_m[order]),
+            width_right_m=_frozen(left[order]),
+            width_left_m=_frozen(right[order]),
         )
 
     def mirrored(self) -> Track:

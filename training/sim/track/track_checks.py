@@ -108,7 +108,7 @@ def check_once_round(points: Array) -> None:
     if rounds < 2:  # an eight has none, a lap of bends one
         return
     arc, length = geometry.cumulative(chords), float(chords.sum())
-    places = np.linspace(0.0, length, 200, endpoint=False)
+    places = np.linspace(0.0, length, 200, endpoint=False, dtype=np.float64)
     curve = geometry.Curve(kept, geometry.tangents(kept, chords), arc, length)
     lap_m = length / rounds
     here = geometry.pose_many(curve, places, np.zeros(200))[:, :2]
@@ -116,7 +116,7 @@ def check_once_round(points: Array) -> None:
     shifts = np.linspace(0.9, 1.1, 41) * lap_m
     apart = np.full(200, np.inf)
     for shift in shifts:
-        there = geometry.pose_many(curve, places + shift, np.zeros(200))[:, :2]
+        there = geometry.pose_many(curve, places + float(shift), np.zeros(200))[:, :2]
         apart = np.minimum(apart, np.hypot(*(here - there).T))
     if np.median(apart) < SAME_LAP_M:
         raise TrackError(
