@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -91,6 +92,14 @@ def test_damaged_code_is_compiled_again_and_replaced(tmp_path: Path) -> None:
     path.unlink()
     path.mkdir()  # what cannot be read, and not replaced either
     assert use(tmp_path) == 0
+
+
+def test_code_whose_classes_have_other_names_by_now_is_compiled_again(tmp_path: Path) -> None:
+    assert use(tmp_path) == 0
+    content = b"ctraining.sim.lidar\nBeamsOfBefore\n."  # a pickle that names a class which is gone
+    kept(tmp_path).write_bytes(hashlib.sha256(content).digest() + content)
+    assert use(tmp_path) == 0
+    assert use(tmp_path) == 1, "not mended"
 
 
 def test_processes_that_compile_at_once_keep_the_code_of_both(tmp_path: Path) -> None:

@@ -86,7 +86,10 @@ class _Files:
         if hashlib.sha256(content).digest() != digest:
             return None
         # Written by `save`, in a directory where anyone with write access could change the program as well.
-        version, stamp, data = pickle.loads(content)  # noqa: S301
+        try:
+            version, stamp, data = pickle.loads(content)  # noqa: S301
+        except (AttributeError, ImportError):  # of a class that has another name or place by now
+            return None
         if (version, stamp) != (numba.__version__, self._stamp):
             return None
         _log(f"data loaded from {self._path(key)}")
