@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -42,7 +42,7 @@ class RaceEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": 10}
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 10}  # noqa: RUF012 - Gymnasium's own
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class RaceEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self._opponents = Opponents(check_opponents(opponents), self.settings)
         self.render_mode, self._renderer = render_mode, Renderer(render_mode)
         self.race = self._make_race(0)
-        self.metadata = {**self.metadata, "render_fps": round(1.0 / self.race.decision_s)}  # type: ignore[misc]
+        self.metadata = {**self.metadata, "render_fps": round(1.0 / self.race.decision_s)}
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -95,7 +95,7 @@ class RaceEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             car_info(self.race, outcome, 0),
         )
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]  # Gymnasium allows a list too
+    def render(self) -> NDArray[np.uint8] | None:
         """Return a picture (540, 960, 3) in mode rgb_array; None in mode human, where each step shows its own."""
         return self._renderer.frame()
 

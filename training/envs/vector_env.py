@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .options import Settings
 
 
-class RaceVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+class RaceVectorEnv(VectorEnv[Any, Any, Any]):
     """Drive the first car of each of E environments; what `gymnasium.make_vec("F1Tenth-v0", num_envs=E)` makes.
 
     An environment restarts in the step that ends its episode (AutoresetMode.SAME_STEP): infos has "final_obs" of it,
@@ -29,7 +29,7 @@ class RaceVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     tracks[e % len(tracks)]: those of `track`, else of the settings. Other arguments: as `RaceEnv`.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}
+    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012 - Gymnasium's own
 
     def __init__(
         self,

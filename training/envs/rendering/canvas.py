@@ -117,7 +117,8 @@ class Canvas:
         draw = ImageDraw.Draw(self._background)
         yaw = track.pose_at(0.0)[2]
         cell_m, rows = 0.2, 2
-        low, high = -float(track.width_right_m[0]), float(track.width_left_m[0])
+        right_m, left_m = track.widths_m
+        low, high = -float(right_m[0]), float(left_m[0])
         along, across = np.array([math.cos(yaw), math.sin(yaw)]), np.array([-math.sin(yaw), math.cos(yaw)])
         middle = np.array(track.pose_at(0.0)[:2])
         for i in range(round((high - low) / cell_m)):
@@ -226,7 +227,8 @@ def _ground_colours(edge_px: NDArray[np.float32]) -> NDArray[np.uint8]:
     line = np.clip(2.0 - np.abs(edge_px), 0.0, 1.0)[:, None]
     glow = np.clip(1.0 + np.minimum(edge_px, 0.0) / 26.0, 0.0, 1.0)[:, None] * (1.0 - road)
     colour = _GROUND + (_ROAD - _GROUND) * road + 22.0 * glow
-    return (colour + (_EDGE - colour) * line).astype(np.uint8)
+    colours: NDArray[np.uint8] = (colour + (_EDGE - colour) * line).astype(np.uint8)
+    return colours
 
 
 def _points(places: NDArray[np.float64]) -> list[Point]:

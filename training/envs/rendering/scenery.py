@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +27,7 @@ class Scenery:
 
     def __init__(self, track: Track) -> None:
         self.track = track
-        _, row, col = occupancy.what_is_at(track.free, track.frame, *track.centerline[0])
+        _, row, col = occupancy.what_is_at(track.free, track.frame, *track.curve.points[0])
         self._road = occupancy.reachable(track.free, row, col)
 
     @cached_property
@@ -40,15 +40,15 @@ class Scenery:
         # A mean over neighbours takes the stairs off slanting edges. Less than half a cell: no thin wall gets lost.
         smooth = signed
         for axis in (0, 1, 0, 1):
-            smooth = sum(_shifted(smooth, axis, by) for by in range(-2, 3)) / np.float32(5.0)
+            smooth = np.add.reduce([_shifted(smooth, axis, by) for by in range(-2, 3)]) / np.float32(5.0)
         signed = np.clip(smooth, signed - np.float32(0.45), signed + np.float32(0.45))
         return np.float32(self.track.resolution_m) * signed
 
     def extent(self, margin_m: float) -> tuple[float, float, float, float]:
         """Return left, right, bottom, top of the road in the world, m, with a margin around it."""
-        right, left = self.track.width_right_m, self.track.width_left_m
+        right, left = self.track.widths_m
         normal = self.track.tangent[:, ::-1] * (-1.0, 1.0)  # to the left
-        line = self.track.centerline
+        line = self.track.curve.points
         edges = np.concatenate([line + normal * left[:, None], line - normal * right[:, None]])
         low, high = edges.min(axis=0) - margin_m, edges.max(axis=0) + margin_m
         return float(low[0]), float(high[0]), float(low[1]), float(high[1])
@@ -65,13 +65,13 @@ class Scenery:
         below = self.edge_m[row, col] * (1.0 - along) + self.edge_m[row, col + 1] * along
         above = self.edge_m[row + 1, col] * (1.0 - along) + self.edge_m[row + 1, col + 1] * along
         beyond = np.hypot(right - col - along, up - row - across) * np.float32(frame.resolution_m)
-        return below * (1.0 - across) + above * across - beyond
+        return np.asarray(below * (1.0 - across) + above * across - beyond, np.float32)
 
     def grid(self, spacing_m: float, margin_m: float) -> tuple[Array, Array, NDArray[np.float32]]:
         """Return x (w,), y (h,) m and the signed distance (h, w) on an even grid around the road."""
         left, right, bottom, top = self.extent(margin_m)
-        x = left + spacing_m * np.arange(math.ceil((right - left) / spacing_m) + 1)
-        y = bottom + spacing_m * np.arange(math.ceil((top - bottom) / spacing_m) + 1)
+        x: Array = left + spacing_m * np.arange(math.ceil((right - left) / spacing_m) + 1, dtype=np.float64)
+        y: Array = bottom + spacing_m * np.arange(math.ceil((top - bottom) / spacing_m) + 1, dtype=np.float64)
         return x, y, self.edge_at(x[None, :], y[:, None])
 
 
@@ -81,7 +81,9 @@ def _shifted(values: NDArray[np.float32], axis: int, by: int) -> NDArray[np.floa
     return np.take(values, index, axis)
 
 
-def _cell_and_part(place: NDArray[np.float32], count: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+def _cell_and_part(
+    place: NDArray[np.floating[Any]], count: int
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Return the index of the cell before each place, and how far it is on to the next."""
     within = np.clip(place, 0.0, count - 1.001)
     cell = within.astype(np.intp)
