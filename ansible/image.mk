@@ -1,5 +1,5 @@
 # The image: included by the Makefile, which has PY, TEST_STAMP and the shell's settings.
-#   make molecule ROLE=trainer        one role        make ami CONFIG=my.yaml ARGS="--on-demand"
+#   make molecule ROLE=trainer        one role        make ami CONFIG=my.yaml UBUNTU=24.04 ARGS="--on-demand"
 ROLES := trainer python_env base monitoring nvidia sysprep
 BIN := $(abspath .venv/bin)
 # Ansible starts again for each phase of a scenario: Python's bytecode of it is kept, whatever the environment says.
@@ -48,11 +48,11 @@ molecule-nvidia: test-root ## Try the nvidia role with Debian's own driver packa
 
 .PHONY: ami-plan
 ami-plan: $(IMAGE_STAMP) ## Install Packer's plugins, validate the Packer files, say what a bake costs: free
-	$(IMAGE_ENV) $(PY) packer/ami.py plan $(if $(CONFIG),--config '$(CONFIG)') $(ARGS)
+	$(IMAGE_ENV) $(PY) packer/ami.py plan $(if $(CONFIG),--config '$(CONFIG)')$(if $(UBUNTU), --ubuntu '$(UBUNTU)') $(ARGS)
 
 .PHONY: ami
-ami: $(IMAGE_STAMP) ## Bake the AMI: validate, say the cost, build, prune (costs money; CONFIG=file, ARGS="--on-demand")
-	$(IMAGE_ENV) $(PY) packer/ami.py build $(if $(CONFIG),--config '$(CONFIG)') $(ARGS)
+ami: $(IMAGE_STAMP) ## Bake the AMI: validate, say the cost, build, prune (costs money; CONFIG=file, UBUNTU=24.04, ARGS="--on-demand")
+	$(IMAGE_ENV) $(PY) packer/ami.py build $(if $(CONFIG),--config '$(CONFIG)')$(if $(UBUNTU), --ubuntu '$(UBUNTU)') $(ARGS)
 
 .PHONY: ami-rehearsal
 ami-rehearsal: test-root ## Bake without AWS: packer, SSH, the whole site; leaves .cache/image/baked.tar

@@ -1,6 +1,7 @@
 """`make ami`: validate, say what it costs, bake with Packer, prune old images.
 
-``python packer/ami.py plan|build|prune [--config FILE] [--set KEY=VALUE] [--on-demand] [--keep N] [-- packer options]``
+``python packer/ami.py plan|build|prune [--config FILE] [--set KEY=VALUE] [--ubuntu RELEASE] [--on-demand] [--keep N]
+[-- packer options]``
 Region, project and network are those of the settings, as launch.py reads them.
 Exit status: 0 done, 1 failed, 2 wrong usage or settings.
 """
@@ -43,6 +44,8 @@ from training.process.terminal import adapt_output
 
 # Receives NAME.json and NAME.manifest.json of every image.
 OUTPUT = REPOSITORY / ".cache" / "ami"
+# Release of the image without --ubuntu.
+UBUNTU = "22.04"
 # us-east-1, 2026-11: on-demand price of the builder, in dollars.
 FALLBACK_PRICE_USD_PER_H = {"c6i.xlarge": 0.17}
 SNAPSHOT_GB = 17
@@ -59,6 +62,7 @@ class Settings(NamedTuple):
 
     aws: AwsSettings
     instance_type: str
+    ubuntu: str
     on_demand: bool
     keep: int
     packer_options: Sequence[str]
@@ -114,16 +118,21 @@ def parse(arguments: Sequence[str]) -> tuple[str, Settings]:
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings, as of launch.py")
     parser.add_argument("--set", action="append", default=[], dest="sets", metavar="KEY=VALUE")
     parser.add_argument("--instance-type", default="c6i.xlarge")
+    parser.add_argument(
+        "--ubuntu", default=UBUNTU, metavar="RELEASE", help=f"Ubuntu's release; {UBUNTU} by default"
+    )
     parser.add_argument("--on-demand", action="store_true", help="where spot capacity does not come")
     parser.add_argument("--keep", type=int, default=2, help="newest images that prune leaves")
     parser.add_argument("packer_options", nargs="*")
     chosen = parser.parse_args(arguments)
     if chosen.keep < 1:
         parser.error(f"--keep is {chosen.keep}; at least the image just baked stays")
+    if chosen.ubuntu not in (releases := ubuntu_releases()):
+        parser.error(f"--ubuntu is {chosen.ubuntu}; the image is made of Ubuntu {' or '.join(releases)}")
     remember(chosen.config, tuple(chosen.sets), REPOSITORY)
     aws = read_settings(chosen.config, chosen.sets).aws
     check_region(aws.region)
-    builder = (chosen.instance_type, chosen.on_demand, chosen.keep, chosen.packer_options)
+    builder = (chosen.instance_type, chosen.ubuntu, chosen.on_demand, chosen.keep, chosen.packer_options)
     return chosen.command, Settings(aws, *builder)
 
 
@@ -134,6 +143,7 @@ def bake_variables(settings: Settings) -> dict[str, str]:
         "project": settings.project,
         "region": settings.region,
         "instance_type": settings.instance_type,
+        "ubuntu_release": settings.ubuntu,
         "build_capacity": "on-demand" if settings.on_demand else "spot",
         "git_sha": git_sha(),
         "requirements_sha256": hashlib.sha256(requirements).hexdigest(),
@@ -144,6 +154,12 @@ def bake_variables(settings: Settings) -> dict[str, str]:
         "output_directory": str(OUTPUT),
         **builder_network(settings.aws),
     }
+
+
+def ubuntu_releases() -> list[str]:
+    """Return the releases of Ubuntu that the Packer files have a base image of."""
+    text = (REPOSITORY / "packer" / "source.pkr.hcl").read_text(encoding="utf-8")
+    return re.findall(r'^ +"([0-9]{2}[.][0-9]{2})" += "ubuntu/', text, re.MULTILINE)
 
 
 def builder_network(aws: AwsSettings) -> dict[str, str]:

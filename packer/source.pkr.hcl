@@ -4,6 +4,14 @@ locals {
   stamp      = formatdate("YYYYMMDD-hhmmss", timestamp())
   image_name = "${var.project}-${local.stamp}-${substr(var.git_sha, 0, 7)}"
 
+  # Names of Canonical's images, by release.
+  base_images = {
+    "22.04" = "ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-amd64-server-*"
+    "24.04" = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-*"
+  }
+
+  source_ami_name = var.source_ami_name != "" ? var.source_ami_name : local.base_images[var.ubuntu_release]
+
   # On the builder, its volume, the image and its snapshot alike; the launcher finds images by these.
   tags = {
     Project            = var.project
@@ -27,7 +35,7 @@ source "amazon-ebs" "image" {
   source_ami = var.source_ami
   source_ami_filter {
     filters = {
-      name                = var.source_ami_name
+      name                = local.source_ami_name
       root-device-type    = "ebs"
       virtualization-type = "hvm"
     }

@@ -103,7 +103,7 @@ variable "volume_size_gb" {
 }
 
 variable "source_ami" {
-  description = "Base image by id, for example a Deep Learning AMI; empty takes the newest of source_ami_name."
+  description = "Base image by id, for example a Deep Learning AMI; empty takes the newest of source_ami_name and ubuntu_release."
   type        = string
   default     = ""
   validation {
@@ -112,13 +112,23 @@ variable "source_ami" {
   }
 }
 
-variable "source_ami_name" {
-  description = "Name pattern of the base image: Ubuntu 22.04 by default."
+variable "ubuntu_release" {
+  description = "Release of Ubuntu that the image is made of; `make ami UBUNTU=24.04` sets it."
   type        = string
-  default     = "ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-amd64-server-*"
+  default     = "22.04"
   validation {
-    condition     = length(var.source_ami_name) >= 3
-    error_message = "The source_ami_name must be the name of a base image, or a pattern of it."
+    condition     = contains(["22.04", "24.04"], var.ubuntu_release)
+    error_message = "The ubuntu_release must be 22.04 or 24.04: the roles are written for these."
+  }
+}
+
+variable "source_ami_name" {
+  description = "Name pattern of the base image; empty takes Canonical's images of ubuntu_release."
+  type        = string
+  default     = ""
+  validation {
+    condition     = var.source_ami_name == "" || length(var.source_ami_name) >= 3
+    error_message = "The source_ami_name must be the name of a base image, a pattern of it, or empty."
   }
 }
 

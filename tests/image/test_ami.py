@@ -58,6 +58,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["build", "--config", "none.yaml"], "none.yaml cannot be read"),
         (["prune", "--keep", "0"], "at least the image just baked stays"),
         (["bake"], "invalid choice"),
+        (["build", "--ubuntu", "20.04"], "--ubuntu is 20.04; the image is made of Ubuntu 22.04 or 24.04"),
         (["build", "--region", "us-east-1"], "unrecognized arguments"),
     ],
 )
@@ -82,6 +83,17 @@ def test_the_bake_is_described_by_the_repository_itself(
     assert variables["build_capacity"] == "on-demand"
     assert f"torch=={variables['torch_version']}" in (SOURCE.parents[1] / "requirements.txt").read_text()
     assert len(variables["requirements_sha256"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("words", "release"), [([], "22.04"), (["--ubuntu", "22.04"], "22.04"), (["--ubuntu", "24.04"], "24.04")]
+)
+def test_packer_is_told_the_release(
+    ami: ModuleType, monkeypatch: pytest.MonkeyPatch, words: list[str], release: str
+) -> None:
+    monkeypatch.setattr(ami, "own_address", lambda: "203.0.113.7")
+    _, settings = ami.parse(["plan", *words])
+    assert ami.bake_variables(settings)["ubuntu_release"] == release
 
 
 # --- one place says where ---

@@ -1,4 +1,4 @@
-"""What the image and user data ask of cloud-init is known to every release that Ubuntu 22.04 can have, 22.1 to 26.1."""
+"""What the image and user data ask of cloud-init is known to each release of Ubuntu 22.04 and 24.04, 22.1 to 26.1."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ PACKER = Path(__file__).parents[2] / "packer"
 RECORDED = Path(__file__).with_name("packer_calls.json")
 NEWER = re.compile(r"^ *# packer>=1\.7 begin\n.*?^ *# packer>=1\.7 end\n", re.MULTILINE | re.DOTALL)
 BUILD = 'build {\n  sources = ["source.amazon-ebs.image"]\n}\n'
-IMAGE = {
+JAMMY = {
     "ami_id": "ami-0123456789abcdef0",
     "name": "ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-amd64-server-20261101",
     "description": "Ubuntu 22.04",
@@ -46,6 +46,13 @@ IMAGE = {
     "root_device_type": "ebs",
     "sriov": "simple",
     "creation_date": "2026-11-01T00:00:00.000Z",
+}
+NOBLE = {
+    **JAMMY,
+    "ami_id": "ami-0fedcba9876543210",
+    "name": "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-20261105",
+    "description": "Ubuntu 24.04",
+    "creation_date": "2026-11-05T00:00:00.000Z",
 }
 # What only the newer plugin, or only a bake on AWS or one that fails, asks for.
 NOT_HERE = {
@@ -65,10 +72,10 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """Serve EC2 with one base image of Canonical; give its address and the file of its requests."""
+    """Serve EC2 with a base image of each Ubuntu; give its address and the file of its requests."""
     folder = tmp_path_factory.mktemp("packer-calls")
     amis, record, port = folder / "amis.json", folder / "requests.jsonl", free_port()
-    amis.write_text(json.dumps([IMAGE]), encoding="utf-8")
+    amis.write_text(json.dumps([JAMMY, NOBLE]), encoding="utf-8")
     env = {**CREDENTIALS, "MOTO_AMIS_PATH": str(amis), "MOTO_RECORDER_FILEPATH": str(record)}
     command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
     with running(command, f"http://127.0.0.1:{port}", folder, env) as url:
@@ -77,8 +84,8 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pa
         yield url, record
 
 
-def bake(url: str, record: Path, market: str, folder: Path) -> list[dict[str, Any]]:
-    """Bake an image of the base image as it is, and return what Packer asked for, each kind of request once."""
+def bake(url: str, record: Path, market: str, folder: Path, **more: str) -> list[dict[str, str]]:
+    """Bake an image of the base image as it is, and return Packer's requests, each as its parameters."""
     for path in PACKER.glob("*.pkr.hcl"):
         text = NEWER.sub("", path.read_text(encoding="utf-8")).replace('= "ssh"', '= "none"')
         (folder / path.name).write_text(BUILD if path.name == "build.pkr.hcl" else text, encoding="utf-8")
@@ -94,6 +101,7 @@ def bake(url: str, record: Path, market: str, folder: Path) -> list[dict[str, An
         "output_directory": str(folder),
         "rehearsal_endpoint": url,
         "build_capacity": market,
+        **more,
     }
     settings = {"AWS_EC2_METADATA_DISABLED": "true", "CHECKPOINT_DISABLE": "1", "AWS_POLL_DELAY_SECONDS": "1"}
     before = len(record.read_text().splitlines()) if record.exists() else 0
@@ -114,8 +122,13 @@ def bake(url: str, record: Path, market: str, folder: Path) -> list[dict[str, An
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     lines = record.read_text(encoding="utf-8").splitlines()[before:]
     bodies = (base64.b64decode(json.loads(line).get("body") or "").decode() for line in lines)
-    asked = [_shape(market, dict(urllib.parse.parse_qsl(body))) for body in bodies if "Action=" in body]
-    return [json.loads(text) for text in sorted({json.dumps(one, sort_keys=True) for one in asked})]
+    return [dict(urllib.parse.parse_qsl(body)) for body in bodies if "Action=" in body]
+
+
+def kinds(market: str, requests: list[dict[str, str]]) -> list[dict[str, Any]]:
+    """Return each kind of request once."""
+    shapes = (_shape(market, request) for request in requests)
+    return [json.loads(text) for text in sorted({json.dumps(one, sort_keys=True) for one in shapes})]
 
 
 def _shape(market: str, request: dict[str, str]) -> dict[str, Any]:
@@ -134,7 +147,7 @@ def _shape(market: str, request: dict[str, str]) -> dict[str, Any]:
 def test_debians_packer_asks_what_was_recorded(
     emulator: tuple[str, Path], market: str, tmp_path: Path
 ) -> None:
-    asked = bake(*emulator, market, tmp_path)
+    asked = kinds(market, bake(*emulator, market, tmp_path))
     known = json.loads(RECORDED.read_text(encoding="utf-8")) if RECORDED.exists() else []
     if SEEN in os.environ:
         rows = [*(row for row in known if row["market"] != market), *asked]
@@ -142,6 +155,17 @@ def test_debians_packer_asks_what_was_recorded(
         RECORDED.write_text("[\n" + ",\n".join(texts) + "\n]\n", encoding="utf-8")
         return
     assert asked == [row for row in known if row["market"] == market], "make record-calls ARGS=tests/image/"
+
+
+@pytest.mark.parametrize(("release", "image"), [("22.04", JAMMY), ("24.04", NOBLE)])
+def test_a_release_starts_from_its_own_base_image(
+    emulator: tuple[str, Path], release: str, image: dict[str, Any], tmp_path: Path
+) -> None:
+    asked = bake(
+        *emulator, "on-demand", tmp_path, ubuntu_release=release, git_sha=release.replace(".", "") * 10
+    )
+    started = [request["ImageId"] for request in asked if request["Action"] == "RunInstances"]
+    assert started == [image["ami_id"]]
 
 
 def test_what_it_asks_is_what_was_read_from_the_newer_plugin() -> None:

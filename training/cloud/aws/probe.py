@@ -19,7 +19,7 @@ from .launch_requests import Launch
 from .project import Project
 
 Verdict = Literal["allowed", "denied", "unknown", "not asked"]
-# Canonical's account; its images are where `make ami` begins (packer/variables.pkr.hcl).
+# Canonical's account; its images are where `make ami` begins (packer/source.pkr.hcl).
 CANONICAL, UBUNTU = "099720109477", "ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-amd64-server-*"
 NAME = "probe"  # of what a request would create
 UP, TRAIN, BAKE = "./launch.py up", "a run's first launch: ./launch.py train", "the first image: make ami"
