@@ -1,4 +1,4 @@
-# `make` lists the targets. Everything is built below .venv and .cache; runs lie in runs/.
+# `make` lists the targets. Everything is built below .venv and .cache; runs are in runs/.
 #   make train TYPE=sac_multiagent CONFIG=my.yaml ARGS="--set training.total_timesteps=50000"
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -29,11 +29,11 @@ TEST_STAMP := .venv/.stamp-test-$(call hash,requirements.txt tests/requirements.
 TYPED := training launch.py $(wildcard packer/*.py ansible/inventory/*.py ansible/roles/*/files/*.py ansible/roles/*/files/usr/local/bin/*)
 PYTEST := $(PY) -m pytest -n 2 --dist loadfile
 
-# Money is spent only where the command itself says so: a CLOUD left in the environment is not heard.
+# Money is spent only where the command itself says so: a CLOUD in the environment is ignored.
 ifneq ($(origin CLOUD),command line)
 ifneq ($(CLOUD),)
 ifneq ($(filter train,$(MAKECMDGOALS)),)
-$(info CLOUD=$(CLOUD) in the environment is not heard: training on this computer. For AWS: make train CLOUD=aws)
+$(info CLOUD=$(CLOUD) in the environment is ignored: training on this computer. For AWS: make train CLOUD=aws)
 endif
 endif
 override CLOUD :=
@@ -104,7 +104,7 @@ lint: style
 	$(PY) -m mypy --scripts-are-modules $(TYPED)
 
 .PHONY: bench
-bench: $(TEST_STAMP) ## Measure speeds beside their peers; keep the machine quiet
+bench: $(TEST_STAMP) ## Measure speeds and those of other programs; keep the machine quiet
 	$(PY) -m pytest tests/bench/bench_*.py -m bench -s $(ARGS)
 
 .PHONY: torture

@@ -59,7 +59,7 @@ except ModuleNotFoundError as error:
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from training.cloud.console.next_commands import remember
-from training.cloud.console.option_types import ConfigFile, Delete, DryRun, Json, Print, Run, Sets, Way, Yes
+from training.cloud.console.option_types import ConfigFile, Delete, DryRun, Dump, Json, Print, Run, Sets, Yes
 from training.cloud.console.output import OutputOptions, say
 from training.errors import ConfigurationError, TrainingError, UsageError
 from training.process.help import Commands
@@ -372,7 +372,7 @@ def prune(
 # --- reaching a machine ---
 @app.command()
 def ssh(
-    run: Run, *, only_print: Print = False, config: ConfigFile = None, sets: Sets = None, json: Way = False
+    run: Run, *, only_print: Print = False, config: ConfigFile = None, sets: Sets = None, json: Dump = False
 ) -> None:
     """Open a shell on a run's machine, by Session Manager."""
     from training.cloud import commands
@@ -389,7 +389,7 @@ def tensorboard(
     only_print: Print = False,
     config: ConfigFile = None,
     sets: Sets = None,
-    json: Way = False,
+    json: Dump = False,
 ) -> None:
     """Forward a run's TensorBoard to this computer, by Session Manager."""
     from training.cloud import commands
@@ -423,7 +423,7 @@ def main(arguments: list[str] | None = None) -> int:
         app(sys.argv[1:] if arguments is None else arguments, prog_name="./launch.py")
     except SystemExit as exit_:
         if exit_.code == INTERRUPTED:  # typer makes this of a KeyboardInterrupt, without a word
-            say("\ninterrupted. Runs go on; what is half-made now: ./launch.py gc")
+            say("\ninterrupted. Runs continue; what is incomplete now: ./launch.py gc")
         return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "training":

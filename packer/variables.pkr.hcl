@@ -50,7 +50,7 @@ variable "builder_cidr" {
   type        = string
   validation {
     condition     = length(var.builder_cidr) > 0 && regex_replace(var.builder_cidr, "^([0-9]{1,3}[.]){3}[0-9]{1,3}/32$", "") == ""
-    error_message = "The builder_cidr must be one address, such as 203.0.113.7/32: the builder is open to nobody else."
+    error_message = "The builder_cidr must be one address, such as 203.0.113.7/32: the builder is closed to all others."
   }
 }
 

@@ -70,7 +70,7 @@ def test_a_full_disk_stops_no_step_and_is_said_once(tmp_path):
             run.saver._running.exception()
         run.saver.poll()
     assert [line for line in said if "no space left" in line] == said[:1]
-    assert "training goes on" in said[0]
+    assert "training continues" in said[0]
     assert run.saver.durable.step == 40
     store.full = False
     run.saver.finish({})

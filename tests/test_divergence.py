@@ -38,7 +38,7 @@ def parts_of(session: Session) -> dict[str, torch.Tensor]:
     team = session.parts.learner.team
     update = team.update
     found = {"actor": update.actor.flat, "critics": update.critic.flat, "targets": update.target.flat}
-    found |= {"averaged policy": team.average.flat, "entropy coefficient": update.log_alpha}
+    found |= {"EMA policy": team.average.flat, "entropy coefficient": update.log_alpha}
     for optimizer in update.optimizers.values():
         state = adam_state(optimizer)
         found |= {
@@ -124,7 +124,7 @@ def test_a_checkpoint_that_an_earlier_version_saved_with_infinite_moments_is_ref
 )
 def test_the_likely_cause_is_the_setting_farthest_from_what_is_usual(changes: list[str], cause: str) -> None:
     config = load_config(None, changes)
-    assert cause in likely_cause(config.sac, config.imitation).told
+    assert cause in likely_cause(config.sac, config.imitation).explanation
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_a_learning_rate_of_1_ends_with_its_name_and_a_sound_checkpoint_each_tim
     newest = load(storage, name, "sac").step
     assert f"sound checkpoint is that of step {newest:,}. " in first.stderr
     again = go_back(first.stderr)
-    assert f"goes on from step {newest:,}" in again.stdout
+    assert f"continues from step {newest:,}" in again.stdout
     assert again.returncode == 65
     assert is_finite(tmp_path, name)
     (fork,) = [

@@ -78,7 +78,7 @@ def test_a_fork_without_a_change_is_its_parents_continuation_bit_for_bit(store: 
     assert parents.keys() == its.keys()
     for name, value in parents.items():
         np.testing.assert_array_equal(value, its[name], err_msg=name)
-    assert f"goes on from step {middle(store):,} of run parent" in done.stdout + done.stderr
+    assert f"continues from step {middle(store):,} of run parent" in done.stdout + done.stderr
 
 
 @pytest.mark.slow
@@ -137,7 +137,7 @@ def test_the_name_is_made_from_the_time_where_none_is_given_and_wandb_begins_ane
         ("sac.buffer_size=4000", "the replay buffer keeps its rows"),
         ("sac.ent_coef=0.1", "weight of the entropy"),
         ("imitation.expert=none", "what the expert would have done"),
-        ("training.seed=4", "the random numbers go on"),
+        ("training.seed=4", "the random numbers continue"),
         ("training.training_type=sac_multiagent", "the agents stay who they are"),
     ],
 )

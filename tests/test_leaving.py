@@ -69,8 +69,8 @@ def judged(session: Session) -> str:
 
 def judge(session: Session) -> None:
     for keeper in session.parts.keepers:
-        keeper.judge(session.parts.learner)
-        keeper.choose()
+        keeper.evaluate(session.parts.learner)
+        keeper.select_final()
 
 
 def test_an_evaluation_that_is_left_is_due_as_before_and_ends_as_if_it_never_had_been(tmp_path: Path) -> None:

@@ -161,4 +161,4 @@ def test_the_death_of_its_process_is_said_once_and_stops_nothing(tmp_path: Path)
         metrics.record(step, {"reward": 1.0})
     metrics.close()
     assert len(said) == 1
-    assert "Training goes on without it" in said[0]
+    assert "Training continues without it" in said[0]

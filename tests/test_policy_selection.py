@@ -82,7 +82,7 @@ def test_the_final_choice_finds_a_failure_that_few_starts_miss(monkeypatch: pyte
         SelectedPolicy(rarely_fails, 1, 48, 48, 8.0, 1.0),
         SelectedPolicy(never_fails, 2, 48, 48, 7.0, 0.9),
     ]
-    best = keeper.choose()
+    best = keeper.select_final()
     assert best is not None
     assert best.policy is never_fails
     assert (best.completed, best.starts) == (40, 40)
@@ -106,7 +106,7 @@ def test_cars_that_learn_together_race_for_the_final_choice(
     names = {id(straight_on): "steadier", id(racer): "racer"}
     keeper = keeper_of(config, [Track.load("generated-1")])
     keeper.candidates = [SelectedPolicy(straight_on, 1, 48, 48, 8.0), SelectedPolicy(racer, 2, 48, 48, 7.0)]
-    best = keeper.choose()
+    best = keeper.select_final()
     assert best is not None
     assert names[id(best.policy)] == first
     assert sorted(kept.raced for kept in keeper.candidates) == [0.0, 0.0 if cars == 1 else 0.5]
@@ -135,19 +135,19 @@ def test_an_agent_s_newest_champion_is_kept_and_driven_once(monkeypatch: pytest.
     monkeypatch.setattr(policy_selection, "evaluate", drives)
     learner: Any = Learner()
     keeper = keeper_of(load_config(None, ["evaluation.starts=10"]), [], agent=1)
-    assert keeper.judge(learner)["evaluation/completed"] == 1.0
+    assert keeper.evaluate(learner)["evaluation/completed"] == 1.0
     assert [kept.step for kept in keeper.candidates] == [10_000]
     for step in (20_000, 40_000):
         learner.newest = PolicySnapshot("champion", Policy([4, 8, 4]), step)
         for _ in range(2):
             driven.clear()
             learner.num_timesteps += 15_000
-            told = keeper.judge(learner)
+            told = keeper.evaluate(learner)
             assert not keeper.due(learner.num_timesteps)
             assert (driven, bool(told)) in (([learner.newest.policy], True), ([], False))
             assert [kept.step for kept in keeper.candidates] == [step]
         assert driven == []
-    best = keeper.choose()
+    best = keeper.select_final()
     assert best is not None
     assert best.policy is learner.newest.policy
     assert (best.completed, best.steady) == (40, 1.0)

@@ -228,7 +228,7 @@ def test_an_earlier_step_can_be_resumed(finished):
     kept = [int(step) for step in re.findall(r"\d+", re.findall(r"kept are: ([\d, ]+)", missing.stderr)[0])]
     assert len(kept) >= 2
     resumed = run(store, "--resume", name, "--at", str(kept[0]))
-    assert f"goes on from step {kept[0]:,}" in resumed.stdout
+    assert f"continues from step {kept[0]:,}" in resumed.stdout
     assert resumed.returncode == 0
 
 
@@ -330,7 +330,7 @@ def test_a_run_in_s3_survives_a_kill(weed_url, tmp_path):
         check=False,
     )
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "goes on from step" in again.stdout
+    assert "continues from step" in again.stdout
     assert documents.read_status(storage, "in-s3").state == "done"
     keys = [entry.key for entry in storage.list("runs/in-s3/")]
     assert sum("/metrics/events.out.tfevents" in key for key in keys) >= 1

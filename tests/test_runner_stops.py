@@ -42,7 +42,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, number):
     (attempt,) = documents.read_attempts(storage, name)
     assert (attempt.cause, attempt.last_step) == ("terminated", saved)
     again = run(tmp_path, "--resume", name, steps=saved)
-    assert f"goes on from step {saved:,}" in again.stdout
+    assert f"continues from step {saved:,}" in again.stdout
     assert again.returncode == 0
 
 

@@ -88,7 +88,7 @@ def test_a_closed_input_is_nobody_at_the_terminal(
     closed = io.StringIO()
     closed.close()
     monkeypatch.setattr("sys.stdin", closed if stream else None)
-    with pytest.raises(UsageError, match="Nobody is here to answer"):
+    with pytest.raises(UsageError, match="There is no terminal to answer on"):
         ask("Do this?", OutputOptions())
 
 

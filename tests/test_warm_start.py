@@ -131,7 +131,7 @@ def test_networks_that_learnt_with_other_meanings_are_taken_and_that_is_said(
     said: list[str] = []
     warm_start.load_initial_policies(learner, config.policy_sources, storage, "new", said.append)
     assert said[1:] == [
-        "they learnt with env.speed_cap_mps = 8.0, not 9.0 as here, and have to learn that anew"
+        "they learnt with env.speed_cap_mps = 8.0, not 9.0 as here, and have to learn that again"
     ]
 
 

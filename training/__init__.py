@@ -3,7 +3,7 @@
 import importlib
 import os
 
-# A thread that waits for another spins, which is right for some 100 µs. GNU's OpenMP goes on for milliseconds; where
+# A thread that waits for another spins, which is right for some 100 µs. GNU's OpenMP continues for milliseconds; where
 # another process wants a core too, that burns the time which the awaited thread needs: updates took ten times as long.
 # The library reads this when it is loaded, with torch or at numba's first parallel kernel.
 if "OMP_WAIT_POLICY" not in os.environ:

@@ -101,7 +101,7 @@ def train(
     if init_from is not None:
         if resume is not None:
             raise UsageError(
-                "--init-from begins a run, --resume goes on with one",
+                "--init-from begins a run, --resume continues one",
                 next_step=f"Leave one of them out: --init-from {init_from} or --resume {resume}.",
             )
         overrides = [*(overrides or ()), f"training.init_from={init_from}"]

@@ -1,7 +1,7 @@
 """The errors a user can meet, each with the exit code that the process ends with.
 
     TrainingError              1   anything else that we can explain
-    ├── Over                   0   the run has ended before; a machine that boots late has nothing to do
+    ├── RunAlreadyFinished     0   the run has ended before; a machine that boots late has nothing to do
     ├── Fenced                 3   another attempt owns the run
     ├── UsageError            64   the command line asks for something impossible
     ├── DataError             65   a file, a map or a checkpoint is broken

@@ -107,7 +107,7 @@ def check_run_name(name: str) -> str:
         return name
     raise UsageError(
         f"run name {name!r} is not allowed: {RUN_NAME_RULE}",
-        next_step="Choose another name, or leave it out for one made from the time.",
+        next_step="Choose another name, or leave it out for a timestamp.",
     )
 
 

@@ -46,7 +46,7 @@ class Session(NamedTuple):
             self.saver.collect()
             for keeper in self.parts.keepers:
                 if keeper.due(learner.num_timesteps):
-                    keeper.judge(learner)
+                    keeper.evaluate(learner)
             return learner.num_timesteps < steps
 
         learner.at_boundary = boundary

@@ -359,7 +359,7 @@ def test_what_would_make_another_run_cannot_be_set_on_a_resume(bench: Bench) -> 
     bench.account.launch("train", "--name", "race", "--yes", "--detach")
     bench.account.launch("stop", "race", "--now")
     words = ("train", "--up", "--resume", "race", "--yes", "--set", "sac.gamma=0.9")
-    bench.refused(USER, "sac.gamma cannot change while a run goes on", "Begin a new run", *words)
+    bench.refused(USER, "sac.gamma cannot change when a run continues", "Begin a new run", *words)
     settings = bench.account.settings
     file = bench.account.folder / "mine.yaml"
     file.write_text(yaml.safe_dump({**settings, "sac": {"gamma": 0.9}}), encoding="utf-8")

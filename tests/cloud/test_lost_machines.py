@@ -193,7 +193,7 @@ def test_it_is_said_why_each_ended_and_what_its_console_said(ec2: Ec2, account: 
 def test_the_laptop_counts_as_far_as_the_image_does() -> None:
     from training.instance import attempt_limit
 
-    assert lost_machines.MOST_LOST == attempt_limit.FRUITLESS_STARTS
+    assert lost_machines.MOST_LOST == attempt_limit.MAX_STARTS_WITHOUT_PROGRESS
 
 
 # --- the commands ---

@@ -87,7 +87,7 @@ def test_a_map_of_ones_own_goes_to_the_machine_and_comes_home(hall: Account, tmp
         hall, tmp_path / "third", "train", "--fork", "race", "--name", "faster", "--set", "sac.learning_rate=0.0001",
         "--set", "training.total_timesteps=700",
     )  # fmt: skip
-    assert "run faster goes on from step 600" in forked.stdout
+    assert "run faster continues from step 600" in forked.stdout
     assert carried_maps.missing(hall.storage, "faster", [name]) == []
 
 

@@ -249,7 +249,7 @@ def test_ctrl_c_in_a_launch_names_gc_which_finds_what_is_there(account: Account)
             behind.answers["CreateFleet"] = interrupt
             _, told = process.communicate(timeout=300)
     assert process.returncode == 130
-    assert told.endswith("interrupted. Runs go on; what is half-made now: ./launch.py gc\n")
+    assert told.endswith("interrupted. Runs continue; what is incomplete now: ./launch.py gc\n")
     account.write_config()
     found = {leak["kind"] for leak in account.launch_json("gc")}
     assert found == {"half-made run", "launch template", "role", "instance profile"}

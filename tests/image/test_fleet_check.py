@@ -186,7 +186,7 @@ def test_a_history_that_cannot_be_read_deletes_nothing_and_says_so(
     with TruthfulStubber(client) as stubber:
         stubber.add_client_error("describe_fleet_history", code)
         assert check.main() == 1
-    assert "the fleet goes on until its end date" in capsys.readouterr().err
+    assert "the fleet continues until its end date" in capsys.readouterr().err
 
 
 def test_without_a_metadata_service_it_ends_soon_and_says_so(
@@ -208,4 +208,4 @@ def test_the_limit_is_longer_than_any_life_that_the_bucket_does_not_hear_of(chec
     starts = int(values["trainer_restarts_per_hour"]) + 1
     tries_s = starts * (store_s + int(values["trainer_restart_delay_s"]))
     assert boot_s + tries_s + int(values["trainer_finish_timeout_s"]) < check.SHORT_LIFE_S
-    assert check.MOST_MACHINES == attempt_limit.FRUITLESS_STARTS
+    assert check.MOST_MACHINES == attempt_limit.MAX_STARTS_WITHOUT_PROGRESS

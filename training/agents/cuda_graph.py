@@ -68,8 +68,8 @@ class GraphStep:
             return self._record(body)
         except RuntimeError as error:
             warnings.warn(
-                f"The update could not be recorded as a CUDA graph ({_cause(error)}): it goes on operator by operator, "
-                "slower and to the same result. A newer NVIDIA driver may help.",
+                f"The update could not be recorded as a CUDA graph ({_cause(error)}): it continues operator by "
+                "operator, more slowly and with the same result. A newer NVIDIA driver may help.",
                 RuntimeWarning,
                 stacklevel=1,  # one place, so that Python tells it once
             )

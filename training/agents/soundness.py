@@ -25,7 +25,7 @@ _IN_WORDS = {
     "actor": "the actor",
     "critic": "the critics",
     "target": "the critics' targets",
-    "average": "the averaged policy",
+    "average": "the EMA policy",
     "log_alpha": "the entropy coefficient",
 }
 

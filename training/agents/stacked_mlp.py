@@ -39,7 +39,7 @@ class StackedMlp:
         self.weights, self.biases = views[0::2], views[1::2]
 
     def part(self, first: int, count: int, flat: torch.Tensor | None = None) -> torch.Tensor:
-        """Copy networks first to first + count out, laid out as the flat tensor of a Stack of so many.
+        """Copy networks first to first + count out, laid out as the flat tensor of a StackedMlp of so many.
 
         flat: another tensor of the same layout, such as Adam's moments; None: the weights.
         """

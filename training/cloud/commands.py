@@ -210,7 +210,7 @@ def ssh(context: CommandContext, run: str, output: OutputOptions) -> int:
     """Open a shell on a run's machine."""
     machine = _machine(context, run)
     way = {"run": run, "instance_id": machine["InstanceId"]}
-    return _reach(way, connect.shell_command(context.cloud, machine), output)
+    return _connect(way, connect.shell_command(context.cloud, machine), output)
 
 
 def tensorboard(context: CommandContext, run: str, port: int, output: OutputOptions) -> int:
@@ -220,7 +220,7 @@ def tensorboard(context: CommandContext, run: str, port: int, output: OutputOpti
     if not output.json:
         say(f"TensorBoard: {url} (Ctrl-C ends the connection, not the run)")
     way = {"run": run, "instance_id": machine["InstanceId"], "url": url, "local_port": port}
-    return _reach(way, connect.tensorboard_command(context.cloud, machine, port), output)
+    return _connect(way, connect.tensorboard_command(context.cloud, machine, port), output)
 
 
 def _machine(context: CommandContext, run: str) -> dict[str, Any]:
@@ -231,7 +231,7 @@ def _machine(context: CommandContext, run: str) -> dict[str, Any]:
         raise
 
 
-def _reach(way: dict[str, object], command: list[str], output: OutputOptions) -> int:
+def _connect(way: dict[str, object], command: list[str], output: OutputOptions) -> int:
     if output.json:
         show({**way, "command": command})
         return 0

@@ -106,8 +106,8 @@ def check_compatible(what: str, theirs: EnvSettings, ours: EnvSettings) -> None:
     if other := other_meaning(theirs, ours):
         values = " ".join(f"--set {key}={_as_yaml(their)}" for key, (their, _) in other.items())
         raise ConfigurationError(
-            f"{what}: it learnt with {told(other)} as in this run, and would take what it sees and does for "
-            "something else",
+            f"{what}: it learnt with {differing_settings(other)} as in this run, and would take what it sees and does "
+            "for something else",
             next_step=f"Give this run the values of that one: {values}\nOr leave it out of the pool.",
         )
 
@@ -118,7 +118,7 @@ def other_meaning(theirs: EnvSettings, ours: EnvSettings) -> dict[str, tuple[obj
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def told(other: Mapping[str, Sequence[object]]) -> str:
+def differing_settings(other: Mapping[str, Sequence[object]]) -> str:
     """Return settings that differ for people."""
     return ", ".join(f"{key} = {their}, not {our}" for key, (their, our) in other.items())
 

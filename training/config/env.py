@@ -72,7 +72,7 @@ class RaceSettings(Section):
     """What holds where several cars share a track."""
 
     after_crash: Literal["out", "restart"] = setting(
-        "out", "who crashes is out until the race begins anew, or starts again elsewhere"
+        "out", "a crashed car is out until the next race, or starts again elsewhere"
     )
     terminate_at_fault_contact: bool = setting(
         True,

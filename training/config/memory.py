@@ -48,8 +48,8 @@ class Needs(NamedTuple):
 def transition_bytes(config: Config) -> float:
     """Return what the replay buffer keeps for one transition of an agent."""
     width = config.env.observation_size
-    guide = 0 if config.imitation.expert == "none" else ACTIONS
-    floats = width * (1 + 1 / DECISIONS_PER_EPISODE) + ACTIONS + 1 + guide
+    imitated = 0 if config.imitation.expert == "none" else ACTIONS
+    floats = width * (1 + 1 / DECISIONS_PER_EPISODE) + ACTIONS + 1 + imitated
     return FLOAT * floats + FIXED_BYTES
 
 

@@ -61,10 +61,10 @@ _KEPT = {
     "sac.net_arch": "the networks keep their shape",
     "sac.buffer_size": "the replay buffer keeps its rows",
     "env.num_envs": "the replay buffer keeps its rows, one for each environment",
-    "sac.ent_coef": "the weight of the entropy goes on from where it is",
+    "sac.ent_coef": "the weight of the entropy continues from its present value",
     "imitation.expert": "each transition in the replay buffer holds what the expert would have done, or none does",
     "env.": "the transitions in the replay buffer keep their meaning: observation, action, physics, tracks and races",
-    "training.seed": "the random numbers go on from where they are",
+    "training.seed": "the random numbers continue from their present state",
     "training.": "the agents stay who they are",
     "multi_agent.": "the agents and their opponents stay who they are",
 }
@@ -113,13 +113,13 @@ def changed(config: Config, overrides: Sequence[str], run: str = "RUN") -> Confi
             continue
         begin, options = _new_run(config, key, run)
         fork = (
-            f"Or go on in a new run, with replay buffer and optimizers: python -m training train --fork {run} "
+            f"Or continue in a new run, with replay buffer and optimizers: python -m training train --fork {run} "
             f"--name NEW --set {shlex.quote(last[key])}\n"
             if _is_one_of(key, FORKABLE)
             else ""
         )
         raise ConfigurationError(
-            f"--set {last[key]}: {key} cannot change while a run goes on",
+            f"--set {last[key]}: {key} cannot change when a run continues",
             next_step=f"{begin}: python -m training train {options}--set {shlex.quote(last[key])}\n"
             f"{fork}Or change only: {', '.join(CHANGEABLE)}",
         )

@@ -69,7 +69,7 @@ class TrainingSettings(Section):
     )
     run_name: str | None = setting(
         None,
-        "name of the run and of its folder; null: made from the time",
+        "name of the run and of its folder; null: a timestamp",
         legal=RUN_NAME_RULE,
         pattern=RUN_NAME_PATTERN,
     )

@@ -101,7 +101,7 @@ class BestPolicyTracker:
         """Tell whether it is time for an evaluation."""
         return self.next_step is not None and step >= self.next_step
 
-    def judge(self, learner: MultiAgentSAC) -> dict[str, float]:
+    def evaluate(self, learner: MultiAgentSAC) -> dict[str, float]:
         """Drive the EMA policy and keep it if it is among the best; return figures to log."""
         step = learner.num_timesteps
         self.chosen = False
@@ -116,12 +116,12 @@ class BestPolicyTracker:
         if all(d.completed for d in drives):
             drives = self._drive(policy, self._starts(), seed=step + 1)
             disturbed = self._drive(disturb(policy, step), self._starts(), seed=step + 2)
-            self._consider(_rated(policy, step, drives, disturbed))
+            self._add_candidate(_rated(policy, step, drives, disturbed))
         else:
-            self._consider(_rated(policy, step, drives))
+            self._add_candidate(_rated(policy, step, drives))
         return figures(drives)
 
-    def choose(self) -> SelectedPolicy | None:
+    def select_final(self) -> SelectedPolicy | None:
         """Drive every candidate from many fresh starts and put the best first; call once, at the end of training.
 
         Only those that complete the most are driven again with their actions disturbed. Cars that learn together race.
@@ -195,7 +195,7 @@ class BestPolicyTracker:
         races = len(tracks) * FINAL_RACES * (len(field) - 1)
         return [kept._replace(raced=float(wins) / races) for kept, wins in zip(rated, won, strict=True)]
 
-    def _consider(self, kept: SelectedPolicy) -> None:
+    def _add_candidate(self, kept: SelectedPolicy) -> None:
         # Races were of other candidates, with laps that newer ones have not driven: only the next choice counts them.
         known = [candidate._replace(raced=0.0) for candidate in self.candidates]
         self.candidates = sorted([*known, kept], key=lambda k: k.score, reverse=True)[:CANDIDATES]

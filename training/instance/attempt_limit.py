@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from ..store.storage import Storage
 
 # Starts in a row without a newer durable checkpoint after which the run has failed; interruptions are not counted.
-FRUITLESS_STARTS = 3
+MAX_STARTS_WITHOUT_PROGRESS = 3
 # The same with interruptions: a machine that is always taken away before its first checkpoint buys nothing.
-FRUITLESS_WITH_INTERRUPTIONS = 20
+MAX_STARTS_WITH_INTERRUPTIONS = 20
 
 Verdict = Literal["train", "over", "failed"]
 
@@ -44,9 +44,9 @@ def decide(state: str, launch: int | None, earlier: Sequence[Attempt]) -> StartD
         fruitless += 1
         crashed += attempt.cause != "interrupted"
         following_step = attempt.first_step
-    if crashed >= FRUITLESS_STARTS:
+    if crashed >= MAX_STARTS_WITHOUT_PROGRESS:
         return StartDecision("failed", f"{crashed} starts in a row ended without a newer checkpoint")
-    if fruitless >= FRUITLESS_WITH_INTERRUPTIONS:
+    if fruitless >= MAX_STARTS_WITH_INTERRUPTIONS:
         return StartDecision(
             "failed", f"{fruitless} starts in a row were interrupted before a newer checkpoint"
         )

@@ -131,7 +131,7 @@ def carry_out(  # noqa: PLR0913 - what it acts on; tests put their own there
 
 
 def main() -> int:
-    """Finish the run that run.env names; return 0 when the bucket has heard of it.
+    """Finish the run that run.env names; return 0 when the bucket knows it.
 
     Otherwise 1: the unit fails, and the image looks whether the fleet only brings machines that end so.
     """

@@ -28,7 +28,7 @@ INTERVAL_S, LATER_INTERVAL_S, LATER_S = 5.0, 30.0, 600.0
 MAX_WAITING = 1 << 20
 MAX_ATTEMPT_BYTES = 32 << 20
 CLOSE_S = 5.0
-FULL = b"\n(the log of this attempt ends here, it has reached its bound; the machine's journal goes on)\n"
+FULL = b"\n(the log of this attempt ends here, it has reached its bound; the machine's journal continues)\n"
 
 
 class LogChunks:

@@ -90,7 +90,7 @@ class CloudWatch:
             if not self._said:
                 self._said = True
                 self._say(
-                    f"CloudWatch takes no metrics: {error}. Training goes on; each minute is tried again."
+                    f"CloudWatch takes no metrics: {error}. Training continues; each minute is tried again."
                 )
 
     def _connect(self) -> Any:  # noqa: ANN401 - boto3 makes its classes at run time

@@ -52,7 +52,7 @@ class Metrics:
             self._wandb = WeightsAndBiases(
                 config.wandb, run, directory, resumed_step=resumed_step, run_id=wandb_id, say=say
             )
-        # Kept while Weights & Biases is switched off, so that switching it on again finds the same run.
+        # Not cleared while Weights & Biases is switched off, so that switching it on again finds the same run.
         self.wandb_id: str | None = wandb_id if self._wandb is None else self._wandb.id
         self._hyperparameters: dict[str, bool | float | str] = {}
         self.record_hyperparameters(config.to_json_dict(), {})
@@ -132,7 +132,7 @@ class _Disk:
             work()
         except OSError as error:
             if not self._said:
-                self._say(f"No curves are written to {self._path}: {error.strerror}. Training goes on.")
+                self._say(f"No curves are written to {self._path}: {error.strerror}. Training continues.")
             self._said = True
             self._lost += 1
             return

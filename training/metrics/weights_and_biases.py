@@ -88,7 +88,7 @@ class WeightsAndBiases:
             session.finish()
         except Exception as error:  # noqa: BLE001 - whatever a service for curves does, training continues
             if not self._given_up:
-                self._say(f"Weights & Biases fails ({_first_line(error)}). Training goes on without it.")
+                self._say(f"Weights & Biases fails ({_first_line(error)}). Training continues without it.")
             session.abandon()
 
 
@@ -185,7 +185,7 @@ class _Session:
     def _say_kept(self, why: str) -> None:
         folder = self._directory / "wandb"
         then = f"points are kept in {folder}, `wandb sync` sends them later"
-        self._say(f"Weights & Biases {why}. Training goes on; {then}.")
+        self._say(f"Weights & Biases {why}. Training continues; {then}.")
 
 
 def _first_line(error: Exception) -> str:

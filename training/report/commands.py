@@ -106,9 +106,9 @@ def race(  # noqa: PLR0913 - the command line's options
         return 0
     shown = [RaceRow(**{**row._asdict(), "mean_finish_s": row.mean_finish_s or math.nan}) for row in rows]
     races_table(f"{races} races of {laps} lap{'s' * (laps > 1)} on {course.name}, from standing", shown)
-    nobody = races - sum(row.wins for row in rows)
-    if nobody:
-        typer.echo(f"{nobody} race{'s' * (nobody > 1)} ended without a winner: nobody finished.")
+    unfinished = races - sum(row.wins for row in rows)
+    if unfinished:
+        typer.echo(f"{unfinished} race{'s' * (unfinished > 1)} ended without a winner: no car finished.")
     return 0
 
 

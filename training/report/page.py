@@ -171,7 +171,7 @@ def _race_film(found: Tournament, directory: Path) -> ShownFilm:
     except OSError as error:
         return ShownFilm(heading, f"There is no film: {error}")
     pace = f", shown {made.playback} times as fast" if made.playback > 1 else ""
-    won = "wins" if trace.lap_s is not None else "comes furthest; nobody finishes"
+    won = "wins" if trace.lap_s is not None else "comes furthest; no car finishes"
     caption = (
         f"{len(names)} cars from the grid{pace}: {names[trace.car]} {won}, and is followed. "
         f"{found.filmed.overtakes} overtakes. Whose car has which colour is told at the lower right. "

@@ -299,7 +299,7 @@ class Saver:
         if last_error and last_error != self._last_error:
             step = "none yet" if self.durable is None else f"step {self.durable.step:,}"
             self._say(
-                f"checkpoint not saved: {last_error}; training goes on, the newest checkpoint is {step}"
+                f"checkpoint not saved: {last_error}; training continues, the newest checkpoint is {step}"
             )
             self._last_error = last_error
 

@@ -95,10 +95,10 @@ class Run(NamedTuple):
             return f"run {self.name} begins; everything goes to {self.place}"
         if self.partial is None:
             return (
-                f"run {self.name} goes on from step {self.checkpoint.step:,}; everything is in {self.place}"
+                f"run {self.name} continues from step {self.checkpoint.step:,}; everything is in {self.place}"
             )
         return (
-            f"run {self.name} goes on from the partial save at step {self.partial.step:,}; everything is in "
+            f"run {self.name} continues from the partial save at step {self.partial.step:,}; everything is in "
             f"{self.place}\nLost: what the replay buffer took in after step {self.checkpoint.step:,}. Networks, "
             "optimizers, generators and the cars are those of the partial save, but the run will not end in the "
             "same bits as an uninterrupted one."
@@ -245,7 +245,7 @@ def _this_attempt(storage: Storage, name: str, origin: ResumePoint) -> documents
 
 
 def _check_boot(storage: Storage, name: str) -> None:
-    """Check, on an instance, whether it may train; raise Over or NoProgress if it may not."""
+    """Check, on an instance, whether it may train; raise RunAlreadyFinished or NoProgress if it may not."""
     if not os.environ.get(ON_INSTANCE):
         return
     check_image()
@@ -270,7 +270,7 @@ def _partial(storage: Storage, name: str, training_type: str, fleet_id: str) -> 
         if fleet_id and any(row.fleet_id == fleet_id for row in documents.read_attempts(storage, name)):
             return None
         next_step = (
-            f"{error.next_step}\nLeave --from-partial out: the run goes on from its newest checkpoint."
+            f"{error.next_step}\nLeave --from-partial out: the run continues from its newest checkpoint."
         )
         raise UsageError(error.message, next_step=next_step.strip()) from error
 

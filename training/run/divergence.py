@@ -68,7 +68,7 @@ def explained(learner: MultiAgentSAC, run: Run) -> Iterator[None]:
         if not found:
             raise
         cause = likely_cause(run.config.sac, run.config.imitation)
-        message = f"diverged at step {learner.num_timesteps:,}: {found}\nLikely cause: {cause.told}"
+        message = f"diverged at step {learner.num_timesteps:,}: {found}\nLikely cause: {cause.explanation}"
         raise Diverged(message, next_step=_way_back(run, cause)) from error
 
 
@@ -76,7 +76,7 @@ class Cause(NamedTuple):
     """The setting that most likely made a run diverge, in words, and what to set it to."""
 
     key: str
-    told: str
+    explanation: str
     remedy: float
 
 
@@ -88,11 +88,15 @@ def likely_cause(sac: SacSettings, imitation: ImitationSettings) -> Cause:
     rate = sac.learning_rate
     lower = min(rate / 3, 3e-4)
     if excess > 1.0:
-        told = f"{worst.key} = {value:g}; usual is {worst.low:g} to {worst.high:g}."
+        explanation = f"{worst.key} = {value:g}; usual is {worst.low:g} to {worst.high:g}."
         usual = _numbers(SacSettings(), ImitationSettings()).get(worst.key)
-        return Cause(worst.key, told, lower if usual is None or worst.key == "sac.learning_rate" else usual)
-    told = f"no setting is far from its usual values; try a smaller sac.learning_rate than {rate:g} first."
-    return Cause("sac.learning_rate", told, lower)
+        return Cause(
+            worst.key, explanation, lower if usual is None or worst.key == "sac.learning_rate" else usual
+        )
+    explanation = (
+        f"no setting is far from its usual values; try a smaller sac.learning_rate than {rate:g} first."
+    )
+    return Cause("sac.learning_rate", explanation, lower)
 
 
 def last_sound(run: Run) -> int | None:

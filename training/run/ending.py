@@ -21,8 +21,8 @@ def choose(parts: RunParts) -> None:
     parts.display.say("training is over; choosing the policy to keep")
     with contextlib.suppress(Left), all_or_nothing(parts.keepers, lambda: parts.stop.reason is not None):
         for keeper in parts.keepers:
-            keeper.judge(parts.learner)
-            keeper.choose()
+            keeper.evaluate(parts.learner)
+            keeper.select_final()
 
 
 class Saved(Enum):
@@ -59,7 +59,9 @@ def interrupted(setup: Setup, saved: Saved) -> Interrupted:
     message = f"stopped by {stop.reason} at step {parts.learner.num_timesteps:,}; {told}"
     next_step = run.how_to_continue
     if saved is Saved.PARTIAL:
-        next_step += "\nAdd --from-partial to go on from here, without what the replay took in since."
+        next_step += (
+            "\nAdd --from-partial to continue from here, without the newest part of the replay buffer."
+        )
     return Interrupted(message, next_step=next_step, cause=cause)
 
 

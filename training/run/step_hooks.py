@@ -201,7 +201,7 @@ class StepHook:
         # If this is interrupted, the resumed run does it first: a notice leaves no time for it.
         try:
             with all_or_nothing(keepers, lambda: stop.reason is not None):
-                judged = [keeper.judge(learner) for keeper in keepers]
+                judged = [keeper.evaluate(learner) for keeper in keepers]
         except Left:
             return
         self._parts.metrics.record(learner.num_timesteps, aggregate(judged))

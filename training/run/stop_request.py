@@ -54,7 +54,7 @@ class StopRequest:
 
     def install_signal_handlers(self) -> None:
         """Take signals as requests, except one that is ignored; a second SIGINT interrupts at once."""
-        for number in heard():
+        for number in handled_signals():
             signal.signal(number, self._on_signal)
 
     def on_notice(self, notice: Notice, now: datetime | None = None) -> None:
@@ -83,7 +83,7 @@ class StopRequest:
         self.request_stop(SIGNALS[signal.Signals(number)], "terminated")
 
 
-def heard() -> list[signal.Signals]:
+def handled_signals() -> list[signal.Signals]:
     """Return the signals that ask for a stop: all, except SIGHUP if the parent process ignores it, as nohup does."""
     ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return [number for number in SIGNALS if not (ignored and number == signal.SIGHUP)]
@@ -107,7 +107,7 @@ def interruptible_setup(how_to_continue: str) -> Iterator[None]:
         message = f"stopped by {SIGNALS[came[0]]} before the first step; nothing is lost"
         return Interrupted(message, next_step=how_to_continue)
 
-    before = {number: signal.signal(number, on_signal) for number in heard()}
+    before = {number: signal.signal(number, on_signal) for number in handled_signals()}
     try:
         yield
     except TrainingError:

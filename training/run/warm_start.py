@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..agents import snapshot
 from ..agents.codec import decode
 from ..agents.policy import Policy
-from ..config.checks import other_meaning, told
+from ..config.checks import differing_settings, other_meaning
 from ..errors import ConfigurationError, DataError
 from ..process.systemd_notify import alive
 from ..stored_runs import policy_sources
@@ -52,7 +52,7 @@ def load_initial_policies(
             f"{sources.init_from}, step {networks.step:,}"
         )
         if other := other_meaning(networks.config.env, sources.env):
-            say(f"they learnt with {told(other)} as here, and have to learn that anew")
+            say(f"they learnt with {differing_settings(other)} as here, and have to learn that again")
     if learner.league is not None:
         for name, policy in _decoded(policy_sources.opponents_of(storage, run, sources)):
             learner.league.add(name, policy)

@@ -64,7 +64,7 @@ def scan_contact(ranges: EitherFloats, speed: float, beams: Beams) -> bool:
 
 @inner
 def _occupied(u: float, v: float, field: Cells, view: View) -> bool:
-    """Tell whether a point, in cells, lies in an occupied cell or off the map."""
+    """Tell whether a point, in cells, is in an occupied cell or off the map."""
     if not (u >= 0 and v >= 0 and u < view.width and v < view.height):
         return True
     occupied: bool = field[view.first + np.int64(v) * view.width + np.int64(u)] <= 0.0

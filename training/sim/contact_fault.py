@@ -78,7 +78,7 @@ def _velocity(s: Floats, x: float, y: float) -> tuple[float, float]:
 
 @inner
 def _meeting_point(first: Floats, second: Floats) -> tuple[float, float]:
-    """Return the middle of the corners that lie in the other box; of all corners where boxes cross without any."""
+    """Return the middle of the corners inside the other box; of all corners where boxes cross without any."""
     x = y = 0.0
     inside = 0
     for k in range(2):
@@ -97,7 +97,7 @@ def _meeting_point(first: Floats, second: Floats) -> tuple[float, float]:
 def _contains(box: Floats, x: float, y: float) -> bool:
     for i in range(4):
         j = (i + 1) % 4
-        # The corners go round to the left: inside lies left of every edge.
+        # The corners go round to the left: the inside is left of every edge.
         if (box[j, 0] - box[i, 0]) * (y - box[i, 1]) - (box[j, 1] - box[i, 1]) * (x - box[i, 0]) < 0.0:
             return False
     return True

@@ -278,7 +278,7 @@ class World:
             first = int(np.argmax(blocked))
             e, n = environments[first], cars[first]
             msg = (
-                f"poses[{e}, {n}] = {poses[e, n].tolist()} touches a wall or lies off track "
+                f"poses[{e}, {n}] = {poses[e, n].tolist()} touches a wall or is off track "
                 f"{self.tracks[e].name!r}; start where the car's body is clear, e.g. at track.pose_at(0.0)"
             )
             raise ValueError(msg)

@@ -32,7 +32,7 @@ RESERVED_NAMES = frozenset({"manifest.json", "partial.json"})
 
 POINTER_REPAIR = (
     "No checkpoint is lost by this. Put the pointer's previous version back (a versioned bucket keeps it), or "
-    "write it anew from the manifests: python -m training.store.repair RUN TRAINING_TYPE --store STORE"
+    "write it again from the manifests: python -m training.store.repair RUN TRAINING_TYPE --store STORE"
 )
 
 _MAX_COUNT = 10**15

@@ -1,4 +1,4 @@
-"""Write a run's pointer anew from its manifests, when the pointer itself was damaged or removed.
+"""Write a run's pointer again from its manifests, when the pointer itself was damaged or removed.
 
 `python -m training.store.repair RUN TRAINING_TYPE --store DIR|s3://…`. Every manifest is written once and
 whole, so the newest one of the newest epoch whose bytes are all there is where the run was.

@@ -212,7 +212,7 @@ def _nothing_sound(run: str, at_step: int | None, steps: list[int], skipped: lis
     message = f"run {run}: no sound checkpoint is left{damaged}"
     return Corrupt(
         message,
-        next_step="Restore the objects named above (a versioned bucket keeps old ones), or start anew.",
+        next_step="Restore the objects named above (a versioned bucket keeps old ones), or start a new run.",
     )
 
 

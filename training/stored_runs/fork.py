@@ -54,7 +54,7 @@ class ForkPlan(NamedTuple):
             f"{key} = {_in_text(new)} (was {_in_text(old)})" for key, (old, new) in self.changes.items()
         )
         return (
-            f"goes on from step {self.checkpoint.step:,} of run {self.parent}, with its replay buffer and optimizers"
+            f"continues from step {self.checkpoint.step:,} of run {self.parent}, with its replay buffer and optimizers"
             + (f"; {changes}" if changes else "; no setting is changed")
         )
 
@@ -91,7 +91,7 @@ def make_fork(storage: Storage, plan: ForkPlan, name: str, say: Callable[[str], 
     if any(True for _ in storage.list(layout.config_key(name))):
         raise UsageError(
             f"a run named {name!r} exists in {storage.url}",
-            next_step=f"Choose another --name, or go on with it: --resume {name}.",
+            next_step=f"Choose another --name, or continue it: --resume {name}.",
         )
     checkpoint = plan.checkpoint
     lineage = claim(storage, name, plan.config.training.training_type, ATTEMPT)

@@ -142,7 +142,7 @@ def centreline(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a centreline that is there.")] = False,
 ) -> None:
-    """Make the centreline csv of a map that has none, check it, and draw it beside the map."""
+    """Make the centreline csv of a map that has none, check it, and draw it next to the map."""
     from .draw import draw as draw_tracks  # noqa: PLC0415 - matplotlib takes a second
 
     with _explained():

@@ -111,7 +111,7 @@ def _numbers(tensor: torch.Tensor) -> NDArray[np.float32]:
 
 
 def _shape(stack: StackedMlp) -> Shape:
-    """Return widths and places; a Stack's flat tensor holds all networks' weights of a layer, then all biases."""
+    """Return widths and places; a StackedMlp's flat tensor holds all networks' weights of a layer, then all biases."""
     sizes = [stack.nets * size for i, o in pairwise(stack.sizes) for size in (i * o, o)]
     places = [0, *accumulate(sizes)]
     return Shape(

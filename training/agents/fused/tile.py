@@ -203,8 +203,8 @@ def _finish(
                 # A sum that is not a number stays so, as in torch's relu.
                 value = builder.select(builder.fcmp_unordered(">", value, _zeros()), value, _zeros())
             if ending == "where positive":
-                gate = _load(builder, at.pointer(at.row(e, c_step, r), LANES * v))
-                value = builder.select(builder.fcmp_ordered(">", gate, _zeros()), value, _zeros())
+                relu_mask = _load(builder, at.pointer(at.row(e, c_step, r), LANES * v))
+                value = builder.select(builder.fcmp_ordered(">", relu_mask, _zeros()), value, _zeros())
             _store(builder, value, at.pointer(at.row(c, c_step, r), LANES * v))
 
 

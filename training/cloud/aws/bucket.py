@@ -134,12 +134,12 @@ def uploads(cloud: Cloud, project: Project, prefix: str) -> Iterator[Document]:
 
 def content(cloud: Cloud, project: Project, most_others: int = 5) -> Content:
     """Count what is ours in the bucket, and look for what is not."""
-    patience = WaitReporter(cloud)
+    reporter = WaitReporter(cloud)
     objects = count = size = 0
     others = _outside(cloud, project, most_others)
     for prefix in layout.OWN_PREFIXES:
         for page in versions(cloud, project, prefix):
-            patience.explain(f"  counting what is in {project.bucket}: {count:,} versions of objects so far")
+            reporter.explain(f"  counting what is in {project.bucket}: {count:,} versions of objects so far")
             ours = [row for row in page if layout.is_own_key(row["Key"])]
             others += [row["Key"] for row in page if not layout.is_own_key(row["Key"])]
             count += len(ours)
@@ -150,10 +150,10 @@ def content(cloud: Cloud, project: Project, most_others: int = 5) -> Content:
 
 def strangers(cloud: Cloud, project: Project, most: int = 5) -> list[str]:
     """Return the first keys below our prefixes that the project did not write."""
-    patience, found = WaitReporter(cloud), list[str]()
+    reporter, found = WaitReporter(cloud), list[str]()
     for prefix in layout.OWN_PREFIXES:
         for page in versions(cloud, project, prefix):
-            patience.explain(f"  looking for what is not ours below {prefix} of {project.bucket}")
+            reporter.explain(f"  looking for what is not ours below {prefix} of {project.bucket}")
             found += [row["Key"] for row in page if not layout.is_own_key(row["Key"])]
             if len(set(found)) >= most:
                 break

@@ -139,7 +139,7 @@ def subnets(cloud: Cloud, vpc: str) -> list[Found]:
         if strange:
             raise UsageError(
                 f"aws.subnet_ids: {', '.join(strange)} not in {vpc}",
-                next_step="A run's subnets lie in one network: correct aws.subnet_ids, or leave aws.vpc_id out.",
+                next_step="A run's subnets must be in one network: correct aws.subnet_ids, or leave aws.vpc_id out.",
             )
         return named
     filters = [{"Name": "vpc-id", "Values": [vpc]}]

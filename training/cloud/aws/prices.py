@@ -145,7 +145,7 @@ def parse_on_demand(price_list: Sequence[str]) -> float | None:
 def compare(prices: Prices) -> list[dict[str, Any]]:
     """Return one row for each type and zone, cheapest first, with what spot saves."""
 
-    def told(price: Price) -> str:
+    def price_source(price: Price) -> str:
         return f"{price.source}, {describe_age(price.age_s)} old"
 
     rows = [
@@ -155,7 +155,7 @@ def compare(prices: Prices) -> list[dict[str, Any]]:
             "spot": spot.usd_per_hour,
             "on_demand": prices.on_demand[pool.kind].usd_per_hour,
             "saved": 1 - spot.usd_per_hour / prices.on_demand[pool.kind].usd_per_hour,
-            "source": f"{told(spot)}; on demand: {told(prices.on_demand[pool.kind])}",
+            "source": f"{price_source(spot)}; on demand: {price_source(prices.on_demand[pool.kind])}",
         }
         for pool, spot in prices.spot.items()
     ]

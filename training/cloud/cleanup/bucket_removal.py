@@ -114,9 +114,9 @@ def _stays(project: Project, removal: Removal) -> str:
 # --- objects ---
 def _empty(cloud: Cloud, project: Project) -> int:
     """Delete every version of every object of ours and return how many: a versioned bucket keeps all of them."""
-    patience, refused, gone = WaitReporter(cloud), Refused(), 0
+    reporter, refused, gone = WaitReporter(cloud), Refused(), 0
     for number in range(PASSES):
-        done, busy = _pass(cloud, project, refused, patience, gone)
+        done, busy = _pass(cloud, project, refused, reporter, gone)
         gone += done
         if not done and not busy:
             break
@@ -140,13 +140,13 @@ def _empty(cloud: Cloud, project: Project) -> int:
 
 
 def _pass(
-    cloud: Cloud, project: Project, refused: Refused, patience: WaitReporter, before: int
+    cloud: Cloud, project: Project, refused: Refused, reporter: WaitReporter, before: int
 ) -> tuple[int, int]:
     """Go through our prefixes once; return how many versions were deleted, and for how many S3 was too busy."""
     gone = busy = 0
     for prefix in layout.OWN_PREFIXES:
         for page in bucket.versions(cloud, project, prefix):
-            patience.explain(f"  emptying {project.bucket}: {before + gone:,} versions of objects are gone")
+            reporter.explain(f"  emptying {project.bucket}: {before + gone:,} versions of objects are gone")
             rows = [(row["Key"], row["VersionId"]) for row in page if layout.is_own_key(row["Key"])]
             rows = [row for row in rows if row not in refused]
             if not rows:

@@ -261,17 +261,17 @@ def _stays(cloud: Cloud, project: Project, what: str, found: dict[str, Any], run
 
 def wait_until_ended(cloud: Cloud, project: Project, run: str | None = None) -> None:
     """Wait until the machines are terminated, saying which are not; CloudError after five minutes."""
-    patience = WaitReporter(cloud)
+    reporter = WaitReporter(cloud)
     while True:
         left = inventory.machines(cloud, project, run)
         if not left:
             return
         names = ", ".join(f"{one['InstanceId']} {one['State']['Name']}" for one in left)
-        if patience.waited_s > WAIT_FOR_END_S:
+        if reporter.waited_s > WAIT_FOR_END_S:
             raise CloudError(
                 f"still there after {WAIT_FOR_END_S:.0f} s: {names}", next_step="Look again: ./launch.py gc"
             )
-        patience.explain(f"  waiting for AWS to terminate {names}; a machine takes about a minute")
+        reporter.explain(f"  waiting for AWS to terminate {names}; a machine takes about a minute")
         cloud.clock.sleep(3.0)
 
 

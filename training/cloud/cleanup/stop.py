@@ -73,12 +73,12 @@ def end_run(cloud: Cloud, project: Project, storage: Storage, run: str) -> str:
 
 
 def _wait_for_end(cloud: Cloud, project: Project, storage: Storage, run: str) -> str:
-    patience = WaitReporter(cloud)
+    reporter = WaitReporter(cloud)
     while True:
         status = read_status(storage, run)
         if status is not None and status.state in ENDS:
             return end_run(cloud, project, storage, run)
-        if patience.waited_s > STOP_WITHIN_S:
+        if reporter.waited_s > STOP_WITHIN_S:
             raise CloudError(
                 f"run {run} has not ended {STOP_WITHIN_S / 60:.0f} minutes after it was asked to",
                 next_step=f"Take its machine away; its last checkpoint stays: ./launch.py stop {run} --now",
@@ -91,5 +91,5 @@ def _wait_for_end(cloud: Cloud, project: Project, storage: Storage, run: str) ->
             )
             return end_run(cloud, project, storage, run)
         state = status.state if status else "unknown"
-        patience.explain(f"  waiting for the last checkpoint of {run}; it is {state}")
+        reporter.explain(f"  waiting for the last checkpoint of {run}; it is {state}")
         cloud.clock.sleep(POLL_S)

@@ -44,7 +44,7 @@ def ask(question: str, output: OutputOptions) -> None:
     if output.yes:
         return
     if not is_terminal(sys.stdin):
-        raise UsageError(f"{question} Nobody is here to answer", next_step="Add --yes.")
+        raise UsageError(f"{question} There is no terminal to answer on", next_step="Add --yes.")
     print(f"{complete(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise UsageError("nothing was done")

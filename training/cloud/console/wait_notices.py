@@ -53,7 +53,7 @@ def heartbeat(say: Callable[[str], None], line: str, every_s: float = SILENCE_S)
             say(line)
 
     speaker = threading.Thread(
-        target=contextvars.copy_context().run, args=(speak,), name="patience", daemon=True
+        target=contextvars.copy_context().run, args=(speak,), name="wait notice", daemon=True
     )
     speaker.start()
     try:

@@ -24,7 +24,7 @@ FLEETLESS_S = 60.0
 
 def follow(cloud: Cloud, project: Project, storage: Storage, run: str, say: Callable[[str], None]) -> str:
     """Say each phase with its time until the first steps are made; return the run's state then."""
-    patience = WaitReporter(cloud, say)
+    reporter = WaitReporter(cloud, say)
     told: set[str] = set()
     seen: dict[str, None] = {}  # machines, in order
     gone = 0
@@ -36,8 +36,8 @@ def follow(cloud: Cloud, project: Project, storage: Storage, run: str, say: Call
         for phase in _phases(seen, machines, facts):
             if phase not in told:
                 told.add(phase)
-                patience.progress()
-                say(f"  {patience.waited_s:6.0f} s  {phase}")
+                reporter.progress()
+                say(f"  {reporter.waited_s:6.0f} s  {phase}")
         if facts.state in ENDS or _has_stepped(facts):
             return facts.state
         if len(seen) - len(machines) > gone:
@@ -50,9 +50,9 @@ def follow(cloud: Cloud, project: Project, storage: Storage, run: str, say: Call
         if machines or inventory.fleet_of(cloud, project, run) is not None:
             had_fleet_at = cloud.clock.monotonic()
         elif cloud.clock.monotonic() - had_fleet_at > FLEETLESS_S:
-            say(_waiting(patience.waited_s, cloud, project, machines, facts))
+            say(_waiting(reporter.waited_s, cloud, project, machines, facts))
             return facts.state
-        patience.explain(functools.partial(_waiting, patience.waited_s, cloud, project, machines, facts))
+        reporter.explain(functools.partial(_waiting, reporter.waited_s, cloud, project, machines, facts))
         cloud.clock.sleep(POLL_S)
 
 

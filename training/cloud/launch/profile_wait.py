@@ -44,20 +44,20 @@ def wait_for_profile(cloud: Cloud, launch: Launch, template_id: str, version: in
 
 def until_known(cloud: Cloud, ask: Callable[[], Any]) -> Any:  # noqa: ANN401 - what is asked for
     """Ask until EC2 knows the profile, three minutes at most, and return the answer."""
-    patience = WaitReporter(cloud)
+    reporter = WaitReporter(cloud)
     while True:
         try:
             return ask()
         except CloudError as error:
             if not is_unknown_profile(error):
                 raise
-            if patience.waited_s >= KNOWN_WITHIN_S:
+            if reporter.waited_s >= KNOWN_WITHIN_S:
                 error.next_step = (
                     f"EC2 does not know the instance profile after {KNOWN_WITHIN_S / 60:.0f} minutes: try again; "
                     "what this launch has made, the next one uses."
                 )
                 raise
-        patience.explain(WAITING)
+        reporter.explain(WAITING)
         cloud.clock.sleep(POLL_S)
 
 

@@ -63,7 +63,7 @@ def check_tracks(tracks: Mapping[str, Sequence[str]]) -> None:
                 # Of a run that began on this computer: the maps of a launch's own settings are packed before.
                 raise UsageError(
                     f"{key}: a machine has no track {name!r}, and the run does not carry it",
-                    next_step="A run that began here with a map of its own goes on here. In the cloud, begin a new one "
+                    next_step="A run that began here with its own map continues here. In the cloud, begin a new one "
                     f"with its networks: --set training.init_from=RUN --set '{key}=[{name}]'",
                 )
 

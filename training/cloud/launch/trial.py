@@ -122,9 +122,9 @@ class Trial:
         return f"from timestep {attempt.first_step:,}"
 
     def _finish(self) -> str:
-        patience = WaitReporter(self.context.cloud)
+        reporter = WaitReporter(self.context.cloud)
         while (facts := self.facts()).state not in ENDS:
-            patience.explain(f"  the run trains; its newest checkpoint has {facts.steps:,} timesteps")
+            reporter.explain(f"  the run trains; its newest checkpoint has {facts.steps:,} timesteps")
             self.context.cloud.clock.sleep(POLL_S)
         if facts.state != "done":
             raise CloudError(f"the run is {facts.state}: {facts.status.reason if facts.status else ''}")

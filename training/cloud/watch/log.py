@@ -67,7 +67,7 @@ def follow_log(
     """Write the log, (attempt, text), and with `until_end` what comes to it until the run ends."""
     _, cloud, project = context
     read: set[str] = set()
-    patience = WaitReporter(cloud)
+    reporter = WaitReporter(cloud)
     while True:
         state = read_run_status(storage, run, cloud.now()).state
         if state == "unknown":
@@ -76,8 +76,8 @@ def follow_log(
             )
         for attempt, text in new_chunks(storage, run, read):
             write(attempt, text)
-            patience.progress()
+            reporter.progress()
         if not until_end or state in ENDS:
             return
-        patience.explain(functools.partial(_why_no_log, cloud, project, run, state))
+        reporter.explain(functools.partial(_why_no_log, cloud, project, run, state))
         cloud.clock.sleep(POLL_S)

@@ -52,20 +52,20 @@ def follow(
     Raises CloudError where there is nothing and nothing more is waited for.
     """
     cloud, seen = context.cloud, set[str]()
-    patience = WaitReporter(cloud)
+    reporter = WaitReporter(cloud)
     while True:
         state = read_run_status(storage, run, cloud.now()).state
         lines = list(_new_lines(context, _machine_ids(context, storage, run), seen))
         for line in lines:
             write(line)
-            patience.progress()
+            reporter.progress()
         if not until_end or state in ENDS:
             if not seen:
                 raise CloudError(
                     f"CloudWatch has no log of a machine of {run}", next_step=f"{OFF}./launch.py logs {run}"
                 )
             return
-        patience.explain(
+        reporter.explain(
             f"(nothing new in CloudWatch; the run is {state}; Ctrl-C ends the watching, not the run)"
         )
         cloud.clock.sleep(POLL_S)

@@ -329,13 +329,13 @@ class F1TenthGymWorld:
             at.steering_queue[e, n] = np.nan
             at.steering_queue[e, n, : car.steer_buffer.size] = car.steer_buffer
 
-    def _follow_line(self, e: int, anew: NDArray[np.bool_] | None = None) -> None:
-        """Update places along the centreline and the unwrapped progress, as World does; cars of `anew` (N,) from 0."""
+    def _follow_line(self, e: int, restarted: NDArray[np.bool_] | None = None) -> None:
+        """Update places along the centreline and the unwrapped progress, as World does; `restarted` (N,) from 0."""
         at, track = self._at, self.tracks[e]
         if track.centerline is None:
             return
-        for n in np.flatnonzero(~at.out[e] if anew is None else anew):
-            search_all = anew is not None
+        for n in np.flatnonzero(~at.out[e] if restarted is None else restarted):
+            search_all = restarted is not None
             hint = -1 if search_all else int(at.line_index[e, n])
             x_m, y_m = float(at.states[e, n, X]), float(at.states[e, n, Y])
             arc_m, at.lateral_m[e, n], at.line_index[e, n] = centerline.project(track.curve, x_m, y_m, hint)

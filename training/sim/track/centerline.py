@@ -214,7 +214,7 @@ def _nearest_point(points: Array, x: float, y: float, first: int, count: int) ->
 
 @inner
 def _ahead(curve: Curve, x: float, y: float, i: int) -> float:
-    """Return how far (x, y) lies ahead of point i, along its tangent, in metres."""
+    """Return how far (x, y) is ahead of point i, along its tangent, in metres."""
     points, tangent = curve.points, curve.tangent
     ahead: float = (x - points[i, 0]) * tangent[i, 0] + (y - points[i, 1]) * tangent[i, 1]
     return ahead

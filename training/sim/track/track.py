@@ -244,7 +244,7 @@ class Track:
     @property
     def _no_centreline(self) -> TrackError:
         return TrackError(
-            f"track {self.name!r} has no centreline: put a {self.name}_centerline.csv beside its map, or "
+            f"track {self.name!r} has no centreline: put a {self.name}_centerline.csv next to its map, or "
             "make one: python -m training tracks centreline MAP"
         )
 
