@@ -6,8 +6,13 @@ import signal
 # As in a run (sac.torch_threads). Two processes whose OpenMP threads spin for two cores take ten times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import pytest
+
+# Their assertions explain themselves as those of a test do.
+pytest.register_assert_rewrite("tests.support")
+
 from tests.cloud.recording import pytest_runtest_makereport, recorded_calls
-from tests.servers import credentials, moto_server, moto_url, weed_server, weed_url
+from tests.support.servers import credentials, moto_server, moto_url, weed_server, weed_url
 
 __all__ = [
     "credentials",

@@ -18,8 +18,8 @@ FULL = Path("/dev/full")
 # All that writes in a run: each of them raised, or was the cause of an exit code of 120.
 WRITERS = """
 import logging, sys, traceback, warnings
-sys.path.insert(0, {tests!r})
-from test_progress_display import BEGIN
+sys.path.insert(0, {root!r})
+from tests.support.progress import BEGIN
 from training.process.buffered_output import outlast_output
 from training.process.terminal import adapt_output
 outlast_output()
@@ -42,7 +42,7 @@ sys.stdout.write("left to the flush at the interpreter's end")
 
 
 def writers() -> list[str]:
-    return [sys.executable, "-c", WRITERS.format(tests=str(Path(__file__).parent))]
+    return [sys.executable, "-c", WRITERS.format(root=str(ROOT))]
 
 
 def run(words: list[str], **streams: object) -> subprocess.CompletedProcess[str]:

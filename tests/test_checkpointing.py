@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.agents.test_resume import Session, begin, settings, several
+from tests.support.training_sessions import Session, begin, settings, several
 from training import layout
 from training.agents import replay_segments
 from training.agents.codec import decode, encode

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_imds import FakeImds
+from tests.support.fake_imds import FakeImds
 from training import layout
 from training.cloud.launch_record import LaunchRecord, write_launch_record
 from training.config import load_config

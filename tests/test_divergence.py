@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.agents.test_resume import Session, begin, settings, several
-from tests.devices import DEVICES
-from tests.trainer_process import run
+from tests.support.devices import DEVICES
+from tests.support.trainer_process import run
+from tests.support.training_sessions import Session, begin, settings, several
 from training import layout
 from training.agents import soundness
 from training.agents.codec import decode, encode

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests import trainer_process
+from tests.support import trainer_process
 from training import layout
 from training.agents.codec import decode
 from training.config import load_config

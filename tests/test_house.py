@@ -73,6 +73,19 @@ def test_nothing_names_a_path_or_a_tool_of_the_machine_it_was_written_on() -> No
     assert found == []
 
 
+def test_no_test_file_imports_another() -> None:
+    """What several use is in tests/support."""
+    imports = re.compile(
+        r"^(?:from|import) (?:tests\.\S*\.|tests\.|\.)?test_\w+|^from tests\S* import .*\btest_", re.MULTILINE
+    )
+    found = [
+        path.name
+        for path in tracked_files()
+        if path.suffix == ".py" and "tests" in path.parts and imports.search(path.read_text(encoding="utf-8"))
+    ]
+    assert found == []
+
+
 def test_files_stay_short_enough_to_read() -> None:
     long = {
         str(path.relative_to(ROOT)): n

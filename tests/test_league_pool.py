@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests import trainer_process
 from tests.report.runs import make_run, straight_on
+from tests.support import trainer_process
 from training import layout
 from training.__main__ import main
 from training.agents.codec import decode

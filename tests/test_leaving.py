@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents.test_resume import Session, begin, several
+from tests.support.training_sessions import Session, begin, several
 from training.evaluation.policy_selection import all_or_nothing
 from training.process import systemd_notify
 from training.process.systemd_notify import Left, alive, leaving

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.legal_values import LEFT_OUT, TOGETHER, Case, ends, pairwise_cases, single_cases, try_out
+from tests.support.legal_values import LEFT_OUT, TOGETHER, Case, ends, pairwise_cases, single_cases, try_out
 from training.config import Config
 from training.config.text import walk
 

@@ -8,7 +8,7 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.servers import free_port
+from tests.support.servers import free_port
 from training.config import AwsSettings, Config, EndpointSettings, load_config
 from training.errors import ConfigurationError
 from training.metrics import Metrics

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import wandb
 
-from tests.fake_wandb import FakeWandb, serving
+from tests.support.fake_wandb import FakeWandb, serving
 from training.config import Config, load_config
 from training.metrics import Metrics, weights_and_biases
 

@@ -11,26 +11,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tests.support.progress import BEGIN, HALF, NAN
 from training.report.tables import LapRow, duration, laps_table
-from training.run.progress_display import AgentProgress, Display, Progress
-
-NAN = float("nan")
-HALF = Progress(
-    step=150_000,
-    total_steps=300_000,
-    elapsed_s=60.0,
-    limit_s=240.0,
-    steps_per_s=2500.0,
-    checkpoint_step=100_000,
-    checkpoint_age_s=12.0,
-    agents=(AgentProgress(58.34, 1212, 14.213, 0.043, "58/60 laps, 4.3 m/s at step 41,000"),),
-)
-BEGIN = Progress(0, 300_000, 0.0, None, 0.0, None, 0.0, (AgentProgress(NAN, 0, NAN, NAN, "none yet"),))
+from training.run.progress_display import Display
 
 SCRIPT = """
 import sys
-sys.path.insert(0, {tests!r})
-from test_progress_display import BEGIN, HALF
+sys.path.insert(0, {root!r})
+from tests.support.progress import BEGIN, HALF
 from training.report.tables import laps_table
 from training.run.progress_display import Display
 with Display() as display:
@@ -60,7 +48,7 @@ def plain() -> tuple[Display, Clock, io.StringIO]:
 def in_a_terminal(**environment: str) -> str:
     """Run the script in a process of its own with a terminal and return what reaches the terminal."""
     ours, theirs = pty.openpty()
-    script = SCRIPT.format(tests=str(Path(__file__).parent))
+    script = SCRIPT.format(root=str(Path(__file__).parents[1]))
     env = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR"}}
     process = subprocess.Popen(
         [sys.executable, "-c", script],

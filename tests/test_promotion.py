@@ -12,7 +12,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.report.runs import driver_by_hand, straight_on
-from tests.trainer_process import QUICK
+from tests.support.trainer_process import QUICK
 from training import layout
 from training.agents.league import PolicySnapshot, PromotionResult
 from training.agents.policy import Policy

@@ -17,7 +17,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.sim.cluttered import pinched
-from tests.trainer_process import QUICK, begin_and_wait, run
+from tests.support.trainer_process import QUICK, begin_and_wait, run
 from training import layout, rng
 from training.errors import ConfigurationError
 from training.evaluation.load_run import policy_of, runs_in

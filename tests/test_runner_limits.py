@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer_process import QUICK, command, run, wait_for_checkpoints
+from tests.support.trainer_process import QUICK, command, run, wait_for_checkpoints
 from training.config import load_config
 from training.config.checks import learns_nothing
 from training.evaluation.load_run import runs_in

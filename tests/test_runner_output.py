@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer_process import command, wait_for_checkpoints
+from tests.support.trainer_process import command, wait_for_checkpoints
 from training.evaluation.load_run import policy_of, runs_in
 from training.store import documents
 from training.store.checkpoint import load

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_imds import FakeImds
-from tests.trainer_process import begin_and_wait, command, run, wait_for_checkpoints
+from tests.support.fake_imds import FakeImds
+from tests.support.trainer_process import begin_and_wait, command, run, wait_for_checkpoints
 from training.evaluation.load_run import runs_in
 from training.instance.imds import ENDPOINT_VARIABLE, ON_INSTANCE
 from training.run.stop_request import CONTROL_POLL_S

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.test_trainer_kills import (
+from tests.support.killed_trainers import (
     CASES,
     LEAGUE,
     RUN,

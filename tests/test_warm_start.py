@@ -12,7 +12,7 @@ import pytest
 from stable_baselines3 import SAC
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests import trainer_process
+from tests.support import trainer_process
 from training import layout
 from training.agents.multi_agent import MultiAgentSAC
 from training.config import Config, load_config

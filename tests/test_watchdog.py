@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer_process import QUICK, run
+from tests.support.trainer_process import QUICK, run
 from training.evaluation.load_run import runs_in
 from training.store.open import open_store
 
@@ -69,7 +69,7 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 
 def train(manager: Manager, store: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.watchdog_program", "train", "--store", str(store), *arguments],
+        [sys.executable, "-m", "tests.support.watchdog_program", "train", "--store", str(store), *arguments],
         cwd=ROOT,
         env={**os.environ, "NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "600000000", **environment},
         stdout=subprocess.PIPE,

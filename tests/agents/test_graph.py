@@ -17,7 +17,7 @@ from gymnasium import spaces
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tests.devices import DEVICES, NO_GPU
+from tests.support.devices import DEVICES, NO_GPU
 from training.agents import snapshot
 from training.agents.batched_agents import BatchedAgents
 from training.agents.codec import SavedState

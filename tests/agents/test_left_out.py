@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from tests.agents.test_resume import assert_same, begin, settings, several
+from tests.support.training_sessions import assert_same, begin, settings, several
 from training.agents import replay_segments, snapshot
 from training.agents.codec import SavedState
 from training.agents.multi_agent import MultiAgentSAC

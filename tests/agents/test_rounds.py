@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents.test_resume import Session, assert_same, begin, every_second, settings, several
-from tests.devices import DEVICES
+from tests.support.devices import DEVICES
+from tests.support.training_sessions import Session, assert_same, begin, every_second, settings, several
 from training.agents import snapshot
 from training.agents.league import PromotionResult
 from training.agents.policy import Policy

@@ -14,7 +14,7 @@ from botocore.exceptions import ProxyConnectionError, SSLError
 from tests.aws_access.certificates import Certificates, certify
 from tests.aws_access.home import Home
 from tests.cloud.proxy import Front
-from tests.servers import free_port
+from tests.support.servers import free_port
 from training.aws_access import address, session
 from training.aws_access.advice import is_bad_certificate
 from training.errors import ConfigurationError, TrainingError

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from stable_baselines3.common.buffers import ReplayBuffer
 
-from tests.servers import Bucket
+from tests.support.servers import Bucket
 from training.agents.multi_agent import MultiAgentSAC
 from training.agents.replay import ReplayRow
 from training.config import Config, load_config

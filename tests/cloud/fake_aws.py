@@ -17,7 +17,7 @@ from unittest import mock
 
 import yaml
 
-from tests.servers import CREDENTIALS
+from tests.support.servers import CREDENTIALS
 from training import layout
 from training.cloud.aws.client import Clock, Cloud
 from training.cloud.aws.project import Project, read_project

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,68 +11,20 @@ import pytest
 from botocore.stub import ANY
 
 from tests.cloud.golden import LAUNCH, SCOPE
-from tests.cloud.service_model import TruthfulStubber
+from tests.support.scripted_cloud import NOW, Stage, living_fleet, stage
 from training import layout
 from training.cloud.aws import aws_errors, fallback_prices, iam_policies, inventory, launch_requests, prices
-from training.cloud.aws.client import Clock, Cloud, permission
+from training.cloud.aws.client import permission
 from training.cloud.aws.prices import Pool, Price, Prices
 from training.cloud.launch import basis, follow, provision
 from training.cloud.watch import fleet_history
-from training.config import AwsSettings
 from training.errors import UsageError
 from training.store.directory import DirectoryStorage
 from training.store.documents import set_status
 
-NOW = datetime(2026, 12, 1, 12, 0, tzinfo=timezone.utc)
-
-
-class Watch:
-    """A clock whose time passes by sleeping."""
-
-    def __init__(self) -> None:
-        self.s = 0.0
-
-    def sleep(self, s: float) -> None:
-        self.s += s
-
-    @property
-    def clock(self) -> Clock:
-        return Clock(now=lambda: NOW + timedelta(seconds=self.s), monotonic=lambda: self.s, sleep=self.sleep)
-
-
-class Stage:
-    """A cloud whose services answer from a script."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self.watch = Watch()
-        self.cloud = Cloud(AwsSettings(), self.said.append, self.watch.clock)
-        self.stubbers: list[TruthfulStubber] = []
-
-    def script(self, service: str) -> TruthfulStubber:
-        stubber = TruthfulStubber(self.cloud.client(service))
-        stubber.activate()
-        self.stubbers.append(stubber)
-        return stubber
-
-
-@pytest.fixture
-def stage(credentials: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    stage = Stage()
-    yield stage
-    for stubber in stage.stubbers:
-        stubber.assert_no_pending_responses()
-
+__all__ = ["stage"]  # a fixture
 
 # --- a token that is spent ---
-def living_fleet() -> dict[str, Any]:
-    return {
-        "FleetId": "fleet-1",
-        "FleetState": "active",
-        "CreateTime": NOW,
-        "Tags": SCOPE.run_tags(LAUNCH.run, "kim", NOW),
-    }
 
 
 def test_a_name_used_before_gets_a_fleet_with_another_token(stage: Stage) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cloud.golden import SCOPE
-from tests.servers import Bucket, fresh_bucket, raw_client
+from tests.support.servers import Bucket, fresh_bucket, raw_client
 from training import layout
 from training.cloud.aws import bucket as buckets
 from training.cloud.aws import bucket_settings

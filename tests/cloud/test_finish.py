@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from tests.fake_imds import FakeImds
+from tests.support.fake_imds import FakeImds
 from training.instance import attempt_limit, finish
 from training.instance.exit_record import VARIABLE, ExitRecord, read_exit_record, write_exit_record
 from training.instance.identity import identity

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from tests.fake_imds import FakeImds
+from tests.support.fake_imds import FakeImds
 from training.instance.imds import Imds, ImdsError, Notice, Watcher, read_notices
 from training.run.stop_request import MARGIN_S, StopRequest
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -12,10 +11,10 @@ from moto.utilities.utils import load_resource
 
 from tests.cloud.fake_aws import ROOT
 from tests.cloud.golden import AWS, LAUNCH, SCOPE
-from tests.cloud.service_model import TruthfulStubber, problems_of_answer
+from tests.cloud.service_model import problems_of_answer
+from tests.support.scripted_launch import UBUNTU, Stage
 from training import layout
 from training.cloud.aws import aws_errors, fallback_prices, instance_types, inventory, launch_requests, quotas
-from training.cloud.aws.client import Clock, Cloud
 from training.cloud.launch import basis
 from training.config import AwsSettings
 from training.config.text import legal_values
@@ -23,38 +22,6 @@ from training.errors import UsageError
 
 # AWS's own answers, as moto ships them.
 TYPES: dict[str, Any] = load_resource("ec2/resources/instance_types.json")
-NOW = datetime(2026, 12, 1, 12, 0, tzinfo=timezone.utc)
-UBUNTU = {
-    "ImageId": "ami-1",
-    "State": "available",
-    "Architecture": "x86_64",
-    "BootMode": "uefi-preferred",
-    "VirtualizationType": "hvm",
-    "EnaSupport": True,
-    "RootDeviceName": "/dev/sda1",
-    "RootDeviceType": "ebs",
-    "BlockDeviceMappings": [
-        {"DeviceName": "/dev/sda1", "Ebs": {"SnapshotId": "snap-1", "VolumeSize": 40, "Encrypted": False}}
-    ],
-}
-
-
-class Stage:
-    """A cloud of the project whose services answer from a script."""
-
-    def __init__(self, **aws: Any) -> None:
-        self.cloud = Cloud(AwsSettings(**aws), lambda _: None, Clock(now=lambda: NOW, sleep=lambda _: None))
-        self.stubbers: dict[str, TruthfulStubber] = {}
-
-    def script(self, service: str) -> TruthfulStubber:
-        if service not in self.stubbers:
-            self.stubbers[service] = TruthfulStubber(self.cloud.client(service))
-            self.stubbers[service].activate()
-        return self.stubbers[service]
-
-    def close(self) -> None:
-        for stubber in self.stubbers.values():
-            stubber.assert_no_pending_responses()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cloud.golden import SCOPE
 from tests.cloud.service_model import problems_of_answer
-from tests.cloud.test_launch_checks import UBUNTU, Stage
+from tests.support.scripted_launch import UBUNTU, Stage
 from training.cloud.aws import aws_errors, disk_key, network
 from training.errors import UsageError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import Bucket
+from tests.support.servers import Bucket
 from training import layout
 from training.cloud.watch.log import Lines, new_chunks
 from training.errors import UsageError

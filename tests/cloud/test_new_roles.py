@@ -17,8 +17,9 @@ from botocore.exceptions import (
 
 from tests.cloud.fake_aws import ROOT, Account
 from tests.cloud.golden import LAUNCH, SCOPE
-from tests.cloud.test_answers import NOW, Stage, living_fleet, stage
-from tests.cloud.test_rare_calls import program, train, up
+from tests.support.image_programs import program
+from tests.support.launches import train, up
+from tests.support.scripted_cloud import NOW, Stage, living_fleet, stage
 from training.cloud.aws import aws_errors
 from training.cloud.launch import profile_wait, provision
 from training.cloud.launch.settings_checks import check_namespace

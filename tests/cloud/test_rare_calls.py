@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import json
 import os
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import boto3
@@ -17,17 +14,16 @@ import pytest
 import yaml
 
 from tests.cloud.fake_aws import ROOT, Account
-from tests.fake_imds import FakeImds
-from tests.servers import raw_client
+from tests.support.fake_imds import FakeImds
+from tests.support.image_programs import program
+from tests.support.launches import RUN, train, up
+from tests.support.servers import raw_client
 from training import layout
 from training.cloud.aws import disk_key, inventory
 from training.cloud.aws.iam_bucket import bucket_policy
 from training.cloud.aws.iam_policies import instance_policy
 from training.cloud.cleanup import leaks, teardown
-from training.cloud.context import CommandContext
-from training.cloud.launch import launch, setup
-from training.cloud.launch.basis import read_basis
-from training.config import Config
+from training.cloud.launch import setup
 from training.instance import finish, log_upload
 from training.instance.exit_record import VARIABLE, ExitRecord, write_exit_record
 from training.store import documents
@@ -35,22 +31,7 @@ from training.store.open import open_store
 from training.store.retry import RetryingStorage
 from training.store.s3 import S3Settings, S3Storage
 
-RUN = "race"
 ROLES = ROOT / "ansible" / "roles"
-
-
-def up(account: Account) -> None:
-    setup.apply(setup.plan(account.cloud, account.scope), lambda _: None)
-
-
-def train(account: Account, **aws: Any) -> str:
-    """Launch a run with some settings of `aws`, and return its fleet's id."""
-    cloud = account.cloud
-    cloud.aws = account.aws.model_copy(update=aws)
-    site = CommandContext(Config(aws=cloud.aws), cloud, account.scope)
-    basis = read_basis(site, "spot", ROOT)
-    plan = launch.make_plan(site, account.storage, launch.Options(RUN), basis)
-    return launch.start(site, account.storage, plan, lambda _: None)
 
 
 def launched(account: Account) -> dict[str, Any]:
@@ -60,16 +41,6 @@ def launched(account: Account) -> dict[str, Any]:
     )
     data: dict[str, Any] = versions["LaunchTemplateVersions"][0]["LaunchTemplateData"]
     return data
-
-
-def program(path: Path) -> ModuleType:
-    """Load a program of the image as a module."""
-    loader = importlib.machinery.SourceFileLoader(path.name.replace("-", "_"), str(path))
-    spec = importlib.util.spec_from_loader(loader.name, loader)
-    assert spec
-    module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
-    return module
 
 
 # --- the launcher ---

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.cloud.fake_aws import ROOT, Account
-from tests.servers import CREDENTIALS
+from tests.support.servers import CREDENTIALS
 from training import layout
 from training.cloud import launch_record
 from training.cloud.aws import inventory, launch_requests

@@ -95,7 +95,7 @@ def test_no_test_has_a_stand_in_whose_answers_are_not_checked() -> None:
 
 
 def test_what_moto_was_given_answers_as_the_model_says(account: Account) -> None:
-    """tests/emulator.py: the default network, an image, the key of disks, a fleet's history."""
+    """tests/support/emulator.py: the default network, an image, the key of disks, a fleet's history."""
     image = account.bake()
     ec2 = account.cloud.client("ec2")
     template = ec2.create_launch_template(

@@ -15,7 +15,7 @@ import pytest
 
 from tests.cloud.fake_aws import ROOT, Account, boot
 from tests.cloud.proxy import Answer, Front, refusal
-from tests.servers import CREDENTIALS
+from tests.support.servers import CREDENTIALS
 from training.cloud.aws import inventory
 from training.cloud.cleanup import leaks
 from training.cloud.launch import setup

@@ -28,7 +28,7 @@ from tests.aws_access.home import Home, after, printing
 from tests.cloud import proxy
 from tests.cloud.fake_aws import ROOT, Account, Done, boot
 from tests.cloud.proxy import Answer, Front, on_demand
-from tests.servers import CREDENTIALS, free_port
+from tests.support.servers import CREDENTIALS, free_port
 from training.aws_access import session
 from training.cloud.aws import client
 from training.cloud.aws.client import Clock

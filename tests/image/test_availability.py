@@ -4,41 +4,20 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jinja2.nativetypes
 import pytest
 import yaml
 
-ANSIBLE = Path(__file__).parents[2] / "ansible"
-ROLES = sorted(path for path in (ANSIBLE / "roles").iterdir() if path.is_dir())
+from tests.support.role_tasks import ANSIBLE, ROLES, every_task
+
 INSTALLERS = re.compile(r"(package|apt_repository|apt_key|deb822_repository|apt_rpm|snap|dnf|yum|pip)$")
 BY_HAND = re.compile(
     r"(?<![\w-])(apt|apt-get|dpkg|snap) (?!.*--simulate)[^|;&]*(?<![\w-])(install|-i|--install)\b"
 )
 # What fetches, and the argument that names the address.
 FETCHERS = {"ansible.builtin.get_url": "url", "ansible.builtin.git": "repo"}
-Task = dict[str, Any]
-
-
-def tasks_of(role: Path) -> Iterator[Task]:
-    """Yield every task of a role, those in blocks too."""
-    for path in sorted((role / "tasks").glob("*.yml")):
-        yield from flattened(yaml.safe_load(path.read_text(encoding="utf-8")))
-
-
-def flattened(tasks: list[Task]) -> Iterator[Task]:
-    for task in tasks:
-        yield task
-        for part in ("block", "rescue", "always"):
-            yield from flattened(task.get(part, []))
-
-
-def every_task() -> Iterator[tuple[str, Task]]:
-    for role in ROLES:
-        yield from ((role.name, task) for task in tasks_of(role))
 
 
 def play() -> dict[str, Any]:

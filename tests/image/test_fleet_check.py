@@ -16,7 +16,7 @@ import boto3
 import pytest
 
 from tests.cloud.service_model import TruthfulStubber
-from tests.fake_imds import FakeImds
+from tests.support.fake_imds import FakeImds
 from training.instance import attempt_limit
 from training.store.retry import RetryPolicy
 

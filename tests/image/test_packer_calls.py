@@ -24,7 +24,7 @@ import pytest
 from tests.cloud import documented_calls
 from tests.cloud.call_shapes import KINDS
 from tests.cloud.recording import SEEN
-from tests.servers import CREDENTIALS, free_port, running
+from tests.support.servers import CREDENTIALS, free_port, running
 
 PACKER = Path(__file__).parents[2] / "packer"
 RECORDED = Path(__file__).with_name("packer_calls.json")

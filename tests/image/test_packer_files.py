@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,20 +9,11 @@ from typing import Any
 import hcl2
 import pytest
 
+from tests.support.packer_files import GOOD, NEWER, PACKER, staged
 from training.config import AwsSettings
 
-PACKER = Path(__file__).parents[2] / "packer"
-NEWER = re.compile(r"^ *# packer>=1\.7 begin\n.*?^ *# packer>=1\.7 end\n", re.MULTILINE | re.DOTALL)
-GOOD = {
-    "git_sha": "0123456789abcdef",
-    "requirements_sha256": "0" * 64,
-    "image_interface": "2",
-    "torch_version": "2.13.0",
-    "driver_branch": "580",
-    "builder_cidr": "192.0.2.1/32",
-    "project": "f1tenth",
-    "region": "us-east-2",
-}
+__all__ = ["staged"]  # a fixture
+
 BAD = {
     "git_sha": "main",
     "requirements_sha256": "12",
@@ -59,17 +49,6 @@ def blocks() -> dict[str, list[dict[str, Any]]]:
         for kind, those in hcl2.loads(path.read_text(encoding="utf-8")).items():
             found.setdefault(kind.strip('"'), []).extend(those if isinstance(those, list) else [those])
     return found
-
-
-@pytest.fixture(scope="module")
-def staged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files less what Debian's Packer does not know."""
-    if shutil.which("packer") is None:
-        pytest.skip("packer is not installed")
-    folder = tmp_path_factory.mktemp("packer")
-    for path in PACKER.glob("*.pkr.hcl"):
-        (folder / path.name).write_text(NEWER.sub("", path.read_text(encoding="utf-8")), encoding="utf-8")
-    return folder
 
 
 def variables(blocks: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:

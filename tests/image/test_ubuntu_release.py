@@ -12,8 +12,8 @@ import jinja2.nativetypes
 import pytest
 import yaml
 
-from tests.image.test_availability import every_task
-from tests.image.test_packer_files import GOOD, PACKER, staged
+from tests.support.packer_files import GOOD, PACKER, staged
+from tests.support.role_tasks import every_task
 from training.cloud.aws import probe
 
 ROOT = Path(__file__).parents[2]

@@ -40,7 +40,7 @@ class FleetHistory:
             records = [event.record for event in history.events if event.fleet == fleet]
             return ActionResult({"FleetId": fleet, "HistoryRecords": records})
 
-        # On the class that answers: tests.emulator has put its own there, which knows of no machine.
+        # On the class that answers: tests.support.emulator has put its own there, which knows of no machine.
         EC2Response.describe_fleet_history = describe_fleet_history  # type: ignore[attr-defined]
 
     def add(self, fleet: str, instance: str, kind: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.cloud.fake_aws import ROOT, Account
 from tests.rehearsal.machine import Machine
-from tests.servers import free_port
+from tests.support.servers import free_port
 from training import layout
 from training.store import documents
 from training.store.checkpoint import Checkpoint

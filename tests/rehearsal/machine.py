@@ -199,7 +199,12 @@ class Machine:
         partial.replace(self._state)
 
     def _start_imds(self) -> subprocess.Popen[bytes]:
-        script = [sys.executable, str(TESTS / "fake_imds.py"), f"{network.IMDS_ADDRESS}:80", str(self._state)]
+        script = [
+            sys.executable,
+            str(TESTS / "support" / "fake_imds.py"),
+            f"{network.IMDS_ADDRESS}:80",
+            str(self._state),
+        ]
         return subprocess.Popen(
             # A rehearsal that is killed takes it along.
             ["setpriv", "--pdeathsig", "KILL", "ip", "netns", "exec", self.namespace, *script,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 
-from tests.servers import CREDENTIALS
+from tests.support.servers import CREDENTIALS
 
 NOTICE = "meta-data/spot/instance-action"
 REBALANCE = "meta-data/events/recommendations/rebalance"

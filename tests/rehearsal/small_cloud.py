@@ -21,12 +21,12 @@ from moto.moto_api import recorder as moto_recorder
 from moto.moto_server import werkzeug_app
 from moto.server import ThreadedMotoServer
 
-from tests import emulator, servers
 from tests.cloud.fake_aws import REGION, ROOT, Account
 from tests.rehearsal import machine as machines
 from tests.rehearsal import network
 from tests.rehearsal.ec2 import Ec2
 from tests.rehearsal.gateway import Gateway
+from tests.support import emulator, servers
 
 PROJECT = "rehearsal"
 COMMAND_S = (

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.report.runs import KEPT_STEP, QUICK, make_run, straight_on
-from tests.servers import Bucket
+from tests.support.servers import Bucket
 from training.__main__ import main
 from training.config import load_config
 from training.store.open import open_store

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.report.runs import put_curves
-from tests.servers import Bucket
+from tests.support.servers import Bucket
 from training import layout
 from training.metrics.event_file import EventFile
 from training.report.curves import MOST_POINTS, read_curves

@@ -12,26 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
+from tests.support.map_files import saved_oval, write_map
 from training.sim import Track, TrackError
 from training.sim.track import catalog
-
-SETTINGS = {
-    "image": "hall.png",
-    "resolution": "0.05",
-    "origin": "[-1.0, -2.0, 0.0]",
-    "negate": "0",
-    "occupied_thresh": "0.65",
-    "free_thresh": "0.196",
-}
-
-
-def write_map(directory: Path, pixels: np.ndarray | None = None, **changes: str | None) -> Path:
-    """Write hall.png and hall.yaml; a setting changed to None is left out."""
-    pixels = np.full((6, 8), 254, np.uint8) if pixels is None else pixels
-    Image.fromarray(pixels).save(directory / "hall.png")
-    lines = [f"{key}: {value}" for key, value in (SETTINGS | changes).items() if value is not None]
-    (directory / "hall.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return directory / "hall.yaml"
 
 
 def row(*values: int) -> np.ndarray:
@@ -224,12 +207,6 @@ def test_a_cut_off_image_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_rule_names_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(TrackError, match=r"rule is 'nav2': it is one of ros, f1tenth_gym"):
         Track.load(write_map(tmp_path), rule="nav2")
-
-
-def saved_oval(directory: Path) -> tuple[Path, list[str]]:
-    """Save a track; return its yaml and its csv's lines, the header first."""
-    path = Track.generate(1, 40.0, name="oval").save(directory)
-    return path, (directory / "oval_centerline.csv").read_text().splitlines()
 
 
 @pytest.mark.parametrize(

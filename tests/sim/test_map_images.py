@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.sim.test_map_files import saved_oval, write_map
+from tests.support.map_files import saved_oval, write_map
 from training.sim import Track, TrackError
 
 

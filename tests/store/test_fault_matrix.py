@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import random
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.servers import Bucket
-from tests.store.memory import FAULTS, Call, Crash, Fault, FaultyStorage, MemoryStorage
-from tests.store.scenario import Told, begin, check, live, phases
-from training.errors import TrainingError
+from tests.store.memory import FAULTS, Call, FaultyStorage, MemoryStorage
+from tests.store.scenario import Told, begin, live, phases
+from tests.support.servers import Bucket
+from tests.support.store_faults import FROM_THEN_ON, ONCE, print_table, survive
 from training.store.directory import DirectoryStorage
 from training.store.open import open_store
 from training.store.storage import Storage
 
 SAMPLE = 60
-ONCE, FROM_THEN_ON = "once", "from then on"
 
 
 def phases_of(storage: Storage, agents: int) -> list[str]:
@@ -33,19 +30,6 @@ def phases_of(storage: Storage, agents: int) -> list[str]:
         calls.extend(recorded.calls)
 
     return [phase for phase, _ in phases(undisturbed)]
-
-
-def survive(storage: Storage, number: int, fault: Fault, lasting: str, agents: int = 1) -> int:
-    """Break call `number` (or it and all after it), then check; return the step resumed from."""
-    begin(storage, agents)
-
-    def due(index: int, _: Call) -> Fault | None:
-        return fault if index == number or (lasting == FROM_THEN_ON and index > number) else None
-
-    told = Told()
-    with contextlib.suppress(TrainingError, Crash):  # the next attempt must not care how this one ends
-        live(FaultyStorage(storage, due), told, agents)
-    return check(storage, told, agents)
 
 
 def all_cases(calls: int) -> list[tuple[int, str, str]]:
@@ -80,18 +64,6 @@ def run_matrix(
         tried[named[number], name] += 1
     with capsys.disabled():
         print_table(f"{title}, {len(named)} calls", tried)
-
-
-def print_table(title: str, tried: collections.Counter[tuple[str, str]]) -> None:
-    """Print tried = survived per phase and fault (a case that is not survived ends the test)."""
-    rows = ["claim", "restore", "fence check", "segment", "data", "manifest", "pointer"]
-    columns = list(dict.fromkeys(name for _, name in tried))
-    width = max(map(len, columns))
-    lines = [f"{title}: tried {sum(tried.values())}, survived {sum(tried.values())}"]
-    lines += [
-        "  ".join([f"  {name:{width}}", *(f"{row} {tried[row, name]:3}" for row in rows)]) for name in columns
-    ]
-    sys.stdout.write("\n" + "\n".join(lines) + "\n")
 
 
 def test_every_fault_at_every_call_in_memory(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.store.memory import FAULTS, Fault, MemoryStorage
 from tests.store.schedules import World
-from tests.store.test_fault_matrix import ONCE, survive
+from tests.support.store_faults import ONCE, survive
 from training.errors import TrainingError
 from training.store import checkpoint, fencing, prune, restore, segments
 from training.store.manifest import SegmentRef, utc_now

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import Bucket
+from tests.support.servers import Bucket
 from training import layout
 from training.errors import UsageError
 from training.store import prune as prune_module

@@ -7,11 +7,11 @@ import random
 
 import pytest
 
-from tests.servers import Bucket
 from tests.store.memory import Call
 from tests.store.proxy import SOCKET_FAULTS, FaultProxy, Request, fault_proxy
 from tests.store.scenario import Told, begin, check, live, phases
-from tests.store.test_fault_matrix import print_table
+from tests.support.servers import Bucket
+from tests.support.store_faults import print_table
 from training.errors import TrainingError
 from training.store.open import open_store
 from training.store.retry import RetryingStorage, RetryPolicy

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import Bucket
+from tests.support.servers import Bucket
 from training.config import AwsSettings
 from training.errors import UsageError
 from training.store.checkpoint import CheckpointData, claim, load

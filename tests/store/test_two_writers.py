@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from tests.servers import Bucket
 from tests.store.scenario import KIND, contents_at
+from tests.support.servers import Bucket
 from training.errors import Fenced
 from training.store.checkpoint import RunWriter, claim, load
 from training.store.documents import Attempt, begin_attempt

@@ -1,4 +1,4 @@
-"""moto with what AWS has and moto lacks, as AWS's documentation says it: `python -m tests.emulator -p PORT`.
+"""moto with what AWS has and moto lacks, as AWS's documentation says it: `python -m tests.support.emulator -p PORT`.
 
 A default network has an internet gateway and a route to it. An image of Ubuntu is an x86 image with a disk of 40 GB
 that boots either way. The key of disks is AWS's own. A fleet's history begins with its request.

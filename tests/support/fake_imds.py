@@ -1,7 +1,7 @@
 """A metadata service as EC2's, for tests and the rehearsal: tokens with a life time, 401, scripted notices, a record.
 
-Run by itself (`python tests/fake_imds.py ADDRESS:PORT STATE.json LOG`) it serves what the JSON file says at each
-request, so that a script can change it while an instance looks, and adds each request to the log.
+Run by itself (`python tests/support/fake_imds.py ADDRESS:PORT STATE.json LOG`) it serves what the JSON file says at
+each request, so that a script can change it while an instance looks, and adds each request to the log.
 """
 
 from __future__ import annotations

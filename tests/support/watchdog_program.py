@@ -1,4 +1,4 @@
-"""A trainer that tells the service manager of each piece of work that it does: `python -m tests.watchdog_program …`.
+"""A trainer that tells the service manager of each piece of its work: `python -m tests.support.watchdog_program …`.
 
 Each datagram at NOTIFY_SOCKET is a piece of work ("WORK=race step"), or what the trainer itself says. So who listens
 sees how much work lies between two signs of life. HANG_IN=choose in the environment lets it hang in the middle of the

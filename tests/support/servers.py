@@ -142,8 +142,8 @@ def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run moto's server for the session; yield its address."""
     port = free_port()
     folder = tmp_path_factory.mktemp("moto")
-    command = [sys.executable, "-m", "tests.emulator", "-H", "127.0.0.1", "-p", str(port)]
-    env = {**CREDENTIALS, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-m", "tests.support.emulator", "-H", "127.0.0.1", "-p", str(port)]
+    env = {**CREDENTIALS, "PYTHONPATH": str(Path(__file__).parents[2])}
     with running(command, f"http://127.0.0.1:{port}", folder, env) as url:
         yield url
 

@@ -1,0 +1,16 @@
+"""The progress of a run that begins, and of one at half time."""
+
+from training.run.progress_display import AgentProgress, Progress
+
+NAN = float("nan")
+HALF = Progress(
+    step=150_000,
+    total_steps=300_000,
+    elapsed_s=60.0,
+    limit_s=240.0,
+    steps_per_s=2500.0,
+    checkpoint_step=100_000,
+    checkpoint_age_s=12.0,
+    agents=(AgentProgress(58.34, 1212, 14.213, 0.043, "58/60 laps, 4.3 m/s at step 41,000"),),
+)
+BEGIN = Progress(0, 300_000, 0.0, None, 0.0, None, 0.0, (AgentProgress(NAN, 0, NAN, NAN, "none yet"),))
