@@ -18,7 +18,7 @@ from tests.support.training_sessions import Session, begin, settings, several
 from training import layout
 from training.agents import soundness
 from training.agents.codec import decode, encode
-from training.agents.fused.step import adam_state
+from training.agents.compiled_update.step import adam_state
 from training.config import load_config
 from training.errors import DataError, Diverged
 from training.evaluation.load_run import runs_in

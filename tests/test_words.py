@@ -88,7 +88,7 @@ NAMES = (
     Word(
         r"\b(?:Own|gate|leading)\b",
         "Task, relu_mask, leading_dim",
-        below="training/agents/fused",
+        below="training/agents/compiled_update",
     ),
     Word(
         r"\b(?:pull|with_torch|slope|Squashed)\b",

@@ -21,8 +21,8 @@ from tests.support.devices import DEVICES, NO_GPU
 from training.agents import snapshot
 from training.agents.batched_agents import BatchedAgents
 from training.agents.codec import SavedState
+from training.agents.compiled_update.step import adam_state
 from training.agents.cuda_graph import GraphStep, record_graph
-from training.agents.fused.step import adam_state
 from training.agents.networks import Batch, Losses
 from training.agents.replay import ReplayRow
 from training.agents.sac import Agent, Spaces

@@ -22,7 +22,7 @@ from numba.extending import intrinsic
 
 from tests.bench.bench_update import WIDE, learner, ours
 from tests.bench.measuring import in_turns
-from training.agents.fused.tile import LANES
+from training.agents.compiled_update.tile import LANES
 from training.sim.march import LANES as BEAMS
 
 INT = ir.IntType(64)

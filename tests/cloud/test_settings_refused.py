@@ -129,7 +129,7 @@ LATER = "not at the start: of commands after training"
 IMPOSSIBLE = "a fault of the program, not a setting"
 MAPS = "of map files: those of the image are pinned, others are checked before a launch: test_own_maps.py"
 ELSEWHERE = {
-    "agents/update.py: __init__": "of sac.update_backend on a device that the launcher does not know: tests/agents/test_fused.py",
+    "agents/update.py: __init__": "of sac.update_backend on a device that the launcher does not know: tests/agents/test_compiled_update.py",
     "agents/codec.py: decode": READING,
     "agents/codec.py: copy_into": READING,
     "agents/snapshot.py: ": READING,

@@ -1,7 +1,7 @@
 """All agents of a run in common flat tensors: explore together, learn together.
 
 On a GPU one optimizer step updates all agents; on a CPU compiled code updates them one after the other, or as many at
-once as there are threads (training/agents/fused).
+once as there are threads (training/agents/compiled_update).
 
 An agent's networks are stable-baselines3's modules bound to views of these tensors, so each agent stays a SAC that
 predicts and saves by itself; tests/agents/test_update.py checks that every agent equals a SAC that learns alone.

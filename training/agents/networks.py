@@ -1,7 +1,7 @@
 """The state that SAC updates: networks, target networks and optimizers of A agents, in flat tensors; batches, losses.
 
-Every implementation of the update (update.py: operator by operator; cuda_graph.py; fused/: compiled for the CPU)
-changes these same tensors.
+Every implementation of the update changes these same tensors: update.py operator by operator, cuda_graph.py, and
+compiled_update/ in code compiled for the CPU.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import torch
 
 from ..errors import DataError
 from .codec import SavedState, copy_into
-from .fused.step import adam_state
+from .compiled_update.step import adam_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -1,14 +1,15 @@
 """The SAC update: stable-baselines3's arithmetic, gradients by hand, all agents and both critics in one product.
 
 To change the algorithm: edit `step_eager` and its parts, and train with `sac.update_backend=eager`, on any device. To
-keep it fast, make the same change in agents/fused/phases.py; tests/agents/test_fused.py fails while the two differ.
+keep it fast, make the same change in agents/compiled_update/phases.py; tests/agents/test_compiled_update.py fails
+while the two differ.
 
 Same formulas and order as stable_baselines3.sac.SAC.train (v2.9.2): entropy coefficient, critics, actor, targets. It
 saves work: no autograd graph, no unused gradients (the critics' weights in the actor's step), one actor pass for both
 observations of a transition, one product for both critics, one fused Adam over one flat tensor. On the CPU, in float32,
-compiled code does the same at twice the speed (`training.agents.fused`). The code here is for mixed precision, for
-comparison, and for a GPU, which replays it as a CUDA graph (`training.agents.cuda_graph`). tests/agents/test_update.py
-checks that it and the compiled code equal the original on the same batch.
+compiled code does the same at twice the speed (`training.agents.compiled_update`). The code here is for mixed
+precision, for comparison, and for a GPU, which replays it as a CUDA graph (`training.agents.cuda_graph`).
+tests/agents/test_update.py checks that it and the compiled code equal the original on the same batch.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from ..errors import ConfigurationError
+from .compiled_update.phases import LOG_STD_MAX, LOG_STD_MIN, TANH_EPSILON
+from .compiled_update.step import CompiledStep, fits
 from .cuda_graph import GraphStep
-from .fused.phases import LOG_STD_MAX, LOG_STD_MIN, TANH_EPSILON
-from .fused.step import FusedStep, fits
 from .networks import Batch, Losses, SacNetworks
 from .stacked_mlp import StackedMlp
 
@@ -71,7 +72,7 @@ class SacUpdate(SacNetworks):
                 f"sac.update_backend = cuda_graph needs a GPU; the device is {device.type}",
                 next_step="Use sac.update_backend = auto, or training.device = cuda on a machine with an NVIDIA GPU.",
             )
-        self._fused = FusedStep(self) if backend in {"auto", "compiled"} and fits(actor, critic) else None
+        self._fused = CompiledStep(self) if backend in {"auto", "compiled"} and fits(actor, critic) else None
         is_recorded = backend in {"auto", "cuda_graph"} and device.type == "cuda"
         self._graph = GraphStep(self, self.step_eager) if is_recorded else None
 

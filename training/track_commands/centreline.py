@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from ..sim import Track, TrackError
 from ..sim.clearance import check_body_fits, tight_places
 from ..sim.track import centerline as geometry
-from ..sim.track import map_files, occupancy
+from ..sim.track import map_files
 from ..sim.track.centerline_files import write_centerline
 from ..sim.track.map_text import naming
 from ..sim.track.track import SPACING_M
+from ..sim.track.track_width import measured_widths
 from .line_files import CENTRELINE, ClosedLine, read_line
 from .loop import grounds_of, islands, way_round
 
@@ -148,7 +149,7 @@ def _centred(track: Track, line: Array, rounds: int) -> Array:
     for _ in range(rounds):
         line = np.ascontiguousarray(line)
         tangent = geometry.tangents(line, geometry.chord_lengths(line))
-        right, left = occupancy.widths(track.free, track.frame, line, tangent, _FARTHEST_M).T
+        right, left = measured_widths(track.free, track.frame, line, tangent, _FARTHEST_M).T
         usual = _WIDEST * float(np.median(0.5 * (right + left)))
         shift = np.clip(0.5 * (np.minimum(left, usual) - np.minimum(right, usual)), -_SHIFT_M, _SHIFT_M)
         for _ in range(3):

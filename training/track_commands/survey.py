@@ -13,6 +13,7 @@ from ..sim.clearance import in_words, tight_places
 from ..sim.track import catalog, map_files, occupancy
 from ..sim.track import centerline as geometry
 from ..sim.track.names import BUNDLED
+from ..sim.track.track_width import measured_widths
 
 # An F1TENTH car: wheelbase 0.33 m at 0.4189 rad of steering; 0.31 m wide.
 CAR_TURNING_RADIUS_M = 0.74
@@ -159,7 +160,7 @@ def _file_widths(path: str | Path, track: Track, rule: str) -> str | None:
     if not Path(path).exists():
         return None
     said = map_files.read(map_files.find(Path(path)), rule=rule).widths_m
-    seen = occupancy.widths(track.free, track.frame, track.centerline, track.tangent, 10.0)
+    seen = measured_widths(track.free, track.frame, track.centerline, track.tangent, 10.0)
     if said is None:
         return None
     said_m, seen_m = float(np.median(said.sum(axis=1))), float(np.median(seen.sum(axis=1)))

@@ -82,30 +82,6 @@ def first_obstacle(
 
 
 @kernel
-def widths(free: NDArray[np.bool_], frame: Frame, points: Array, tangent: Array, limit_m: float) -> Array:
-    """Return (n, 2) m: the free way to the right and to the left of each point, square to the curve.
-
-    Measured in steps of a quarter cell, up to `limit_m`; the map's edge counts as a wall.
-    """
-    n = points.shape[0]
-    step = 0.25 * frame.resolution_m
-    result = np.empty((n, 2))
-    for i in range(n):
-        for side in range(2):
-            sign = 1.0 if side == 0 else -1.0
-            nx = sign * tangent[i, 1]
-            ny = -sign * tangent[i, 0]
-            count = 1  # the point itself is free
-            while count * step < limit_m:
-                reach = (count + 1) * step
-                if what_is_at(free, frame, points[i, 0] + reach * nx, points[i, 1] + reach * ny)[0] != FREE:
-                    break
-                count += 1
-            result[i, side] = min(count * step, limit_m)
-    return result
-
-
-@kernel
 def carve(shape: tuple[int, int], frame: Frame, points: Array, half_widths: Array) -> NDArray[np.bool_]:
     """Return the cells whose centre is nearer to the closed polyline than its half width there.
 

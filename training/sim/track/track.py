@@ -26,6 +26,7 @@ from .spec import (
     checked_spec,
 )
 from .track_checks import FEWEST_POINTS
+from .track_width import measured_widths
 
 Array = NDArray[np.float64]
 
@@ -87,7 +88,7 @@ class Track:
         given = None if widths_m is None else track_checks.checked_widths(widths_m, len(points))
         even, given = _evenly_spaced(points, given)
         tangent = geometry.tangents(even, geometry.chord_lengths(even))
-        measured = occupancy.widths(cells, frame, even, tangent, WIDEST_M)
+        measured = measured_widths(cells, frame, even, tangent, WIDEST_M)
         if given is None:
             given = measured
         else:

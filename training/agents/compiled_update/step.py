@@ -32,7 +32,7 @@ def fits(actor: StackedMlp, critic: StackedMlp) -> bool:
     )
 
 
-class FusedStep:
+class CompiledStep:
     """Update all agents by one call of compiled code.
 
     In as many threads as numba has, which is every core: their number changes no result, unlike that of torch's.

@@ -17,8 +17,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.agents.fused import products
-from training.agents.fused.tile import ROWS
+from training.agents.compiled_update import products
+from training.agents.compiled_update.tile import ROWS
 from training.agents.networks import Batch
 from training.agents.stacked_mlp import StackedMlp
 from training.agents.update import SacUpdate
@@ -130,9 +130,7 @@ def test_a_product_with_a_transposed_factor_is_numpys(rows, units, columns, seed
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="x86-64 has vectors of two widths")
 def test_tiles_of_avx2_are_numpys_too(tmp_path):
     """The image's kernels are made for every processor with AVX2; this one may have wider vectors, and other tiles."""
-    shape = (
-        "from training.agents.fused.tile import LANES, ROWS; assert (ROWS, LANES) == (6, 8), (ROWS, LANES)"
-    )
+    shape = "from training.agents.compiled_update.tile import LANES, ROWS; assert (ROWS, LANES) == (6, 8)"
     products_of_numpy = ["-m", "pytest", "-q", "-n", "0", "-k", "numpys and not avx2", __file__]
     environment = {
         **os.environ,
@@ -184,7 +182,8 @@ def batches(count, agents=1, rows=64, observation=11, actions=2, *, guides=False
 
 
 DIFFER = (
-    "training/agents/update.py (eager) and training/agents/fused/phases.py (compiled) no longer compute the same: "
+    "training/agents/update.py (eager) and training/agents/compiled_update/phases.py (compiled) "
+    "no longer compute the same: "
     "make the same change in both, or train with sac.update_backend=eager"
 )
 
@@ -327,7 +326,9 @@ def test_an_edit_of_the_eager_update_has_an_effect_when_it_is_chosen(monkeypatch
     compiled, plain = learner(), eager()
     compiled.step(*batch)
     plain.step(*batch)
-    with pytest.raises(AssertionError, match=r"update\.py \(eager\) and training/agents/fused/phases\.py"):
+    with pytest.raises(
+        AssertionError, match=r"update\.py \(eager\) and training/agents/compiled_update/phases\.py"
+    ):
         assert_same(compiled, plain)
 
 
