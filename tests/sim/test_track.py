@@ -225,7 +225,7 @@ def test_a_map_without_a_centreline_is_a_track_until_one_asks_for_its_lap() -> N
     track = Track.from_occupancy(ring_map(), RESOLUTION_M, (0, 0, 0), name="hall")
     assert track.centerline is track.width_left_m is None
     assert "no centreline" in repr(track)
-    with pytest.raises(TrackError, match=r"'hall' has no centreline: put a hall_centerline.csv beside"):
+    with pytest.raises(TrackError, match=r"'hall' has no centreline: put a hall_centerline.csv next to"):
         track.pose_at(0.0)
 
 
