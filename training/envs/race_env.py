@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .options import Settings
 
 
-class RaceEnv(gymnasium.Env[np.ndarray, np.ndarray]):
+class RaceEnv(gymnasium.Env[np.ndarray[Any, Any], np.ndarray[Any, Any]]):
     """Drive one car on one track by actions (2,) in [-1, 1]: steering angle and speed; ids F1Tenth-v0, F1TenthRace-v0.
 
     Observation (D,) float32: see `ScanStack` in observation.py. An episode terminates by a collision or by driving the
