@@ -129,6 +129,9 @@ LATER = "not at the start: of commands after training"
 IMPOSSIBLE = "a fault of the program, not a setting"
 MAPS = "of map files: those of the image are pinned, others are checked before a launch: test_own_maps.py"
 ELSEWHERE = {
+    "config/checks.py: check_packages": "of a wheel, which no machine runs: tests/test_wheel.py",
+    "envs/options.py: ": "an argument of Python's, not a setting: tests/envs/test_gymnasium.py",
+    "envs/rendering/view.py: ": "an argument of Python's, not a setting: tests/envs/test_gymnasium.py",
     "agents/update.py: __init__": "of sac.update_backend on a device that the launcher does not know: tests/agents/test_compiled_update.py",
     "agents/codec.py: decode": READING,
     "agents/codec.py: copy_into": READING,

@@ -34,7 +34,7 @@ _FORMS = (
     (r"\.venv/bin/tensorboard\b", "tensorboard"),
     (r"\bmake report RUN=", f"{SCRIPT} report "),
     (r"`make train`", f"`{SCRIPT} train`"),
-    (r"\./launch\.py (\w+)", r"./launch.py \1 (in a checkout)"),
+    (r"(\./launch\.py \w+)", r"\1 (in a checkout)"),
 )
 
 
