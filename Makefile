@@ -113,7 +113,7 @@ torture: $(TEST_STAMP) ## Break a run at every store call and system call, thous
 
 .PHONY: clean
 clean: ## Remove caches; .venv and runs/ stay
-	rm -rf .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info
 	find training tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 include ansible/image.mk
