@@ -105,7 +105,7 @@ lint: style
 
 .PHONY: bench
 bench: $(TEST_STAMP) ## Measure speeds and those of other programs; keep the machine quiet
-	$(PY) -m pytest tests/bench/bench_*.py -m bench -s $(ARGS)
+	$(PY) -m pytest tests/bench/bench_*.py -p no:randomly -m bench -s $(ARGS)
 
 .PHONY: torture
 torture: $(TEST_STAMP) ## Break a run at every store call and system call, thousands of times: half an hour

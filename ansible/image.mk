@@ -10,7 +10,7 @@ SYSTEM_PACKAGES := packer podman mmdebstrap arch-test uidmap runc netavark aardv
 IMAGE_STAMP := .venv/.stamp-image-$(call hash,requirements.txt tests/requirements.txt ansible/requirements.txt)
 # The names of these tests keep them out of `make check`: they need containers and minutes.
 CONTAINER_PYTEST = $(IMAGE_ENV) $(PY) -m pytest -c /dev/null --noconftest --rootdir tests/image --import-mode=prepend \
-	-p no:cacheprovider -s --durations=5
+	-p no:cacheprovider -p no:randomly -s --durations=5
 
 $(IMAGE_STAMP): | $(TEST_STAMP)
 	@echo "Installing Ansible, its linter and molecule into .venv: 500 MB ..."

@@ -25,6 +25,22 @@ __all__ = [
 ]
 
 
-def pytest_configure() -> None:
-    """Hear SIGHUP: under nohup every child would ignore it, and the tests that close a terminal would not end."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Hear SIGHUP: under nohup every child would ignore it, and the tests that close a terminal would not end.
+
+    Of pytest-randomly keep the order alone: who draws global random numbers seeds them.
+    """
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if hasattr(config.option, "randomly_reset_seed"):
+        config.option.randomly_reset_seed = False
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say the seed of the order with -q too, where pytest prints no header."""
+    seed = getattr(config.option, "randomly_seed", None)
+    if (
+        seed is not None
+        and getattr(config.option, "randomly_reorganize", False)
+        and config.get_verbosity() < 0
+    ):
+        terminalreporter.write_line(f"Using --randomly-seed={seed}")
