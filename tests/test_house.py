@@ -232,3 +232,10 @@ def test_a_forbidden_import_is_refused(tmp_path: Path, module: str, line: str, c
     done = lint_imports(tmp_path)
     assert done.returncode == 1
     assert re.search(rf"{re.escape(contract)}.*? BROKEN", " ".join(done.stdout.split())), done.stdout
+
+
+def test_each_decision_has_a_number_of_its_own() -> None:
+    numbers = [path.name[:4] for path in sorted((ROOT / "docs" / "adr").glob("*.md"))]
+    assert numbers == [f"{number:04}" for number in range(1, len(numbers) + 1)]
+    for path, number in zip(sorted((ROOT / "docs" / "adr").glob("*.md")), numbers, strict=True):
+        assert path.read_text("utf-8").startswith(f"# {int(number)}. "), path.name
