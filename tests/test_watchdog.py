@@ -138,7 +138,7 @@ def test_every_piece_of_work_of_a_start_extends_its_limit(manager: Manager, tmp_
 
 def test_a_hang_in_the_last_evaluation_gives_no_sign_of_life(manager: Manager, tmp_path: Path) -> None:
     """Threads that go on by themselves, which look for requests and upload the log, feed no watchdog."""
-    process = train(manager, tmp_path / "store", *TWO_AGENTS, HANG_IN="choose")
+    process = train(manager, tmp_path / "store", *TWO_AGENTS, HANG_IN="select_final")
     try:
         hung = manager.wait_for("HANG=1")
         until = manager.wait_for(ENDLESS, times=3, after=hung)

@@ -1,8 +1,8 @@
 """A trainer that tells the service manager of each piece of its work: `python -m tests.support.watchdog_program …`.
 
 Each datagram at NOTIFY_SOCKET is a piece of work ("WORK=race step"), or what the trainer itself says. So who listens
-sees how much work lies between two signs of life. HANG_IN=choose in the environment lets it hang in the middle of the
-final choice, while its background threads go on.
+sees how much work lies between two signs of life. HANG_IN=select_final in the environment lets it hang in the middle of
+the final choice, while its background threads go on.
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ def hang() -> None:
 
 
 def mark_choice() -> None:
-    if os.environ.get("HANG_IN") == "choose":
+    if os.environ.get("HANG_IN") == "select_final":
         _choosing.set()
 
 
-counted(policy_selection.BestPolicyTracker, "choose", "choice", mark_choice)
+counted(policy_selection.BestPolicyTracker, "select_final", "choice", mark_choice)
 counted(Race, "step", "race step", hang)
 counted(World, "step", "physics step")
 counted(Track, "load", "track")
