@@ -91,6 +91,18 @@ def test_every_renamed_setting_is_read_by_its_former_name_everywhere(
     assert capsys.readouterr().err == "", "what a run has stored is no news to anybody"
 
 
+@pytest.mark.parametrize(("before", "tyres"), [("true", "lateral_circle"), ("false", "linear")])
+def test_the_friction_circle_of_before_is_a_kind_of_tyres(before: str, tyres: str) -> None:
+    """In a user's words and in a run's settings; the switch had two values, the choice of tyres has three."""
+    assert load_config(None, [f"env.friction_circle={before}"]).env.tyres == tyres
+    data = Config().to_json_dict()
+    del data["env"]["tyres"]
+    data["env"]["friction_circle"] = json.loads(before)
+    assert Config.from_json_dict(data).env.tyres == tyres
+    with pytest.raises(ConfigurationError, match="linear"):
+        load_config(None, ["env.friction_circle=sticky"])
+
+
 def test_a_run_from_before_grids_could_be_chosen_goes_on_in_single_file():
     data = Config().to_json_dict()
     assert Config.from_json_dict(data).env.race.grid == "either"

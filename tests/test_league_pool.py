@@ -60,7 +60,7 @@ def league(*overrides: str) -> Config:
     [
         ("env.backend", "f1tenth_gym", "native"),
         ("env.profile", "f1tenth_gym", "training"),
-        ("env.friction_circle", "true", "false"),
+        ("env.tyres", "saturating", "linear"),
         ("env.beams", "50", "36"),
         ("env.scans_stacked", "3", "2"),
         ("env.proprioception", "false", "true"),

@@ -52,6 +52,11 @@ CASES = [
         "exceeds buffer_size",
     ),
     Refused("config/settings.py: _parts_fit", (*LEAGUE, "env.beams=10"), "needs env.beams of 20 or more"),
+    Refused(
+        "config/env.py: _slipping_cars_have_grip_and_mass",
+        ("env.tyres=saturating", "env.randomisation.mass_factor=[0, 1]"),
+        "with tyres = saturating at least 0.05",
+    ),
     Refused("config/env.py: _speeds_are_ordered", ("env.min_speed_mps=9",), "must be below speed_cap_mps"),
     Refused("config/aws.py: _legal_tags", ("aws.tags={Project: lab}",), "aws.tags = {'Project': 'lab'}"),
     Refused("config/fields.py: _low_to_high", ("env.randomisation.mass_factor=[2, 1]",), "is not legal"),
@@ -77,8 +82,8 @@ CASES = [
     ),
     Refused(
         "config/checks.py: check_backend",
-        ("env.backend=f1tenth_gym", "env.friction_circle=true"),
-        "f1tenth_gym has no friction circle",
+        ("env.backend=f1tenth_gym", "env.tyres=saturating"),
+        "f1tenth_gym's tyres are linear",
     ),
     Refused(
         "config/checks.py: check_backend",

@@ -284,7 +284,7 @@ def test_a_missing_package_is_a_configuration_error_that_says_how_to_install_it(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"friction_circle": True}, "friction_circle = true: f1tenth_gym has no friction circle"),
+        ({"tyres": "saturating"}, "env.tyres = saturating: f1tenth_gym's tyres are linear"),
         (
             {"randomisation": FULL.randomisation.model_copy(update={"steering_delay_steps": (0, 2)})},
             r"steering_delay_steps = \[0, 2\]: f1tenth_gym's cars take 1 to 15",

@@ -204,6 +204,9 @@ def _made_to_fit(chosen: dict[str, Any]) -> dict[str, Any]:
         fitted |= {"multi_agent.league.champions": "false", "multi_agent.league.shared_policy": "false"}
     if fitted["env.race.terminate_at_fault_contact"] == "false":
         fitted["env.race.hit_cars_continue"] = "true"
+    if fitted["env.tyres"] == "saturating":
+        for factor in ("env.randomisation.friction_factor", "env.randomisation.mass_factor"):
+            fitted[factor] = "[0.05, 0.05]" if fitted[factor] == "[0, 0]" else fitted[factor]
     backend, is_mixed = fitted["sac.update_backend"], fitted["training.mixed_precision"] == "true"
     if backend == "cuda_graph" or (backend == "compiled" and is_mixed):  # these run on a processor
         fitted["sac.update_backend"] = "auto"

@@ -14,7 +14,7 @@ from .fields import MOST_STEERING_DELAY
 from .settings import Config, EnvSettings
 
 # The settings of env that cars of one race share.
-PHYSICS = ("backend", "profile", "friction_circle")
+PHYSICS = ("backend", "profile", "tyres")
 # Those that say what the numbers of an observation and of an action mean, and how often there are any.
 OBSERVATION_SETTINGS = (
     *PHYSICS,
@@ -32,10 +32,10 @@ def check_backend(settings: EnvSettings) -> None:
     """Refuse what the package f1tenth_gym, where it drives, cannot do."""
     if settings.backend != "f1tenth_gym":
         return
-    if settings.friction_circle:
+    if settings.tyres != "linear":
         raise ConfigurationError(
-            "env.friction_circle = true: f1tenth_gym has no friction circle",
-            next_step="Use env.friction_circle = false, or env.backend = native.",
+            f"env.tyres = {settings.tyres}: f1tenth_gym's tyres are linear",
+            next_step="Use env.tyres = linear, or env.backend = native.",
         )
     low, high = settings.randomisation.steering_delay_steps
     if not 1 <= low <= high <= MOST_STEERING_DELAY:

@@ -68,6 +68,10 @@ class RandomisationSettings(Section):
     )
 
 
+# Of friction and mass, on tyres whose forces are divided by both.
+LEAST_FACTOR = 0.05
+
+
 class RaceSettings(Section):
     """What holds where several cars share a track."""
 
@@ -124,7 +128,13 @@ class EnvSettings(Section):
     solid_thin_walls: bool = setting(
         True, "beams end at walls one cell thick (profile training); else some pass, as in runs of before"
     )
-    friction_circle: bool = setting(False, "cap the tyres' combined force (profile training)")
+    tyres: Literal["linear", "lateral_circle", "saturating"] = setting(
+        "linear",
+        "forces that grow with slip for ever, as in f1tenth_gym; lateral forces cut at the friction circle; or tyres "
+        "that slip: every force inside the friction ellipse, and sliding costs speed (the last two: profile training)",
+        formerly="friction_circle",
+        former_values={False: "linear", True: "lateral_circle"},
+    )
     race: RaceSettings = RaceSettings()
     reward: RewardSettings = RewardSettings()
     randomisation: RandomisationSettings = RandomisationSettings()
@@ -133,6 +143,18 @@ class EnvSettings(Section):
     def observation_size(self) -> int:
         """Return the length of an observation: stacked scans, the speed, and proprioception."""
         return self.beams * self.scans_stacked + 1 + (PROPRIOCEPTION if self.proprioception else 0)
+
+    @model_validator(mode="after")
+    def _slipping_cars_have_grip_and_mass(self) -> EnvSettings:
+        draws = self.randomisation
+        for name, (low, _) in (("friction", draws.friction_factor), ("mass", draws.mass_factor)):
+            if self.tyres == "saturating" and low < LEAST_FACTOR:
+                message = (
+                    f"randomisation.{name}_factor begins at {low}: with tyres = saturating at least {LEAST_FACTOR}, "
+                    "since forces are divided by it"
+                )
+                raise ValueError(message)
+        return self
 
     @model_validator(mode="after")
     def _speeds_are_ordered(self) -> EnvSettings:

@@ -32,13 +32,23 @@ FACTORS = "[low, high], numbers within 0 to 10"
 TRACKS = "list of names (`python -m training tracks list`), generated-SEED, or paths of ROS map yamls"
 
 
-def setting(default: object, description: str, *, legal: str = "", formerly: str = "", **limits: Any) -> Any:  # noqa: ANN401 - any field
+def setting(
+    default: object,
+    description: str,
+    *,
+    legal: str = "",
+    formerly: str = "",
+    former_values: dict[bool, str] | None = None,
+    **limits: Any,  # noqa: ANN401 - pydantic's
+) -> Any:  # noqa: ANN401 - any field
     """Declare one setting.
 
     limits: pydantic's (ge, gt, le, pattern, …); legal says them in words.
-    formerly: the name that the setting had in its group, or its former dotted key; it is still read.
+    formerly: the name that the setting had in its group, or its former dotted key; it is still read. former_values:
+    what its values meant, if it was a switch.
     """
-    extra: dict[str, JsonValue] = {"legal": legal, "formerly": formerly}
+    meant: dict[str, JsonValue] = {str(value): now for value, now in (former_values or {}).items()}
+    extra: dict[str, JsonValue] = {"legal": legal, "formerly": formerly, "former_values": meant}
     return Field(default=default, description=description, json_schema_extra=extra, **limits)
 
 

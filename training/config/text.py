@@ -128,6 +128,13 @@ def _former_names(model: Model) -> dict[str, str]:
     return renamed
 
 
+def _today(field: FieldInfo, value: object) -> object:
+    """Return what a former setting's value is called today."""
+    extra = field.json_schema_extra
+    meant = extra.get("former_values") if isinstance(extra, dict) else None
+    return meant.get(str(value), value) if isinstance(meant, dict) else value
+
+
 def flatten(
     model: Model,
     data: Mapping[str, object],
@@ -152,7 +159,7 @@ def flatten(
             if key in leaves:
                 problems.append(f"{written} ({source}) and {key} are the same setting: leave one out")
             elif key in known:
-                leaves[key] = Given(value, source)
+                leaves[key] = Given(_today(known[key], value) if written in former else value, source)
                 if written in former:
                     on_renamed(written, key)
             elif key not in groups:

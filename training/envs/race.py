@@ -288,8 +288,10 @@ def make_world(settings: EnvSettings, tracks: Sequence[Track], num_cars: int, se
     switches = PROFILES[settings.profile]
     if not settings.solid_thin_walls:
         switches = switches._replace(solid_thin_walls=False)
-    if settings.friction_circle:
+    if settings.tyres == "lateral_circle":
         switches = switches._replace(tyre_saturation=True)
+    if settings.tyres == "saturating":
+        switches = switches._replace(slipping_tyres=True)
     draws = settings.randomisation
     noise = settings.scan_noise_m
     return World(

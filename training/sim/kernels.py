@@ -36,6 +36,7 @@ from .lidar import (
 from .noise import add_gaussian, chain, uniform
 from .params import (
     MAX_STEERING_DELAY,
+    SLIP,
     SPEED,
     STEERING,
     YAW,
@@ -45,6 +46,7 @@ from .params import (
     Y,
 )
 from .track import centerline
+from .tyres import integrate_sliding
 
 # f1tenth_gym's physics step, for which the vehicle's v_kinematic was chosen.
 TIMESTEP_S = 0.01
@@ -76,6 +78,10 @@ def _view(track_arrays: TrackArrays, e: int) -> View:
 def _this_car(cars: Cars, rules: Rules, e: int, n: int) -> Vehicle:
     """Return the vehicle with this episode's friction and mass.
 
+    On slipping tyres mass scales the yaw inertia, and what motor and brakes can do; on the others it acts as in runs of
+    before, on the tyres' grip alone.
+
+
     At low speed slip decays at a rate that grows with friction x mass / speed. If the integrator's step is too long for
     that rate, the car's spin diverges: at 0.5 m/s from 1.23 times f1tenth_gym's friction x mass on. So the kinematic
     model holds up to a speed as many times higher as friction x mass, or the step, is larger.
@@ -83,9 +89,10 @@ def _this_car(cars: Cars, rules: Rules, e: int, n: int) -> Vehicle:
     v = rules.vehicle
     friction, mass_kg = cars.friction[e, n], cars.mass_kg[e, n]
     stiffer = max(friction * mass_kg / (v.mu * v.m), 1.0) * max(rules.timestep_s / TIMESTEP_S, 1.0)
+    heavier = mass_kg / v.m if rules.switches.slipping_tyres else 1.0
     return Vehicle(
-        friction, v.C_Sf, v.C_Sr, v.lf, v.lr, v.h, mass_kg, v.I, v.s_min, v.s_max, v.sv_min, v.sv_max,
-        v.v_switch, v.a_max, v.v_min, v.v_max, v.width, v.length, v.v_kinematic * stiffer,
+        friction, v.C_Sf, v.C_Sr, v.lf, v.lr, v.h, mass_kg, v.I * heavier, v.s_min, v.s_max, v.sv_min, v.sv_max,
+        v.v_switch, v.a_max / heavier, v.v_min, v.v_max, v.width, v.length, v.v_kinematic * stiffer,
     )  # fmt: skip
 
 
@@ -99,9 +106,14 @@ def _drive(cars: Cars, rules: Rules, e: int, n: int, speed: float) -> None:
         target = min(max(target, car.s_min), car.s_max)
     s = cars.states[e, n]
     sv = steering_velocity(target, s[STEERING], exact, rules.timestep_s, car)
-    acc = acceleration(speed, s[SPEED], car)
     state = (s[0], s[1], s[2], s[3], s[4], s[5], s[6])
-    after = integrate(state, sv, acc, rules.timestep_s, car, rules.switches.tyre_saturation)
+    if rules.switches.slipping_tyres:
+        # The controller sees the wheels' speed, and its gain is the vehicle's, whatever the episode's mass.
+        acc = acceleration(speed, s[SPEED] * math.cos(s[SLIP]), rules.vehicle)
+        after = integrate_sliding(state, sv, acc, rules.timestep_s, car)
+    else:
+        acc = acceleration(speed, s[SPEED], car)
+        after = integrate(state, sv, acc, rules.timestep_s, car, rules.switches.tyre_saturation)
     for i in range(7):
         s[i] = after[i]
 

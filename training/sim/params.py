@@ -61,6 +61,7 @@ class Switches(NamedTuple):
     independent_noise: bool = False  # fresh per car and episode; else the same for all
     tyre_saturation: bool = False  # lateral tyre forces stay inside the friction circle
     solid_thin_walls: bool = False  # a beam ends at a wall one cell thick; else it may step over it
+    slipping_tyres: bool = False  # every tyre force inside the friction ellipse, speed from forces: tyres.py
 
 
 PROFILES = {

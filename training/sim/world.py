@@ -87,6 +87,8 @@ class World:
         car = vehicle or Vehicle()
         chosen = switches if switches is not None else PROFILES[profile]
         self._draws = _checked_randomisation(randomisation or Randomisation(), scan_noise_m)
+        if chosen.slipping_tyres:
+            _check_grip_and_mass(self._draws)
         # The reference computes in float64. For training, single precision of the field halves its memory; a cell's
         # distance is then exact to 1e-7 of itself.
         kind = np.float64 if profile == "f1tenth_gym" else np.float32
@@ -346,6 +348,14 @@ def _seeds(seed: int | Sequence[int], num_envs: int) -> NDArray[np.uint64]:
         msg = f"{len(values)} seeds for num_envs={num_envs}; give one number, or one for each environment"
         raise ValueError(msg)
     return np.array([int(v) % 2**64 for v in values], dtype=np.uint64)
+
+
+def _check_grip_and_mass(draws: Randomisation) -> None:
+    """Refuse a car without friction or mass on tyres whose forces are divided by both."""
+    for name in ("friction_scale", "mass_scale"):
+        if getattr(draws, name)[0] <= 0.0:
+            msg = f"randomisation {name}={getattr(draws, name)} must be above 0 on slipping tyres"
+            raise ValueError(msg)
 
 
 def _checked_randomisation(draws: Randomisation, scan_noise_m: float) -> Randomisation:
