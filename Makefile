@@ -86,8 +86,8 @@ test: $(if $(shell sh tests/image/missing_packages.sh),,system-packages) ## Prov
 	@MAKE='$(MAKE)' tests/parts.sh $(TESTS) -- $(CONTAINER_TESTS)
 
 .PHONY: pytest
-pytest: $(TEST_STAMP) # Every test of tests/ that needs no container
-	$(PYTEST) $(ARGS)
+pytest: $(TEST_STAMP) # Every test of tests/ that needs no container, in one order (ARGS=--randomly-seed=7: another)
+	$(PYTEST) --randomly-seed=1 $(ARGS)
 
 .PHONY: record-calls
 record-calls: $(TEST_STAMP) # Write down the AWS calls that the tests make (ARGS=tests/cloud/test_x.py: those of that file)

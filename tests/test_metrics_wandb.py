@@ -1,10 +1,12 @@
 """Weights & Biases by the real package: offline, without a key, and against a server that answers as its own."""
 
+import gc
 import os
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,6 +33,10 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     wandb.teardown()
     yield
     wandb.teardown()
+    with warnings.catch_warnings():
+        # wandb leaves its service's Popen to the garbage collector, which would come, and warn, in any other test.
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture

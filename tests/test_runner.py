@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,9 +31,17 @@ pytestmark = pytest.mark.slow  # each test trains, in a process of its own
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def trained(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     store = tmp_path_factory.mktemp("finished")
     return store, run(store)
+
+
+@pytest.fixture
+def finished(trained, tmp_path) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A finished run in a store of the test's own, which it may change."""
+    store, ended = trained
+    shutil.copytree(store, tmp_path / "finished")
+    return tmp_path / "finished", ended
 
 
 def test_a_run_ends_with_laps_a_model_and_everything_in_its_folder(finished):
