@@ -54,7 +54,7 @@ def test_pettingzoos_seed_test_accepts_the_parallel_environment():
 
 
 def test_a_picture_follows_the_car_and_shows_the_lidar_of_this_moment():
-    """A picture is drawn anew for each moment, in the size that is documented; without the mode there is none."""
+    """Each moment has a picture of its own, in the size that is documented; without the mode there is none."""
     env = make("F1Tenth-v0", render_mode="rgb_array")
     assert env.render() is None, "nothing to see before the first reset"
     env.reset(seed=1)
@@ -144,7 +144,7 @@ def test_opponents_drive_and_a_position_is_told():
 
 
 def test_an_opponents_crash_ends_no_episode():
-    """It is taken off the track, and the learner goes on."""
+    """It is taken off the track, and the learner's episode continues."""
     env = make("F1TenthRace-v0")
     x, y, yaw = env.track.pose_at(20.0)
     env.reset(options={"poses": [env.track.pose_at(0.0), (x, y, yaw + 0.5 * np.pi)]})

@@ -126,7 +126,7 @@ def test_a_place_that_cannot_be_written_to_costs_time_and_nothing_else(tmp_path:
 
 
 def test_the_cache_of_kernels_changes_with_every_source_of_the_simulator() -> None:
-    """Kernels call functions of sim/track too: the cache of before would go on with the old ones."""
+    """Kernels call functions of sim/track too: a cache that does not follow them runs old code."""
     sources = {path.relative_to(ROOT / "training/sim") for path in (ROOT / "training/sim").rglob("*.py")}
     assert {path.relative_to(ROOT / "training/sim") for path in compiled._SOURCES} == sources
     assert Path("track/centerline.py") in sources

@@ -15,25 +15,12 @@ from vehiclemodels.parameters_vehicle1 import parameters_vehicle1
 from vehiclemodels.vehicle_dynamics_std import vehicle_dynamics_std
 
 from training.sim import Randomisation, Switches, Track, World, tyres
-from training.sim.dynamics import GRAVITY_MPS2, limit_acceleration
+from training.sim.dynamics import GRAVITY_MPS2, add_scaled, limit_acceleration
 from training.sim.params import PROFILES, SLIP, SPEED, YAW_RATE, Vehicle
 
 CAR = Vehicle()
 STEP_S = 0.01
 DRIVES, SECONDS = 10_000, 3.0
-
-
-@numba.njit
-def add(body, k, factor):
-    return (
-        body[0] + factor * k[0],
-        body[1] + factor * k[1],
-        body[2] + factor * k[2],
-        body[3] + factor * k[3],
-        body[4] + factor * k[4],
-        body[5] + factor * k[5],
-        body[6] + factor * k[6],
-    )
 
 
 @numba.njit
@@ -71,11 +58,11 @@ def drives(cars, starts, commands):
                 body = tyres.to_body(state)
                 before, held = energy(body, car), limit_acceleration(body[3], acc, car)
                 k1 = tyres.sliding_derivative(body, sv, held, floor, car)
-                b2 = add(body, k1, STEP_S / 2)
+                b2 = add_scaled(body, k1, STEP_S / 2)
                 k2 = tyres.sliding_derivative(b2, sv, held, floor, car)
-                b3 = add(body, k2, STEP_S / 2)
+                b3 = add_scaled(body, k2, STEP_S / 2)
                 k3 = tyres.sliding_derivative(b3, sv, held, floor, car)
-                b4 = add(body, k3, STEP_S)
+                b4 = add_scaled(body, k3, STEP_S)
                 p1, force = power(body, held, floor, car)
                 p2, p3, p4 = (
                     power(b2, held, floor, car)[0],
@@ -202,7 +189,7 @@ def test_brakes_and_drive_take_from_the_grip():
     assert lateral_mps2(braking).max() < 0.75 * lateral_mps2(free).max()
 
 
-# --- beside CommonRoad's single track with drift ---
+# --- compared with CommonRoad's single track with drift ---
 MEAN = 0.5 * (CAR.C_Sf + CAR.C_Sr)
 EQUAL = CAR._replace(C_Sf=MEAN, C_Sr=MEAN, v_switch=1000.0, a_max=1000.0, v_max=100.0)
 

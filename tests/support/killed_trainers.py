@@ -204,7 +204,7 @@ def nursery(tmp_path: Path) -> Iterator[Nursery]:
 
 
 def order(case: Case, place: Place) -> list[str]:
-    """Return the arguments that begin a run, or go on with it: what a user would type."""
+    """Return the arguments that start or continue a run, as a user would type them."""
     exists = any(True for _ in place.storage.list(layout.config_key(RUN)))
     if exists:
         return ["train", "--resume", RUN, *place.options]
@@ -230,7 +230,7 @@ def everything(storage: Storage, case: Case) -> tuple[dict[str, np.ndarray[Any, 
     for number in range(case.agents):
         agent = layout.agent_name(number)
         rows = int(checkpoint.meta["agents"][number]["learner"]["replay_steps"])
-        # The ring holds so many rows; what a segment has of older ones depends on when it was cut, and nobody reads it.
+        # The ring holds so many rows; what a segment has of older ones depends on when it was cut, and is never read.
         oldest = rows - int(SETTINGS["sac.buffer_size"]) // case.num_envs
         for ref, data in checkpoint.read_segments(agent):
             for part, array in live_rows(decode(data, what="segment"), oldest - ref.first).items():
@@ -251,7 +251,7 @@ def left_alone(case: Case, place: Place, nursery: Nursery) -> float:
 
 
 def compare(case: Case, whole: Place, killed: Place) -> int:
-    """Hold a killed run's end beside that of one left alone; return how many arrays are equal: all."""
+    """Compare a killed run's end with that of an undisturbed one; return how many arrays are equal: all."""
     arrays, learned = everything(whole.storage, case)
     theirs, also_learned = everything(killed.storage, case)
     assert arrays.keys() == theirs.keys()

@@ -50,7 +50,7 @@ LEFT_OUT = {
     "multi_agent.league.checkpoints": "names: tests/test_policy_sources.py",
     "training.device": "what a computer has",
     "training.preset": "the settings that others begin with",
-    "training.resume_unfinished": "which run goes on: tests/test_claimed_run.py",
+    "training.resume_unfinished": "which run continues: tests/test_claimed_run.py",
     "training.report": "what is shown: tests/report",
     "training.max_minutes": "time: tests/test_limits.py",
     "training.save_frequency": "saving: tests/test_checkpointing.py",

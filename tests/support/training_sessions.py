@@ -49,7 +49,7 @@ class Session(NamedTuple):
         learner.learn(10**6)
 
     def meta(self) -> dict[str, Any]:
-        """Return what the runner puts into a checkpoint beside the learner's state, as far as a resume needs it."""
+        """Return what the runner puts into a checkpoint besides the learner's state, as far as a resume needs it."""
         return {"episodes": [own.state_dict() for own in self.episodes]}
 
     def save(self) -> None:
@@ -121,7 +121,7 @@ def policy_of_another_run(sizes: Sequence[int]) -> Policy:
 
 
 def every_second(_challenger: Policy, _champions: Sequence[Policy], step: int) -> PromotionResult:
-    """Let every second challenger become champion; nobody here would by laps and races."""
+    """Let every second challenger become champion; by laps and races none would here."""
     return PromotionResult(step // 200 % 2 == 1)
 
 

@@ -141,7 +141,8 @@ def derivative(
 
 
 @inner
-def _add(state: State, k: State, factor: float) -> State:
+def add_scaled(state: State, k: State, factor: float) -> State:
+    """Return state + factor * k, number by number."""
     return (
         state[0] + factor * k[0],
         state[1] + factor * k[1],
@@ -159,9 +160,9 @@ def integrate(
 ) -> State:
     """Return the state one step later: classical Runge-Kutta of fourth order, controls held, yaw in [0, 2 pi)."""
     k1 = derivative(state, sv, acc, car, saturate)
-    k2 = derivative(_add(state, k1, timestep_s / 2), sv, acc, car, saturate)
-    k3 = derivative(_add(state, k2, timestep_s / 2), sv, acc, car, saturate)
-    k4 = derivative(_add(state, k3, timestep_s), sv, acc, car, saturate)
-    slope = _add(_add(_add(k1, k2, 2.0), k3, 2.0), k4, 1.0)
-    x, y, steering, speed, yaw, yaw_rate, slip = _add(state, slope, timestep_s * (1 / 6))
+    k2 = derivative(add_scaled(state, k1, timestep_s / 2), sv, acc, car, saturate)
+    k3 = derivative(add_scaled(state, k2, timestep_s / 2), sv, acc, car, saturate)
+    k4 = derivative(add_scaled(state, k3, timestep_s), sv, acc, car, saturate)
+    slope = add_scaled(add_scaled(add_scaled(k1, k2, 2.0), k3, 2.0), k4, 1.0)
+    x, y, steering, speed, yaw, yaw_rate, slip = add_scaled(state, slope, timestep_s * (1 / 6))
     return (x, y, steering, speed, yaw % (2 * math.pi), yaw_rate, slip)

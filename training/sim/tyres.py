@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 
 from .compiled import inner
-from .dynamics import GRAVITY_MPS2, limit_acceleration, limit_steering_velocity
+from .dynamics import GRAVITY_MPS2, State, add_scaled, limit_acceleration, limit_steering_velocity
 from .params import Vehicle
 
 # Of the grip that drive and brakes may take, as traction control and ABS leave the wheels some to steer with.
@@ -89,27 +89,14 @@ def sliding_derivative(body: Body, sv_wanted: float, acc: float, floor: float, c
 
 
 @inner
-def _add(body: Body, k: Body, factor: float) -> Body:
-    return (
-        body[0] + factor * k[0],
-        body[1] + factor * k[1],
-        body[2] + factor * k[2],
-        body[3] + factor * k[3],
-        body[4] + factor * k[4],
-        body[5] + factor * k[5],
-        body[6] + factor * k[6],
-    )
-
-
-@inner
-def to_body(state: Body) -> Body:
+def to_body(state: State) -> Body:
     """Return the body's velocities for a state with speed, m/s, and slip angle, rad."""
     x, y, delta, speed, yaw, yaw_rate, slip = state
     return (x, y, delta, speed * math.cos(slip), speed * math.sin(slip), yaw, yaw_rate)
 
 
 @inner
-def to_state(body: Body) -> Body:
+def to_state(body: Body) -> State:
     """Return the state with the speed, negative in reverse, and the slip angle, 0 at rest; yaw in [0, 2 pi)."""
     x, y, delta, vx, vy, yaw, yaw_rate = body
     sign = 1.0 if vx >= 0.0 else -1.0
@@ -119,7 +106,7 @@ def to_state(body: Body) -> Body:
 
 
 @inner
-def integrate_sliding(state: Body, sv: float, acc: float, timestep_s: float, car: Vehicle) -> Body:
+def integrate_sliding(state: State, sv: float, acc: float, timestep_s: float, car: Vehicle) -> State:
     """Return the state one step later: classical Runge-Kutta of fourth order, controls held.
 
     state: x m, y m, steering rad, speed m/s, yaw rad, yaw rate rad/s, slip rad. Motor and speed limits are looked up
@@ -128,8 +115,8 @@ def integrate_sliding(state: Body, sv: float, acc: float, timestep_s: float, car
     body, floor = to_body(state), slip_floor(timestep_s, car)
     acc = limit_acceleration(body[3], acc, car)
     k1 = sliding_derivative(body, sv, acc, floor, car)
-    k2 = sliding_derivative(_add(body, k1, timestep_s / 2), sv, acc, floor, car)
-    k3 = sliding_derivative(_add(body, k2, timestep_s / 2), sv, acc, floor, car)
-    k4 = sliding_derivative(_add(body, k3, timestep_s), sv, acc, floor, car)
-    slope = _add(_add(_add(k1, k2, 2.0), k3, 2.0), k4, 1.0)
-    return to_state(_add(body, slope, timestep_s * (1 / 6)))
+    k2 = sliding_derivative(add_scaled(body, k1, timestep_s / 2), sv, acc, floor, car)
+    k3 = sliding_derivative(add_scaled(body, k2, timestep_s / 2), sv, acc, floor, car)
+    k4 = sliding_derivative(add_scaled(body, k3, timestep_s), sv, acc, floor, car)
+    slope = add_scaled(add_scaled(add_scaled(k1, k2, 2.0), k3, 2.0), k4, 1.0)
+    return to_state(add_scaled(body, slope, timestep_s * (1 / 6)))
