@@ -24,9 +24,9 @@ DRIVES, SECONDS = 10_000, 3.0
 
 
 @numba.njit
-def power(body, acc, floor, car):
+def power(body, grip, floor, car):
     """Return what the drive does, over mass, W/kg, and the total force of the tyres over mass, m/s^2."""
-    drive_f, side_f, drive_r, side_r, along_f, along_r = tyres.axle_forces(body, acc, floor, car)
+    drive_f, side_f, drive_r, side_r, along_f, along_r = tyres.axle_forces(body, grip, floor, car)
     cos, sin = math.cos(body[2]), math.sin(body[2])
     x = drive_f * cos - side_f * sin + drive_r
     y = drive_f * sin + side_f * cos + side_r
@@ -51,23 +51,28 @@ def drives(cars, starts, commands):
     for d in range(len(cars)):
         car = vehicle(cars[d, 0], cars[d, 1])
         floor = tyres.slip_floor(STEP_S, car)
-        state = tyres.to_state((0.0, 0.0, starts[d, 3], starts[d, 0], starts[d, 1], 0.0, starts[d, 2]))
+        state = tyres.to_state(
+            (0.0, 0.0, starts[d, 3], starts[d, 0], starts[d, 1], 0.0, starts[d, 2]),
+            (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+        )
         for k in range(commands.shape[1]):
             sv, acc = commands[d, k, 0], commands[d, k, 1]
             for _ in range(10):
                 body = tyres.to_body(state)
-                before, held = energy(body, car), limit_acceleration(body[3], acc, car)
-                k1 = tyres.sliding_derivative(body, sv, held, floor, car)
+                before = energy(body, car)
+                held = tyres.held_steering_velocity(body[2], sv, STEP_S, car)
+                grip = tyres.divide_grip(limit_acceleration(body[3], acc, car), car)
+                k1 = tyres.sliding_derivative(body, held, grip, floor, car)
                 b2 = add_scaled(body, k1, STEP_S / 2)
-                k2 = tyres.sliding_derivative(b2, sv, held, floor, car)
+                k2 = tyres.sliding_derivative(b2, held, grip, floor, car)
                 b3 = add_scaled(body, k2, STEP_S / 2)
-                k3 = tyres.sliding_derivative(b3, sv, held, floor, car)
+                k3 = tyres.sliding_derivative(b3, held, grip, floor, car)
                 b4 = add_scaled(body, k3, STEP_S)
-                p1, force = power(body, held, floor, car)
+                p1, force = power(body, grip, floor, car)
                 p2, p3, p4 = (
-                    power(b2, held, floor, car)[0],
-                    power(b3, held, floor, car)[0],
-                    power(b4, held, floor, car)[0],
+                    power(b2, grip, floor, car)[0],
+                    power(b3, grip, floor, car)[0],
+                    power(b4, grip, floor, car)[0],
                 )
                 work = STEP_S / 6 * (p1 + 2 * p2 + 2 * p3 + p4)
                 state = tyres.integrate_sliding(state, sv, acc, STEP_S, car)
