@@ -67,6 +67,10 @@ def keys_read(source: str) -> set[str]:
         match node:
             case ast.Attribute(value=owner, attr=name, ctx=ast.Load()):
                 read |= {f"{key}.{name}" for key in known.get(last_name(owner), ())}
+            case ast.Subscript(value=ast.Name(id="numbers"), slice=ast.Constant(value=str(name))):
+                read.add(
+                    f"env.car.{name}"
+                )  # training.config.vehicle.numbers_of: every number of a car by its name
             case ast.Call(func=ast.Name(id="getattr"), args=[owner, ast.Name(), *_]):
                 keys = known.get(last_name(owner), set())
                 read |= {key for key, _ in walk(Config) if key.rpartition(".")[0] in keys}

@@ -170,6 +170,12 @@ def evaluate(
     laps: Annotated[
         int, typer.Option(min=1, max=1000, help="Laps on each track, each from a start of its own.")
     ] = 10,
+    randomisation: Annotated[
+        Literal["none", "mild", "robust"],
+        typer.Option(
+            help="Draw the car of each lap from this preset of env.randomisation; none: the car as it is."
+        ),
+    ] = "none",
     store: Store = ".",
     config: ConfigFile = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
@@ -179,7 +185,11 @@ def evaluate(
 
     aws = _settings(config).aws
     tracks = tuple(track or ())
-    raise typer.Exit(commands.evaluate(run, store=store, aws=aws, tracks=tracks, laps=laps, as_json=json))
+    raise typer.Exit(
+        commands.evaluate(
+            run, store=store, aws=aws, tracks=tracks, laps=laps, preset=randomisation, as_json=json
+        )
+    )
 
 
 Racer = (

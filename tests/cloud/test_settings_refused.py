@@ -57,9 +57,10 @@ CASES = [
         ("env.tyres=saturating", "env.randomisation.mass_factor=[0, 1]"),
         "with tyres = saturating at least 0.05",
     ),
+    Refused("config/env.py: _car_is_whole", ("env.vehicle=batmobile",), "is not known: choose f1tenth_gym"),
     Refused("config/env.py: _speeds_are_ordered", ("env.min_speed_mps=9",), "must be below speed_cap_mps"),
     Refused("config/aws.py: _legal_tags", ("aws.tags={Project: lab}",), "aws.tags = {'Project': 'lab'}"),
-    Refused("config/fields.py: _low_to_high", ("env.randomisation.mass_factor=[2, 1]",), "is not legal"),
+    Refused("config/fields.py: low_to_high", ("env.randomisation.mass_factor=[2, 1]",), "is not legal"),
     Refused(
         "config/learning.py: _somebody_drives",
         tuple(
@@ -96,7 +97,7 @@ CASES = [
         "training.num_agents = 40: the starting grid of track kart holds at most",
     ),
     Refused(
-        "sim/world.py: _checked_randomisation",
+        "sim/draws.py: check_randomisation",
         ("env.randomisation.steering_delay_steps=[16, 16]",),
         "steering_delay_steps = [16, 16]",
     ),
@@ -151,6 +152,7 @@ ELSEWHERE = {
     "layout.py: ": "of keys and run names, which the launcher makes by the same functions",
     "__main__.py: ": "options of the command line, which the launcher writes itself",
     "config/text.py: read_settings_file": "the launcher reads the settings file by the same function",
+    "config/expand.py: vehicle_file": "the launcher reads a vehicle's file by the same function: tests/test_vehicle_settings.py",
     "config/resume.py: changed": "the launcher changes settings of a run by the same function",
     "stored_runs/fork.py: ": "of `train --fork`, which the launcher does not have: tests/test_fork.py",
     "config/resume.py: forked": "of `train --fork`, which the launcher does not have: tests/test_fork.py",

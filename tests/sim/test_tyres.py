@@ -14,13 +14,16 @@ from vehiclemodels.init_std import init_std
 from vehiclemodels.parameters_vehicle1 import parameters_vehicle1
 from vehiclemodels.vehicle_dynamics_std import vehicle_dynamics_std
 
+from training.config import EnvSettings
+from training.config.vehicle import VEHICLES
+from training.envs.car import vehicle_of
 from training.sim import Randomisation, Switches, Track, World, tyres
 from training.sim.dynamics import GRAVITY_MPS2, add_scaled, limit_acceleration
 from training.sim.params import PROFILES, SLIP, SPEED, YAW_RATE, Vehicle
 
 CAR = Vehicle()
 STEP_S = 0.01
-DRIVES, SECONDS = 10_000, 3.0
+DRIVES, SECONDS = 2_000, 3.0  # of each of five vehicles
 
 
 @numba.njit
@@ -40,16 +43,16 @@ def energy(body, car):
 
 
 @numba.njit
-def drives(cars, starts, commands):
+def drives(base, cars, starts, commands):
     """Return of each drive the largest gain of energy in a step beyond the drive's work, and the largest force.
 
-    cars: (D, 2) friction and mass over the vehicle's; starts: (D, 4) vx, vy, yaw rate, steering; commands:
-    (D, K, 2) steering velocity and acceleration, each held for 100 ms. The gain is over the energy, but at least over
-    that of 0.5 m/s.
+    base: the vehicle; cars: (D, 3) friction, mass and stiffness over the vehicle's; starts: (D, 4) vx, vy, yaw rate,
+    steering; commands: (D, K, 2) steering velocity and acceleration, each held for 100 ms. The gain is over the energy,
+    but at least over that of 0.5 m/s.
     """
     gains, forces, finite = np.zeros(len(cars)), np.zeros(len(cars)), np.ones(len(cars), dtype=np.bool_)
     for d in range(len(cars)):
-        car = vehicle(cars[d, 0], cars[d, 1])
+        car = vehicle(base, cars[d, 0], cars[d, 1], cars[d, 2])
         floor = tyres.slip_floor(STEP_S, car)
         state = tyres.to_state(
             (0.0, 0.0, starts[d, 3], starts[d, 0], starts[d, 1], 0.0, starts[d, 2]),
@@ -85,33 +88,37 @@ def drives(cars, starts, commands):
 
 
 @numba.njit
-def vehicle(friction, mass):
+def vehicle(v, friction, mass, stiffness):
     """A heavier car has more inertia, and its motor and brakes do less."""
-    v = CAR
     return Vehicle(
-        v.mu * friction, v.C_Sf, v.C_Sr, v.lf, v.lr, v.h, v.m * mass, v.I * mass, v.s_min, v.s_max, v.sv_min, v.sv_max,
-        v.v_switch, v.a_max / mass, v.v_min, v.v_max, v.width, v.length, v.v_kinematic,
+        v.mu * friction, v.C_Sf * stiffness, v.C_Sr * stiffness, v.lf, v.lr, v.h, v.m * mass, v.I * mass, v.s_min,
+        v.s_max, v.sv_min, v.sv_max, v.v_switch, v.a_max / mass, v.v_min, v.v_max, v.width, v.length, v.v_kinematic,
+        v.throttle_error, v.brake_error, v.steering_lag, v.lidar_x,
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def driven():
-    """10,000 drives of 3 s from anything that a car may be doing: spinning, sliding backwards, standing."""
+@pytest.fixture(scope="module", params=VEHICLES)
+def driven(request):
+    """2,000 drives of 3 s of each vehicle from anything that a car may be doing: spinning, backwards, standing."""
+    base = vehicle_of(EnvSettings(vehicle=request.param, speed_cap_mps=5.0))
     rng = np.random.default_rng(1)
-    cars = np.column_stack([rng.uniform(0.5, 1.3, DRIVES), rng.uniform(0.7, 1.3, DRIVES)])
-    speed, heading = rng.uniform(-5.0, 20.0, DRIVES), rng.normal(0.0, 0.3, DRIVES)
+    cars = np.column_stack(
+        [rng.uniform(0.5, 1.3, DRIVES), rng.uniform(0.7, 1.3, DRIVES), rng.uniform(0.6, 2.0, DRIVES)]
+    )
+    speed, heading = rng.uniform(-base.v_max / 4, base.v_max, DRIVES), rng.normal(0.0, 0.3, DRIVES)
     starts = np.column_stack(
         [
             speed * np.cos(heading),
             speed * np.sin(heading),
             rng.normal(0.0, 3.0, DRIVES),
-            rng.uniform(-0.4, 0.4, DRIVES),
+            rng.uniform(base.s_min, base.s_max, DRIVES),
         ]
     )
-    starts[:500] = 0.0
+    starts[: DRIVES // 20] = 0.0
     steps = (DRIVES, round(SECONDS * 10))
-    commands = np.stack([rng.choice([-3.2, 0.0, 3.2], steps), rng.choice([-9.51, 0.0, 9.51], steps)], axis=2)
-    return drives(cars, starts, commands)
+    most = [base.sv_max, base.a_max]
+    commands = np.stack([rng.choice([-one, 0.0, one], steps) for one in most], axis=2)
+    return drives(base, cars, starts, commands)
 
 
 def test_no_drive_leaves_the_finite_numbers(driven):

@@ -21,6 +21,7 @@ from training.config.checks import check_backend
 from training.config.memory import check_memory
 from training.config.resume import check_league
 from training.config.text import walk
+from training.config.vehicle import CarSettings
 from training.envs.batch import RaceBatch
 from training.envs.grid import check_grid
 from training.evaluation import promotion
@@ -44,6 +45,7 @@ BASE = {
 # Of other tests, or of no computer: these settings are not tried, each for its reason.
 LEFT_OUT = {
     "env.tracks": "names and files: tests/tracks",
+    "env.vehicle": "names and files: tests/test_vehicle_settings.py",
     "env.backend": "the package is not installed everywhere: tests/parity",
     "training.run_name": "a name",
     "training.init_from": "a name: tests/test_policy_sources.py",
@@ -83,6 +85,8 @@ TOGETHER: dict[str, tuple[Any, ...]] = {
     "sac.train_freq": (1, 3),
     "sac.net_arch": ("[1]", "[1, 1, 1, 1, 1, 1, 1, 1]", "[64]"),
     "training.num_agents": (1, 3),
+    # Most pairs of a car's ends contradict each other; each is tried alone.
+    **{f"env.car.{name}": ("null",) for name in CarSettings.model_fields},
 }
 LEAST_BEAMS = 20  # of follow-the-gap
 SIZES = ("[1]", "[1, 1, 1, 1, 1, 1, 1, 1]", "[1024]")

@@ -11,10 +11,12 @@ from ..errors import ConfigurationError
 from ..process import program
 from .env import RaceSettings
 from .fields import MOST_STEERING_DELAY
+from .randomisation import RandomisationSettings
 from .settings import Config, EnvSettings
+from .vehicle import VEHICLES
 
 # The settings of env that cars of one race share.
-PHYSICS = ("backend", "profile", "tyres")
+PHYSICS = ("backend", "profile", "tyres", "vehicle")
 # Those that say what the numbers of an observation and of an action mean, and how often there are any.
 OBSERVATION_SETTINGS = (
     *PHYSICS,
@@ -26,6 +28,12 @@ OBSERVATION_SETTINGS = (
     "speed_cap_mps",
     "min_speed_mps",
 )
+# Those of the car: an action of 1 steers to the servo's end, a scan begins at the lidar and spans its angle.
+_ACTED_ON = ("steering_min_rad", "steering_max_rad", "lidar_ahead_m", "lidar_fov_rad")
+
+
+# The ranges that the package f1tenth_gym can be given.
+_OF_THE_PACKAGE = ("friction_factor", "mass_factor", "scan_noise_factor", "steering_delay_steps")
 
 
 def check_backend(settings: EnvSettings) -> None:
@@ -37,6 +45,16 @@ def check_backend(settings: EnvSettings) -> None:
             f"env.tyres = {settings.tyres}: f1tenth_gym's tyres are linear",
             next_step="Use env.tyres = linear, or env.backend = native.",
         )
+    if settings.car_numbers != VEHICLES["f1tenth_gym"]:
+        raise ConfigurationError(
+            f"env.vehicle = {settings.vehicle}: the package f1tenth_gym drives its own vehicle alone",
+            next_step="Use env.vehicle = f1tenth_gym without env.car, or env.backend = native.",
+        )
+    if asked := _beyond_the_package(settings.randomisation):
+        raise ConfigurationError(
+            f"{', '.join(asked)}: the package f1tenth_gym draws only {', '.join(_OF_THE_PACKAGE)}",
+            next_step="Leave it out, or use env.backend = native.",
+        )
     low, high = settings.randomisation.steering_delay_steps
     if not 1 <= low <= high <= MOST_STEERING_DELAY:
         raise ConfigurationError(
@@ -44,6 +62,16 @@ def check_backend(settings: EnvSettings) -> None:
             f"f1tenth_gym's cars take 1 to {MOST_STEERING_DELAY}",
             next_step="Change its ends, or use env.backend = native.",
         )
+
+
+def _beyond_the_package(ranges: RandomisationSettings) -> list[str]:
+    """Return the ranges, in words, that the package f1tenth_gym cannot draw from."""
+    usual, given = RandomisationSettings(), ranges.model_dump(exclude={"preset", "obstacle_size_m"})
+    return [
+        f"env.randomisation.{name} = {list(span)}"
+        for name, span in given.items()
+        if name not in _OF_THE_PACKAGE and span != getattr(usual, name)
+    ]
 
 
 def check_packages(*, report: bool) -> None:
@@ -115,6 +143,7 @@ def check_compatible(what: str, theirs: EnvSettings, ours: EnvSettings) -> None:
 def other_meaning(theirs: EnvSettings, ours: EnvSettings) -> dict[str, tuple[object, object]]:
     """Return the settings by which the same numbers mean something else, with both values."""
     pairs = {f"env.{name}": (getattr(theirs, name), getattr(ours, name)) for name in OBSERVATION_SETTINGS}
+    pairs |= {f"env.car.{name}": (theirs.car_numbers[name], ours.car_numbers[name]) for name in _ACTED_ON}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
 

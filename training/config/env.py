@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 from pydantic import model_validator
 
-from .fields import (
-    FACTORS,
-    MOST_STEERING_DELAY,
-    TRACKS,
-    DelaySpan,
-    FactorSpan,
-    Grid,
-    Section,
-    Texts,
-    setting,
-)
+from .fields import TRACKS, Grid, Section, Texts, setting
+from .randomisation import LEAST_FACTOR, RandomisationSettings
+from .vehicle import VEHICLES, CarSettings, contradiction, numbers_of
 
 # A few flowing ones, and many with the tight corners, chicanes and narrow parts of real circuits: a policy that has met
 # only the first leaves the track in the hairpins of every third circuit of f1tenth_racetracks:
@@ -29,6 +23,7 @@ LEARNING_TRACKS = (
 )
 
 
+USUAL_CAP_MPS = 8.0
 # Steering angle, yaw rate and the previous action's two numbers.
 PROPRIOCEPTION = 4
 
@@ -53,23 +48,6 @@ class RewardSettings(Section):
     steering_smoothness: float = setting(
         0.0, "per full change of steering between decisions (negative: smoother)", ge=-1000, le=1000
     )
-
-
-class RandomisationSettings(Section):
-    """The range a car is drawn from in each episode, low and high; equal ends switch it off."""
-
-    friction_factor: FactorSpan = setting((1.0, 1.0), "times the tyres' friction coefficient", legal=FACTORS)
-    mass_factor: FactorSpan = setting((1.0, 1.0), "times the car's mass and moment of inertia", legal=FACTORS)
-    scan_noise_factor: FactorSpan = setting((1.0, 1.0), "times scan_noise_m", legal=FACTORS)
-    steering_delay_steps: DelaySpan = setting(
-        (2, 2),
-        "simulator steps of 10 ms before a steering command acts",
-        legal=f"[low, high], integers within 0 to {MOST_STEERING_DELAY}",
-    )
-
-
-# Of friction and mass, on tyres whose forces are divided by both.
-LEAST_FACTOR = 0.05
 
 
 class RaceSettings(Section):
@@ -109,7 +87,7 @@ class EnvSettings(Section):
         legal=f"{TRACKS}, not empty",
         min_length=1,
     )
-    beams: int = setting(36, "lidar beams over 4.7 rad", ge=3, le=1080)
+    beams: int = setting(36, "lidar beams over the lidar's field of view", ge=3, le=1080)
     scans_stacked: int = setting(2, "scans in an observation, the newest and those before it", ge=1, le=16)
     proprioception: bool = setting(True, "see steering angle, yaw rate and the previous action too")
     scan_range_m: float = setting(10.0, "scans are clipped to this and divided by it", ge=1, le=30)
@@ -117,7 +95,9 @@ class EnvSettings(Section):
     action_repeat: int = setting(
         10, "simulator steps of 10 ms per decision: 10 is 10 Hz, 4 is 25 Hz", ge=1, le=100
     )
-    speed_cap_mps: float = setting(8.0, "fastest speed that the policy can ask for", ge=0.1, le=20)
+    speed_cap_mps: float = setting(
+        USUAL_CAP_MPS, "fastest speed that the policy can ask for; at most the car's top speed", ge=0.1, le=20
+    )
     min_speed_mps: float = setting(1.0, "slowest speed that the policy can ask for", ge=-5, le=20)
     max_episode_s: float = setting(
         60.0, "simulated seconds after which an episode is truncated", ge=1, le=3600
@@ -135,6 +115,13 @@ class EnvSettings(Section):
         formerly="friction_circle",
         former_values={False: "linear", True: "lateral_circle"},
     )
+    vehicle: str = setting(
+        "f1tenth_gym",
+        "the car that is simulated",
+        legal=f"{' | '.join(VEHICLES)}, or the path of a YAML file with every number of env.car",
+        min_length=1,
+    )
+    car: CarSettings = CarSettings()
     race: RaceSettings = RaceSettings()
     reward: RewardSettings = RewardSettings()
     randomisation: RandomisationSettings = RandomisationSettings()
@@ -143,6 +130,23 @@ class EnvSettings(Section):
     def observation_size(self) -> int:
         """Return the length of an observation: stacked scans, the speed, and proprioception."""
         return self.beams * self.scans_stacked + 1 + (PROPRIOCEPTION if self.proprioception else 0)
+
+    @property
+    def car_numbers(self) -> Mapping[str, float]:
+        """Return every number of the car, by its name in env.car."""
+        return MappingProxyType(numbers_of(self.vehicle, self.car))
+
+    @model_validator(mode="after")
+    def _car_is_whole(self) -> EnvSettings:
+        if message := contradiction(self.vehicle, self.car_numbers):
+            raise ValueError(message)
+        if self.speed_cap_mps > self.car_numbers["top_speed_mps"]:
+            message = (
+                f"speed_cap_mps = {self.speed_cap_mps} is more than the car can do: top_speed_mps = "
+                f"{self.car_numbers['top_speed_mps']:g} ({self.vehicle})"
+            )
+            raise ValueError(message)
+        return self
 
     @model_validator(mode="after")
     def _slipping_cars_have_grip_and_mass(self) -> EnvSettings:

@@ -19,14 +19,15 @@ MOST_STEERING_DELAY = 15
 Delay = Annotated[int, Field(ge=0, le=MOST_STEERING_DELAY)]
 
 
-def _low_to_high(span: tuple[float, float]) -> tuple[float, float]:
+def low_to_high(span: tuple[float, float]) -> tuple[float, float]:
+    """Refuse a range whose ends are the wrong way round."""
     if span[0] > span[1]:
         raise ValueError("the low end is above the high end")
     return span
 
 
-FactorSpan = Annotated[tuple[Factor, Factor], Strict(strict=False), AfterValidator(_low_to_high)]
-DelaySpan = Annotated[tuple[Delay, Delay], Strict(strict=False), AfterValidator(_low_to_high)]
+FactorSpan = Annotated[tuple[Factor, Factor], Strict(strict=False), AfterValidator(low_to_high)]
+DelaySpan = Annotated[tuple[Delay, Delay], Strict(strict=False), AfterValidator(low_to_high)]
 
 FACTORS = "[low, high], numbers within 0 to 10"
 TRACKS = "list of names (`python -m training tracks list`), generated-SEED, or paths of ROS map yamls"

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import ConfigurationError
+from .expand import expanded, without_replaced
 from .settings import Config, TrainingSettings, load_config, validated
-from .text import flatten, parse_override, read_settings_file
+from .text import Leaves, flatten, parse_override, read_settings_file
 
 LIMITS = ("training.total_timesteps", "training.max_minutes")
 # Settings that may change when a run resumes: how long it trains, how often it saves and evaluates, where it is shown.
@@ -159,14 +160,16 @@ def differences(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
 
 def _applied(config: Config, overrides: Sequence[str]) -> tuple[Config, dict[str, str]]:
     """Return settings with overrides, and the override of each setting that one names."""
-    given = flatten(Config, config.to_json_dict(), "config.json")
+    own = flatten(Config, config.to_json_dict(), "config.json")
     last: dict[str, str] = {}
+    given: Leaves = {}
     for override in overrides:
         key, value = parse_override(override)
         leaves = flatten(Config, {key: value}, "--set")
         given |= leaves
         last |= dict.fromkeys(leaves, override)
-    return validated(given), last
+    changes = expanded(given)
+    return validated({**without_replaced(own, given), **changes}), last
 
 
 def _is_one_of(key: str, names: Sequence[str]) -> bool:

@@ -18,7 +18,8 @@ from pydantic import ValidationError, model_validator
 from ..errors import ConfigurationError
 from ..layout import RUN_NAME_PATTERN, RUN_NAME_RULE
 from .aws import AwsSettings, CloudwatchSettings, EndpointSettings
-from .env import EnvSettings, RaceSettings, RandomisationSettings, RewardSettings
+from .env import EnvSettings, RaceSettings, RewardSettings
+from .expand import expanded
 from .fields import TRACKS, Section, Texts, setting
 from .learning import (
     GAP_BEAMS,
@@ -27,6 +28,7 @@ from .learning import (
     MultiAgentSettings,
     SacSettings,
 )
+from .randomisation import RandomisationSettings
 from .text import Given, Leaves, explain, flatten, nested, parse_override, read_settings_file, walk
 
 __all__ = [
@@ -317,7 +319,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), preset: Preset
         given["imitation.expert"] = Given("none", "training.init_from")
     named = given["training.preset"].value if "training.preset" in given else TrainingSettings().preset
     overlay = next((values for name, values in PRESETS.items() if name == named), {})
-    return validated(flatten(Config, overlay, f"preset {named}") | given)
+    return validated(expanded(flatten(Config, overlay, f"preset {named}") | given))
 
 
 def validated(leaves: Leaves) -> Config:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..config.checks import check_grid_length
-from ..sim import Vehicle
+from .car import vehicle_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..config import EnvSettings
     from ..config.env import RaceSettings
-    from ..sim import Track
+    from ..sim import Track, Vehicle
 
     Array = NDArray[np.float64]
 
@@ -27,15 +27,29 @@ START_HEADING_RAD = 0.3
 RESTART_GAP_M = 4.0
 _RESTART_CANDIDATES = 16
 _DRAWS = 8
-# Two cars whose middles are this far apart are clear of each other, however they are turned.
-BODY_M = float(np.hypot(Vehicle().length, Vehicle().width))
-# Side by side: from middle to middle, a car's width between them, as RoboRacer's head-to-head rounds start
-# (https://github.com/jara001/f1tenth-rules, 2.5.1); the room that each needs from the line to its wall; and how much
-# farther out random starts put them, at most. Turned by START_HEADING_RAD two of a row are still clear of each other.
-ABREAST_M = 0.30 + Vehicle().width
+# Side by side there is this much between two cars, as RoboRacer's head-to-head rounds start
+# (https://github.com/jara001/f1tenth-rules, 2.5.1); random starts put them farther out by this factor, at most.
+_BETWEEN_M = 0.30
 _ABREAST_SPREAD = 1.3
-_TURNED_M = Vehicle().width * np.cos(START_HEADING_RAD) + Vehicle().length * np.sin(START_HEADING_RAD)
-_ABREAST_ROOM_M = float(0.5 * (ABREAST_M * _ABREAST_SPREAD + _TURNED_M))
+
+
+def clear_distance_m(car: Vehicle) -> float:
+    """Return how far apart the middles of two cars must be to be clear of each other, however they are turned, m."""
+    return float(np.hypot(car.length, car.width))
+
+
+def abreast_m(car: Vehicle) -> float:
+    """Return the distance between the middles of two cars that start side by side, m."""
+    return _BETWEEN_M + car.width
+
+
+def _abreast_room_m(car: Vehicle) -> float:
+    """Return the room that each of two needs from the line to its wall, m, turned by START_HEADING_RAD at most.
+
+    Turned so, two of a row are still clear of each other.
+    """
+    turned_m = car.width * np.cos(START_HEADING_RAD) + car.length * np.sin(START_HEADING_RAD)
+    return float(0.5 * (abreast_m(car) * _ABREAST_SPREAD + turned_m))
 
 
 def check_grid(settings: EnvSettings, tracks: Sequence[Track], num_cars: int) -> None:
@@ -50,21 +64,22 @@ def check_grid(settings: EnvSettings, tracks: Sequence[Track], num_cars: int) ->
 
 
 def grid_places(
-    track: Track, first_m: float, race: RaceSettings, num_cars: int, *, abreast: bool
+    track: Track, first_m: float, settings: EnvSettings, num_cars: int, *, abreast: bool
 ) -> tuple[Array, Array] | None:
     """Return way along the centreline and left offset, m, (N,) each, of the places on a grid, from the front.
 
-    first_m: where its first row is. abreast: two in a row, the first on the right, ABREAST_M from car to car. None
+    first_m: where its first row is. abreast: two in a row, the first on the right, abreast_m from car to car. None
     where the track is too narrow for two, or so bent that rows would touch.
     """
+    race, car = settings.race, vehicle_of(settings)
     if not abreast:
         return single_file(track, first_m, race, num_cars)
     row = _rows(num_cars, abreast=True)
     s_m = _behind(track, first_m, race, row)
     nearest = np.searchsorted(track.arc_length_m, s_m, side="right") - 1
     room_m = np.minimum(*track.widths_m)[nearest]
-    left_m = np.where(np.arange(num_cars) % 2 == 0, -0.5, 0.5) * ABREAST_M
-    if (room_m < _ABREAST_ROOM_M).any() or not _apart(_poses(track, s_m, left_m), row):
+    left_m = np.where(np.arange(num_cars) % 2 == 0, -0.5, 0.5) * abreast_m(car)
+    if (room_m < _abreast_room_m(car)).any() or not _apart(_poses(track, s_m, left_m), row, car):
         return None
     return s_m, left_m
 
@@ -84,9 +99,9 @@ def start_grid(settings: EnvSettings, track: Track, num_cars: int, rng: np.rando
     first_m = rng.uniform(0.0, track.length_m) if settings.random_starts else 0.0
     if num_cars == 1:
         return np.array([start_pose(settings, track, first_m, rng)])
-    order, race = rng.permutation(num_cars), settings.race
+    order, race, car = rng.permutation(num_cars), settings.race, vehicle_of(settings)
     abreast = race.grid == "side_by_side" or (race.grid == "either" and rng.random() < 0.5)
-    places = grid_places(track, first_m, race, num_cars, abreast=True) if abreast else None
+    places = grid_places(track, first_m, settings, num_cars, abreast=True) if abreast else None
     abreast = places is not None
     s_m, left_m = places or single_file(track, first_m, race, num_cars)
     row, s_m, left_m = _rows(num_cars, abreast=abreast)[order], s_m[order], left_m[order]
@@ -96,7 +111,7 @@ def start_grid(settings: EnvSettings, track: Track, num_cars: int, rng: np.rando
             poses = _poses(track, s_m, left_m * rng.uniform(1.0, _ABREAST_SPREAD, num_cars), turned)
         else:
             poses = np.array([start_pose(settings, track, s, rng) for s in s_m])
-        if _apart(poses, row):
+        if _apart(poses, row, car):
             return poses
     # At their places themselves cars are clear of each other.
     return _poses(track, s_m, left_m)
@@ -153,8 +168,8 @@ def _poses(track: Track, s_m: Array, left_m: Array, turned: ArrayLike = 0.0) -> 
     return np.stack(track.pose_at(s_m, left_m, turned), axis=1)
 
 
-def _apart(poses: Array, row: NDArray[np.int64]) -> bool:
+def _apart(poses: Array, row: NDArray[np.int64], car: Vehicle) -> bool:
     """Tell whether no two cars of different rows (N,) can touch; those of one row stand clear of each other."""
     across = poses[:, None, :2] - poses[None, :, :2]
     distance = np.hypot(across[..., 0], across[..., 1])
-    return bool(((distance > BODY_M) | (row[:, None] == row[None, :])).all())
+    return bool(((distance > clear_distance_m(car)) | (row[:, None] == row[None, :])).all())

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..sim import Vehicle
-from ..sim.params import STEERING, YAW_RATE
+from .car import share_of_steering, vehicle_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,11 +39,12 @@ class ScanStack:
     divided by it; then the speed over the speed cap, clipped to [-1, 1]. With `proprioception` also the steering angle
     over its limit, the yaw rate over 10 rad/s, both clipped, and the previous action: the result of a decision depends
     on them, because the servo moves at 3.2 rad/s and acts late. A real car knows all four (its commands, its IMU).
+    All are what the car measures: `World.measured`.
     """
 
     def __init__(self, settings: EnvSettings, num_envs: int, num_cars: int) -> None:
         self._range_m, self._cap_mps = settings.scan_range_m, settings.speed_cap_mps
-        self._proprioception = settings.proprioception
+        self._proprioception, self._car = settings.proprioception, vehicle_of(settings)
         self._beams, self._depth = settings.beams, settings.scans_stacked
         self.scans = np.zeros((num_envs, num_cars, self._depth * self._beams), dtype=np.float32)
 
@@ -60,12 +60,12 @@ class ScanStack:
 
     def observe(self, world: AnyWorld, previous_action: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return the observations (E, N, D) float32, newly allocated; previous_action (E, N, 2) in [-1, 1]."""
-        speed = np.clip(world.states[..., 3:4] / self._cap_mps, -1.0, 1.0)
+        measured = world.measured
+        speed = np.clip(measured[..., :1] / self._cap_mps, -1.0, 1.0)
         parts = [self.scans, speed.astype(np.float32)]
         if self._proprioception:
-            states = world.states
-            steering = np.clip(states[..., STEERING : STEERING + 1] / Vehicle().s_max, -1.0, 1.0)
-            yaw_rate = np.clip(states[..., YAW_RATE : YAW_RATE + 1] / YAW_RATE_SCALE_RADPS, -1.0, 1.0)
+            steering = np.clip(share_of_steering(self._car, measured[..., 2:]), -1.0, 1.0)
+            yaw_rate = np.clip(measured[..., 1:2] / YAW_RATE_SCALE_RADPS, -1.0, 1.0)
             parts += [part.astype(np.float32) for part in (steering, yaw_rate, previous_action)]
         return np.concatenate(parts, axis=-1)
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..sim import Randomisation, Vehicle, World
+from ..sim import Randomisation, World
 from ..sim.params import PROFILES
 from . import reward, standings
+from .car import actions_of, commands_of, lidar_of, vehicle_of
 from .grid import check_grid, restart_pose, start_grid
 from .observation import ScanStack
 from .starts import clear_starts
@@ -79,7 +80,7 @@ class Race:
     ) -> None:
         check_grid(settings, tracks, num_cars)
         self.settings, self.num_envs, self.num_cars = settings, num_envs, num_cars
-        self.vehicle = Vehicle()
+        self.vehicle = vehicle_of(settings)
         self.world = make_world(settings, [tracks[e % len(tracks)] for e in range(num_envs)], num_cars, seed)
         self.lengths_m = np.array([t.length_m for t in self.world.tracks])[:, None]
         self.decision_s = settings.action_repeat * self.world.timestep_s
@@ -152,7 +153,7 @@ class Race:
                 gained_m = standings.gained_m(self.standings, advance, racing)
             places = standings.advance(self.standings, self.world, racing)
             if self.settings.reward.lead != 0.0:
-                lead = standings.lead(self.standings, racing)
+                lead = standings.lead(self.standings, racing, self.vehicle.length)
         decision = reward.Decision(
             advance,
             contacts.wall | contacts.at_fault,  # not a victim, also where it has crashed too
@@ -184,11 +185,7 @@ class Race:
 
     def actions_of(self, commands: Array) -> Array:
         """Return the actions in [-1, 1] that stand for commands (E, N, 2), clipped if they are beyond."""
-        low, high = self.settings.min_speed_mps, self.settings.speed_cap_mps
-        actions = np.empty_like(commands)
-        actions[..., 0] = commands[..., 0] / self.vehicle.s_max
-        actions[..., 1] = (commands[..., 1] - low) / (0.5 * (high - low)) - 1.0
-        return np.clip(actions, -1.0, 1.0)
+        return actions_of(self.settings, commands)
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of all that the next steps depend on: arrays, and the generators' states as JSON data."""
@@ -270,15 +267,6 @@ class Race:
         return clear_starts(self.world, self.settings, poses, where, self._rng, self.active)
 
 
-def commands_of(settings: EnvSettings, actions: Array) -> Array:
-    """Return the commands (..., 2), steering rad and speed m/s, that actions in [-1, 1] stand for under settings."""
-    low, high = settings.min_speed_mps, settings.speed_cap_mps
-    commands = np.empty_like(actions)
-    commands[..., 0] = actions[..., 0] * Vehicle().s_max
-    commands[..., 1] = low + (actions[..., 1] + 1.0) * (0.5 * (high - low))
-    return commands
-
-
 def make_world(settings: EnvSettings, tracks: Sequence[Track], num_cars: int, seed: int) -> AnyWorld:
     """Return the simulator that the settings ask for: ours, or the f1tenth_gym package behind the same surface."""
     if settings.backend == "f1tenth_gym":
@@ -292,23 +280,32 @@ def make_world(settings: EnvSettings, tracks: Sequence[Track], num_cars: int, se
         switches = switches._replace(tyre_saturation=True)
     if settings.tyres == "saturating":
         switches = switches._replace(slipping_tyres=True)
-    draws = settings.randomisation
-    noise = settings.scan_noise_m
+    lidar = lidar_of(settings)
     return World(
         tracks,
         len(tracks),
         num_cars,
-        settings.beams,
+        lidar.beams,
         profile=settings.profile,
         seed=seed,
+        fov_rad=lidar.fov_rad,
+        max_range_m=lidar.max_range_m,
+        vehicle=vehicle_of(settings),
         switches=switches,
-        randomisation=Randomisation(
-            friction_scale=draws.friction_factor,
-            mass_scale=draws.mass_factor,
-            steering_delay_steps=draws.steering_delay_steps,
-            scan_noise_m=(noise * draws.scan_noise_factor[0], noise * draws.scan_noise_factor[1]),
-        ),
+        randomisation=ranges_of(settings),
     )
+
+
+def ranges_of(settings: EnvSettings) -> Randomisation:
+    """Return the simulator's ranges for those of the settings; the lidar's noise is all in them."""
+    given = settings.randomisation.model_dump(exclude={"preset"})
+    for name in ("friction", "mass", "stiffness", "steering_rate"):
+        given[f"{name}_scale"] = given.pop(f"{name}_factor")
+    usual_m, factors = settings.scan_noise_m, given.pop("scan_noise_factor")
+    given["scan_noise_m"] = tuple(
+        usual_m * factor + more for factor, more in zip(factors, given["scan_noise_m"], strict=True)
+    )
+    return Randomisation(**given)
 
 
 def _pure_pursuit(settings: EnvSettings) -> Any:  # noqa: ANN401 - a Driver; the trajectory term alone needs it

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..sim import Vehicle
 from ..sim.compiled import kernel
 
 if TYPE_CHECKING:
@@ -18,15 +17,16 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-# A pass counts once the one car is a whole length ahead of the other: cars side by side do not overtake each other to
-# and fro.
-PASSED_M = Vehicle().length
 # Cars as near as this race each other.
 NEARBY_M = 20.0
 
 
 class Standings(NamedTuple):
-    """Hold the standings of E races of N cars; arrays (E, N). A lap is one length of the centreline."""
+    """Hold the standings of E races of N cars; arrays (E, N). A lap is one length of the centreline.
+
+    A pass counts once the one car is a whole car length ahead of the other, `passed_m` below: cars side by side do not
+    overtake each other to and fro.
+    """
 
     distance_m: Array  # distance along the centreline, from the start of the last car of the race
     base_m: Array  # of it, what was behind the car when its progress began
@@ -75,7 +75,7 @@ def begin(at: Standings, world: AnyWorld, where: NDArray[np.bool_], racing: NDAr
         at.base_m[e] = (arc_m - arc_m[last]) % lap_m
     at.distance_m[where] = at.base_m[where]
     at.overtakes[where] = at.overtaken[where] = 0
-    _order_by_distance(at, np.repeat(where[:, None], at.position.shape[1], axis=1))
+    _order_by_distance(at, np.repeat(where[:, None], at.position.shape[1], axis=1), world.vehicle.length)
     _measure(at, world.arc_m, _lengths(world), racing)
     at.start_position[where] = at.position[where]
 
@@ -90,14 +90,14 @@ def move(at: Standings, world: AnyWorld, where: NDArray[np.bool_], crash_arc_m: 
     back = at.distance_m + np.where(forward_m > 0.0, forward_m - lap_m, 0.0)
     np.copyto(at.base_m, back, where=where)
     np.copyto(at.distance_m, back, where=where)
-    _order_by_distance(at, where)
+    _order_by_distance(at, where, world.vehicle.length)
 
 
 def advance(at: Standings, world: AnyWorld, racing: NDArray[np.bool_]) -> Array:
     """Update after a step; racing (E, N): the cars that raced all through it. Return places won less lost (E, N)."""
     np.add(at.base_m, world.progress_m, out=at.distance_m)
     before = at.overtakes - at.overtaken
-    _count_passes(at, racing)
+    _count_passes(at, racing, world.vehicle.length)
     _measure(at, world.arc_m, _lengths(world), racing)
     return (at.overtakes - at.overtaken - before).astype(np.float64)
 
@@ -113,7 +113,7 @@ def gained_m(at: Standings, advance_m: Array, racing: NDArray[np.bool_]) -> Arra
     return gained
 
 
-def lead(at: Standings, racing: NDArray[np.bool_]) -> Array:
+def lead(at: Standings, racing: NDArray[np.bool_], passed_m: float) -> Array:
     """Return how many racing cars within NEARBY_M each car (E, N) has behind it, less those that it has before it.
 
     Within a car length it is the share of that length, so that a car that comes up alongside has more already.
@@ -121,7 +121,7 @@ def lead(at: Standings, racing: NDArray[np.bool_]) -> Array:
     pairs = racing[:, :, None] & racing[:, None, :]
     ahead_m = at.distance_m[:, :, None] - at.distance_m[:, None, :]
     pairs &= np.abs(ahead_m) < NEARBY_M
-    led: Array = (np.clip(ahead_m / PASSED_M, -1.0, 1.0) * pairs).sum(axis=2)
+    led: Array = (np.clip(ahead_m / passed_m, -1.0, 1.0) * pairs).sum(axis=2)
     return led
 
 
@@ -140,22 +140,22 @@ def _lengths(world: AnyWorld) -> Array:
     return np.array([track.length_m for track in world.tracks])
 
 
-def _order_by_distance(at: Standings, where: NDArray[np.bool_]) -> None:
+def _order_by_distance(at: Standings, where: NDArray[np.bool_], passed_m: float) -> None:
     """Set who is ahead of whom by distance alone, for every pair that one of the chosen cars is in.
 
     Of two cars side by side neither is ahead: the one that then gets ahead has not overtaken the other.
     """
-    now = at.distance_m[:, :, None] - at.distance_m[:, None, :] > PASSED_M
+    now = at.distance_m[:, :, None] - at.distance_m[:, None, :] > passed_m
     np.copyto(at.ahead, now, where=where[:, :, None] | where[:, None, :])
 
 
 @kernel
-def _count_passes(at: Standings, racing: NDArray[np.bool_]) -> None:
+def _count_passes(at: Standings, racing: NDArray[np.bool_], passed_m: float) -> None:
     num_envs, num_cars = at.distance_m.shape
     for e in range(num_envs):
         for i in range(num_cars):
             for j in range(num_cars):
-                if at.ahead[e, i, j] or not at.distance_m[e, i] - at.distance_m[e, j] > PASSED_M:
+                if at.ahead[e, i, j] or not at.distance_m[e, i] - at.distance_m[e, j] > passed_m:
                     continue
                 if at.ahead[e, j, i] and racing[e, i] and racing[e, j]:
                     at.overtakes[e, i] += 1

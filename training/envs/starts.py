@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import DataError
-from .grid import BODY_M, start_pose
+from .grid import clear_distance_m, start_pose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ def clear_starts(  # noqa: PLR0913, PLR0917 - who starts where, who is there, an
 
     Those that are clear already are returned as they are. generators: one an environment, to draw again where the
     settings ask for random starts; None: nothing is drawn. standing: (E, N) the cars that stay where they are, and to
-    which others keep their distance.
+    which others keep their distance, as to the running episode's obstacles; None: a new episode begins.
 
     Raises:
         DataError: nowhere on a track's centreline is there room for a car; names the track and the place.
@@ -51,7 +51,8 @@ def clear_starts(  # noqa: PLR0913, PLR0917 - who starts where, who is there, an
     """
     e, n = np.nonzero(where)
     blocked = np.zeros_like(where)
-    blocked[e, n] = world.blocked(e, poses[e, n])
+    moving = standing is not None
+    blocked[e, n] = world.blocked(e, poses[e, n], boxes=moving)
     if not blocked.any():
         return poses
     cleared = poses.copy()
@@ -62,7 +63,7 @@ def clear_starts(  # noqa: PLR0913, PLR0917 - who starts where, who is there, an
             near += list(world.states[env, standing[env] & ~where[env], :2])
         for car in np.flatnonzero(blocked[env]):
             s_m = world.tracks[env].project(poses[env, car, :2])[0]
-            candidates = _Candidates(world, int(env), np.array(near).reshape(-1, 2))
+            candidates = _Candidates(world, int(env), np.array(near).reshape(-1, 2), boxes=moving)
             cleared[env, car] = candidates.nearest_to(s_m, settings, generator)
             near.append(cleared[env, car, :2])
     return cleared
@@ -71,8 +72,8 @@ def clear_starts(  # noqa: PLR0913, PLR0917 - who starts where, who is there, an
 class _Candidates:
     """Look for a pose on one environment's track that is clear of walls and cars."""
 
-    def __init__(self, world: AnyWorld, env: int, near: Array) -> None:
-        self._world, self._env, self._near = world, env, near
+    def __init__(self, world: AnyWorld, env: int, near: Array, *, boxes: bool) -> None:
+        self._world, self._env, self._near, self._boxes = world, env, near, boxes
         self._track: Track = world.tracks[env]
 
     def nearest_to(self, s_m: float, settings: EnvSettings, generator: np.random.Generator | None) -> Array:
@@ -96,8 +97,10 @@ class _Candidates:
         return found
 
     def _first_clear(self, poses: Array) -> Array | None:
-        clear = ~self._world.blocked(np.full(len(poses), self._env), poses)
+        clear = ~self._world.blocked(np.full(len(poses), self._env), poses, boxes=self._boxes)
         if len(self._near):
             across = poses[:, None, :2] - self._near[None]
-            clear &= (np.hypot(across[..., 0], across[..., 1]) > BODY_M).all(axis=1)
+            clear &= (np.hypot(across[..., 0], across[..., 1]) > clear_distance_m(self._world.vehicle)).all(
+                axis=1
+            )
         return poses[np.argmax(clear)] if clear.any() else None

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..config import EnvSettings, EvaluationSettings
+    from ..config.randomisation import RandomisationSettings
     from ..envs.drivers.registry import Driver
     from ..envs.race import Race
     from .lap_evaluation import Controller, Drive
@@ -157,12 +158,29 @@ def tally(drives: Sequence[Drive]) -> Tally:
     )
 
 
-def drive(
-    controller: Controller, settings: EnvSettings, course: EvalTrack, *, starts: int, laps: int = 1
+def drive(  # noqa: PLR0913 - who, where, how often, in what car
+    controller: Controller,
+    settings: EnvSettings,
+    course: EvalTrack,
+    *,
+    starts: int,
+    laps: int = 1,
+    randomisation: RandomisationSettings | None = None,
 ) -> tuple[DriveTape, list[Drive]]:
-    """Drive one course from `starts` standing starts; the same ones whatever other courses are driven."""
+    """Drive one course from `starts` standing starts; the same ones whatever other courses are driven.
+
+    randomisation: what is drawn for each start, nothing if None.
+    """
     tape = DriveTape(controller)
-    drives = evaluate(tape, settings, [course.track], starts=starts, laps=laps, seed=REPORT_SEED)
+    drives = evaluate(
+        tape,
+        settings,
+        [course.track],
+        starts=starts,
+        laps=laps,
+        seed=REPORT_SEED,
+        randomisation=randomisation,
+    )
     return tape, drives
 
 

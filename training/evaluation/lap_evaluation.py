@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from ..config.randomisation import RandomisationSettings
 from ..envs.race import Race
 from ..process.systemd_notify import alive
 
@@ -53,15 +54,16 @@ def evaluate(  # noqa: PLR0913 - what, where, how often; all but the first three
     laps: int = 1,
     seed: int = 0,
     watch: Callable[[Race], None] | None = None,
+    randomisation: RandomisationSettings | None = None,
 ) -> list[Drive]:
     """Drive `laps` laps from `starts` random standing starts on each track and report each.
 
-    The car and its sight are those of the settings, without noise and randomisation. watch: called after every
-    decision. The starts depend on the seed alone.
+    The car and its sight are those of the settings, without noise; randomisation: what is drawn for each start, nothing
+    if None. watch: called after every decision. The starts depend on the seed alone.
     """
     fields = [t for t in tracks for _ in range(starts)]
     limit_s = max(t.length_m for t in tracks) * laps / SLOWEST_MEAN_MPS
-    plain = undisturbed(settings).model_copy(
+    plain = undisturbed(settings, randomisation).model_copy(
         update={"num_envs": len(fields), "random_starts": True, "max_episode_s": limit_s}
     )
     race = Race(plain, fields, len(fields), seed=seed + 1_000_003)
@@ -78,9 +80,9 @@ def evaluate(  # noqa: PLR0913 - what, where, how often; all but the first three
     return [book.drive(e, fields[e].name, float(start_m[e])) for e in range(len(fields))]
 
 
-def undisturbed(settings: EnvSettings) -> EnvSettings:
-    """Return the settings without noise and randomisation: the car as it is."""
-    plain = {"scan_noise_m": 0.0, "randomisation": type(settings.randomisation)()}
+def undisturbed(settings: EnvSettings, randomisation: RandomisationSettings | None = None) -> EnvSettings:
+    """Return the settings without noise, and with a randomisation or none: the car as it is."""
+    plain = {"scan_noise_m": 0.0, "randomisation": randomisation or RandomisationSettings()}
     return settings.model_copy(update=plain)
 
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..config.checks import PHYSICS
+from ..envs.car import commands_of
 from ..envs.grid import grid_places
 from ..envs.observation import ScanStack
-from ..envs.race import Race, commands_of
+from ..envs.race import Race
 from ..envs.starts import clear_starts
 from ..errors import UsageError
 from ..process.systemd_notify import alive
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from ..agents.policy import Policy
     from ..config import EnvSettings
-    from ..config.env import RaceSettings
     from ..config.fields import Grid
     from ..envs.drivers.registry import Driver
     from ..sim import World
@@ -185,24 +185,24 @@ def _grids(
         met[who] += 1
         rng = np.random.default_rng([RACE_SEED, seed, turn // num_cars])
         abreast = rules.grid == "side_by_side" or (rules.grid == "either" and turn // num_cars % 2 == 1)
-        found = _somewhere(track, rules, num_cars, rng, abreast=abreast)
+        found = _somewhere(track, settings, num_cars, rng, abreast=abreast)
         if found is None and demanded:
             raise UsageError(
                 f"track {track.name} is too narrow for {num_cars} cars that start side by side",
                 next_step="Start them one behind the other: single_file.",
             )
-        s_m, left_m = found or _somewhere(track, rules, num_cars, rng, abreast=False)
+        s_m, left_m = found or _somewhere(track, settings, num_cars, rng, abreast=False)
         places[e] = (np.arange(num_cars) + turn) % num_cars
         poses[e] = np.stack(track.pose_at(s_m[places[e]], left_m[places[e]]), axis=1)
     return places, poses
 
 
 def _somewhere(
-    track: Track, rules: RaceSettings, num_cars: int, rng: np.random.Generator, *, abreast: bool
+    track: Track, settings: EnvSettings, num_cars: int, rng: np.random.Generator, *, abreast: bool
 ) -> tuple[Array, Array] | None:
     """Return the places of a grid somewhere on the track, None if nowhere that was tried has room for two abreast."""
     for _ in range(_GRID_DRAWS):
-        found = grid_places(track, rng.uniform(0.0, track.length_m), rules, num_cars, abreast=abreast)
+        found = grid_places(track, rng.uniform(0.0, track.length_m), settings, num_cars, abreast=abreast)
         if found is not None:
             return found
     return None
@@ -305,9 +305,9 @@ class _Field:
 
 
 class _ScanView(NamedTuple):
-    """The part of a world that a ScanStack reads: the states and, of its scans, some beams."""
+    """The part of a world that a ScanStack reads: what cars measure and, of their scans, some beams."""
 
-    states: Array
+    measured: Array
     scans: NDArray[Any]
 
 
@@ -341,7 +341,7 @@ class _Pilot:
             commands[self._where] = controller.act(race.world)[self._where]
 
     def _sight(self, world: World) -> World:
-        return _ScanView(world.states, world.scans[..., self._beams])  # type: ignore[return-value]
+        return _ScanView(world.measured, world.scans[..., self._beams])  # type: ignore[return-value]
 
 
 def pairings(count: int, races: int) -> list[tuple[int, int]]:

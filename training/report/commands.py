@@ -11,6 +11,7 @@ import typer
 
 from .. import layout
 from ..config import Config
+from ..config.randomisation import randomisation_of
 from ..envs.drivers.registry import DRIVERS
 from ..evaluation.baselines import courses_of, drive, tally
 from ..evaluation.entrants import entrants_of, parse
@@ -28,24 +29,37 @@ if TYPE_CHECKING:
 
     from ..config import AwsSettings
     from ..config.fields import Grid
+    from ..config.randomisation import Preset
     from ..evaluation.baselines import Tally
     from ..store.storage import Storage
 
 
 def evaluate(  # noqa: PLR0913 - the command line's options
-    run: str, *, store: str, aws: AwsSettings, tracks: Sequence[str], laps: int, as_json: bool
+    run: str,
+    *,
+    store: str,
+    aws: AwsSettings,
+    tracks: Sequence[str],
+    laps: int,
+    preset: Preset = "none",
+    as_json: bool,
 ) -> int:
     """Drive `laps` laps on each track, each from a standing start of its own; print how they went.
 
-    tracks: names or paths; those of the run if there are none. Raises UsageError for an unknown run, TrackError for a
-    broken track.
+    tracks: names or paths; those of the run if there are none. preset: of randomisation, from which the car of each lap
+    is drawn. Raises UsageError for an unknown run, TrackError for a broken track.
     """
     storage = open_store(store, aws)
     first = policy_of(storage, run)
     courses = courses_of(tracks or first.config.all_tracks, first.config.env.tracks)
     agents = [policy_of(storage, run, n) for n in range(first.agents)]
+    ranges = randomisation_of(preset)
     driven = [
-        (agent, course, tally(drive(agent.policy, agent.config.env, course, starts=laps)[1]))
+        (
+            agent,
+            course,
+            tally(drive(agent.policy, agent.config.env, course, starts=laps, randomisation=ranges)[1]),
+        )
         for course in courses
         for agent in agents
     ]
@@ -54,11 +68,12 @@ def evaluate(  # noqa: PLR0913 - the command line's options
             {**one.to_json_dict(), "seen_in_training": course.seen, "agent": agent.agent}
             for agent, course, one in driven
         ]
-        typer.echo(json.dumps({"run": run, "kept_step": first.kept_step, "laps": laps, "tracks": tables}))
+        found = {"run": run, "kept_step": first.kept_step, "laps": laps, "randomisation": preset}
+        typer.echo(json.dumps({**found, "tracks": tables}))
         return 0
     steps = " and ".join(f"{agent.kept_step:,}" for agent in agents)
     laps_table(
-        f"{run}: the policy of step {steps}",
+        f"{run}: the policy of step {steps}" + (f", randomisation {preset}" if preset != "none" else ""),
         [lap_row(course, agent.name, one, kept=agent.agent == first.agent) for agent, course, one in driven],
     )
     for agent, _, one in driven:

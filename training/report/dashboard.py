@@ -10,8 +10,8 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..envs.car import vehicle_of
 from ..envs.rendering.canvas import car_colour
-from ..sim import Vehicle
 from ..sim.params import SPEED, STEERING, X, Y
 from .plots import speed_colours
 
@@ -79,7 +79,8 @@ class Dashboard:
     ) -> None:
         self._trace, self._size = trace, size
         self._cap_mps = trace.settings.speed_cap_mps
-        self._largest_rad = Vehicle().s_max
+        car = vehicle_of(trace.settings)
+        self._largest_rad = max(-car.s_min, car.s_max)
         self._small = _Letters("DejaVuSans.ttf", 13)
         self._medium, self._large = (_Letters("DejaVuSans-Bold.ttf", size_px) for size_px in (17, 32))
         self._map_at, self._map_places = self._place_map(scenery)

@@ -25,7 +25,7 @@ class Painter:
     """Draw the frames of one trace, in its order: what was driven stays on the background."""
 
     def __init__(self, trace: Trace, scenery: Scenery, title: str, playback: int) -> None:
-        self._trace, self._canvas = trace, Canvas(scenery)
+        self._trace, self._canvas = trace, Canvas(scenery, trace.settings)
         self._places = self._canvas.pixels(trace.xy)
         self._corners = self._follow()
         self._colours = speed_colours(trace.states[:, SPEED], (0.0, trace.settings.speed_cap_mps))

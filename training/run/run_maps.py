@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..envs.car import vehicle_of
 from ..envs.grid import check_grid
 from ..errors import DataError
 from ..process.systemd_notify import alive
@@ -40,7 +41,7 @@ def load_for_new_run(env: EnvSettings, unseen: Iterable[str], num_cars: int) -> 
     """
     tracks = load((*env.tracks, *unseen))
     for track in tracks.values():
-        check_body_fits(track)
+        check_body_fits(track, vehicle_of(env))
         alive()
     check_grid(env, [tracks[name] for name in env.tracks], num_cars)
     return tracks

@@ -11,7 +11,7 @@ from numba.experimental import structref
 from .array_types import EitherFloats, Flags, Floats, Integers
 from .compiled import kernel
 from .lidar import Beams, Rays, make_rays
-from .params import MAX_STEERING_DELAY, NUM_STATES, Switches, Vehicle
+from .params import MAX_STEERING_DELAY, NUM_STATES, POSES_KEPT, Switches, Vehicle
 from .thin_walls import lidar_field_cells
 from .track.distance_transform import distance_transform_cells
 
@@ -48,11 +48,35 @@ class Cars(NamedTuple):
     noise_m: Floats  # (E, N)
     tick: Integers  # (E,) physics steps since the reset
     episode: Integers  # (E,) resets so far
+    # Of worlds with faults (training.sim.draws) or obstacles; otherwise empty.
+    faults: Floats  # (E, N, NUM_FAULTS) this episode's draws
+    speed_queue: Floats  # (E, N, MAX_STEERING_DELAY) commands on their way, m/s
+    held: Floats  # (E, N, 2) what servo, rad, and motor, m/s, are asked for after play and lag
+    past: Floats  # (E, N, POSES_KEPT, 3) x m, y m, yaw rad at the end of the last physics steps
+    measured: Floats  # (E, N, 3) speed m/s, yaw rate rad/s, steering rad as the car observes them
+    obstacles: Floats  # (E, K, 4, 2) m, corners of boxes
+    obstacle_arc_m: Floats  # (E, K) place along the centreline
+    obstacle_count: Integers  # (E,) boxes in this episode
 
 
-def make_cars(num_envs: int, num_cars: int, beams: int, kind: type) -> Cars:
-    """Return the arrays of cars that have not been reset yet; kind: of the scans."""
-    cars = (num_envs, num_cars)
+# Arrays that checkpoints of before do not have; there they are empty, or what an environment without boxes has.
+ADDED_LATER = (
+    "faults",
+    "speed_queue",
+    "held",
+    "past",
+    "measured",
+    "obstacles",
+    "obstacle_arc_m",
+    "obstacle_count",
+)
+
+
+def make_cars(
+    num_envs: int, num_cars: int, beams: int, kind: type, num_faults: int = 0, most_obstacles: int = 0
+) -> Cars:
+    """Return the arrays of cars that have not been reset yet; kind: of the scans; num_faults: 0 in a world without."""
+    cars, faulty = (num_envs, num_cars), int(num_faults > 0)
     return Cars(
         states=np.zeros((*cars, NUM_STATES)),
         scans=np.zeros((*cars, beams), dtype=kind),
@@ -73,6 +97,14 @@ def make_cars(num_envs: int, num_cars: int, beams: int, kind: type) -> Cars:
         noise_m=np.zeros(cars),
         tick=np.zeros(num_envs, dtype=np.int64),
         episode=np.zeros(num_envs, dtype=np.int64),
+        faults=np.zeros((*cars, num_faults)),
+        speed_queue=np.zeros((*cars, faulty * MAX_STEERING_DELAY)),
+        held=np.zeros((*cars, faulty * 2)),
+        past=np.zeros((*cars, faulty * POSES_KEPT, 3)),
+        measured=np.zeros((*cars, faulty * 3)),
+        obstacles=np.zeros((num_envs, most_obstacles, 4, 2)),
+        obstacle_arc_m=np.zeros((num_envs, most_obstacles)),
+        obstacle_count=np.zeros(num_envs, dtype=np.int64),
     )
 
 
@@ -93,6 +125,8 @@ class TrackArrays(NamedTuple):
     line: Floats  # (P, 2) all centrelines
     tangent: Floats  # (P, 2)
     arc_m: Floats  # (P,)
+    right_m: Floats  # (P,) to the wall on the right
+    left_m: Floats  # (P,)
     line_first: Integers  # (T,)
     line_count: Integers  # (T,) 0 for a map without a centreline
     length_m: Floats  # (T,)
@@ -131,6 +165,8 @@ def make_track_arrays(tracks: tuple[Track, ...], switches: Switches, kind: type)
         line=np.concatenate([np.empty((0, 2)), *[t.centerline for t in lined]]),
         tangent=np.concatenate([np.empty((0, 2)), *[t.tangent for t in lined]]),
         arc_m=np.concatenate([np.empty(0), *[t.arc_length_m for t in lined]]),
+        right_m=np.concatenate([np.empty(0), *[t.widths_m[0] for t in lined]]),
+        left_m=np.concatenate([np.empty(0), *[t.widths_m[1] for t in lined]]),
         line_first=_starts(counts),
         line_count=np.array(counts),
         length_m=np.array([1.0 if t.centerline is None else t.length_m for t in distinct]),
@@ -163,6 +199,7 @@ class Rules(NamedTuple):
     switches: Switches
     timestep_s: float
     seeds: NDArray[np.uint64]  # (E,) uint64
+    faulty: bool  # some car may have a fault: training.sim.draws
 
 
 @structref.register
@@ -212,6 +249,7 @@ class Scratch(NamedTuple):
     corners: Floats  # (N, 4, 2) m
     before: Floats  # (N, 3) x m, y m, yaw rad ahead of a physics step
     met: Flags  # (N, N) bool, pairs that have touched in this step
+    seen: Floats  # (4, 2) m, another car where an old scan saw it
 
 
 @kernel
@@ -220,4 +258,4 @@ def make_scratch(cars: Cars, track_arrays: TrackArrays) -> Scratch:
     num_cars = cars.states.shape[1]
     rays = make_rays(cars.scans.shape[2], track_arrays.field)
     met = np.zeros((num_cars, num_cars), np.bool_)
-    return Scratch(rays, np.empty((num_cars, 4, 2)), np.empty((num_cars, 3)), met)
+    return Scratch(rays, np.empty((num_cars, 4, 2)), np.empty((num_cars, 3)), met, np.empty((4, 2)))

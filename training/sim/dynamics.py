@@ -18,6 +18,19 @@ STEERING_DEADBAND_RAD = 1e-4
 State = tuple[float, float, float, float, float, float, float]
 
 
+def _largest_decay(car: Vehicle) -> float:
+    """Return the faster of the rates, times the speed, at which side slip and yaw rate decay on linear tyres, m/s^2."""
+    grip = car.mu * GRAVITY_MPS2 / (car.lf + car.lr)
+    sideways = grip * (car.C_Sf * car.lr + car.C_Sr * car.lf)
+    yaw = grip * car.m / car.I * (car.lf * car.lf * car.C_Sf * car.lr + car.lr * car.lr * car.C_Sr * car.lf)
+    return max(sideways, yaw)
+
+
+def kinematic_speed_mps(car: Vehicle) -> float:
+    """Return the speed below which a car needs the kinematic model to be stable: f1tenth_gym's 0.5 m/s for its car."""
+    return Vehicle().v_kinematic * max(_largest_decay(car) / _largest_decay(Vehicle()), 1.0)
+
+
 @inner
 def limit_acceleration(speed: float, wanted: float, car: Vehicle) -> float:
     """Return the acceleration, m/s^2, that motor and speed limits leave of the wanted one."""
@@ -43,11 +56,12 @@ def limit_steering_velocity(steering: float, wanted: float, car: Vehicle) -> flo
 def steering_velocity(target: float, steering: float, exact: bool, timestep_s: float, car: Vehicle) -> float:
     """Return the servo's velocity, rad/s, towards a target angle, rad.
 
-    exact: never overshoots; otherwise f1tenth_gym's bang-bang law, which swings around its target for ever.
+    exact: never overshoots, and follows with the servo's lag; otherwise f1tenth_gym's bang-bang law, which swings
+    around its target for ever.
     """
     error = target - steering
     if exact:
-        return min(max(error / timestep_s, -car.sv_max), car.sv_max)
+        return min(max(error / max(timestep_s, car.steering_lag), -car.sv_max), car.sv_max)
     if abs(error) > STEERING_DEADBAND_RAD:
         return (error / abs(error)) * car.sv_max
     return 0.0
@@ -58,7 +72,8 @@ def acceleration(target: float, speed: float, car: Vehicle) -> float:
     """Return the acceleration, m/s^2, of f1tenth_gym's proportional speed controller."""
     error = target - speed
     gain = 10.0 if speed > 0.0 else 2.0
-    limit = car.v_max if error > 0 else -car.v_min
+    # f1tenth_gym divides by its speed limits, 20 and 5 m/s: ten times the errors at which it asks for all.
+    limit = 10.0 * (car.throttle_error if error > 0 else car.brake_error)
     return gain * car.a_max / limit * error
 
 

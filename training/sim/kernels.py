@@ -23,130 +23,16 @@ from .collision import (
 )
 from .compiled import inner, kernel, parallel_kernel
 from .contact_fault import NO_CONTACT, judge_contact
-from .dynamics import acceleration, integrate, steering_velocity
-from .lidar import (
-    Rays,
-    View,
-    cast,
-    draw_car,
-    exact_directions,
-    table_directions,
-    to_cells,
-)
-from .noise import add_gaussian, chain, uniform
-from .params import (
-    MAX_STEERING_DELAY,
-    SLIP,
-    SPEED,
-    STEERING,
-    YAW,
-    Randomisation,
-    Vehicle,
-    X,
-    Y,
-)
+from .draws import Draws, draw_episode
+from .driving import drive, queue_command
+from .obstacles import draw_obstacles, touches_obstacle
+from .params import SPEED, YAW, X, Y
+from .scanning import finish_scan, keep_pose, scan_walls, view_of
 from .track import centerline
-from .tyres import integrate_sliding
 
-# f1tenth_gym's physics step, for which the vehicle's v_kinematic was chosen.
-TIMESTEP_S = 0.01
-# Stands for the tick in the key of an episode's draws; no tick comes near it.
-_DRAWS = 1 << 62
 # Physics steps after which the place on the centreline is looked up at the latest: 2 m at full speed, well inside the
 # 3 m around the last place that are searched.
 FOLLOW_EVERY = 10
-
-
-@inner
-def _view(track_arrays: TrackArrays, e: int) -> View:
-    t = track_arrays.track_of[e]
-    return View(
-        track_arrays.first[t],
-        track_arrays.width[t],
-        track_arrays.height[t],
-        track_arrays.origin_x[t],
-        track_arrays.origin_y[t],
-        track_arrays.cosine[t],
-        track_arrays.sine[t],
-        track_arrays.resolution_m[t],
-        track_arrays.closed[t],
-        track_arrays.thin[t],
-    )
-
-
-@inner
-def _this_car(cars: Cars, rules: Rules, e: int, n: int) -> Vehicle:
-    """Return the vehicle with this episode's friction and mass.
-
-    On slipping tyres mass scales the yaw inertia, and what motor and brakes can do; on the others it acts as in runs of
-    before, on the tyres' grip alone.
-
-
-    At low speed slip decays at a rate that grows with friction x mass / speed. If the integrator's step is too long for
-    that rate, the car's spin diverges: at 0.5 m/s from 1.23 times f1tenth_gym's friction x mass on. So the kinematic
-    model holds up to a speed as many times higher as friction x mass, or the step, is larger.
-    """
-    v = rules.vehicle
-    friction, mass_kg = cars.friction[e, n], cars.mass_kg[e, n]
-    stiffer = max(friction * mass_kg / (v.mu * v.m), 1.0) * max(rules.timestep_s / TIMESTEP_S, 1.0)
-    heavier = mass_kg / v.m if rules.switches.slipping_tyres else 1.0
-    return Vehicle(
-        friction, v.C_Sf, v.C_Sr, v.lf, v.lr, v.h, mass_kg, v.I * heavier, v.s_min, v.s_max, v.sv_min, v.sv_max,
-        v.v_switch, v.a_max / heavier, v.v_min, v.v_max, v.width, v.length, v.v_kinematic * stiffer,
-    )  # fmt: skip
-
-
-@inner
-def _drive(cars: Cars, rules: Rules, e: int, n: int, speed: float) -> None:
-    """Advance one car by one physics step under its delayed steering and its speed command."""
-    car = _this_car(cars, rules, e, n)
-    target = cars.steering_queue[e, n, (cars.tick[e] - cars.delay[e, n]) % MAX_STEERING_DELAY]
-    exact = rules.switches.exact_steering
-    if exact:
-        target = min(max(target, car.s_min), car.s_max)
-    s = cars.states[e, n]
-    sv = steering_velocity(target, s[STEERING], exact, rules.timestep_s, car)
-    state = (s[0], s[1], s[2], s[3], s[4], s[5], s[6])
-    if rules.switches.slipping_tyres:
-        # The controller sees the wheels' speed, and its gain is the vehicle's, whatever the episode's mass.
-        acc = acceleration(speed, s[SPEED] * math.cos(s[SLIP]), rules.vehicle)
-        after = integrate_sliding(state, sv, acc, rules.timestep_s, car)
-    else:
-        acc = acceleration(speed, s[SPEED], car)
-        after = integrate(state, sv, acc, rules.timestep_s, car, rules.switches.tyre_saturation)
-    for i in range(7):
-        s[i] = after[i]
-
-
-@inner
-def _scan_walls(cars: Cars, track_arrays: TrackArrays, rules: Rules, e: int, n: int, rays: Rays) -> float:
-    """Scan the walls; return a range, m, that no beam of the scan falls below."""
-    s, view = cars.states[e, n], _view(track_arrays, e)
-    if rules.switches.exact_beams:
-        exact_directions(s[YAW], rules.beams, view, rays)
-    else:
-        table_directions(s[YAW], rules.beams, view, rays)
-    start = to_cells(s[X], s[Y], view)
-    shortest = cast(start, rays, track_arrays.field, view, rules.beams.max_range_m, cars.scans[e, n])
-    if not rules.switches.independent_noise and cars.noise_m[e, n] > 0.0:
-        add_gaussian(chain(rules.seeds[e], cars.tick[e]), cars.noise_m[e, n], cars.scans[e, n])
-        return -np.inf
-    return shortest
-
-
-@inner
-def _draw_others(cars: Cars, rules: Rules, e: int, n: int, corners: Floats) -> None:
-    """Draw the other cars into a scan, then add the noise of this car, episode and step."""
-    s = cars.states[e, n]
-    for other in range(cars.states.shape[1]):
-        if other != n and not cars.out[e, other]:
-            draw_car((s[X], s[Y], s[YAW]), corners[other], rules.beams, cars.scans[e, n])
-    if rules.switches.independent_noise and cars.noise_m[e, n] > 0.0:
-        key = chain(chain(chain(rules.seeds[e], cars.episode[e]), n), cars.tick[e])
-        add_gaussian(key, cars.noise_m[e, n], cars.scans[e, n])
-        scan = cars.scans[e, n]
-        for i in range(scan.size):
-            scan[i] = min(max(scan[i], 0.0), rules.beams.max_range_m)
 
 
 @inner
@@ -186,7 +72,9 @@ def _touches_wall(
     """Tell whether a car touches a wall; shortest: as `_scan_walls` returns it, where the contact is the scan's."""
     s = cars.states[e, n]
     if rules.switches.footprint_contact:
-        return footprint_contact(s[X], s[Y], corners[n], track_arrays.field, _view(track_arrays, e))
+        if touches_obstacle(cars, e, corners[n]):
+            return True
+        return footprint_contact(s[X], s[Y], corners[n], track_arrays.field, view_of(track_arrays, e))
     # Nothing is that near: the beams need not be looked at one by one.
     if shortest - rules.beams.farthest_side_m > TIME_TO_COLLISION_S * abs(s[SPEED]) + 1e-6:
         return False
@@ -249,6 +137,7 @@ def _step_environment(  # noqa: C901, PLR0912 - the order of a step stays in one
     footprint = rules.switches.footprint_contact
     corners, before = scratch.corners, scratch.before
     reach_sq = rules.vehicle.length**2 + rules.vehicle.width**2
+    lap_m = track_arrays.length_m[track_arrays.track_of[e]]
     for n in range(num_cars):
         _forget_contacts(cars, e, n)
         for other in range(num_cars):
@@ -257,10 +146,10 @@ def _step_environment(  # noqa: C901, PLR0912 - the order of a step stays in one
         for n in range(num_cars):
             s = cars.states[e, n]
             before[n, 0], before[n, 1], before[n, 2] = s[X], s[Y], s[YAW]
-            cars.steering_queue[e, n, cars.tick[e] % MAX_STEERING_DELAY] = actions[e, n, 0]
+            queue_command(cars, rules, e, n, actions[e, n, 0], actions[e, n, 1])
             # A car that has hit a wall stands until its next command, one that is out for good.
             if not ((footprint and cars.wall_contacts[e, n]) or cars.out[e, n]):
-                _drive(cars, rules, e, n, actions[e, n, 1])
+                drive(cars, rules, e, n, actions[e, n, 1], lap_m)
         cars.tick[e] += 1
         _fill_all_corners(cars, rules, e, corners)
         if num_cars > 1:
@@ -270,21 +159,23 @@ def _step_environment(  # noqa: C901, PLR0912 - the order of a step stays in one
                 continue
             shortest = 0.0
             if not footprint:
-                shortest = _scan_walls(cars, track_arrays, rules, e, n, scratch.rays)
+                shortest = scan_walls(cars, track_arrays, rules, scratch, e, n)
             if _touches_wall(cars, track_arrays, rules, e, n, corners, shortest):
                 _stop_at_wall(cars, rules, e, n, before)
                 if footprint:
                     s = cars.states[e, n]
                     fill_corners(s[X], s[Y], s[YAW], rules.vehicle.length, rules.vehicle.width, corners[n])
             if not footprint:
-                _draw_others(cars, rules, e, n, corners)
+                finish_scan(cars, rules, scratch, e, n)
+            if rules.faulty:
+                keep_pose(cars, e, n)
             if (r + 1) % FOLLOW_EVERY == 0 or r == repeat - 1:
                 _follow_line(cars, track_arrays, e, n, False)
     if footprint:
         for n in range(num_cars):
             if not cars.out[e, n]:
-                _scan_walls(cars, track_arrays, rules, e, n, scratch.rays)
-                _draw_others(cars, rules, e, n, corners)
+                scan_walls(cars, track_arrays, rules, scratch, e, n)
+                finish_scan(cars, rules, scratch, e, n)
 
 
 @inner
@@ -347,24 +238,16 @@ def step_serial(simulation: Simulation, actions: Floats, repeat: int) -> int:
     return wrong
 
 
-@inner
-def _draw_episode(cars: Cars, rules: Rules, r: Randomisation, e: int, n: int) -> None:
-    """Draw this episode's friction, mass, delay and noise of one car."""
-    key = chain(chain(chain(rules.seeds[e], cars.episode[e]), n), _DRAWS)
-    cars.friction[e, n] = rules.vehicle.mu * uniform(chain(key, 1), r.friction_scale[0], r.friction_scale[1])
-    cars.mass_kg[e, n] = rules.vehicle.m * uniform(chain(key, 2), r.mass_scale[0], r.mass_scale[1])
-    low, high = r.steering_delay_steps
-    cars.delay[e, n] = min(int(uniform(chain(key, 3), float(low), float(high + 1))), high)
-    cars.noise_m[e, n] = uniform(chain(key, 4), r.scan_noise_m[0], r.scan_noise_m[1])
-
-
 @kernel
-def _put(cars: Cars, e: int, n: int, pose: Floats) -> None:
+def _put(cars: Cars, rules: Rules, e: int, n: int, pose: Floats) -> None:
     """Put a car at rest at a pose (3,)."""
     cars.states[e, n, :] = 0.0
     cars.states[e, n, X], cars.states[e, n, Y], cars.states[e, n, YAW] = pose[0], pose[1], pose[2]
     cars.steering_queue[e, n, :] = 0.0
     cars.out[e, n] = False
+    if rules.faulty:
+        cars.speed_queue[e, n, :] = cars.held[e, n, :] = 0.0
+        cars.past[e, n, :] = pose
     _forget_contacts(cars, e, n)
 
 
@@ -373,7 +256,7 @@ def reset(
     cars: Cars,
     track_arrays: TrackArrays,
     rules: Rules,
-    draws: Randomisation,
+    draws: Draws,
     poses: Floats,
     where: Flags,
 ) -> None:
@@ -387,13 +270,14 @@ def reset(
         cars.episode[e] += 1
         cars.tick[e] = 0
         for n in range(num_cars):
-            _put(cars, e, n, poses[e, n])
-            _draw_episode(cars, rules, draws, e, n)
+            _put(cars, rules, e, n, poses[e, n])
+            draw_episode(cars, rules, draws, e, n)
+            _follow_line(cars, track_arrays, e, n, True)
+        draw_obstacles(cars, track_arrays, rules, draws, e)
         _fill_all_corners(cars, rules, e, corners)
         for n in range(num_cars):
-            _scan_walls(cars, track_arrays, rules, e, n, scratch.rays)
-            _draw_others(cars, rules, e, n, corners)
-            _follow_line(cars, track_arrays, e, n, True)
+            scan_walls(cars, track_arrays, rules, scratch, e, n)
+            finish_scan(cars, rules, scratch, e, n)
 
 
 @kernel
@@ -407,23 +291,30 @@ def place(cars: Cars, track_arrays: TrackArrays, rules: Rules, poses: Floats, wh
             continue
         for n in range(num_cars):
             if where[e, n]:
-                _put(cars, e, n, poses[e, n])
+                _put(cars, rules, e, n, poses[e, n])
         _fill_all_corners(cars, rules, e, corners)
         for n in range(num_cars):
             if where[e, n]:
-                _scan_walls(cars, track_arrays, rules, e, n, scratch.rays)
-                _draw_others(cars, rules, e, n, corners)
+                scan_walls(cars, track_arrays, rules, scratch, e, n)
+                finish_scan(cars, rules, scratch, e, n)
                 _follow_line(cars, track_arrays, e, n, True)
 
 
 @kernel
-def blocked(simulation: Simulation, environments: Integers, poses: Floats) -> Flags:
-    """Return (k,) bool: whether the body at each pose (k, 3) touches a wall of its environment (k,), or leaves it."""
+def blocked(simulation: Simulation, environments: Integers, poses: Floats, boxes: bool) -> Flags:
+    """Return (k,) bool: whether the body at each pose (k, 3) touches a wall of its environment (k,), or leaves it.
+
+    boxes: the episode's obstacles count too.
+    """
     track_arrays, car = simulation.track_arrays, simulation.rules.vehicle
     result = np.empty(poses.shape[0], np.bool_)
     corners = np.empty((4, 2))
     for k in range(poses.shape[0]):
         x, y, yaw = poses[k, 0], poses[k, 1], poses[k, 2]
         fill_corners(x, y, yaw, car.length, car.width, corners)
-        result[k] = footprint_contact(x, y, corners, track_arrays.field, _view(track_arrays, environments[k]))
+        result[k] = footprint_contact(
+            x, y, corners, track_arrays.field, view_of(track_arrays, environments[k])
+        )
+        if boxes:
+            result[k] |= touches_obstacle(simulation.cars, environments[k], corners)
     return result

@@ -8,8 +8,10 @@ from typing import NamedTuple
 X, Y, STEERING, SPEED, YAW, YAW_RATE, SLIP = range(7)
 NUM_STATES = 7
 
-# Longest steering delay that domain randomisation may ask for, in physics steps.
+# Longest delay of a command that domain randomisation may ask for, in physics steps, and one more.
 MAX_STEERING_DELAY = 16
+# Poses that a car with an old scan keeps: the longest latency and the longest period, in physics steps, and one more.
+POSES_KEPT = 48
 
 
 class Vehicle(NamedTuple):
@@ -37,6 +39,10 @@ class Vehicle(NamedTuple):
     width: float = 0.31  # body, m
     length: float = 0.58
     v_kinematic: float = 0.5  # speed below which, and in reverse, the kinematic model holds, m/s
+    throttle_error: float = 2.0  # speed below the command at which the controller asks for a_max, m/s
+    brake_error: float = 0.5  # speed above the command at which it asks for -a_max, m/s
+    steering_lag: float = 0.0  # time constant of the servo near its target, s
+    lidar_x: float = 0.0  # scanner ahead of the centre of gravity, m
 
 
 class Lidar(NamedTuple):
@@ -81,9 +87,39 @@ PROFILES = {
 
 
 class Randomisation(NamedTuple):
-    """Give the ranges (low, high) from which each car draws at each reset; equal ends switch one off."""
+    """Give the ranges (low, high) from which each car draws at each reset; equal ends switch one off.
+
+    Those from `friction_along_track` on need the training profile (`Switches.footprint_contact`).
+    """
 
     friction_scale: tuple[float, float] = (1.0, 1.0)
     mass_scale: tuple[float, float] = (1.0, 1.0)
     steering_delay_steps: tuple[int, int] = (2, 2)
     scan_noise_m: tuple[float, float] = (0.0, 0.0)  # added to the world's own scan_noise_m
+    friction_along_track: tuple[float, float] = (
+        0.0,
+        0.0,
+    )  # share by which friction rises and falls along the lap
+    friction_over_time: tuple[float, float] = (0.0, 0.0)  # share by which it does in 5 to 20 s
+    stiffness_scale: tuple[float, float] = (1.0, 1.0)
+    steering_lag_s: tuple[float, float] = (0.0, 0.0)  # added to the vehicle's
+    steering_rate_scale: tuple[float, float] = (1.0, 1.0)
+    steering_gain: tuple[float, float] = (1.0, 1.0)
+    steering_trim_rad: tuple[float, float] = (0.0, 0.0)
+    steering_backlash_rad: tuple[float, float] = (0.0, 0.0)  # from end to end
+    drive_delay_steps: tuple[int, int] = (0, 0)
+    drive_lag_s: tuple[float, float] = (0.0, 0.0)
+    drive_gain: tuple[float, float] = (1.0, 1.0)
+    scan_bias_m: tuple[float, float] = (0.0, 0.0)
+    scan_latency_steps: tuple[int, int] = (0, 0)
+    scan_period_s: tuple[float, float] = (0.0, 0.0)  # 0: a scan at each decision
+    beam_dropout: tuple[float, float] = (0.0, 0.0)  # share of beams without a return
+    block_dropout: tuple[float, float] = (0.0, 0.0)  # share of scans in which a block of beams has none
+    speed_noise_mps: tuple[float, float] = (0.0, 0.0)  # of what is measured: World.measured
+    speed_bias_mps: tuple[float, float] = (0.0, 0.0)
+    yaw_rate_noise_radps: tuple[float, float] = (0.0, 0.0)
+    yaw_rate_bias_radps: tuple[float, float] = (0.0, 0.0)
+    steering_noise_rad: tuple[float, float] = (0.0, 0.0)
+    steering_bias_rad: tuple[float, float] = (0.0, 0.0)
+    obstacles: tuple[int, int] = (0, 0)  # boxes on the track, in each environment
+    obstacle_size_m: tuple[float, float] = (0.2, 0.5)  # their sides

@@ -8,10 +8,11 @@ import numba
 import numpy as np
 
 from . import kernels
-from .arrays import Rules, bundle, make_cars, make_track_arrays
+from .arrays import ADDED_LATER, Rules, bundle, make_cars, make_track_arrays
+from .draws import NUM_FAULTS, check_randomisation, has_faults, to_draws
+from .driving import TIMESTEP_S
 from .lidar import make_beams
 from .params import (
-    MAX_STEERING_DELAY,
     PROFILES,
     SLIP,
     SPEED,
@@ -21,6 +22,7 @@ from .params import (
     Switches,
     Vehicle,
 )
+from .scanning import true_measurements
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,7 +73,7 @@ class World:
         vehicle: Vehicle | None = None,
         switches: Switches | None = None,
         randomisation: Randomisation | None = None,
-        timestep_s: float = kernels.TIMESTEP_S,
+        timestep_s: float = TIMESTEP_S,
     ) -> None:
         if profile not in PROFILES:
             msg = f"profile={profile!r} is unknown; choose one of {', '.join(map(repr, PROFILES))}"
@@ -86,9 +88,16 @@ class World:
         self.tracks = _one_per_environment(track, num_envs)
         car = vehicle or Vehicle()
         chosen = switches if switches is not None else PROFILES[profile]
-        self._draws = _checked_randomisation(randomisation or Randomisation(), scan_noise_m)
-        if chosen.slipping_tyres:
-            _check_grip_and_mass(self._draws)
+        ranges = randomisation or Randomisation()
+        check_randomisation(
+            ranges,
+            slipping=chosen.slipping_tyres,
+            footprint=chosen.footprint_contact,
+            timestep_s=float(timestep_s),
+        )
+        self._varies = has_faults(ranges) or ranges.obstacles[1] > 0
+        self._draws, faulty = to_draws(ranges, scan_noise_m), has_faults(ranges)
+        self.vehicle = car
         # The reference computes in float64. For training, single precision of the field halves its memory; a cell's
         # distance is then exact to 1e-7 of itself.
         kind = np.float64 if profile == "f1tenth_gym" else np.float32
@@ -98,9 +107,11 @@ class World:
             chosen,
             float(timestep_s),
             _seeds(seed, num_envs),
+            faulty,
         )
         self._track_arrays = make_track_arrays(self.tracks, chosen, kind)
-        self._cars = make_cars(num_envs, num_cars, beams, kind)
+        faults, boxes = NUM_FAULTS if faulty else 0, int(ranges.obstacles[1])
+        self._cars = make_cars(num_envs, num_cars, beams, kind, faults, boxes)
         self._simulation = bundle(self._cars, self._track_arrays, self._rules)
         self._everywhere = np.ones(num_envs, dtype=np.bool_)
 
@@ -113,6 +124,19 @@ class World:
     def scans(self) -> NDArray[Any]:
         """(E, N, beams) m; float64 in the f1tenth_gym profile, float32 in the training profile."""
         return self._cars.scans
+
+    @property
+    def measured(self) -> NDArray[np.float64]:
+        """(E, N, 3): speed m/s, yaw rate rad/s and steering rad as each car observes them; true without faults."""
+        return self._cars.measured if self._rules.faulty else true_measurements(self._cars.states)
+
+    @property
+    def obstacles(self) -> list[NDArray[np.float64]]:
+        """Of each environment the corners (k, 4, 2) m of this episode's boxes."""
+        return [
+            boxes[:count]
+            for boxes, count in zip(self._cars.obstacles, self._cars.obstacle_count, strict=True)
+        ]
 
     @property
     def collisions(self) -> NDArray[np.bool_]:
@@ -205,17 +229,20 @@ class World:
         """
         chosen = self._of_cars(where)
         placed = self._checked(poses, 3, "poses", np.any(chosen, axis=1))
-        self._refuse_blocked(placed, chosen)
+        self._refuse_blocked(placed, chosen, boxes=True)
         kernels.place(self._cars, self._track_arrays, self._rules, placed, chosen)
 
-    def blocked(self, environments: NDArray[np.int64], poses: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def blocked(
+        self, environments: NDArray[np.int64], poses: NDArray[np.float64], *, boxes: bool = False
+    ) -> NDArray[np.bool_]:
         """Tell, (k,), at which poses (k, 3) of environments (k,) a body touches a wall, so that `reset` refuses it.
 
-        Nowhere in the f1tenth_gym profile, which starts anywhere.
+        boxes: or one of the running episode's obstacles, so that `place` refuses it. Nowhere in the f1tenth_gym
+        profile, which starts anywhere.
         """
         if not self._rules.switches.footprint_contact:
             return np.zeros(len(poses), dtype=np.bool_)
-        return kernels.blocked(self._simulation, environments, poses)
+        return kernels.blocked(self._simulation, environments, poses, boxes)
 
     def step(self, actions: ArrayLike, repeat: int = 1) -> None:
         """Advance every environment by `repeat` physics steps under the same commands.
@@ -259,12 +286,15 @@ class World:
         """
         for name, array in self._cars._asdict().items():
             given = arrays.get(name)
+            if given is None and name in ADDED_LATER and not self._varies:
+                continue  # a checkpoint of before, of a world without faults
             if given is None or given.shape != array.shape or given.dtype != array.dtype:
                 found = "missing" if given is None else f"{given.dtype} {given.shape}"
                 msg = f"simulator state {name!r} is {found}; this world needs {array.dtype} {array.shape}"
                 raise ValueError(msg)
         for name, array in self._cars._asdict().items():
-            array[...] = arrays[name]
+            if name in arrays:
+                array[...] = arrays[name]
 
     def _of_cars(self, where: ArrayLike) -> NDArray[np.bool_]:
         chosen = np.asarray(where, dtype=np.bool_)
@@ -273,14 +303,16 @@ class World:
             raise ValueError(msg)
         return chosen
 
-    def _refuse_blocked(self, poses: NDArray[np.float64], chosen: NDArray[np.bool_]) -> None:
+    def _refuse_blocked(
+        self, poses: NDArray[np.float64], chosen: NDArray[np.bool_], *, boxes: bool = False
+    ) -> None:
         environments, cars = np.nonzero(chosen)
-        blocked = self.blocked(environments, poses[environments, cars])
+        blocked = self.blocked(environments, poses[environments, cars], boxes=boxes)
         if blocked.any():
             first = int(np.argmax(blocked))
             e, n = environments[first], cars[first]
             msg = (
-                f"poses[{e}, {n}] = {poses[e, n].tolist()} touches a wall or is off track "
+                f"poses[{e}, {n}] = {poses[e, n].tolist()} touches a wall or an obstacle, or is off track "
                 f"{self.tracks[e].name!r}; start where the car's body is clear, e.g. at track.pose_at(0.0)"
             )
             raise ValueError(msg)
@@ -348,27 +380,3 @@ def _seeds(seed: int | Sequence[int], num_envs: int) -> NDArray[np.uint64]:
         msg = f"{len(values)} seeds for num_envs={num_envs}; give one number, or one for each environment"
         raise ValueError(msg)
     return np.array([int(v) % 2**64 for v in values], dtype=np.uint64)
-
-
-def _check_grip_and_mass(draws: Randomisation) -> None:
-    """Refuse a car without friction or mass on tyres whose forces are divided by both."""
-    for name in ("friction_scale", "mass_scale"):
-        if getattr(draws, name)[0] <= 0.0:
-            msg = f"randomisation {name}={getattr(draws, name)} must be above 0 on slipping tyres"
-            raise ValueError(msg)
-
-
-def _checked_randomisation(draws: Randomisation, scan_noise_m: float) -> Randomisation:
-    """Return the ranges as floats, the world's own noise added to that of the draws."""
-    for name, (low, high) in draws._asdict().items():
-        if not 0 <= low <= high:
-            msg = f"randomisation {name}=({low}, {high}) must be 0 <= low <= high"
-            raise ValueError(msg)
-    if draws.steering_delay_steps[1] >= MAX_STEERING_DELAY:
-        msg = f"steering_delay_steps={draws.steering_delay_steps} must stay below {MAX_STEERING_DELAY}"
-        raise ValueError(msg)
-    delay = (int(draws.steering_delay_steps[0]), int(draws.steering_delay_steps[1]))
-    pairs = {n: (float(lo), float(hi)) for n, (lo, hi) in draws._asdict().items()}
-    low, high = pairs["scan_noise_m"]
-    noise = (low + float(scan_noise_m), high + float(scan_noise_m))
-    return Randomisation(pairs["friction_scale"], pairs["mass_scale"], delay, noise)

@@ -23,6 +23,7 @@ import numpy as np
 from ...config.checks import check_backend
 from ...sim import Lidar, Vehicle, collision, contact_fault
 from ...sim.params import NUM_STATES, SLIP, SPEED, YAW, YAW_RATE, X, Y
+from ...sim.scanning import true_measurements
 from ...sim.track import centerline
 from .package import load_package, make_scanner, make_simulator
 from .state import Noise, empty_state
@@ -62,6 +63,7 @@ class F1TenthGymWorld:
         self, settings: EnvSettings, tracks: Sequence[Track], num_cars: int = 1, seed: int = 0
     ) -> None:
         check_backend(settings)
+        self.vehicle = Vehicle()
         self._package = load_package()
         self.tracks, self.num_envs, self.num_cars = tuple(tracks), len(tracks), num_cars
         self.beams, self._seed = settings.beams, seed
@@ -81,6 +83,16 @@ class F1TenthGymWorld:
     def scans(self) -> NDArray[np.float64]:
         """(E, N, beams) m."""
         return self._at.scans
+
+    @property
+    def measured(self) -> NDArray[np.float64]:
+        """(E, N, 3): speed m/s, yaw rate rad/s and steering rad, without faults."""
+        return true_measurements(self._at.states)
+
+    @property
+    def obstacles(self) -> list[NDArray[np.float64]]:
+        """Of each environment the corners (0, 4, 2): the package has no obstacles."""
+        return [np.empty((0, 4, 2))] * self.num_envs
 
     @property
     def collisions(self) -> NDArray[np.bool_]:
@@ -160,7 +172,12 @@ class F1TenthGymWorld:
             self._follow_line(e, np.ones(self.num_cars, dtype=np.bool_))
 
     @staticmethod
-    def blocked(environments: NDArray[np.int64], poses: NDArray[np.float64]) -> NDArray[np.bool_]:  # noqa: ARG004
+    def blocked(
+        environments: NDArray[np.int64],  # noqa: ARG004
+        poses: NDArray[np.float64],
+        *,
+        boxes: bool = False,  # noqa: ARG004
+    ) -> NDArray[np.bool_]:
         """Tell, (k,), which starts are refused, as `World.blocked` does: none, the package starts anywhere."""
         return np.zeros(len(poses), dtype=np.bool_)
 
@@ -251,7 +268,7 @@ class F1TenthGymWorld:
 
     def _draw_episode(self, e: int) -> None:
         """Draw this episode's friction, mass, delay and noise of each car."""
-        at, draws, car = self._at, self._draws, Vehicle()
+        at, draws, car = self._at, self._draws, self.vehicle
         for n in range(self.num_cars):
             rng = np.random.default_rng([self._seed + int(e), int(at.episode[e]), n])
             at.friction[e, n] = car.mu * rng.uniform(*draws.friction_factor)
@@ -293,7 +310,7 @@ class F1TenthGymWorld:
         at, cars = self._at, self._simulators[e].agents
         boxes = np.empty((len(cars), 4, 2))
         for n, car in enumerate(cars):
-            size = (Vehicle().length, Vehicle().width)
+            size = (self.vehicle.length, self.vehicle.width)
             collision.fill_corners(car.state[X], car.state[Y], car.state[YAW], *size, boxes[n])
         for i, j in itertools.combinations(np.flatnonzero(~at.out[e]).tolist(), 2):
             if (i, j) not in met and collision.boxes_overlap(boxes[i], boxes[j]):
@@ -307,7 +324,7 @@ class F1TenthGymWorld:
     def _first_scans(self, e: int, chosen: Iterable[int] | None = None) -> None:
         """Scan from the starting poses, for the package scans only after a step."""
         cars = self._simulators[e].agents
-        vehicle = Vehicle()
+        vehicle = self.vehicle
         for n in range(self.num_cars) if chosen is None else chosen:
             car = cars[n]
             pose = car.state[[X, Y, YAW]]

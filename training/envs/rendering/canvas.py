@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ...sim import Lidar, Vehicle
 from ...sim.params import SPEED, STEERING, YAW, X, Y
+from ..car import lidar_of, vehicle_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ...config import EnvSettings
     from .scenery import Scenery
 
 FRAME_SIZE = (960, 540)
@@ -31,6 +32,7 @@ _TRACE_PX = 4.0
 _MOST_LINES = 120
 
 _GROUND, _ROAD, _EDGE = np.array([[17, 20, 26], [45, 50, 61], [196, 203, 216]], dtype=np.float32)
+_BOX = (150, 112, 66)
 _PAINT, _DARK = (245, 246, 248), (28, 31, 38)
 _BEAM, _HIT = (86, 204, 242), (150, 226, 255)
 _CABIN, _TYRE = (24, 14, 20), (12, 13, 16)
@@ -53,9 +55,10 @@ def car_colour(number: int) -> Colour:
 
 
 class Canvas:
-    """Draw views of one track; a view is FRAME_SIZE large, its corner a place in the background."""
+    """Draw views of one track and the settings' car; a view is FRAME_SIZE large, its corner in the background."""
 
-    def __init__(self, scenery: Scenery) -> None:
+    def __init__(self, scenery: Scenery, settings: EnvSettings) -> None:
+        self._car, self._fov_rad = vehicle_of(settings), lidar_of(settings).fov_rad
         left, right, bottom, top = scenery.extent(0.0)
         self._scale = min(SCALE, _LARGEST_BACKGROUND / max(right - left, top - bottom))
         margin_m = 0.5 * max(FRAME_SIZE) / self._scale + 1.0
@@ -136,10 +139,10 @@ class Canvas:
         range_m: float,
     ) -> None:
         """Draw the beams (B,) m of a car in a state (7,), each as far as the policy sees, range_m."""
-        lidar = Lidar(len(scan))
         x, y, yaw = state[[X, Y, YAW]]
+        x, y = x + self._car.lidar_x * np.cos(yaw), y + self._car.lidar_x * np.sin(yaw)
         reach = np.minimum(scan, range_m)
-        heading = yaw + np.linspace(-0.5 * lidar.fov_rad, 0.5 * lidar.fov_rad, lidar.beams)
+        heading = yaw + np.linspace(-0.5 * self._fov_rad, 0.5 * self._fov_rad, len(scan))
         ends = np.stack([x + reach * np.cos(heading), y + reach * np.sin(heading)], axis=1)
         places = self.pixels(np.vstack([[x, y], ends])) - corner
         with _Closeup(picture, _within(_box_around(places, 3.0)), _SMOOTH_BEAMS) as closeup:
@@ -154,11 +157,18 @@ class Canvas:
                     box = (tip[0] - radius, tip[1] - radius, tip[0] + radius, tip[1] + radius)
                     closeup.draw.ellipse(box, fill=(*_HIT, 225))
 
+    def draw_boxes(self, picture: Image.Image, corner: Corner, boxes: NDArray[np.float64]) -> None:
+        """Draw the obstacles (k, 4, 2) m of an episode."""
+        draw = ImageDraw.Draw(picture)
+        for box in boxes:
+            places = [(float(x), float(y)) for x, y in self.pixels(box) - corner]
+            draw.polygon(places, fill=_BOX, outline=_PAINT)
+
     def draw_car(
         self, picture: Image.Image, corner: Corner, state: NDArray[np.float64], colour: Colour
     ) -> None:
         """Draw a car in a state (7,), if the view shows any of it."""
-        car = Vehicle()
+        car = self._car
         length, width = 0.5 * car.length, 0.5 * car.width
         place = self.pixels(state[[X, Y]]) - corner
         reach = math.hypot(length, width) * self._scale + 2.0

@@ -58,6 +58,7 @@ class RaceView:
         self._middle = self._middle + camera_share(race.decision_s) * (target - self._middle)
         corner = self._canvas.corner(self._middle)
         picture = self._canvas.view(corner)
+        self._canvas.draw_boxes(picture, corner, race.world.obstacles[0])
         self._canvas.draw_beams(picture, corner, states[car], scan, race.settings.scan_range_m)
         for n in (*(n for n in range(race.num_cars) if n != car), car):
             if race.active[0, n] or n == car:
@@ -71,7 +72,7 @@ class RaceView:
 
     @cached_property
     def _canvas(self) -> Canvas:
-        return Canvas(Scenery(self.race.world.tracks[0]))
+        return Canvas(Scenery(self.race.world.tracks[0]), self.race.settings)
 
     @cached_property
     def _font(self) -> Any:  # noqa: ANN401 - ImageFont's two kinds
