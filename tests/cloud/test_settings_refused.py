@@ -58,6 +58,11 @@ CASES = [
         "with tyres = saturating at least 0.05",
     ),
     Refused("config/env.py: _car_is_whole", ("env.vehicle=batmobile",), "is not known: choose f1tenth_gym"),
+    Refused(
+        "config/env.py: _faults_need_the_training_profile",
+        ("env.profile=f1tenth_gym", "env.randomisation.beam_dropout=[0, 0.1]"),
+        "beam_dropout = [0.0, 0.1]: only with profile = training",
+    ),
     Refused("config/env.py: _speeds_are_ordered", ("env.min_speed_mps=9",), "must be below speed_cap_mps"),
     Refused("config/aws.py: _legal_tags", ("aws.tags={Project: lab}",), "aws.tags = {'Project': 'lab'}"),
     Refused("config/fields.py: low_to_high", ("env.randomisation.mass_factor=[2, 1]",), "is not legal"),

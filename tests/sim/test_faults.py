@@ -221,6 +221,20 @@ def test_a_bias_is_added_to_every_range(square):
     np.testing.assert_allclose(biased.scans, plain.scans + 0.1, atol=1e-6)
 
 
+def test_the_noise_of_a_scan_has_the_deviation_that_is_drawn(square):
+    plain = world(square, num_envs=300, beams=100, scan_bias_m=(0.2, 0.2))
+    noisy = world(square, num_envs=300, beams=100, scan_bias_m=(0.2, 0.2), scan_noise_m=(0.05, 0.05))
+    for w in (plain, noisy):
+        w.reset(np.zeros((300, 1, 3)))
+    noise = noisy.scans - plain.scans
+    assert noise.mean() == pytest.approx(0.0, abs=0.001)
+    assert noise.std() == pytest.approx(0.05, rel=0.02)
+    assert abs(np.corrcoef(noise[:, 0, :-1].ravel(), noise[:, 0, 1:].ravel())[0, 1]) < 0.02
+    before = noisy.scans.copy()
+    noisy.step(np.zeros((300, 1, 2)))
+    assert np.mean(noisy.scans == before) < 0.01, "another in each step"
+
+
 # --- what the car measures ---
 def test_measurements_have_noise_and_bias(square):
     w = world(

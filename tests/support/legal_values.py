@@ -19,6 +19,7 @@ from training.agents.multi_agent import MultiAgentSAC
 from training.config import Config, load_config
 from training.config.checks import check_backend
 from training.config.memory import check_memory
+from training.config.randomisation import SIMPLE_RANGES, RandomisationSettings
 from training.config.resume import check_league
 from training.config.text import walk
 from training.config.vehicle import CarSettings
@@ -208,13 +209,23 @@ def _made_to_fit(chosen: dict[str, Any]) -> dict[str, Any]:
         fitted |= {"multi_agent.league.champions": "false", "multi_agent.league.shared_policy": "false"}
     if fitted["env.race.terminate_at_fault_contact"] == "false":
         fitted["env.race.hit_cars_continue"] = "true"
-    if fitted["env.tyres"] == "saturating":
-        for factor in ("env.randomisation.friction_factor", "env.randomisation.mass_factor"):
-            fitted[factor] = "[0.05, 0.05]" if fitted[factor] == "[0, 0]" else fitted[factor]
+    _fit_physics(fitted)
     backend, is_mixed = fitted["sac.update_backend"], fitted["training.mixed_precision"] == "true"
     if backend == "cuda_graph" or (backend == "compiled" and is_mixed):  # these run on a processor
         fitted["sac.update_backend"] = "auto"
     return fitted
+
+
+def _fit_physics(fitted: dict[str, Any]) -> None:
+    if fitted["env.profile"] == "f1tenth_gym":
+        usual = RandomisationSettings()
+        for name in RandomisationSettings.model_fields:
+            if name not in {"preset", *SIMPLE_RANGES}:
+                fitted[f"env.randomisation.{name}"] = str(list(getattr(usual, name)))
+        fitted["env.randomisation.preset"] = "none"
+    if fitted["env.tyres"] != "linear":
+        for factor in ("env.randomisation.friction_factor", "env.randomisation.mass_factor"):
+            fitted[factor] = fitted[factor].replace("[0,", "[0.05,").replace(" 0]", " 0.05]")
 
 
 def try_out(case: Case) -> str:

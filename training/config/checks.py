@@ -11,7 +11,7 @@ from ..errors import ConfigurationError
 from ..process import program
 from .env import RaceSettings
 from .fields import MOST_STEERING_DELAY
-from .randomisation import RandomisationSettings
+from .randomisation import SIMPLE_RANGES
 from .settings import Config, EnvSettings
 from .vehicle import VEHICLES
 
@@ -32,10 +32,6 @@ OBSERVATION_SETTINGS = (
 _ACTED_ON = ("steering_min_rad", "steering_max_rad", "lidar_ahead_m", "lidar_fov_rad")
 
 
-# The ranges that the package f1tenth_gym can be given.
-_OF_THE_PACKAGE = ("friction_factor", "mass_factor", "scan_noise_factor", "steering_delay_steps")
-
-
 def check_backend(settings: EnvSettings) -> None:
     """Refuse what the package f1tenth_gym, where it drives, cannot do."""
     if settings.backend != "f1tenth_gym":
@@ -50,9 +46,9 @@ def check_backend(settings: EnvSettings) -> None:
             f"env.vehicle = {settings.vehicle}: the package f1tenth_gym drives its own vehicle alone",
             next_step="Use env.vehicle = f1tenth_gym without env.car, or env.backend = native.",
         )
-    if asked := _beyond_the_package(settings.randomisation):
+    if asked := settings.randomisation.faults:
         raise ConfigurationError(
-            f"{', '.join(asked)}: the package f1tenth_gym draws only {', '.join(_OF_THE_PACKAGE)}",
+            f"env.{', env.'.join(asked)}: the package f1tenth_gym draws only {', '.join(SIMPLE_RANGES)}",
             next_step="Leave it out, or use env.backend = native.",
         )
     low, high = settings.randomisation.steering_delay_steps
@@ -62,16 +58,6 @@ def check_backend(settings: EnvSettings) -> None:
             f"f1tenth_gym's cars take 1 to {MOST_STEERING_DELAY}",
             next_step="Change its ends, or use env.backend = native.",
         )
-
-
-def _beyond_the_package(ranges: RandomisationSettings) -> list[str]:
-    """Return the ranges, in words, that the package f1tenth_gym cannot draw from."""
-    usual, given = RandomisationSettings(), ranges.model_dump(exclude={"preset", "obstacle_size_m"})
-    return [
-        f"env.randomisation.{name} = {list(span)}"
-        for name, span in given.items()
-        if name not in _OF_THE_PACKAGE and span != getattr(usual, name)
-    ]
 
 
 def check_packages(*, report: bool) -> None:

@@ -152,12 +152,19 @@ class EnvSettings(Section):
     def _slipping_cars_have_grip_and_mass(self) -> EnvSettings:
         draws = self.randomisation
         for name, (low, _) in (("friction", draws.friction_factor), ("mass", draws.mass_factor)):
-            if self.tyres == "saturating" and low < LEAST_FACTOR:
+            if self.tyres != "linear" and low < LEAST_FACTOR:
                 message = (
-                    f"randomisation.{name}_factor begins at {low}: with tyres = saturating at least {LEAST_FACTOR}, "
+                    f"randomisation.{name}_factor begins at {low}: with tyres = {self.tyres} at least {LEAST_FACTOR}, "
                     "since forces are divided by it"
                 )
                 raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _faults_need_the_training_profile(self) -> EnvSettings:
+        asked = self.randomisation.faults
+        if self.profile == "f1tenth_gym" and asked:
+            raise ValueError(f"{', '.join(asked)}: only with profile = training")
         return self
 
     @model_validator(mode="after")

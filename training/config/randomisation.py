@@ -43,6 +43,14 @@ def _legal(low: float, high: float, kind: str = "numbers") -> str:
     return f"[low, high], {kind} within {low:g} to {high:g}"
 
 
+# The ranges from which every simulator draws, the package f1tenth_gym too.
+SIMPLE_RANGES = (
+    "friction_factor",
+    "mass_factor",
+    "scan_noise_factor",
+    "scan_noise_m",
+    "steering_delay_steps",
+)
 Preset = Literal["none", "mild", "robust"]
 
 
@@ -127,6 +135,19 @@ class RandomisationSettings(Section):
         legal=_legal(0, MOST_OBSTACLES, "integers"),
     )
     obstacle_size_m: SizeSpan = setting((0.2, 0.5), "sides of a box", legal=_legal(0.05, 2))
+
+    @property
+    def faults(self) -> list[str]:
+        """Return in words the ranges that need the training profile, as far as they are not switched off."""
+        usual, given = (
+            RandomisationSettings(),
+            self.model_dump(exclude={"preset", "obstacle_size_m", *SIMPLE_RANGES}),
+        )
+        return [
+            f"randomisation.{name} = {list(span)}"
+            for name, span in given.items()
+            if span != getattr(usual, name)
+        ]
 
 
 # Of friction and mass, on tyres whose forces are divided by both.

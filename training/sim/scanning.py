@@ -25,11 +25,11 @@ from .draws import (
     YAW_RATE_NOISE,
 )
 from .lidar import View, cast, draw_car, exact_directions, table_directions, to_cells
-from .noise import add_gaussian, chain, uniform
+from .noise import add_gaussian, chain, disturb, uniform
 from .params import POSES_KEPT, SPEED, STEERING, YAW, YAW_RATE, X, Y
 
 # Set a scan's keys apart: dropouts, what is measured.
-_DROPOUT, _BLOCK, _MEASURED = 1 << 40, 1 << 41, 1 << 42
+_DISTURBED, _BLOCK, _MEASURED = 1 << 40, 1 << 41, 1 << 42
 # Widest block of beams without a return, rad: a black tube at arm's length.
 _WIDEST_BLOCK_RAD = 0.5
 
@@ -130,31 +130,32 @@ def finish_scan(cars: Cars, rules: Rules, scratch: Scratch, e: int, n: int) -> N
     for k in range(cars.obstacle_count[e]):
         draw_car(pose, cars.obstacles[e, k], rules.beams, scan)
     key = chain(chain(chain(rules.seeds[e], cars.episode[e]), n), cars.tick[e])
-    if rules.switches.independent_noise and cars.noise_m[e, n] > 0.0:
-        add_gaussian(key, cars.noise_m[e, n], scan)
-    bias_m = cars.faults[e, n, SCAN_BIAS] if rules.faulty else 0.0
-    if rules.switches.independent_noise and (cars.noise_m[e, n] > 0.0 or bias_m != 0.0):
-        for i in range(scan.size):
-            scan[i] = min(max(scan[i] + bias_m, 0.0), rules.beams.max_range_m)
     if rules.faulty:
-        _drop_beams(cars, rules, e, n, key, scan)
+        faults = cars.faults[e, n]
+        disturb(
+            chain(key, _DISTURBED),
+            faults[SCAN_BIAS],
+            cars.noise_m[e, n],
+            faults[BEAM_DROPOUT],
+            rules.beams.max_range_m,
+            scan,
+        )
+        _drop_block(faults[BLOCK_DROPOUT], rules, chain(key, _BLOCK), scan)
         _measure(cars, e, n, chain(key, _MEASURED))
+    elif rules.switches.independent_noise and cars.noise_m[e, n] > 0.0:
+        add_gaussian(key, cars.noise_m[e, n], scan)
+        for i in range(scan.size):
+            scan[i] = min(max(scan[i], 0.0), rules.beams.max_range_m)
 
 
 @inner
-def _drop_beams(cars: Cars, rules: Rules, e: int, n: int, key: np.uint64, scan: EitherFloats) -> None:
-    """Set the beams without a return to the scanner's range."""
-    faults, farthest = cars.faults[e, n], rules.beams.max_range_m
-    single, block = chain(key, _DROPOUT), chain(key, _BLOCK)
-    if faults[BEAM_DROPOUT] > 0.0:
-        for i in range(scan.size):
-            if uniform(chain(single, i), 0.0, 1.0) < faults[BEAM_DROPOUT]:
-                scan[i] = farthest
-    if faults[BLOCK_DROPOUT] > 0.0 and uniform(chain(block, 1), 0.0, 1.0) < faults[BLOCK_DROPOUT]:
-        wide = int(uniform(chain(block, 2), 0.0, _WIDEST_BLOCK_RAD) / rules.beams.fov_rad * scan.size) + 1
-        first = int(uniform(chain(block, 3), 0.0, 1.0) * scan.size)
+def _drop_block(share: float, rules: Rules, key: np.uint64, scan: EitherFloats) -> None:
+    """Set a block of beams to the scanner's range, in this share of all scans."""
+    if share > 0.0 and uniform(chain(key, 1), 0.0, 1.0) < share:
+        wide = int(uniform(chain(key, 2), 0.0, _WIDEST_BLOCK_RAD) / rules.beams.fov_rad * scan.size) + 1
+        first = int(uniform(chain(key, 3), 0.0, 1.0) * scan.size)
         for i in range(first, min(first + wide, scan.size)):
-            scan[i] = farthest
+            scan[i] = rules.beams.max_range_m
 
 
 @inner

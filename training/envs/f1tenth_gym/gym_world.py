@@ -275,6 +275,7 @@ class F1TenthGymWorld:
             at.mass_kg[e, n] = car.m * rng.uniform(*draws.mass_factor)
             at.delay[e, n] = rng.integers(*draws.steering_delay_steps, endpoint=True)
             at.noise_m[e, n] = self._noise_m * rng.uniform(*draws.scan_noise_factor)
+            at.noise_m[e, n] += rng.uniform(*draws.scan_noise_m)
 
     def _tune(self, e: int) -> None:
         """Give the cars of environment e their episode's draws."""
