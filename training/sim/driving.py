@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from .arrays import Cars, Rules
-from .compiled import inner
+from .compiled import inlined
 from .draws import (
     ALONG,
     ALONG_PHASE,
@@ -35,7 +35,7 @@ _LEAST_GRIP = 0.05
 _STEERING_TARGET, _SPEED_TARGET = 0, 1
 
 
-@inner
+@inlined
 def queue_command(cars: Cars, rules: Rules, e: int, n: int, steering: float, speed: float) -> None:
     """Put a command on its way to servo, rad, and motor, m/s."""
     now = cars.tick[e] % MAX_STEERING_DELAY
@@ -44,7 +44,7 @@ def queue_command(cars: Cars, rules: Rules, e: int, n: int, steering: float, spe
         cars.speed_queue[e, n, now] = speed
 
 
-@inner
+@inlined
 def drive(cars: Cars, rules: Rules, e: int, n: int, speed: float, lap_m: float) -> None:
     """Advance one car by one physics step under its queued commands; without faults the speed's has no delay.
 
@@ -71,7 +71,7 @@ def drive(cars: Cars, rules: Rules, e: int, n: int, speed: float, lap_m: float) 
         s[i] = after[i]
 
 
-@inner
+@inlined
 def _this_car(cars: Cars, rules: Rules, e: int, n: int, lap_m: float) -> Vehicle:
     """Return the vehicle with this episode's friction, mass and faults.
 
@@ -100,7 +100,7 @@ def _this_car(cars: Cars, rules: Rules, e: int, n: int, lap_m: float) -> Vehicle
     )  # fmt: skip
 
 
-@inner
+@inlined
 def _grip_here(cars: Cars, rules: Rules, e: int, n: int, lap_m: float) -> float:
     """Return what the floor does to a car's friction, at this place of the lap and at this time."""
     faults, grip = cars.faults[e, n], 1.0
@@ -113,7 +113,7 @@ def _grip_here(cars: Cars, rules: Rules, e: int, n: int, lap_m: float) -> float:
     return max(grip, _LEAST_GRIP)
 
 
-@inner
+@inlined
 def _through_actuators(cars: Cars, rules: Rules, e: int, n: int, steering: float) -> tuple[float, float]:
     """Return what arrives at servo, rad, and motor, m/s, of a steering command and of those of speed on their way."""
     faults, held = cars.faults[e, n], cars.held[e, n]

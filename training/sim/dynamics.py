@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from .compiled import inner
+from .compiled import inlined
 from .params import Vehicle
 
 GRAVITY_MPS2 = 9.81
@@ -31,7 +31,7 @@ def kinematic_speed_mps(car: Vehicle) -> float:
     return Vehicle().v_kinematic * max(_largest_decay(car) / _largest_decay(Vehicle()), 1.0)
 
 
-@inner
+@inlined
 def limit_acceleration(speed: float, wanted: float, car: Vehicle) -> float:
     """Return the acceleration, m/s^2, that motor and speed limits leave of the wanted one."""
     upper = car.a_max * (car.v_switch / speed) if speed > car.v_switch else car.a_max
@@ -44,7 +44,7 @@ def limit_acceleration(speed: float, wanted: float, car: Vehicle) -> float:
     return wanted
 
 
-@inner
+@inlined
 def limit_steering_velocity(steering: float, wanted: float, car: Vehicle) -> float:
     """Return the steering velocity, rad/s, that the servo's limits leave of the wanted one."""
     if (steering <= car.s_min and wanted <= 0) or (steering >= car.s_max and wanted >= 0):
@@ -52,7 +52,7 @@ def limit_steering_velocity(steering: float, wanted: float, car: Vehicle) -> flo
     return min(max(wanted, car.sv_min), car.sv_max)
 
 
-@inner
+@inlined
 def steering_velocity(target: float, steering: float, exact: bool, timestep_s: float, car: Vehicle) -> float:
     """Return the servo's velocity, rad/s, towards a target angle, rad.
 
@@ -67,7 +67,7 @@ def steering_velocity(target: float, steering: float, exact: bool, timestep_s: f
     return 0.0
 
 
-@inner
+@inlined
 def acceleration(target: float, speed: float, car: Vehicle) -> float:
     """Return the acceleration, m/s^2, of f1tenth_gym's proportional speed controller."""
     error = target - speed
@@ -77,7 +77,7 @@ def acceleration(target: float, speed: float, car: Vehicle) -> float:
     return gain * car.a_max / limit * error
 
 
-@inner
+@inlined
 def _kinematic(state: State, sv: float, acc: float, car: Vehicle) -> State:
     _, _, delta, v, psi, _, beta = state
     wheelbase = car.lf + car.lr
@@ -95,7 +95,7 @@ def _kinematic(state: State, sv: float, acc: float, car: Vehicle) -> State:
     return (v * math.cos(psi + beta_hat), v * math.sin(psi + beta_hat), sv, acc, yaw_rate, yaw_acc, beta_rate)
 
 
-@inner
+@inlined
 def _linear_tyres(state: State, acc: float, car: Vehicle) -> tuple[float, float]:
     """Return yaw acceleration, rad/s^2, and slip rate, rad/s: forces linear in the slip angles, without a limit.
 
@@ -119,7 +119,7 @@ def _linear_tyres(state: State, acc: float, car: Vehicle) -> tuple[float, float]
     return yaw_acc, slip_rate
 
 
-@inner
+@inlined
 def _saturating_tyres(state: State, acc: float, car: Vehicle) -> tuple[float, float]:
     """Return the same, with lateral forces cut to what the acceleration leaves of each axle's friction circle."""
     _, _, delta, v, _, psi_rate, beta = state
@@ -136,7 +136,7 @@ def _saturating_tyres(state: State, acc: float, car: Vehicle) -> tuple[float, fl
     return yaw_acc, slip_rate
 
 
-@inner
+@inlined
 def derivative(
     state: State, sv_wanted: float, acc_wanted: float, car: Vehicle, saturate: bool = False
 ) -> State:
@@ -155,7 +155,7 @@ def derivative(
     return (v * math.cos(psi + beta), v * math.sin(psi + beta), sv, acc, psi_rate, yaw_acc, slip_rate)
 
 
-@inner
+@inlined
 def add_scaled(state: State, k: State, factor: float) -> State:
     """Return state + factor * k, number by number."""
     return (
@@ -169,7 +169,7 @@ def add_scaled(state: State, k: State, factor: float) -> State:
     )
 
 
-@inner
+@inlined
 def integrate(
     state: State, sv: float, acc: float, timestep_s: float, car: Vehicle, saturate: bool = False
 ) -> State:

@@ -21,7 +21,7 @@ from .collision import (
     footprint_contact,
     scan_contact,
 )
-from .compiled import inner, kernel, parallel_kernel
+from .compiled import inlined, kernel, parallel_kernel
 from .contact_fault import NO_CONTACT, judge_contact
 from .draws import Draws, draw_episode
 from .driving import drive, queue_command
@@ -35,7 +35,7 @@ from .track import centerline
 FOLLOW_EVERY = 10
 
 
-@inner
+@inlined
 def _mark_overlaps(cars: Cars, e: int, corners: Floats, reach_sq: float, met: Flags) -> None:
     """Notice cars that touch; met (N, N): pairs that have touched before in this step, and are judged already."""
     num_cars = cars.states.shape[1]
@@ -54,7 +54,7 @@ def _mark_overlaps(cars: Cars, e: int, corners: Floats, reach_sq: float, met: Fl
                     _judge(cars, e, i, j, corners)
 
 
-@inner
+@inlined
 def _judge(cars: Cars, e: int, i: int, j: int, corners: Floats) -> None:
     fault_i, fault_j, part_i, part_j = judge_contact(
         cars.states[e, i], cars.states[e, j], corners[i], corners[j]
@@ -65,7 +65,7 @@ def _judge(cars: Cars, e: int, i: int, j: int, corners: Floats) -> None:
     cars.contact_part[e, j] = part_j
 
 
-@inner
+@inlined
 def _touches_wall(
     cars: Cars, track_arrays: TrackArrays, rules: Rules, e: int, n: int, corners: Floats, shortest: float
 ) -> bool:
@@ -81,7 +81,7 @@ def _touches_wall(
     return scan_contact(cars.scans[e, n], s[SPEED], rules.beams)
 
 
-@inner
+@inlined
 def _stop_at_wall(cars: Cars, rules: Rules, e: int, n: int, before: Floats) -> None:
     """Stop a car that touches a wall; with footprints it also goes back to where it was still clear."""
     s = cars.states[e, n]
@@ -93,7 +93,7 @@ def _stop_at_wall(cars: Cars, rules: Rules, e: int, n: int, before: Floats) -> N
     cars.collisions[e, n] = cars.wall_contacts[e, n] = True
 
 
-@inner
+@inlined
 def _follow_line(cars: Cars, track_arrays: TrackArrays, e: int, n: int, search_all: bool) -> None:
     """Update a car's place along the centreline and its unwrapped progress."""
     t = track_arrays.track_of[e]
@@ -116,14 +116,14 @@ def _follow_line(cars: Cars, track_arrays: TrackArrays, e: int, n: int, search_a
     cars.arc_m[e, n], cars.lateral_m[e, n], cars.line_index[e, n] = arc, lateral, index
 
 
-@inner
+@inlined
 def _fill_all_corners(cars: Cars, rules: Rules, e: int, corners: Floats) -> None:
     for n in range(corners.shape[0]):
         s = cars.states[e, n]
         fill_corners(s[X], s[Y], s[YAW], rules.vehicle.length, rules.vehicle.width, corners[n])
 
 
-@inner
+@inlined
 def _step_environment(  # noqa: C901, PLR0912 - the order of a step stays in one place
     cars: Cars,
     track_arrays: TrackArrays,
@@ -178,13 +178,13 @@ def _step_environment(  # noqa: C901, PLR0912 - the order of a step stays in one
                 finish_scan(cars, rules, scratch, e, n)
 
 
-@inner
+@inlined
 def _forget_contacts(cars: Cars, e: int, n: int) -> None:
     cars.collisions[e, n] = cars.wall_contacts[e, n] = cars.at_fault[e, n] = False
     cars.collision_idx[e, n], cars.contact_part[e, n] = -1, NO_CONTACT
 
 
-@inner
+@inlined
 def _step_span(
     cars: Cars,
     track_arrays: TrackArrays,
@@ -205,7 +205,7 @@ def _step_part(simulation: Simulation, span: tuple[int, int], actions: Floats, r
     _step_span(cars, track_arrays, rules, make_scratch(cars, track_arrays), span, actions, repeat)
 
 
-@inner
+@inlined
 def _first_not_finite(actions: Floats) -> int:
     """Return the first environment with an action, of (E, N, 2), that is not finite, or -1."""
     for e in range(actions.shape[0]):

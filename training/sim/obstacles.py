@@ -9,7 +9,7 @@ import numpy as np
 from .array_types import Floats
 from .arrays import Cars, Rules, TrackArrays
 from .collision import boxes_overlap, fill_corners
-from .compiled import inner
+from .compiled import inlined, inner
 from .draws import DRAWS, Draws
 from .noise import chain, uniform
 
@@ -88,7 +88,7 @@ def _apart(one_m: float, other_m: float, lap_m: float) -> float:
     return min(way, lap_m - way)
 
 
-@inner
+@inlined
 def touches_obstacle(cars: Cars, e: int, corners: Floats) -> bool:
     """Tell whether a body with these corners (4, 2) overlaps a box of its environment."""
     for k in range(cars.obstacle_count[e]):  # noqa: SIM110 - any() allocates

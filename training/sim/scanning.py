@@ -9,7 +9,7 @@ import numpy as np
 from .array_types import EitherFloats, Floats
 from .arrays import Cars, Rules, Scratch, TrackArrays
 from .collision import fill_corners
-from .compiled import inner
+from .compiled import inlined
 from .draws import (
     BEAM_DROPOUT,
     BLOCK_DROPOUT,
@@ -34,7 +34,7 @@ _DISTURBED, _BLOCK, _MEASURED = 1 << 40, 1 << 41, 1 << 42
 _WIDEST_BLOCK_RAD = 0.5
 
 
-@inner
+@inlined
 def view_of(track_arrays: TrackArrays, e: int) -> View:
     """Return the map of an environment."""
     t = track_arrays.track_of[e]
@@ -52,7 +52,7 @@ def view_of(track_arrays: TrackArrays, e: int) -> View:
     )
 
 
-@inner
+@inlined
 def _age(cars: Cars, rules: Rules, e: int, n: int) -> int:
     """Return how many physics steps ago the newest scan that has arrived was taken."""
     if not rules.faulty:
@@ -67,7 +67,7 @@ def _age(cars: Cars, rules: Rules, e: int, n: int) -> int:
     return newest
 
 
-@inner
+@inlined
 def _pose_then(cars: Cars, e: int, n: int, age: int) -> tuple[float, float, float]:
     """Return a car's pose some physics steps ago."""
     if age == 0:
@@ -77,14 +77,14 @@ def _pose_then(cars: Cars, e: int, n: int, age: int) -> tuple[float, float, floa
     return pose[0], pose[1], pose[2]
 
 
-@inner
+@inlined
 def keep_pose(cars: Cars, e: int, n: int) -> None:
     """Keep where a car is at the end of a physics step."""
     s, kept = cars.states[e, n], cars.past[e, n, cars.tick[e] % POSES_KEPT]
     kept[0], kept[1], kept[2] = s[X], s[Y], s[YAW]
 
 
-@inner
+@inlined
 def _scanner(cars: Cars, rules: Rules, e: int, n: int, age: int) -> tuple[float, float, float]:
     """Return the pose of a car's scanner when a scan was taken."""
     x, y, yaw = _pose_then(cars, e, n, age)
@@ -94,7 +94,7 @@ def _scanner(cars: Cars, rules: Rules, e: int, n: int, age: int) -> tuple[float,
     return x + ahead * math.cos(yaw), y + ahead * math.sin(yaw), yaw
 
 
-@inner
+@inlined
 def scan_walls(
     cars: Cars, track_arrays: TrackArrays, rules: Rules, scratch: Scratch, e: int, n: int
 ) -> float:
@@ -113,7 +113,7 @@ def scan_walls(
     return shortest
 
 
-@inner
+@inlined
 def finish_scan(cars: Cars, rules: Rules, scratch: Scratch, e: int, n: int) -> None:
     """Draw what stands on the track into a scan, then add the noise and the faults of this car, episode and step."""
     age = _age(cars, rules, e, n)
@@ -148,7 +148,7 @@ def finish_scan(cars: Cars, rules: Rules, scratch: Scratch, e: int, n: int) -> N
             scan[i] = min(max(scan[i], 0.0), rules.beams.max_range_m)
 
 
-@inner
+@inlined
 def _drop_block(share: float, rules: Rules, key: np.uint64, scan: EitherFloats) -> None:
     """Set a block of beams to the scanner's range, in this share of all scans."""
     if share > 0.0 and uniform(chain(key, 1), 0.0, 1.0) < share:
@@ -158,7 +158,7 @@ def _drop_block(share: float, rules: Rules, key: np.uint64, scan: EitherFloats) 
             scan[i] = rules.beams.max_range_m
 
 
-@inner
+@inlined
 def _measure(cars: Cars, e: int, n: int, key: np.uint64) -> None:
     """Write what a car measures of its own motion: speed m/s, yaw rate rad/s, steering angle rad."""
     s, faults, measured = cars.states[e, n], cars.faults[e, n], cars.measured[e, n]
