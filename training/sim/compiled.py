@@ -160,7 +160,7 @@ parallel_kernel = _declare(parallel=True)
 inner = _declare(_nrt=False)
 # The same, dividing by zero as numpy does: to infinity, so that a loop has no branch.
 inner_ieee = _declare(_nrt=False, error_model="numpy")
-# Those also become part of their caller, whatever their size: the order of a step, which hands some sixty arrays to every
-# function, and chains of short functions of scalars, which hand on tuples. Passed through memory these took a quarter
-# of a step's time (docs/notes/performance.md). The compiler takes an eighth longer for it.
+# Those also become part of their caller, whatever their size: the order of a step, which hands some sixty arrays to
+# every function, and chains of short functions of scalars, which hand on tuples. Passed through memory these took a
+# quarter of a step's time (docs/notes/performance.md). The compiler takes an eighth longer for it.
 inlined = _declare(_nrt=False, error_model="numpy", forceinline=True)
