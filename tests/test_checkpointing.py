@@ -121,6 +121,7 @@ def test_weights_go_up_as_a_partial_while_a_save_hangs(tmp_path, monkeypatch, ag
         load_partial(store, RUN, TYPE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("agents", [1, 2, 4])
 def test_a_partial_save_goes_on_with_its_weights_and_the_replay_of_the_checkpoint(tmp_path, agents):
     """All but what the replays took in since comes back; no transition leads from the one moment to the other."""

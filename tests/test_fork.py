@@ -28,6 +28,8 @@ from training.stored_runs.fork import make_fork, plan_fork, read_parent
 
 PARENT, STEPS = "parent", 3000
 
+pytestmark = pytest.mark.slow  # each begins with a run that has trained
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -69,7 +71,6 @@ def contents(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 # --- what it keeps ---
-@pytest.mark.slow
 def test_a_fork_without_a_change_is_its_parents_continuation_bit_for_bit(store: Path) -> None:
     done = fork(store, "--fork", f"{PARENT}@{middle(store)}", "--name", "again")
     assert done.returncode == 0, done.stderr
@@ -81,7 +82,6 @@ def test_a_fork_without_a_change_is_its_parents_continuation_bit_for_bit(store: 
     assert f"continues from step {middle(store):,} of run parent" in done.stdout + done.stderr
 
 
-@pytest.mark.slow
 def test_a_fork_learns_on_under_other_settings_and_outlives_its_parent(store: Path) -> None:
     storage = DirectoryStorage(store)
     changes = (

@@ -112,6 +112,7 @@ def test_the_estimate_is_what_a_run_takes(changes: tuple[str, ...]) -> None:
     assert 0.75 * taken < memory.needs(load_config(None, changes)).total < 1.5 * taken
 
 
+@pytest.mark.slow
 def test_a_limit_of_the_process_counts_and_nothing_is_left_behind(tmp_path: Path) -> None:
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (12 << 30, 12 << 30))

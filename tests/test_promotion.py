@@ -54,6 +54,7 @@ def test_the_first_champion_is_one_that_laps(contest: PromotionRaces) -> None:
     assert not contest(straight_on(CONFIG), [], 1000).promoted
 
 
+@pytest.mark.slow
 def test_who_is_ahead_after_two_laps_beats_who_is_behind(contest: PromotionRaces) -> None:
     """From side by side the bolder one leads and wins; against itself a policy wins half, which is too little."""
     assert contest(FAST, [SLOW], 1000) == PromotionResult(promoted=True, won_share=1.0)

@@ -179,6 +179,12 @@ def test_a_preset_is_drawn_from_in_a_race():
         assert np.isfinite(race.step(np.tile([0.1, 0.2], (8, 1, 1))).observations).all()
 
 
+def test_boxes_that_leave_no_way_past_them_are_refused():
+    settings = env("env.randomisation.obstacles=[1, 3]", "env.randomisation.obstacle_size_m=[1.5, 2.0]")
+    with pytest.raises(ConfigurationError, match=r"a box of more than 1\.\d\d m leaves no way past it"):
+        Race(settings, [Track.generate(1)], 1)
+
+
 def test_the_package_refuses_by_name_what_it_cannot_do():
     for override, said in (
         ("env.vehicle=rpl4f110", "env.vehicle = rpl4f110"),

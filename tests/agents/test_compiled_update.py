@@ -127,6 +127,7 @@ def test_a_product_with_a_transposed_factor_is_numpys(rows, units, columns, seed
     np.testing.assert_allclose(n.get(out, out_step, units, columns), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="x86-64 has vectors of two widths")
 def test_tiles_of_avx2_are_numpys_too(tmp_path):
     """The image's kernels are made for every processor with AVX2; this one may have wider vectors, and other tiles."""

@@ -45,6 +45,7 @@ def train(session: Session, *, breaks: bool, at: tuple[int, int] | None = None, 
     session.train_to(TOTAL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [alone, together])
 def test_a_run_saved_at_any_place_of_a_round_ends_as_one_that_was_not(
     tmp_path: Path, make: Callable[[], Config]

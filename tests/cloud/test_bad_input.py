@@ -194,6 +194,7 @@ def test_a_disk_smaller_than_the_images_is_refused(bench: Bench) -> None:
     bench.refused(USER, "aws.volume_size_gb = 20", "", *words, "aws.volume_size_gb=20")
 
 
+@pytest.mark.slow
 def test_private_subnets_are_left_out_and_refused_where_they_are_named(bench: Bench) -> None:
     bench.ready()
     ec2 = bench.client("ec2")
@@ -238,6 +239,7 @@ def test_a_broken_config_is_refused_with_its_place(bench: Bench) -> None:
     bench.refused(USER, "aws.max_hour", "Did you mean aws.max_hours", "train", "--up", "--yes")
 
 
+@pytest.mark.slow
 def test_a_track_that_no_machine_has_is_refused(bench: Bench) -> None:
     """Also one of this computer that is no track, by its path or its name in the cache: nothing of it is uploaded."""
     cache = {"F1TENTH_TRACKS_DIR": str(bench.account.folder)}
@@ -276,6 +278,7 @@ def test_a_run_that_goes_on_is_refused_other_tracks_that_no_machine_has(bench: B
     bench.refused(USER, "evaluation.tracks: there is no track called 'Garage'", "generated-SEED", *words)
 
 
+@pytest.mark.slow
 def test_a_run_name_that_exists_is_refused(bench: Bench) -> None:
     bench.ready()
     assert bench.account.launch("train", "--name", "race", "--yes", "--detach").returncode == 0
@@ -292,6 +295,7 @@ def test_a_run_to_resume_that_does_not_exist_is_refused(bench: Bench) -> None:
     assert not inventory.bucket_exists(bench.account.cloud, bench.account.scope)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_to_resume_that_does_not_exist_is_refused(bench: Bench) -> None:
     bench.ready()
     store = bench.account.storage
@@ -305,6 +309,7 @@ def test_a_checkpoint_to_resume_that_does_not_exist_is_refused(bench: Bench) -> 
     assert bench.account.launch(*words, "--at", "50000", "--dry-run").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_network_that_does_not_fit_is_refused(bench: Bench) -> None:
     bench.account.bake()
     words = ("train", "--up", "--yes", "--set")
@@ -338,6 +343,7 @@ def test_what_the_trainer_would_refuse_on_the_machine_is_refused_here(bench: Ben
     bench.refused(USER, "which is not there yet", "aws s3 sync", *words, "training.init_from=old")
 
 
+@pytest.mark.slow
 def test_the_networks_of_another_run_are_copied_into_the_run(bench: Bench) -> None:
     bench.ready()
     store = bench.account.storage
@@ -354,6 +360,7 @@ def test_the_networks_of_another_run_are_copied_into_the_run(bench: Bench) -> No
     assert store.get(layout.source_networks_key("new", 0), max_bytes=9).data == b"x"
 
 
+@pytest.mark.slow
 def test_what_would_make_another_run_cannot_be_set_on_a_resume(bench: Bench) -> None:
     bench.ready()
     bench.account.launch("train", "--name", "race", "--yes", "--detach")

@@ -70,6 +70,7 @@ class Play:
         teardown.down(self.cloud, self.scope, self.storage if exists else None, removal, say)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bucket", ["ours", "shared"])
 def test_what_is_not_ours_outlives_the_project_unchanged(account: Account, bucket: str) -> None:
     play = Play(account)

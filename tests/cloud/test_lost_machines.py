@@ -305,6 +305,7 @@ def test_train_ends_a_run_whose_third_machine_comes_and_goes(
     assert status.reason.startswith("3 machines in a row ended without starting a trainer, the last: Client.")
 
 
+@pytest.mark.slow
 def test_train_waits_on_through_interruptions_before_the_trainer(
     launched: tuple[Ec2, Storage], account: Account
 ) -> None:

@@ -60,6 +60,7 @@ def test_before_up_what_cannot_be_asked_yet_says_before_what(account: Account) -
     assert "make ami" in answers["make ami", "ec2:DeregisterImage"].detail
 
 
+@pytest.mark.slow
 def test_with_everything_there_all_is_asked_and_all_stays(account: Account) -> None:
     setup.apply(setup.plan(account.cloud, account.scope), lambda _: None)
     account.bake()

@@ -174,6 +174,7 @@ def test_every_recorded_call_is_allowed(iam: Iam, asked: list[Asked]) -> None:
     assert denied == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["daily", "keys", "setup", "bake", "instance"])
 def test_without_any_one_action_some_recorded_call_is_denied(iam: Iam, asked: list[Asked], name: str) -> None:
     """And so nothing is idle: each action of each statement is dropped by itself, and each statement as a whole."""

@@ -161,6 +161,7 @@ def test_a_bucket_in_another_region_is_refused_with_its_own(account: Account) ->
 
 
 # --- where one looked ---
+@pytest.mark.slow
 def test_what_looks_for_something_says_where(account: Account) -> None:
     """Nothing found there may be somewhere else."""
     place = f"project {account.project} in account {account.scope.account}, us-east-1 (settings: config.yaml)"

@@ -80,6 +80,7 @@ def test_a_rule_of_the_settings_stays_when_another_one_goes(ours: tuple[Cloud, P
     assert ingress.rules(group(cloud, scope)["IpPermissions"]) == ingress.rules(ASKED)
 
 
+@pytest.mark.slow
 def test_an_address_that_has_changed_since_up_is_told_by_train(account: Account) -> None:
     setup.apply(setup.plan(account.cloud, account.scope), lambda _: None)
     account.bake()

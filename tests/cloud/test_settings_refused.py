@@ -181,6 +181,7 @@ ELSEWHERE = {
     "sim/track/centerline_files.py: ": MAPS,
     "sim/clearance.py: ": MAPS,
     "envs/starts.py: ": MAPS,
+    "envs/grid.py: check_obstacles": "of a track's width, which the launcher does not measure: tests/test_vehicle_settings.py",
     "run/run_maps.py: check_unchanged": MAPS,
     "stored_runs/carried_maps.py: ": "of maps that a run carries; the launcher has put them there: tests/test_stored_maps.py",
     "sim/track/catalog.py: packed": "of maps that a run carries: cloud/launch/own_maps.py asks the bucket for them",

@@ -47,6 +47,7 @@ def exist(ec2: Any, snapshots: list[str]) -> set[str]:
     return {row["SnapshotId"] for row in rows}
 
 
+@pytest.mark.slow
 def test_down_and_gc_name_what_stays_with_its_price_and_command(account: Account) -> None:
     first, second = baked(account)
     found = images.find(account.cloud, account.scope)
@@ -64,6 +65,7 @@ def test_down_and_gc_name_what_stays_with_its_price_and_command(account: Account
     assert names(account) == {first, second}
 
 
+@pytest.mark.slow
 def test_down_images_removes_images_with_their_snapshots(account: Account, ec2: Any) -> None:
     both = baked(account)
     snapshots = [name for image in both for name in snapshots_of(ec2, image)]

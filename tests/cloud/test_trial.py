@@ -99,6 +99,7 @@ def made(account: Account, tmp_path: Path, machine: Machine | None) -> tuple[Tri
     return ran[0], said
 
 
+@pytest.mark.slow
 def test_a_trial_goes_the_whole_way_and_leaves_nothing_that_costs(account: Account, tmp_path: Path) -> None:
     one, said = made(account, tmp_path, Machine(account))
     trial.check(one)
@@ -113,6 +114,7 @@ def test_a_trial_goes_the_whole_way_and_leaves_nothing_that_costs(account: Accou
     assert (folder / "report" / "index.html").read_bytes() == b"report"
 
 
+@pytest.mark.slow
 def test_both_launches_of_a_trial_end_by_the_same_date(account: Account, tmp_path: Path) -> None:
     one, _ = made(account, tmp_path, Machine(account))
     ends: list[float] = []
@@ -130,6 +132,7 @@ def test_both_launches_of_a_trial_end_by_the_same_date(account: Account, tmp_pat
     assert all(trial.MINUTES * 60 - 5 <= end <= trial.MINUTES * 60 for end in ends)
 
 
+@pytest.mark.slow
 def test_a_run_that_resumes_elsewhere_than_at_its_checkpoint_fails_the_trial_and_ends_it(
     account: Account, tmp_path: Path
 ) -> None:
@@ -161,6 +164,7 @@ def test_a_region_where_it_would_cost_more_is_refused_by_name(account: Account, 
             trial.check(one)
 
 
+@pytest.mark.slow
 def test_the_command_shows_the_cap_and_takes_no_other_run(account: Account) -> None:
     account.write_config(availability_zones=[])
     setup.apply(setup.plan(account.cloud, account.scope), lambda _: None)

@@ -307,6 +307,7 @@ def test_the_newest_images_stay_and_snapshots_without_an_image_go(ami: ModuleTyp
     assert ami.superfluous([*stored, alone], keep=2) == [stored[2], alone]
 
 
+@pytest.mark.slow
 @mock_aws
 def test_prune_removes_the_snapshot_with_the_image(ami: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two images that were baked the older goes, its snapshot too; what only shares the tag Project stays."""

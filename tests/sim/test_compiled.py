@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from training.sim import compiled
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +82,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.slow
 def test_damaged_code_is_compiled_again_and_replaced(tmp_path: Path) -> None:
     assert use(tmp_path) == 0
     assert use(tmp_path) == 1
@@ -94,6 +97,7 @@ def test_damaged_code_is_compiled_again_and_replaced(tmp_path: Path) -> None:
     assert use(tmp_path) == 0
 
 
+@pytest.mark.slow
 def test_code_whose_classes_have_other_names_by_now_is_compiled_again(tmp_path: Path) -> None:
     assert use(tmp_path) == 0
     content = b"ctraining.sim.lidar\nBeamsOfBefore\n."  # a pickle that names a class which is gone
@@ -102,6 +106,7 @@ def test_code_whose_classes_have_other_names_by_now_is_compiled_again(tmp_path: 
     assert use(tmp_path) == 1, "not mended"
 
 
+@pytest.mark.slow
 def test_processes_that_compile_at_once_keep_the_code_of_both(tmp_path: Path) -> None:
     """Numba's index would name one file for both, with the code of whichever came last."""
     kinds = ("float64", "float32", "int64")

@@ -7,6 +7,9 @@ import math
 import numpy as np
 import pytest
 
+from training.config import EnvSettings
+from training.config.vehicle import VEHICLES
+from training.envs.car import vehicle_of
 from training.sim import Randomisation, Track, Vehicle, World
 from training.sim.params import PROFILES, SPEED, STEERING, YAW
 
@@ -306,6 +309,26 @@ def test_each_episode_has_boxes_of_its_own(track):
 
 
 # --- all together ---
+@pytest.mark.parametrize("name", VEHICLES)
+def test_2000_random_drives_of_each_vehicle_with_every_fault_stay_finite(square, name):
+    """3 s of full steps of steering and throttle, reverse too: no number that is none, no speed beyond the car's."""
+    car = vehicle_of(EnvSettings(vehicle=name, speed_cap_mps=5.0))
+    w = World(square, 2000, 1, 3, seed=1, switches=SLIPPING, randomisation=ALL, vehicle=car)
+    rng = np.random.default_rng(2)
+    w.reset(
+        np.dstack(
+            [rng.uniform(-7, 7, (2000, 1)), rng.uniform(-7, 7, (2000, 1)), rng.uniform(-3, 3, (2000, 1))]
+        )
+    )
+    for _ in range(30):
+        steering = rng.choice([car.s_min, 0.0, car.s_max], (2000, 1))
+        w.step(np.dstack([steering, rng.choice([car.v_min, 0.0, car.v_max], (2000, 1))]), 10)
+        assert np.isfinite(w.states).all()
+        assert np.isfinite(w.measured).all()
+        assert np.isfinite(w.scans).all()
+        assert np.abs(w.states[..., SPEED]).max() < 1.05 * car.v_max
+
+
 @pytest.mark.parametrize("switches", [SLIPPING, PROFILES["training"]])
 def test_many_environments_equal_single_ones_with_every_fault(track, switches):
     envs, cars = 6, 2

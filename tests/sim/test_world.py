@@ -295,6 +295,7 @@ print(np.concatenate([world.states.ravel(), world.scans.ravel().astype(float), w
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", PROFILE_NAMES)
 def test_the_kernels_do_the_same_without_compilation(profile):
     """As plain Python (NUMBA_DISABLE_JIT=1) they give the compiled numbers."""

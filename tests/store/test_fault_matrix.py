@@ -78,6 +78,7 @@ def test_every_fault_at_every_call_with_several_agents(
     run_matrix(f"in memory, {agents} agents", MemoryStorage, None, capsys, agents=agents)
 
 
+@pytest.mark.slow
 def test_faults_at_calls_of_a_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     numbers = iter(range(10_000))
     run_matrix("directory", lambda: DirectoryStorage(tmp_path / str(next(numbers))), SAMPLE, capsys)

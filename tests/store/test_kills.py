@@ -162,6 +162,7 @@ def survive_all(
             sys.stdout.write(f"  {kind:8}" + "".join(f"  {s} {tried[kind, s]:3}" for s in SYSCALLS) + "\n")
 
 
+@pytest.mark.slow
 @needs_strace
 def test_broken_at_some_system_calls(
     victims: Victims, tmp_path: Path, capsys: pytest.CaptureFixture[str]

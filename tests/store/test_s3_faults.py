@@ -123,6 +123,7 @@ def _as_call(request: Request) -> Call:
     return Call("put" if request.method == "PUT" else "get", key)
 
 
+@pytest.mark.slow
 def test_faults_on_the_wire_to_seaweedfs(weed_url: Bucket, capsys: pytest.CaptureFixture[str]) -> None:
     wire_matrix("seaweedfs", weed_url, SAMPLE, capsys)
 

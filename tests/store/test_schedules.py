@@ -31,6 +31,7 @@ def run_seeds(count: int, capsys: pytest.CaptureFixture[str]) -> None:
         )
 
 
+@pytest.mark.slow
 def test_no_schedule_loses_a_commit_or_splits_the_history(capsys: pytest.CaptureFixture[str]) -> None:
     run_seeds(QUICK_SEEDS, capsys)
 

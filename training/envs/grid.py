@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..config.checks import check_grid_length
+from ..errors import ConfigurationError
+from ..sim.obstacles import PASSING_ROOM_M
 from .car import vehicle_of
 
 if TYPE_CHECKING:
@@ -61,6 +63,26 @@ def check_grid(settings: EnvSettings, tracks: Sequence[Track], num_cars: int) ->
     """
     smallest = min(tracks, key=lambda track: track.length_m)
     check_grid_length(settings.race, num_cars, smallest.name, smallest.length_m)
+
+
+def check_obstacles(settings: EnvSettings, tracks: Sequence[Track]) -> None:
+    """Refuse boxes that leave no way past them anywhere on a track.
+
+    Raises:
+        ConfigurationError: names the track, its width and the largest box that it holds.
+
+    """
+    drawn = settings.randomisation
+    if drawn.obstacles[1] == 0:
+        return
+    for track in tracks:
+        room_m = float(np.add(*track.widths_m).max()) - vehicle_of(settings).width - PASSING_ROOM_M
+        if drawn.obstacle_size_m[0] > room_m:
+            raise ConfigurationError(
+                f"env.randomisation.obstacle_size_m = {list(drawn.obstacle_size_m)}: on track {track.name} a box of "
+                f"more than {max(room_m, 0.0):.2f} m leaves no way past it, a car's width and {PASSING_ROOM_M:g} m",
+                next_step="Use smaller boxes there, wider tracks, or env.randomisation.obstacles = [0, 0].",
+            )
 
 
 def grid_places(

@@ -14,7 +14,7 @@ from ..sim import Randomisation, World
 from ..sim.params import PROFILES
 from . import reward, standings
 from .car import actions_of, commands_of, lidar_of, vehicle_of
-from .grid import check_grid, restart_pose, start_grid
+from .grid import check_grid, check_obstacles, restart_pose, start_grid
 from .observation import ScanStack
 from .starts import clear_starts
 
@@ -71,7 +71,7 @@ class Race:
     step if several cars race.
 
     Raises:
-        ConfigurationError: a track's starting grid holds fewer than num_cars.
+        ConfigurationError: a track's starting grid holds fewer than num_cars, or an obstacle leaves no way past it.
 
     """
 
@@ -79,6 +79,7 @@ class Race:
         self, settings: EnvSettings, tracks: Sequence[Track], num_envs: int, num_cars: int = 1, seed: int = 0
     ) -> None:
         check_grid(settings, tracks, num_cars)
+        check_obstacles(settings, tracks)
         self.settings, self.num_envs, self.num_cars = settings, num_envs, num_cars
         self.vehicle = vehicle_of(settings)
         self.world = make_world(settings, [tracks[e % len(tracks)] for e in range(num_envs)], num_cars, seed)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..envs.car import vehicle_of
-from ..envs.grid import check_grid
+from ..envs.grid import check_grid, check_obstacles
 from ..errors import DataError
 from ..process.systemd_notify import alive
 from ..sim import Track, TrackError
@@ -44,6 +44,7 @@ def load_for_new_run(env: EnvSettings, unseen: Iterable[str], num_cars: int) -> 
         check_body_fits(track, vehicle_of(env))
         alive()
     check_grid(env, [tracks[name] for name in env.tracks], num_cars)
+    check_obstacles(env, list(tracks.values()))
     return tracks
 
 
