@@ -264,7 +264,7 @@ def test_a_track_that_no_machine_has_is_refused(bench: Bench) -> None:
 
 def test_tracks_that_a_machine_has_are_not_refused(bench: Bench) -> None:
     bench.ready()
-    tracks = "env.tracks=[kart, generated-7-l200-w0.9, Spielberg, /opt/f1tenth/maps/Monza/Monza_map.yaml]"
+    tracks = "env.tracks=[kart, generated-7-l200-w0.9, circuit-7, hall-7-b5, Spielberg, /opt/f1tenth/maps/Monza/Monza_map.yaml]"
     assert bench.account.launch("train", "--yes", "--dry-run", "--set", tracks).returncode == 0
 
 

@@ -115,6 +115,20 @@ CASES = [
     Refused(
         "sim/track/spec.py: checked_spec", ("evaluation.tracks=[generated-1-c0.4]",), "resolution_m is 0.4"
     ),
+    Refused(
+        "sim/track/spec.py: _circuit_spec", ("env.tracks=[circuit-1-l50]",), "length_m is 50: a circuit has"
+    ),
+    Refused(
+        "sim/track/spec.py: _hall_spec", ("env.tracks=[hall-1-x5-y4]",), "the hall of 5 x 4 m is too small"
+    ),
+    Refused("sim/track/spec.py: _hall_spec", ("env.tracks=[hall-1-l90]",), "length_m is 90: a lap in a hall"),
+    Refused(
+        "sim/track/spec.py: _hall_spec", ("env.tracks=[hall-1-b0.5]",), "boxes is 0.5: it is a whole number"
+    ),
+    Refused("sim/track/spec.py: _hall_spec", ("env.tracks=[hall-1-d0.1-c0.1]",), "duct_m is 0.1: it must be"),
+    Refused("sim/track/spec.py: _check_boxes", ("env.tracks=[hall-1-s1.2]",), "box_m is 1.2: between ducts"),
+    Refused("sim/track/spec.py: _check_boxes", ("env.tracks=[hall-1-b20]",), "boxes is 20: a lap of"),
+    Refused("sim/track/spec.py: _check_range", ("env.tracks=[hall-1-g1]",), "gap_m is 1: it is 0 to 0.25"),
 ]
 
 # --- what other runs can meet ---
@@ -173,7 +187,8 @@ ELSEWHERE = {
     "envs/drivers/follow_the_gap.py: ": "config/settings.py: _parts_fit refuses too few beams first",
     "envs/drivers/registry.py: make_driver": IMPOSSIBLE,
     "sim/world.py: ": IMPOSSIBLE,
-    "sim/track/generate.py: generate_centerline": "a negative seed has no name; a track that fits is always found",
+    "sim/track/hall.py: ": "of a hall full of turns and boxes, known once it is built: tests/sim/test_hall_tracks.py",
+    "sim/track/generate.py: ": "a negative seed has no name; a track that fits is always found",
     "sim/track/track.py: ": MAPS,
     "sim/track/track_checks.py: ": MAPS,
     "sim/track/map_files.py: ": MAPS,
@@ -284,7 +299,9 @@ def test_the_longest_steering_delay_is_the_simulators() -> None:
     Race(launcher(settings).env, [Track.load("kart")], 1)
 
 
-@pytest.mark.parametrize("name", ["kart", "generated-3-l90-w0.9", "generated-11-r0.7"])
+@pytest.mark.parametrize(
+    "name", ["kart", "generated-3-l90-w0.9", "generated-11-r0.7", "circuit-3", "hall-3-b5"]
+)
 def test_a_generated_track_is_no_shorter_than_the_launcher_believes(name: str) -> None:
     recipe = names.recipe(name)
     assert recipe is not None

@@ -10,10 +10,10 @@ from PIL import Image
 
 from tests.sim.cluttered import pinched
 from tests.tracks.command_line import run
-from training.errors import DataError
+from training.errors import DataError, UsageError
 from training.sim import Track
 from training.sim.track import catalog
-from training.sim.track.names import BUNDLED
+from training.sim.track.names import BUNDLED, FAMILIES
 from training.track_commands import TrackFinding, check, known_tracks, summary
 
 
@@ -45,6 +45,37 @@ def test_make_writes_maps_that_load_as_the_tracks_of_those_seeds(tmp_path: Path)
         path = tmp_path / f"generated-{seed}-l40_map.yaml"
         assert f"{path}: lap 40.0 m" in output
         assert Track.load(path) == Track.generate(seed, 40.0)
+
+
+@pytest.mark.parametrize("name", ["circuit-3-l120", "hall-3-l40-b2", "generated-5-r0.7"])
+def test_make_writes_the_tracks_of_a_name_and_of_the_seeds_after_it(name: str, tmp_path: Path) -> None:
+    output = run("make", name, "--count", 2, "--out", tmp_path)
+    family, seed, *letters = name.split("-")
+    for made in (name, "-".join([family, str(int(seed) + 1), *letters])):
+        assert f"{tmp_path / made}_map.yaml: lap " in output
+        assert Track.load(tmp_path / f"{made}_map.yaml") == Track.load(made)
+        assert not [finding for finding in check(made) if finding.level == "error"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("kart",), "tracks make kart: it is a seed, or generated-SEED, circuit-SEED, hall-SEED"),
+        (
+            ("hall-1-z3",),
+            r"tracks make hall-1-z3: after hall-SEED may follow, in this order, .* x \(hall_length_m\)",
+        ),
+        (("hall-1", "--length-m", 40), "tracks make hall-1 --length-m: a name says its arguments itself"),
+    ],
+)
+def test_make_refuses_names_that_are_none_of_a_family(words: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        run("make", *words)
+
+
+def test_list_names_the_families_of_tracks_that_are_made_up() -> None:
+    listed = run("list")
+    assert all(f"{family}-SEED" in listed for family in FAMILIES)
 
 
 def test_make_refuses_what_cannot_be_built(tmp_path: Path) -> None:

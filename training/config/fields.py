@@ -30,7 +30,10 @@ FactorSpan = Annotated[tuple[Factor, Factor], Strict(strict=False), AfterValidat
 DelaySpan = Annotated[tuple[Delay, Delay], Strict(strict=False), AfterValidator(low_to_high)]
 
 FACTORS = "[low, high], numbers within 0 to 10"
-TRACKS = "list of names (`python -m training tracks list`), generated-SEED, or paths of ROS map yamls"
+TRACKS = (
+    "list of names (`python -m training tracks list`), generated-SEED, circuit-SEED, hall-SEED, or paths of ROS map "
+    "yamls"
+)
 
 
 def setting(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +14,7 @@ from rich.table import Table
 
 from ..errors import DataError, UsageError
 from ..sim import Track, TrackError
-from ..sim.track import catalog
+from ..sim.track import catalog, names
 from . import survey
 from .centreline import Wish, make_centreline
 from .fetch_circuits import GITHUB
@@ -27,7 +27,9 @@ app = typer.Typer(
     add_completion=False,
 )
 
-_TRACK_HELP = "A map's yaml, its directory, or a name: a bundled or fetched track, generated-SEED."
+_TRACK_HELP = (
+    "A map's yaml, its directory, or a name: a bundled or fetched track, generated-, circuit- or hall-SEED."
+)
 _DIRECTORY_HELP = f"Otherwise ${catalog.DIRECTORY_VARIABLE}, otherwise the user's cache."
 
 
@@ -49,7 +51,10 @@ def list_tracks(*, as_json: Annotated[bool, typer.Option("--json", help="Print J
         typer.echo(json.dumps([one._asdict() for one in summaries], indent=2))
         return
     _print_table(summaries)
-    typer.echo("generated-SEED is a track as well, such as generated-7 or generated-7-l200 (200 m long).")
+    typer.echo(
+        "Made up by their names: generated-SEED (generated-7-l200 is 200 m long), circuit-SEED (like real circuits),\n"
+        "hall-SEED (between air ducts in a hall). docs/simulator.md has their letters."
+    )
     if not catalog.fetched_names():
         typer.echo("python -m training tracks fetch brings 23 real circuits (GPL-3.0) from GitHub.")
 
@@ -71,23 +76,65 @@ def _print_table(summaries: list[survey.Summary]) -> None:
 
 @app.command()
 def make(  # noqa: PLR0913 - an option is a parameter
-    seed: Annotated[int, typer.Argument(help="The same seed gives the same track everywhere.", min=0)],
+    track: Annotated[
+        str,
+        typer.Argument(
+            metavar="SEED|NAME", help="A seed, the same track everywhere; or circuit-7, hall-7-b5."
+        ),
+    ],
     *,
     out: Annotated[Path, typer.Option(help="Directory to write the map into.")] = Path("tracks"),
     count: Annotated[int, typer.Option(min=1, help="Make this many, of successive seeds.")] = 1,
-    length_m: Annotated[float, typer.Option(help="Length of a lap.")] = 120.0,
-    half_width_m: Annotated[float, typer.Option(help="From the centreline to each wall.")] = 1.1,
+    length_m: Annotated[float | None, typer.Option(help="Length of a lap; usually 120.")] = None,
+    half_width_m: Annotated[
+        float | None, typer.Option(help="From the centreline to each wall; usually 1.1.")
+    ] = None,
     min_radius_m: Annotated[float | None, typer.Option(help="Tightest turn; usually 2 m.")] = None,
-    width_variation: Annotated[float, typer.Option(help="Share by which the width wanders, 0 to 0.5.")] = 0.0,
+    width_variation: Annotated[
+        float | None, typer.Option(help="Share by which the width wanders, 0 to 0.5; usually 0.")
+    ] = None,
     image: Annotated[str, typer.Option(help="png or pgm.")] = "png",
 ) -> None:
     """Make up tracks and write them as ROS maps: yaml, image and centreline csv."""
-    for one in range(seed, seed + count):
+    given = {
+        "length_m": length_m,
+        "half_width_m": half_width_m,
+        "min_radius_m": min_radius_m,
+        "width_variation": width_variation,
+    }
+    options = {key: value for key, value in given.items() if value is not None}
+    for name in _successive(track, count):
         with _explained():
-            track = Track.generate(
-                one, length_m, half_width_m, min_radius_m=min_radius_m, width_variation=width_variation
-            )
-            typer.echo(f"{track.save(out, image_format=image)}: lap {track.length_m:.1f} m")
+            if name.isdecimal():
+                made = Track.generate(int(name), **options)
+            else:
+                _refuse_options(name, options)
+                made = Track.load(name)
+            typer.echo(f"{made.save(out, image_format=image)}: lap {made.length_m:.1f} m")
+
+
+def _successive(track: str, count: int) -> list[str]:
+    """Return a seed, or the name of a track that is made up, and those of the seeds after it. UsageError for others."""
+    if track.isdecimal():
+        return [str(int(track) + k) for k in range(count)]
+    recipe = names.recipe(track)
+    if recipe is None or track in names.BUNDLED:
+        told = (
+            names.letters_of(track)
+            or f"it is a seed, or {', '.join(f'{one}-SEED' for one in names.FAMILIES)}"
+        )
+        raise UsageError(f"tracks make {track}: {told}")
+    family, seed, *letters = track.split("-")
+    return ["-".join([family, str(int(seed) + k), *letters]) for k in range(count)]
+
+
+def _refuse_options(name: str, options: Mapping[str, float]) -> None:
+    if options:
+        option = "--" + next(iter(options)).replace("_", "-")
+        raise UsageError(
+            f"tracks make {name} {option}: a name says its arguments itself",
+            next_step="Write the letter in the name, such as circuit-7-l300; docs/simulator.md has them.",
+        )
 
 
 @app.command()

@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from .names import BUNDLED
+from .names import BUNDLED, FAMILIES, letters_of
 from .spec import TrackError
 
 DIRECTORY_VARIABLE = "F1TENTH_TRACKS_DIR"
@@ -54,8 +54,12 @@ def fetched(name: str) -> Path:
     there = {_name_of(path): path.parent for path in sorted(directory().glob("*/*_map.yaml"))}
     if name in there:
         return there[name]
+    letters = letters_of(name)
+    if letters:
+        raise TrackError(f"there is no track called {name!r}: {letters}")
     raise TrackError(
-        f"there is no track called {name!r}; bundled: {', '.join(BUNDLED)}; generated: generated-SEED; "
+        f"there is no track called {name!r}; bundled: {', '.join(BUNDLED)}; generated: "
+        f"{', '.join(f'{family}-SEED' for family in FAMILIES)}; "
         f"fetched (`python -m training tracks fetch`): {', '.join(there) or 'none yet'}"
     )
 

@@ -52,7 +52,7 @@ class LapShape(NamedTuple):
 
     turn_rad: NDArray[np.float64]
     radius_m: NDArray[np.float64]
-    straight_m: NDArray[np.float64]  # before `_close_lap` a share of what is left; negative: metres
+    straight_m: NDArray[np.float64]  # before `close_lap` a share of what is left; negative: metres
 
 
 @kernel
@@ -63,24 +63,30 @@ def lap(numbers: Array, spec: Spec, style: Style) -> Array:
         layout = _oval(numbers, spec)
     else:
         layout, single = _draw(numbers, spec, style)
-        if not (_turn_once(layout.turn_rad, single) and _close_lap(layout, spec.length_m)):
+        if not (_turn_once(layout.turn_rad, single) and close_lap(layout, spec.length_m)):
             return nothing
     if layout.straight_m.max() < style.straight_share * spec.length_m:
         return nothing
     if np.abs(layout.turn_rad).sum() < style.turning * 2.0 * math.pi:
         return nothing
-    coarse = _trace(layout, _COARSE_M)
-    area = 0.0
-    for i in range(coarse.shape[0]):
-        area += 0.5 * (coarse[i - 1, 0] * coarse[i, 1] - coarse[i - 1, 1] * coarse[i, 0])
-    if area > style.area_share * spec.length_m**2 or not keeps_apart(coarse, spec.clearance_m):
+    coarse = trace(layout, _COARSE_M)
+    if enclosed_m2(coarse) > style.area_share * spec.length_m**2 or not keeps_apart(coarse, spec.clearance_m):
         return nothing
-    fine = _trace(layout, _FINE_M)
+    fine = trace(layout, _FINE_M)
     for _ in range(2):
-        fine = _box_filter(fine, max(1, round(0.3 * spec.min_radius_m / _FINE_M)))
+        fine = box_filter(fine, max(1, round(0.3 * spec.min_radius_m / _FINE_M)))
     fine *= spec.length_m / geometry.chord_lengths(fine).sum()
     count = max(8, round(spec.length_m / 0.2))
     return geometry.resample_closed(fine, count)[0]
+
+
+@kernel
+def enclosed_m2(points: Array) -> float:
+    """Return the area that an anticlockwise lap encloses, m²."""
+    area = 0.0
+    for i in range(points.shape[0]):
+        area += 0.5 * (points[i - 1, 0] * points[i, 1] - points[i - 1, 1] * points[i, 0])
+    return area
 
 
 @kernel
@@ -151,7 +157,7 @@ def _turn_once(turn: Array, single: NDArray[np.bool_]) -> bool:
 
 
 @kernel
-def _close_lap(layout: LapShape, length_m: float) -> bool:
+def close_lap(layout: LapShape, length_m: float) -> bool:
     """Give the straights the lengths that close the lap at `length_m`; return whether there are such.
 
     Weighted least change: the squares of the changes, divided by the squares of the drawn lengths, are
@@ -206,7 +212,7 @@ def _solve_3(matrix: Array, right: Array) -> Array:
 
 
 @kernel
-def _trace(layout: LapShape, spacing_m: float) -> Array:
+def trace(layout: LapShape, spacing_m: float) -> Array:
     """Return points about `spacing_m` apart along the closed lap, from the middle of its longest straight."""
     turn, radius, straight = layout.turn_rad, layout.radius_m, layout.straight_m
     n = turn.shape[0]
@@ -245,7 +251,7 @@ def _along(x: float, y: float, heading: float, way: float, radius: float) -> tup
 
 
 @kernel
-def _box_filter(points: Array, reach: int) -> Array:
+def box_filter(points: Array, reach: int) -> Array:
     """Return the closed curve with each point replaced by the mean of itself and `reach` on each side."""
     n = points.shape[0]
     result = np.empty((n, 2))

@@ -10,12 +10,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+# How tracks are made up: free laps, laps like those of real circuits, and laps between air ducts in a hall.
+GENERATED, CIRCUIT, HALL = "generated", "circuit", "hall"
+
 
 class Recipe(NamedTuple):
-    """Arguments of `Track.generate`."""
+    """How to make up a track: a family, its seed, and the arguments that differ from the family's defaults."""
 
     seed: int
     options: Mapping[str, float]
+    family: str = GENERATED
 
 
 BUNDLED: Mapping[str, Recipe] = {
@@ -55,15 +59,42 @@ CIRCUIT_LENGTHS_M: Mapping[str, float] = {
 }
 CIRCUITS = tuple(CIRCUIT_LENGTHS_M)
 
-# A generated track's name tells its arguments: generated-7, generated-7-l200-w0.9-r2.5-v0.2-c0.04.
-_LETTERS = {
-    "l": ("length_m", 120.0),
-    "w": ("half_width_m", 1.1),
-    "r": ("min_radius_m", 2.0),
-    "v": ("width_variation", 0.0),
-    "c": ("resolution_m", 0.05),
+# The name of a track that is made up tells its arguments: generated-7, generated-7-l200-w0.9-r2.5-v0.2-c0.04. The
+# letters of each family in their order, with argument and default; None: `training.sim.track.spec` says it.
+LETTERS: Mapping[str, Mapping[str, tuple[str, float | None]]] = {
+    GENERATED: {
+        "l": ("length_m", 120.0),
+        "w": ("half_width_m", 1.1),
+        "r": ("min_radius_m", 2.0),
+        "v": ("width_variation", 0.0),
+        "c": ("resolution_m", 0.05),
+    },
+    CIRCUIT: {
+        "l": ("length_m", None),
+        "w": ("half_width_m", 1.1),
+        "r": ("min_radius_m", 0.5),
+        "v": ("width_variation", 0.0),
+        "c": ("resolution_m", 0.05),
+    },
+    HALL: {
+        "l": ("length_m", None),
+        "w": ("half_width_m", 0.6),
+        "r": ("min_radius_m", 1.0),
+        "v": ("width_variation", 0.25),
+        "x": ("hall_length_m", 30.0),
+        "y": ("hall_width_m", 10.0),
+        "d": ("duct_m", 0.33),
+        "g": ("gap_m", 0.2),
+        "b": ("boxes", 3.0),
+        "s": ("box_m", 0.4),
+        "c": ("resolution_m", 0.05),
+    },
 }
-_GENERATED = re.compile(r"generated-(\d+)" + "".join(rf"(?:-{letter}([\d.]+))?" for letter in _LETTERS))
+FAMILIES = tuple(LETTERS)
+_PATTERNS = {
+    family: re.compile(rf"{family}-(\d+)" + "".join(rf"(?:-{letter}([\d.]+))?" for letter in letters))
+    for family, letters in LETTERS.items()
+}
 
 
 def is_name(path: str | Path) -> bool:
@@ -92,25 +123,36 @@ def packed_parts(name: str | Path) -> tuple[str, str] | None:
 
 
 def generated_name(seed: int, options: Mapping[str, float]) -> str:
-    """Return the name from which `recipe` finds the same seed and options again."""
+    """Return the name from which `recipe` finds the same seed and options of `Track.generate` again."""
     changed = [
         f"-{letter}{repr(options[option]).removesuffix('.0')}"
-        for letter, (option, default) in _LETTERS.items()
+        for letter, (option, default) in LETTERS[GENERATED].items()
         if options[option] != default
     ]
-    return f"generated-{seed}" + "".join(changed)
+    return f"{GENERATED}-{seed}" + "".join(changed)
 
 
 def recipe(name: str) -> Recipe | None:
-    """Return how to generate the bundled or generated track of that name, None if it is neither."""
+    """Return how to make up the track of that name, None if it is neither bundled nor of a family."""
     if name in BUNDLED:
         return BUNDLED[name]
-    match = _GENERATED.fullmatch(name)
+    family = name.partition("-")[0]
+    match = _PATTERNS[family].fullmatch(name) if family in _PATTERNS else None
     if match is None:
         return None
     seed, *values = match.groups()
-    given = zip(_LETTERS.values(), values, strict=True)
+    given = zip(LETTERS[family].values(), values, strict=True)
     try:
-        return Recipe(int(seed), {option: float(value) for (option, _), value in given if value is not None})
+        options = {option: float(value) for (option, _), value in given if value is not None}
+        return Recipe(int(seed), options, family)
     except ValueError:  # 1.2.3 is no number, and more digits than Python reads are none either
         return None
+
+
+def letters_of(name: str) -> str:
+    """Return what may follow the seed in a name that begins as one of a family does; "" for any other name."""
+    family, _, rest = name.partition("-")
+    if family not in LETTERS or not rest[:1].isdigit():
+        return ""
+    told = ", ".join(f"{letter} ({option})" for letter, (option, _) in LETTERS[family].items())
+    return f"after {family}-SEED may follow, in this order, each with a dash and a number: {told}"

@@ -17,13 +17,17 @@ from . import catalog, map_files, names, occupancy, track_checks
 from . import centerline as geometry
 from . import generate as generator
 from .distance_transform import distance_transform_cells
+from .hall import hall_track
 from .map_text import naming
 from .spec import (
     DEFAULT_HALF_WIDTH_M,
     DEFAULT_LENGTH_M,
     DEFAULT_RESOLUTION_M,
+    HallSpec,
+    Spec,
     TrackError,
     checked_spec,
+    spec_of,
 )
 from .track_checks import FEWEST_POINTS
 from .track_width import measured_widths
@@ -108,16 +112,16 @@ class Track:
     ) -> Track:
         """Read a ROS map: its yaml, image, and the centreline csv next to it if there is one.
 
-        path: the yaml, a directory that holds one, or a name: of a bundled track, of a fetched one, of a generated one
-        (`generated-7`), or of a map that a run carries (`hall@` and 16 digits). rule: "ros" takes the yaml's
-        thresholds, f1tenth_gym what is brighter than 128. unknown_is_free: whether cars may enter what the map leaves
-        grey. Raises TrackError, with the file and the place in it, for any fault.
+        path: the yaml, a directory that holds one, or a name: of a bundled track, of a fetched one, of one that is made
+        up (`generated-7`, `circuit-7`, `hall-7`), or of a map that a run carries (`hall@` and 16 digits). rule: "ros"
+        takes the yaml's thresholds, f1tenth_gym what is brighter than 128. unknown_is_free: whether cars may enter what
+        the map leaves grey. Raises TrackError, with the file and the place in it, for any fault.
         """
         where = Path(path)
         if names.is_name(path) and not where.exists():
             recipe = names.recipe(str(path))
             if recipe is not None:
-                return cls.generate(recipe.seed, name=name or str(path), **recipe.options)
+                return cls.made_up(recipe, name=name or str(path))
             where = catalog.fetched(str(path))
         elif names.packed_parts(path) is not None and not where.exists():
             where = catalog.packed(str(path))
@@ -164,19 +168,30 @@ class Track:
         """
         spec = checked_spec(length_m, half_width_m, min_radius_m, width_variation, resolution_m)
         line, widths = generator.generate_centerline(seed, spec)
+        return cls._along(line, widths, spec, name or names.generated_name(seed, spec._asdict()))
+
+    @classmethod
+    def made_up(cls, recipe: names.Recipe, name: str) -> Track:
+        """Make the track of a recipe, of any family; raise TrackError for what cannot be built."""
+        if recipe.family == names.GENERATED:
+            return cls.generate(recipe.seed, name=name, **recipe.options)
+        spec = spec_of(recipe)
+        if isinstance(spec, HallSpec):
+            free, resolution_m, origin, line, widths = hall_track(recipe.seed, spec)
+            return cls.from_occupancy(free, resolution_m, origin, line, name=name, widths_m=widths)
+        line, widths = generator.circuit_centerline(recipe.seed, spec)
+        return cls._along(line, widths, spec, name)
+
+    @classmethod
+    def _along(cls, line: Array, widths: Array, spec: Spec, name: str) -> Track:
+        """Return the corridor along a line, with solid wall around it."""
+        resolution_m = spec.resolution_m
         border = spec.widest_m + BORDER_M
         corner = np.floor((line.min(axis=0) - border) / resolution_m)
         cols, rows = (np.ceil((line.max(axis=0) + border) / resolution_m) - corner).astype(int)
         origin = (float(round(corner[0] * resolution_m, 9)), float(round(corner[1] * resolution_m, 9)), 0.0)
         free = occupancy.carve((rows, cols), occupancy.frame_of(resolution_m, origin), line, widths)
-        return cls.from_occupancy(
-            free,
-            resolution_m,
-            origin,
-            line,
-            name=name or names.generated_name(seed, spec._asdict()),
-            widths_m=widths,
-        )
+        return cls.from_occupancy(free, resolution_m, origin, line, name=name, widths_m=widths)
 
     @cached_property
     def distance_field_m(self) -> Array:
