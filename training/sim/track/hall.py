@@ -31,13 +31,13 @@ _TURNS = 36
 _DUCT_LENGTH_M = 4.0
 # Two gaps of neighbouring ducts are this far apart, or a car would fit through both.
 _GAPS_APART_M = 0.8
-# The centreline leaves the middle so far before a box, and is beside it this much longer than the box is.
+# The centreline leaves the middle so far before a box, and comes back so far behind it.
 _RAMP_M, _BESIDE_M = 2.0, 0.35
 _BOXES_APART_M = 2.0 * (_RAMP_M + _BESIDE_M) + 1.0
 # No box stands where the track turns more than this, nor this near to the start.
 _STRAIGHT_1PM, _START_M = 0.5, 2.0
 _BOX_TRIES = 80
-# A circle of this radius fits at each point of the centreline: 45 mm beside the car.
+# A circle of this radius fits at each point of the centreline: 45 mm on each side of a car.
 _CLEAR_M = 0.2
 _WALL_CELLS = 4
 
@@ -208,7 +208,7 @@ def _fill(
 
 
 def _placed_boxes(rng: np.random.Generator, spec: HallSpec, line: Array, widths: Array) -> list[_Box] | None:
-    """Return boxes beside each of which a car gets through; None if there are not so many places."""
+    """Return boxes past each of which a car gets; None if there are not so many places."""
     chords = geometry.chord_lengths(line)
     bend = np.abs(geometry.curvature(line, chords))
     step_m = float(chords.sum()) / len(line)
@@ -239,7 +239,7 @@ def _box_at(s_m: float, widths: Array, spec: HallSpec, numbers: Array) -> _Box |
     spare = right + left - PASSAGE_M - 2.0 * half
     if spare < 0.0:
         return None
-    behind = min(spare, 0.5 * (right + left) - half) * float(numbers[2]) ** 2  # mostly beside a duct
+    behind = min(spare, 0.5 * (right + left) - half) * float(numbers[2]) ** 2  # mostly at a duct
     # On the right of the track: from the right duct to the box, the box, and then the way.
     at_right = numbers[3] < 0.5
     near, far = (right, left) if at_right else (left, right)

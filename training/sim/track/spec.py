@@ -28,7 +28,7 @@ LENGTH_TOLERANCE = 0.005
 # Deciles, least to most, of the laps of the 23 circuits of f1tenth_racetracks (names.CIRCUIT_LENGTHS_M).
 _CIRCUIT_LENGTHS_M = (261.0, 299.0, 344.0, 357.0, 382.0, 403.0, 425.0, 446.0, 461.0, 484.0, 554.0)
 SHORTEST_CIRCUIT_M, LONGEST_CIRCUIT_M = 100.0, 1000.0
-# Beside a box a car of 0.31 m gets through, with this much room in all.
+# Next to a box a car of 0.31 m gets through, with this much room in all.
 PASSAGE_M = 0.6
 # A car fits through no gap between two ducts: cells make it up to two of theirs wider.
 _WIDEST_GAP_M = 0.25
