@@ -15,14 +15,18 @@ from training import layout
 from training.__main__ import main
 from training.agents.codec import decode
 from training.agents.league import POOL
+from training.agents.multi_agent import MultiAgentSAC
 from training.agents.policy import Policy
 from training.config import Config, load_config
+from training.envs.batch import RaceBatch
 from training.errors import ConfigurationError
 from training.evaluation.load_run import runs_in
 from training.run import warm_start
+from training.sim import Track
 from training.store.checkpoint import Checkpoint, load
 from training.store.open import open_store
 from training.store.storage import Storage
+from training.stored_runs import policy_sources
 
 RUN = "other"
 # So small that all of it is trained in seconds.
@@ -58,9 +62,6 @@ def league(*overrides: str) -> Config:
 @pytest.mark.parametrize(
     ("key", "theirs", "ours"),
     [
-        ("env.backend", "f1tenth_gym", "native"),
-        ("env.profile", "f1tenth_gym", "training"),
-        ("env.tyres", "saturating", "linear"),
         ("env.beams", "50", "36"),
         ("env.scans_stacked", "3", "2"),
         ("env.proprioception", "false", "true"),
@@ -83,6 +84,39 @@ def test_a_policy_that_would_see_or_act_otherwise_is_refused(
     )
     assert f"--set {key}={theirs}" in refused.value.next_step
     warm_start.check(league(f"{key}={theirs}").policy_sources, storage)
+
+
+@pytest.mark.parametrize(
+    ("key", "theirs", "ours"),
+    [
+        ("env.backend", "f1tenth_gym", "native"),
+        ("env.profile", "f1tenth_gym", "training"),
+        ("env.tyres", "saturating", "linear"),
+        ("env.vehicle", "rpl4f110", "f1tenth_gym"),
+    ],
+)
+def test_a_policy_that_learnt_in_other_physics_drives_in_those_of_the_run_and_that_is_said(
+    storage: Storage, key: str, theirs: str, ours: str
+) -> None:
+    make_run(storage, RUN, f"{key}={theirs}")
+    config = league(f"{key}={ours}", "training.num_agents=2", "env.num_envs=2", "env.tracks=[kart]")
+    differing = f"{RUN} learnt with {key} = {theirs}, not {ours} as here"
+    assert policy_sources.check(storage, config.policy_sources) == f"1 opponents ({differing})"
+    learner = MultiAgentSAC(
+        RaceBatch(config.env, [Track.load("kart")], config.num_cars), config, device="cpu"
+    )
+    said: list[str] = []
+    warm_start.load_initial_policies(learner, config.policy_sources, storage, "new", said.append)
+    assert said == [f"{differing}; in its races this run's physics hold"]
+    assert [one.name for one in learner.league.external] == [RUN]
+
+
+def test_a_policy_whose_car_steers_and_sees_otherwise_is_refused_with_the_vehicle(storage: Storage) -> None:
+    make_run(storage, RUN, "env.vehicle=f1tenth_stock", "env.speed_cap_mps=5")
+    with pytest.raises(
+        ConfigurationError, match=r"env\.vehicle = f1tenth_stock, not f1tenth_gym, env\.car\.steering_m"
+    ):
+        warm_start.check(league("env.speed_cap_mps=5").policy_sources, storage)
 
 
 def test_of_equal_width_is_not_of_equal_meaning(storage: Storage) -> None:

@@ -13,10 +13,11 @@ from tests.sim.cluttered import cluttered
 from training import layout
 from training.__main__ import main
 from training.config import EnvSettings, RaceSettings, load_config
+from training.config.vehicle import CarSettings
 from training.envs.drivers.registry import make_driver
 from training.errors import UsageError
 from training.evaluation.entrants import driver, parse
-from training.evaluation.races import Entrant, pairings, race_all
+from training.evaluation.races import Entrant, pairings, physics_in_words, race_all
 from training.evaluation.ratings import beaten, elo, table, wilson
 from training.sim import Track
 from training.store.checkpoint import claim
@@ -134,17 +135,66 @@ def test_without_a_track_they_race_on_one_that_the_first_run_has_not_seen(
     assert said(capsys, "one", "bad", "--races", "1", "--laps", "1")["track"] == raced_on
 
 
-def test_runs_of_different_physics_or_beams_are_refused_with_the_values(track) -> None:
+def test_runs_of_beams_that_fit_into_no_scan_are_refused_with_the_values(track) -> None:
     controller = make_driver("pure_pursuit")
     one = Entrant("one", EnvSettings(beams=1000), controller)
     other = Entrant("other", EnvSettings(beams=1080), controller)
     with pytest.raises(UsageError, match=r"env\.beams of 1000 and 1080"):
         race_all([one, other], [(0, 1)], track)
-    reference = Entrant("reference", EnvSettings(profile="f1tenth_gym"), controller)
+    narrow = Entrant("narrow", EnvSettings(car=CarSettings(lidar_fov_rad=3.14)), controller)
+    whole = Entrant("whole", EnvSettings(), controller)
     with pytest.raises(
-        UsageError, match=r"env\.profile differs: training for one, f1tenth_gym for reference"
+        UsageError, match=r"env\.car\.lidar_fov_rad differs: 4\.7 for whole, 3\.14 for narrow"
     ):
-        race_all([one, reference], [(0, 1)], track)
+        race_all([whole, narrow], [(0, 1)], track)
+
+
+OTHER_PHYSICS = {
+    "tyres": ("env.tyres=saturating", "env.tyres = saturating, not linear"),
+    "profile": ("env.profile=f1tenth_gym", "env.profile = f1tenth_gym, not training"),
+    "vehicle": ("env.vehicle=rpl4f110", "env.vehicle = rpl4f110, not f1tenth_gym"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_PHYSICS)
+def test_of_runs_that_learnt_in_other_physics_the_first_ones_hold_and_one_line_says_so(
+    store, capsys, name: str
+) -> None:
+    setting, differing = OTHER_PHYSICS[name]
+    make_run(open_store(str(store)), "other", setting)
+    options = ("--track", "generated-1-l60", "--races", "2", "--laps", "1")
+    assert main(["race", "good", "other", *options]) == 0
+    line = f"The races have the physics of good: other learnt with {differing}. Name another one first for its physics."
+    assert line in capsys.readouterr().out.replace("\n", " ")
+    assert main(["race", "other", "good", *options]) == 0
+    assert "The races have the physics of other: good learnt with env." in capsys.readouterr().out
+    theirs = setting.partition("=")[2]
+    assert said(capsys, "other", "good", *options)["physics"][name] == theirs
+    assert said(capsys, "good", "other", *options)["physics"] == {
+        "backend": "native", "profile": "training", "tyres": "linear", "vehicle": "f1tenth_gym", "car": {},
+    }  # fmt: skip
+    assert main(["race", "good", "bad", *options]) == 0
+    assert "physics" not in capsys.readouterr().out
+
+
+def test_numbers_of_the_car_that_differ_are_named_too() -> None:
+    controller = make_driver("pure_pursuit")
+    one = Entrant("one", EnvSettings(car=CarSettings(mass_kg=4.0)), controller)
+    other = Entrant("other", EnvSettings(), controller)
+    assert "other learnt with env.car.mass_kg = 3.74, not 4.0." in physics_in_words([one, other])
+    assert physics_in_words([other, other]) == ""
+
+
+def test_every_car_of_a_race_has_the_physics_of_the_first_contestant(track) -> None:
+    """A fast driver laps on linear tyres, whatever it is said to have learnt on, and slides off on others."""
+    controller = make_driver("pure_pursuit", 8.0)
+    linear, slipping = (
+        Entrant(tyres, EnvSettings(tyres=tyres, speed_cap_mps=8.0), controller)
+        for tyres in ("linear", "saturating")
+    )
+    for first, other, finish in ((linear, slipping, True), (slipping, linear, False)):
+        results = race_all([first, other], [(0, 1)] * 2, track, laps=1, grid="single_file")
+        assert {entry.finished for result in results for entry in result.entries} == {finish}
 
 
 def test_the_same_races_come_out_the_same_and_everyone_leads_the_grid_equally_often(track) -> None:

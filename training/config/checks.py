@@ -15,11 +15,10 @@ from .randomisation import SIMPLE_RANGES
 from .settings import Config, EnvSettings
 from .vehicle import VEHICLES
 
-# The settings of env that cars of one race share.
+# The settings of env that cars of one race share: a policy that learnt in other physics still drives.
 PHYSICS = ("backend", "profile", "tyres", "vehicle")
 # Those that say what the numbers of an observation and of an action mean, and how often there are any.
 OBSERVATION_SETTINGS = (
-    *PHYSICS,
     "beams",
     "scans_stacked",
     "proprioception",
@@ -116,7 +115,10 @@ def check_shape(what: str, theirs: Sequence[int], ours: Sequence[int]) -> None:
 
 
 def check_compatible(what: str, theirs: EnvSettings, ours: EnvSettings) -> None:
-    """Refuse a policy that would see and act here otherwise than it has learnt to; a race would translate."""
+    """Refuse a policy that would see and act here otherwise than it has learnt to; a race would translate.
+
+    Other physics are not refused: they change what the car does, not what the numbers mean.
+    """
     if other := other_meaning(theirs, ours):
         values = " ".join(f"--set {key}={_as_yaml(their)}" for key, (their, _) in other.items())
         raise ConfigurationError(
@@ -128,8 +130,33 @@ def check_compatible(what: str, theirs: EnvSettings, ours: EnvSettings) -> None:
 
 def other_meaning(theirs: EnvSettings, ours: EnvSettings) -> dict[str, tuple[object, object]]:
     """Return the settings by which the same numbers mean something else, with both values."""
-    pairs = {f"env.{name}": (getattr(theirs, name), getattr(ours, name)) for name in OBSERVATION_SETTINGS}
-    pairs |= {f"env.car.{name}": (theirs.car_numbers[name], ours.car_numbers[name]) for name in _ACTED_ON}
+    found = _differing(theirs, ours, OBSERVATION_SETTINGS)
+    car = _differing_car(theirs, ours, _ACTED_ON)
+    return found | (_differing(theirs, ours, ("vehicle",)) if car else {}) | car
+
+
+def other_physics(theirs: EnvSettings, ours: EnvSettings) -> dict[str, tuple[object, object]]:
+    """Return the settings by which the car does something else at the same commands, with both values.
+
+    Of the car's numbers those that one of both has of its own, besides its vehicle's.
+    """
+    own = [
+        name for name in type(theirs.car).model_fields if getattr(theirs.car, name) != getattr(ours.car, name)
+    ]
+    return _differing(theirs, ours, PHYSICS) | _differing_car(theirs, ours, own)
+
+
+def _differing(
+    theirs: EnvSettings, ours: EnvSettings, names: Sequence[str]
+) -> dict[str, tuple[object, object]]:
+    pairs = {f"env.{name}": (getattr(theirs, name), getattr(ours, name)) for name in names}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _differing_car(
+    theirs: EnvSettings, ours: EnvSettings, names: Sequence[str]
+) -> dict[str, tuple[object, object]]:
+    pairs = {f"env.car.{name}": (theirs.car_numbers[name], ours.car_numbers[name]) for name in names}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
 

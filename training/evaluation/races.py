@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..config.checks import PHYSICS
+from ..config.checks import PHYSICS, differing_settings, other_physics
 from ..envs.car import commands_of
 from ..envs.grid import grid_places
 from ..envs.observation import ScanStack
@@ -38,9 +38,10 @@ if TYPE_CHECKING:
 
 # A scan fine enough for drivers with different numbers of beams may have this many.
 MOST_BEAMS = 4321
+# Beams of two lidars whose angles differ by less point the same way, within a degree.
+_ANGLE_TOLERANCE = 0.005
 # The number of places along a track that are tried for a start side by side.
 _GRID_DRAWS = 64
-# The settings of env that cars of one track share.
 # A race's seed never meets training's or an evaluation's.
 RACE_SEED = 11_000_000
 
@@ -136,24 +137,24 @@ def race_all(  # noqa: PLR0913 - the conditions of a race
 def common_settings(contestants: Sequence[Entrant], length_m: float, laps: int) -> EnvSettings:
     """Return the settings of a race in which each contestant can see and act as it is used to.
 
-    Beams: so many that each finds its own among them. Raises UsageError where there is no such race.
+    Beams: so many that each finds its own among them. Physics: the first one's (`physics_in_words`). Raises UsageError
+    where there is no such race.
     """
     all_settings = [one.settings for one in contestants]
     first = all_settings[0]
-    for name in PHYSICS:
-        values = {getattr(one, name): c.name for one, c in zip(all_settings, contestants, strict=True)}
-        if len(values) > 1:
-            told = ", ".join(f"{value} for {who}" for value, who in values.items())
-            raise UsageError(
-                f"env.{name} differs: {told}; cars of one race share the physics",
-                next_step="Race runs that were trained in the same simulator.",
-            )
     gaps = math.lcm(*(one.beams - 1 for one in all_settings))
     if gaps + 1 > MOST_BEAMS:
         told = " and ".join(str(count) for count in sorted({one.beams for one in all_settings}))
         raise UsageError(
             f"env.beams of {told} fit into no common scan of at most {MOST_BEAMS} beams",
             next_step="Race runs with equal numbers of beams, or such as 20 and 39.",
+        )
+    angles = [one.car_numbers["lidar_fov_rad"] for one in all_settings]
+    if max(angles) - min(angles) > _ANGLE_TOLERANCE * min(angles):
+        told = ", ".join(f"{angle:g} for {one.name}" for angle, one in zip(angles, contestants, strict=True))
+        raise UsageError(
+            f"env.car.lidar_fov_rad differs: {told}; their beams point elsewhere",
+            next_step="Race runs whose lidars see the same angle.",
         )
     changes = {
         "beams": gaps + 1,
@@ -166,6 +167,22 @@ def common_settings(contestants: Sequence[Entrant], length_m: float, laps: int) 
         ),
     }
     return undisturbed(first).model_copy(update=changes)
+
+
+def physics_of(contestants: Sequence[Entrant]) -> dict[str, Any]:
+    """Return the physics of a race: those in which the first contestant learnt."""
+    first = contestants[0].settings
+    return {name: getattr(first, name) for name in PHYSICS} | {"car": first.car.model_dump(exclude_none=True)}
+
+
+def physics_in_words(contestants: Sequence[Entrant]) -> str:
+    """Say whose physics hold in a race, and who learnt in others; "" where all learnt in the same."""
+    first, *others = contestants
+    learnt = {one.name: other_physics(one.settings, first.settings) for one in others}
+    told = [f"{name} learnt with {differing_settings(other)}" for name, other in learnt.items() if other]
+    if not told:
+        return ""
+    return f"The races have the physics of {first.name}: {'; '.join(told)}. Name another one first for its physics."
 
 
 def _grids(

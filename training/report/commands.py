@@ -16,7 +16,7 @@ from ..envs.drivers.registry import DRIVERS
 from ..evaluation.baselines import courses_of, drive, tally
 from ..evaluation.entrants import entrants_of, parse
 from ..evaluation.load_run import config_of, newest_run, policy_of
-from ..evaluation.races import race_all
+from ..evaluation.races import physics_in_words, physics_of, race_all
 from ..evaluation.ratings import table
 from ..sim import Track
 from ..store.open import open_store
@@ -108,7 +108,8 @@ def race(  # noqa: PLR0913 - the command line's options
     """Race two runs, policies or built-in drivers against each other on one track; print how they fared.
 
     track: a name or path; without one the first that the training of the first run has not seen. grid: as `race_all`
-    has it. Raises UsageError for what cannot race, TrackError for a broken track.
+    has it. The physics are those of the first; a line says so where the second learnt in others. Raises UsageError for
+    what cannot race, TrackError for a broken track.
     """
     contestants = entrants_of(open_store(store, aws), specs)
     course = Track.load(track or _unseen_track(open_store(store, aws), specs))
@@ -116,7 +117,13 @@ def race(  # noqa: PLR0913 - the command line's options
     rows = table([one.name for one in contestants], results)
     if as_json:
         start = grid or contestants[0].settings.race.grid
-        found = {"track": course.name, "races": races, "laps": laps, "grid": start}
+        found = {
+            "track": course.name,
+            "races": races,
+            "laps": laps,
+            "grid": start,
+            "physics": physics_of(contestants),
+        }
         typer.echo(json.dumps({**found, "contestants": [row.to_json_dict() for row in rows]}))
         return 0
     shown = [RaceRow(**{**row._asdict(), "mean_finish_s": row.mean_finish_s or math.nan}) for row in rows]
@@ -124,6 +131,8 @@ def race(  # noqa: PLR0913 - the command line's options
     unfinished = races - sum(row.wins for row in rows)
     if unfinished:
         typer.echo(f"{unfinished} race{'s' * (unfinished > 1)} ended without a winner: no car finished.")
+    if whose := physics_in_words(contestants):
+        typer.echo(whose)
     return 0
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..agents import snapshot
 from ..agents.codec import decode
 from ..agents.policy import Policy
-from ..config.checks import differing_settings, other_meaning
+from ..config.checks import differing_settings, other_meaning, other_physics
 from ..errors import ConfigurationError, DataError
 from ..process.systemd_notify import alive
 from ..stored_runs import policy_sources
@@ -51,20 +51,25 @@ def load_initial_policies(
             f"{len(learner.agents)} agents begin with the networks of {theirs} of run "
             f"{sources.init_from}, step {networks.step:,}"
         )
-        if other := other_meaning(networks.config.env, sources.env):
+        theirs_env = networks.config.env
+        if other := other_physics(theirs_env, sources.env) | other_meaning(theirs_env, sources.env):
             say(f"they learnt with {differing_settings(other)} as here, and have to learn that again")
     if learner.league is not None:
-        for name, policy in _decoded(policy_sources.opponents_of(storage, run, sources)):
+        learnt_in = {}
+        for name, stored, policy in _decoded(policy_sources.opponents_of(storage, run, sources)):
             learner.league.add(name, policy)
+            learnt_in[name] = stored.config.env
             alive()
+        for told in policy_sources.in_other_physics(learnt_in, sources.env):
+            say(f"{told}; in its races this run's physics hold")
 
 
-def _decoded(found: Iterable[tuple[str, StoredPolicy]]) -> Iterator[tuple[str, Policy]]:
-    """Give each policy that the settings put into the pool, with its name there."""
+def _decoded(found: Iterable[tuple[str, StoredPolicy]]) -> Iterator[tuple[str, StoredPolicy, Policy]]:
+    """Give each policy that the settings put into the pool, with its name there, as it is stored and decoded."""
     for name, stored in found:
         try:
             policy = Policy.decode(stored.data, stored.config.actor_sizes, stored.what)
         except DataError as error:
             key = f"multi_agent.league.checkpoints: {name}"
             raise ConfigurationError(f"{key}: {error.message}", next_step=error.next_step) from error
-        yield name, policy
+        yield name, stored, policy

@@ -7,14 +7,14 @@ trainer looks there first. On one computer they are read where they are.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import Field
 
 from .. import layout
-from ..config import Config, PolicySources
-from ..config.checks import check_compatible, check_shape
+from ..config import Config, EnvSettings, PolicySources
+from ..config.checks import check_compatible, check_shape, differing_settings, other_physics
 from ..errors import ConfigurationError, DataError, UsageError
 from ..process.systemd_notify import alive
 from ..store import documents
@@ -94,13 +94,25 @@ def read_opponents(storage: Storage, sources: PolicySources) -> Iterator[tuple[s
 def check(storage: Storage, sources: PolicySources) -> str:
     """Read all that a run takes over, and return it for people; ConfigurationError as above."""
     networks = read_networks(storage, sources)
-    opponents = sum(1 for _ in read_opponents(storage, sources))
+    found = {name: one.config.env for name, one in read_opponents(storage, sources)}
     begin = (
         f"the networks of {len(networks.data)} agents of run {sources.init_from}, step {networks.step:,}"
         if networks
         else ""
     )
-    return ", ".join(filter(None, [begin, f"{opponents} opponents" if opponents else ""]))
+    opponents = f"{len(found)} opponents" if found else ""
+    if told := in_other_physics(found, sources.env):
+        opponents += f" ({'; '.join(told)})"
+    return ", ".join(filter(None, [begin, opponents]))
+
+
+def in_other_physics(found: Mapping[str, EnvSettings], ours: EnvSettings) -> list[str]:
+    """Say which policies learnt in other physics than a run's, those of the same ones together; by their names."""
+    names: dict[str, list[str]] = {}
+    for name, theirs in found.items():
+        if other := other_physics(theirs, ours):
+            names.setdefault(differing_settings(other), []).append(name)
+    return [f"{', '.join(some)} learnt with {differing} as here" for differing, some in names.items()]
 
 
 def _explained(key: str, read: Callable[[], Read]) -> Read:

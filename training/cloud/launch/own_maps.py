@@ -85,7 +85,7 @@ def pack(
         settings = " and ".join(key for key, some in tracks.items() if set(names) & set(some))
         raise ConfigurationError(
             f"{settings}: {'; '.join(broken)}",
-            next_step="A machine has generated-SEED, "
+            next_step=f"A machine has {', '.join(f'{family}-SEED' for family in track_names.FAMILIES)}, "
             f"{', '.join(track_names.BUNDLED)} and the circuits {', '.join(track_names.CIRCUITS)}; "
             "docs/your_own_map.md says how a map of your own becomes a track.",
         )
