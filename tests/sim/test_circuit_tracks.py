@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from tests.sim import circuit_figures
-from tests.sim.circuit_figures import REAL, REAL_CHICANES, REAL_SPIRALS, SHARES, Figures, figures
+from tests.sim.circuit_figures import (
+    REAL,
+    REAL_CHICANES,
+    REAL_SPIRALS,
+    REAL_WIDTH_M,
+    SHARES,
+    Figures,
+    figures,
+)
 from training.sim import Track, TrackError
 from training.sim.clearance import tight_places
 from training.sim.track import catalog, names
@@ -51,6 +59,12 @@ def test_drawn_circuits_have_chicanes_as_the_real_ones_and_spirals_at_least_as_o
     found = figures(lines(range(100)))
     assert found.chicanes.mean() == pytest.approx(REAL_CHICANES, rel=0.2)
     assert REAL_SPIRALS <= found.spirals.mean() <= 3 * REAL_SPIRALS
+
+
+def test_drawn_circuits_are_as_wide_as_the_real_ones() -> None:
+    tracks = [Track.load(f"circuit-{seed}") for seed in range(10)]
+    width_m = np.concatenate([track.width_left_m + track.width_right_m for track in tracks])
+    assert tuple(np.quantile(width_m, (0.05, 0.5, 0.95))) == pytest.approx(REAL_WIDTH_M, abs=0.12)
 
 
 def test_the_comparison_notices_tracks_that_are_no_circuits() -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from training.config import EnvSettings
+from training.envs.drivers.registry import make_driver
+from training.evaluation.baselines import DriverController, EvalTrack, drive
 from training.sim import Track, TrackError
 from training.sim.clearance import tight_places
 from training.sim.params import Vehicle
@@ -99,6 +102,14 @@ def test_boxes_stand_on_the_track_and_the_centreline_passes_on_their_wider_side(
 def test_more_boxes_are_more_cells_that_are_taken() -> None:
     taken = [np.count_nonzero(~Track.load(f"hall-8-w0.7-v0-g0-b{boxes}").free) for boxes in (0, 2, 5)]
     assert taken[0] < taken[1] < taken[2]
+
+
+@pytest.mark.parametrize("name", ["hall-0", "hall-1-b5", "hall-2-x20-y12", "circuit-1-l150"])
+def test_a_slow_driver_that_follows_the_centreline_laps(name: str) -> None:
+    settings = EnvSettings(speed_cap_mps=3.0, min_speed_mps=0.5)
+    driver = DriverController(make_driver("pure_pursuit", 3.0))
+    _, drives = drive(driver, settings, EvalTrack(Track.load(name), seen=False), starts=2)
+    assert [one.completed for one in drives] == [True, True]
 
 
 @pytest.mark.slow

@@ -139,8 +139,8 @@ DIGESTS = {
     "street": "81551190f6d73936",
     "national": "e7b7c2b5a4860203",
     "grand-prix": "7b753911de129e5c",
-    "circuit-0": "072db43501b61439",
-    "circuit-2-l300-w0.9-v0.2": "987be3d619baf0f3",
+    "circuit-0": "a16c4d42baf7092f",
+    "circuit-2-l300-w0.9-v0.2": "5db019cfac049237",
     "hall-0": "6f6555acd481171c",
     "hall-3-l50-x24-y12-g0.1-b5": "369498a00baccf54",
 }

@@ -73,8 +73,8 @@ LETTERS: Mapping[str, Mapping[str, tuple[str, float | None]]] = {
         "l": ("length_m", None),
         "w": ("half_width_m", 1.1),
         "r": ("min_radius_m", 0.5),
-        "v": ("width_variation", 0.0),
-        "c": ("resolution_m", 0.05),
+        "v": ("width_variation", 0.2),
+        "c": ("resolution_m", 0.07),
     },
     HALL: {
         "l": ("length_m", None),
