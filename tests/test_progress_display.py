@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.support.progress import BEGIN, HALF, NAN
+from tests.support.progress import BEGIN, EARLY, HALF, NAN
 from training.report.tables import LapRow, duration, laps_table
-from training.run.progress_display import Display
+from training.run.progress_display import Display, live_table
 
 SCRIPT = """
 import sys
@@ -103,7 +103,38 @@ def test_what_is_not_known_yet_is_a_dash() -> None:
     with display:
         display.update(BEGIN)
     assert "nan" not in file.getvalue()
-    assert "reward – | laps 0 | best – | crashes – | saved none yet | kept none yet" in file.getvalue()
+    assert "reward – | laps 0 | distance – | crashes – | saved none yet | kept none yet" in file.getvalue()
+
+
+def test_before_the_first_lap_a_line_tells_how_far_the_car_comes() -> None:
+    display, _, file = plain()
+    with display:
+        display.update(EARLY)
+    assert "reward 6.9 | laps 0 | distance 12 m, 10 % of a lap | crashes 100 % |" in file.getvalue()
+    assert "best" not in file.getvalue()
+
+
+def test_episodes_of_a_checkpoint_that_knows_no_lap_lengths_are_told_in_metres() -> None:
+    display, _, file = plain()
+    with display:
+        display.update(EARLY._replace(agents=(EARLY.agents[0]._replace(lap_share=NAN),)))
+    assert "| distance 12 m | crashes 100 % |" in file.getvalue()
+
+
+def test_each_of_several_agents_has_its_distance_until_it_has_a_lap() -> None:
+    both = HALF._replace(agents=(*HALF.agents, *EARLY.agents))
+    display, _, file = plain()
+    with display:
+        display.update(both)
+    first, second = [line for line in file.getvalue().splitlines() if line.startswith("  agent")]
+    assert "best 14.21 s" in first
+    assert "distance 12 m, 10 % of a lap" in second
+    tables = [io.StringIO() for _ in range(2)]
+    for progress, table in zip((both, both._replace(agents=EARLY.agents * 2)), tables, strict=True):
+        Console(file=table, width=100).print(live_table(progress))
+    assert "best lap" in tables[0].getvalue()
+    assert "best lap" not in tables[1].getvalue()
+    assert tables[1].getvalue().count("12 m, 10 % of a lap") == 2
 
 
 def test_long_lines_of_a_log_stay_in_one_piece_and_brackets_are_text() -> None:
@@ -124,6 +155,18 @@ def test_the_display_says_when_figures_are_worth_working_out() -> None:
 
 
 # --- a terminal ---
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_terminal_of_any_usual_width_shows_how_far_a_car_comes_before_its_first_lap(width: int) -> None:
+    file = io.StringIO()
+    Console(file=file, width=width).print(live_table(EARLY))
+    text = file.getvalue()
+    assert "distance" in text
+    assert "12 m, 10 % of a lap" in text
+    assert "best lap" not in text
+    assert "…" not in text
+    assert max(len(line) for line in text.splitlines()) <= width
+
+
 def test_a_terminal_shows_a_table_with_every_figure_and_what_was_said_stays_above_it() -> None:
     text = without_escapes(in_a_terminal())
     final = text[text.rindex("50 %") :]

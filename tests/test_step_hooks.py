@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from training.agents.policy import Policy, SelectedPolicy
-from training.run.step_hooks import RunParts, aggregate
+from training.run.step_hooks import Episodes, RunParts, aggregate
 
 
 def test_every_agents_figures_stand_under_its_name_and_their_mean_under_the_plain_one() -> None:
@@ -48,6 +48,31 @@ def test_where_nobody_has_finished_a_lap_there_is_no_best_one() -> None:
 def test_figures_of_a_single_agent_are_left_as_they_are(laps: float) -> None:
     """One agent's curves have no agent in their names."""
     assert aggregate([{"rollout/laps": laps}]) == {"rollout/laps": laps}
+
+
+def episode(progress_m: float, **more: float) -> dict[str, Any]:
+    return {
+        "r": 1.0, "t": 2.0, "laps": 0, "best_lap_s": float("nan"), "progress_m": progress_m, "collided": True,
+        "terms": {}, **more,
+    }  # fmt: skip
+
+
+def test_the_share_of_a_lap_is_the_mean_over_recent_episodes() -> None:
+    episodes = Episodes()
+    for progress_m, length_m in ((12.0, 120.0), (30.0, 100.0)):
+        episodes.note(episode(progress_m, lap_share=progress_m / length_m))
+    figures = episodes.figures()
+    assert figures["rollout/lap_share"] == pytest.approx(0.2)
+    assert figures["rollout/progress_m"] == 21.0
+
+
+def test_episodes_of_a_checkpoint_from_before_the_share_of_a_lap_are_left_out_of_it() -> None:
+    episodes = Episodes()
+    episodes.load_state_dict({"recent": [episode(12.0)] * 3, "laps": 0, "best_lap_s": float("nan")})
+    assert np.isnan(episodes.figures()["rollout/lap_share"])
+    episodes.note(episode(30.0, lap_share=0.25))
+    assert episodes.figures()["rollout/lap_share"] == 0.25
+    assert episodes.figures()["rollout/progress_m"] == pytest.approx(16.5)
 
 
 def kept(completed: int, steady: float, mean_speed_mps: float, raced: float) -> SelectedPolicy:

@@ -166,6 +166,8 @@ def test_truncation_is_not_termination_and_the_last_observation_is_handed_over(t
         assert infos[e]["TimeLimit.truncated"]
         assert infos[e]["episode"]["l"] == 10
         assert infos[e]["episode"]["progress_m"] >= before[e, 0]
+        lap_share = infos[e]["episode"]["progress_m"] / track.length_m
+        assert infos[e]["episode"]["lap_share"] == pytest.approx(lap_share)
         assert not np.array_equal(infos[e]["terminal_observation"], observations[e])
     assert (env.race.world.time_s == 0).all()
 

@@ -45,9 +45,9 @@ class RaceBatch:
     that is out or is put elsewhere on the track, as `env.race.after_crash` says. The caller passes the actions of all
     cars, so any driver may drive any car.
 
-    The figures of an episode: r return, l length, t s, laps, best_lap_s, progress_m, collided, terms of the reward;
-    with several cars also race: position, start_position, overtakes, overtaken, at_fault, hit (decisions in which
-    another car touched it without its fault), wall, gap_to_leader_m.
+    The figures of an episode: r return, l length, t s, laps, best_lap_s, progress_m, lap_share (progress over the
+    length of a lap), collided, terms of the reward; with several cars also race: position, start_position, overtakes,
+    overtaken, at_fault, hit (decisions in which another car touched it without its fault), wall, gap_to_leader_m.
 
     Attributes:
         counted: (E, N) bool, the cars whose race matters; all at first. May be changed between steps.
@@ -168,6 +168,7 @@ class RaceBatch:
             "laps": int(self.race.laps.done[e, n]),
             "best_lap_s": float(self.race.laps.best_s[e, n]),
             "progress_m": float(self.race.world.progress_m[e, n]),
+            "lap_share": float(self.race.world.progress_m[e, n] / self.race.lengths_m[e, 0]),
             "collided": bool(contacts.crashed[e, n]),
             "terms": terms,
         }

@@ -23,7 +23,8 @@ class RaceVecEnv(VecEnv):
     """Train one car per environment; an environment restarts in the step that ends its episode.
 
     `infos[e]` holds "terminal_observation" and "TimeLimit.truncated" (stable-baselines3's names; a truncated episode
-    is not a terminated one) and "episode": return r, length l, laps, best_lap_s, progress_m, collided, reward terms.
+    is not a terminated one) and "episode": return r, length l, laps, best_lap_s, progress_m, lap_share (progress
+    over the length of a lap), collided, reward terms.
     """
 
     def __init__(self, settings: EnvSettings, tracks: Sequence[Track], seed: int = 0) -> None:

@@ -76,6 +76,7 @@ class Chart(NamedTuple):
 CHARTS = (
     Chart("Laps completed in evaluation", "%", "evaluation/completed", 100.0, lowest=0.0, highest=104.0),
     Chart("Mean speed in evaluation", "m/s", "evaluation/mean_speed_mps", lowest=0.0),
+    Chart("Distance of an episode", "% of a lap", "rollout/lap_share", 100.0, lowest=0.0),
     Chart("Reward of an episode", "", "rollout/reward"),
     Chart("Reward by its terms", "", "rollout/terms/"),
     Chart("Episodes that end in a crash", "%", "rollout/crash_rate", 100.0, lowest=0.0),

@@ -27,6 +27,8 @@ class AgentProgress(NamedTuple):
     laps: int
     best_lap_s: float
     crash_rate: float  # share of recent episodes that ended in a crash
+    progress_m: float  # mean distance of recent episodes along the centreline, and as a share of a lap
+    lap_share: float
     kept: str  # for example "58/60 laps, 4.3 m/s at step 41,000"
 
 
@@ -149,17 +151,29 @@ def _agent_cells(p: Progress) -> list[tuple[str, str]]:
         laps = sum(agent.laps for agent in p.agents)
         return [("agents", f"{len(p.agents)}"), ("laps", f"{laps:,}"), ("", ""), ("", "")]
     (one,) = p.agents
-    names = ("reward", "laps", "best lap", "crashes")
+    names = ("reward", "laps", _best_or_distance([one]), "crashes")
     return list(zip(names, _figures(one), strict=True))
 
 
 def _figures(agent: AgentProgress) -> tuple[str, str, str, str]:
+    """Return an agent's figures; as long as it has completed no lap, its distance instead of its best lap."""
     return (
         number(agent.reward, ".1f"),
         f"{agent.laps:,}",
-        number(agent.best_lap_s, ".2f", " s"),
+        number(agent.best_lap_s, ".2f", " s") if agent.laps else _distance(agent),
         number(100 * agent.crash_rate, ".0f", " %"),
     )
+
+
+def _best_or_distance(agents: Sequence[AgentProgress]) -> str:
+    """Name the third of the figures."""
+    return "best lap" if any(agent.laps for agent in agents) else "distance"
+
+
+def _distance(agent: AgentProgress) -> str:
+    """Return how far an episode comes on average, in metres and of a lap: in the beginning until it crashes."""
+    metres = number(agent.progress_m, ".0f", " m")
+    return f"{metres}, {100 * agent.lap_share:.0f} % of a lap" if math.isfinite(agent.lap_share) else metres
 
 
 def _kept(agent: AgentProgress) -> Text:
@@ -170,7 +184,7 @@ def _agents_table(agents: Sequence[AgentProgress]) -> Table:
     """Return a row for each agent."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bright_black")
     table.add_column("agent", min_width=10)
-    for heading in ("reward", "laps", "best lap", "crashes"):
+    for heading in ("reward", "laps", _best_or_distance(agents), "crashes"):
         table.add_column(heading, justify="right", min_width=8, no_wrap=True, style="bold")
     table.add_column("kept", no_wrap=True, overflow="ellipsis")
     for n, agent in enumerate(agents):
@@ -199,7 +213,7 @@ def _told(agent: AgentProgress) -> list[str]:
     return [
         f"reward {reward}",
         f"laps {laps}",
-        f"best {best_lap}",
+        f"best {best_lap}" if agent.laps else f"distance {best_lap}",
         f"crashes {crashes}",
         f"kept {agent.kept}",
     ]

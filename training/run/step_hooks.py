@@ -53,6 +53,14 @@ class Episodes:
         self.laps += episode["laps"]
         self.best_lap_s = float(np.fmin(self.best_lap_s, episode["best_lap_s"]))
 
+    @property
+    def lap_share(self) -> float:
+        """Give the mean progress of the recent episodes, of a lap; NaN if there are none.
+
+        Those of a checkpoint from before this figure are left out.
+        """
+        return _mean(e["lap_share"] for e in self.recent if "lap_share" in e)
+
     def state_dict(self) -> dict[str, Any]:
         """Return JSON data that `load_state_dict` restores."""
         return {"recent": list(self.recent), "laps": self.laps, "best_lap_s": self.best_lap_s}
@@ -70,6 +78,7 @@ class Episodes:
             "rollout/reward": _mean(e["r"] for e in self.recent),
             "rollout/episode_s": _mean(e["t"] for e in self.recent),
             "rollout/progress_m": _mean(e["progress_m"] for e in self.recent),
+            "rollout/lap_share": self.lap_share,
             "rollout/speed_mps": _mean(e["progress_m"] / max(e["t"], 1e-9) for e in self.recent),
             "rollout/crash_rate": _mean(e["collided"] for e in self.recent),
             "rollout/laps": float(self.laps),
@@ -284,6 +293,8 @@ def _agent_progress(episodes: Episodes, best: SelectedPolicy | None) -> AgentPro
         laps=episodes.laps,
         best_lap_s=episodes.best_lap_s,
         crash_rate=_mean(e["collided"] for e in episodes.recent),
+        progress_m=_mean(e["progress_m"] for e in episodes.recent),
+        lap_share=episodes.lap_share,
         kept="none yet" if best is None else str(best),
     )
 
