@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.report.runs import KEPT_STEP, QUICK, make_run, straight_on
+from tests.report.runs import KEPT_STEP, QUICK, driver_by_hand, make_run, straight_on
 from tests.support.servers import Bucket
 from training.__main__ import main
 from training.config import load_config
+from training.evaluation.load_run import policy_of
+from training.report import final_report
 from training.store.open import open_store
 
 
@@ -47,6 +49,24 @@ def test_evaluate_prints_a_table_collisions_and_laps(capsys: pytest.CaptureFixtu
     assert "3/3" in said
     assert "generated-2-l60: 0 collisions; laps, s: " in said
     assert "generated-1-l60" not in said
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize(
+    ("boldness", "said"),
+    [
+        (8.0, "A real car could not be driven like this. The policy corners at up to "),
+        (1.0, "The laps stay within "),
+    ],
+)
+def test_the_end_of_training_says_below_its_laps_whether_tyres_would_hold(boldness: float, said: str) -> None:
+    policy = driver_by_hand(load_config(None, QUICK, "local"), boldness=boldness)
+    make_run(open_store("."), "ended", "evaluation.tracks=[]", policy=policy)
+    loaded, lines = policy_of(open_store("."), "ended"), []
+    driven = final_report.drive_laps(loaded, open_store("."), lines.append)
+    final_report.show(loaded, driven, lines.append)
+    (line,) = lines
+    assert line.startswith(said)
 
 
 @pytest.mark.usefixtures("store")

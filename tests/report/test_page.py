@@ -18,6 +18,7 @@ from tests.report.runs import KEPT_STEP, QUICK, make_run, put_curves, save_polic
 from training import layout
 from training.__main__ import main
 from training.config import Config, load_config
+from training.evaluation.baselines import REFERENCE
 from training.evaluation.load_run import policy_of
 from training.report.page import write_report
 from training.report.run_info import LEFT_OUT, repeating_commands
@@ -142,7 +143,48 @@ def test_each_track_and_curve_has_its_picture(written: Written) -> None:
     ]
     assert titles[:3] == [f"{UNSEEN} unseen, 60 m", f"{TRAINING} training, 60 m", f"{OWN} training, 60 m"]
     assert "Reward of an episode" in titles
-    assert len(titles) == 12
+    assert len(titles) == 15
+    for svg in written.root.iter("svg"):
+        assert svg.get("role") == "img"
+        assert svg.get("aria-label")
+
+
+def test_each_track_has_its_grip_and_its_sectors(written: Written) -> None:
+    (grip,) = [table for table in written.root.iter("table") if table.get("id") == "grip"]
+    assert [row.get("data-track") for row in grip.iterfind("tbody/tr")] == [UNSEEN, TRAINING, OWN]
+    sectors = [
+        figure for figure in written.root.iter("figure") if "sectors" in (figure.get("class") or "").split()
+    ]
+    assert [words(figure.find("h3")) for figure in sectors] == [
+        f"{UNSEEN} unseen",
+        f"{TRAINING} training",
+        f"{OWN} training",
+    ]
+    for figure in sectors:
+        assert len(list(figure.iter("svg"))) == 2
+        lap, *others = list(figure.iterfind(".//tbody/tr"))
+        times = [float(words(cell)) for cell in lap.findall("td")[1:]]
+        assert sum(times[:-1]) == pytest.approx(times[-1], abs=0.051)
+        assert [words(row[0]) for row in others] == [REFERENCE, "difference"]
+
+
+def test_the_kept_policy_is_driven_under_the_presets_of_randomisation(written: Written) -> None:
+    (table,) = [one for one in written.root.iter("table") if one.get("id") == "robustness"]
+    assert [words(cell) for cell in table.find("thead/tr")] == ["Track", "undisturbed", "mild", "robust"]
+    rows = [[words(cell) for cell in row] for row in table.iterfind("tbody/tr")]
+    assert [row[0] for row in rows] == [
+        f"{UNSEEN} unseen",
+        f"{TRAINING} training",
+        f"{OWN} training",
+        "all tracks",
+    ]
+    (laps,) = [one for one in written.root.iter("table") if one.get("id") == "laps"]
+    own = {
+        cell.get("data-track"): words(cell) for cell in laps.iter("td") if cell.get("data-driver") == "policy"
+    }
+    for name, row in zip((UNSEEN, TRAINING, OWN), rows, strict=False):
+        mean, _, completed = own[name].partition("best ")
+        assert row[1] == f"{completed.split(', ')[1]}{mean}"
 
 
 def test_changed_settings_come_first_and_none_of_the_owner_s_account(written: Written) -> None:

@@ -14,7 +14,7 @@ from ..process.systemd_notify import alive
 from ..sim import Track, TrackError
 from ..sim.track.names import packed_parts
 from .lap_evaluation import evaluate
-from .recording import DriveTape, best_lap
+from .recording import DriveTape, best_lap, matching_lap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 # Starts that neither training nor the choice of the kept policy has seen.
 REPORT_SEED = 9_000_000
 PURE_PURSUIT, FOLLOW_THE_GAP = "pure pursuit", "follow-the-gap"
+# The driver whose laps a report compares those of the policy with, sector by sector.
+REFERENCE = PURE_PURSUIT
 
 
 # A run may learn on many tracks; their laps look alike.
@@ -74,7 +76,7 @@ class Tally(NamedTuple):
 
 
 class Result(NamedTuple):
-    """One driver on one course: every drive, their sum, and the best lap in full where it is asked for."""
+    """One driver on one course: every drive, their sum, and a lap in full of the first policy and the reference."""
 
     course: EvalTrack
     driver: str
@@ -202,15 +204,20 @@ def results(
 ) -> list[Result]:
     """Drive a run's policies, by their names in tables, and the baseline drivers on every track of the settings.
 
-    The first policy's best laps are recorded in full.
+    The first policy's best laps are recorded in full, and the reference driver's laps from the same starts.
     """
     own = {name: (controller, env) for name, controller in policies.items()}
     drivers: Mapping[str, tuple[Controller, EnvSettings]] = {**own, **baseline_drivers(env)}
     first = next(iter(policies))
+    best: dict[EvalTrack, Trace] = {}
     found = []
     for name, (controller, settings) in drivers.items():
         for course in courses:
             tape, drives = drive(controller, settings, course, starts=evaluation.starts, laps=evaluation.laps)
-            trace = best_lap(tape, drives, course.track, settings) if name == first else None
+            trace = None
+            if name == first:
+                trace = best[course] = best_lap(tape, drives, course.track, settings)
+            elif name == REFERENCE:
+                trace = matching_lap(tape, drives, course.track, settings, best[course])
             found.append(Result(course, name, drives, tally(drives), trace))
     return found

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..envs.race import Race
 from ..process.systemd_notify import alive
+from ..sim.dynamics import GRAVITY_MPS2
 from ..sim.params import YAW, X, Y
 from .lap_evaluation import undisturbed
 
@@ -60,6 +61,10 @@ class Trace(NamedTuple):
     scans: NDArray[np.float32]  # (n, beams) m, as the policy sees them
     lap_s: float | None  # None: the lap, or the race, was not completed
     collided: bool
+    arc_m: NDArray[np.float64]  # (n,) place along the centreline, as laps are counted by it
+    grip_mps2: float  # what the tyres hold: friction of vehicle and episode times gravity
+    start: int = 0  # which of the drives it is, and its lap in there
+    lap: int = 0
     rivals: Rivals | None = None  # in a race
     car: int = 0  # the number of the followed car in its race
 
@@ -81,12 +86,33 @@ def best_lap(tape: DriveTape, drives: Sequence[Drive], track: Track, settings: E
     """
     laps = [(lap_s, e, k) for e, drive in enumerate(drives) for k, lap_s in enumerate(drive.lap_s)]
     if laps:
-        lap_s, e, k = min(laps)
-        begin_s = sum(drives[e].lap_s[:k])
-        return _replay(tape, e, track, settings, (begin_s, begin_s + lap_s))._replace(lap_s=lap_s)
+        _, e, k = min(laps)
+        return _lap(tape, drives, track, settings, (e, k))
     e = int(np.argmax([drive.distance_m for drive in drives]))
     end_s = drives[e].distance_m / max(drives[e].mean_speed_mps, 1e-9)
     return _replay(tape, e, track, settings, (0.0, end_s))._replace(collided=drives[e].collided)
+
+
+def matching_lap(
+    tape: DriveTape, drives: Sequence[Drive], track: Track, settings: EnvSettings, other: Trace
+) -> Trace:
+    """Return the lap of these drives to compare another driver's lap with: from the same start, the same lap of it.
+
+    Without that one, their fastest: of the two laps one or both may then begin at rest at a place of its own.
+    """
+    if other.lap_s is not None and other.lap < len(drives[other.start].lap_s):
+        return _lap(tape, drives, track, settings, (other.start, other.lap))
+    return best_lap(tape, drives, track, settings)
+
+
+def _lap(
+    tape: DriveTape, drives: Sequence[Drive], track: Track, settings: EnvSettings, which: tuple[int, int]
+) -> Trace:
+    """Replay a lap: the number of its drive, and its own in there."""
+    e, k = which
+    lap_s, begin_s = drives[e].lap_s[k], sum(drives[e].lap_s[:k])
+    trace = _replay(tape, e, track, settings, (begin_s, begin_s + lap_s))
+    return trace._replace(lap_s=lap_s, lap=k)
 
 
 def _replay(
@@ -98,17 +124,26 @@ def _replay(
     world.reset(tape.poses[None, [e]])
     begin, end = (round(at_s / world.timestep_s) for at_s in span_s)
     commands = race.commands_of(np.clip(actions, -1.0, 1.0)[:, None, None, :])
-    rows = [(world.states[0, 0].copy(), np.zeros(2), world.scans[0, 0].astype(np.float32))]
+    rows = [(world.states[0, 0].copy(), np.zeros(2), world.scans[0, 0].astype(np.float32), world.arc_m[0, 0])]
     for tick in range(min(end + 1, len(actions) * settings.action_repeat)):
         command = commands[tick // settings.action_repeat]
         world.step(command)
-        rows.append((world.states[0, 0].copy(), command[0, 0], world.scans[0, 0].astype(np.float32)))
+        scan = world.scans[0, 0].astype(np.float32)
+        rows.append((world.states[0, 0].copy(), command[0, 0], scan, world.arc_m[0, 0]))
         alive()
         if world.collisions[0, 0]:
             break
-    states, told, scans = (np.array(column) for column in zip(*rows[begin:], strict=True))
+    states, told, scans, arc_m = (np.array(column) for column in zip(*rows[begin:], strict=True))
     time_s = np.arange(len(states)) * world.timestep_s
-    return Trace(track, settings, time_s, states, told, scans, None, collided=False)
+    return Trace(
+        track, settings, time_s, states, told, scans, None,
+        collided=False, arc_m=arc_m, grip_mps2=_grip_mps2(race, 0), start=e,
+    )  # fmt: skip
+
+
+def _grip_mps2(race: Race, car: int) -> float:
+    """Return the acceleration that a car's tyres hold in this episode, m/s^2."""
+    return float(race.world.state_dict()["friction"][0, car]) * GRAVITY_MPS2
 
 
 def race_trace(result: RaceResult, names: Sequence[str]) -> Trace:
@@ -125,7 +160,8 @@ def race_trace(result: RaceResult, names: Sequence[str]) -> Trace:
     world, repeat = race.world, tape.settings.action_repeat
     # Commands went through the range of actions on their way to the cars.
     commands = race.commands_of(race.actions_of(tape.commands))
-    rows = [(world.states[0].copy(), np.zeros(2), world.scans[0, car].astype(np.float32), ~tape.out[0])]
+    scan = world.scans[0, car].astype(np.float32)
+    rows = [(world.states[0].copy(), np.zeros(2), scan, ~tape.out[0], world.arc_m[0, car])]
     end = len(commands) if entry.finish_s is None else math.ceil(entry.finish_s / race.decision_s - 1e-9)
     for command, out in zip(commands[:end], tape.out[:end], strict=True):
         if out[car]:
@@ -136,18 +172,18 @@ def race_trace(result: RaceResult, names: Sequence[str]) -> Trace:
         for _ in range(repeat):
             world.step(command[None])
             scan = world.scans[0, car].astype(np.float32)
-            rows.append((world.states[0].copy(), command[car], scan, ~out))
+            rows.append((world.states[0].copy(), command[car], scan, ~out, world.arc_m[0, car]))
         # The race itself took all of a decision's steps at once, in which a car that touches a wall stays there.
         world.load_state_dict(before)
         world.step(command[None], repeat)
         alive()
     if entry.finish_s is not None:
         rows = rows[: round(entry.finish_s / world.timestep_s) + 1]
-    states, told, scans, there = (np.array(column) for column in zip(*rows, strict=True))
+    states, told, scans, there, arc_m = (np.array(column) for column in zip(*rows, strict=True))
     rivals = Rivals(states[:, others], there[:, others], others, tuple(names))
     time_s = np.arange(len(states)) * world.timestep_s
     crashed = entry.at_fault or entry.wall
     return Trace(
         tape.track, tape.settings, time_s, states[:, car], told, scans, entry.finish_s,
-        collided=crashed, rivals=rivals, car=car,
+        collided=crashed, arc_m=arc_m, grip_mps2=_grip_mps2(race, car), rivals=rivals, car=car,
     )  # fmt: skip

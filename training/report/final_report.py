@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..errors import TrainingError
 from ..evaluation.baselines import loadable_courses, results
 from ..evaluation.load_run import policies_of
+from .grip import grip_use, verdict
 from .tables import LapRow, laps_table
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ def policy_drives(loaded: LoadedRun, driven: Sequence[Result]) -> list[Drive]:
     return [drive for result in driven if result.driver == loaded.name for drive in result.drives]
 
 
-def show(loaded: LoadedRun, driven: Sequence[Result]) -> None:
-    """Print the table of laps, a track's drivers together."""
+def show(loaded: LoadedRun, driven: Sequence[Result], say: Callable[[str], None]) -> None:
+    """Print the table of laps, a track's drivers together, and whether the tyres of a car would hold."""
     courses = list(dict.fromkeys(result.course for result in driven))
     rows = [
         lap_row(result.course, result.driver, result.tally, kept=result.driver == loaded.name)
@@ -46,6 +47,13 @@ def show(loaded: LoadedRun, driven: Sequence[Result]) -> None:
     laps_table(
         f"Laps from standing starts; the kept policy{whose or ' is that'} of step {loaded.kept_step:,}", rows
     )
+    uses = [
+        grip_use(result.trace)
+        for result in driven
+        if result.driver == loaded.name and result.trace is not None
+    ]
+    if uses:
+        say(verdict(uses, loaded.config.env)[1])
 
 
 def report(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..evaluation.baselines import REFERENCE
 from .tables import duration
 
 if TYPE_CHECKING:
@@ -35,6 +36,15 @@ class LapResults:
         """Return the policy's best laps."""
         pairs = [(course, self.of(course, self._loaded.name).trace) for course in self.courses]
         return [(course, trace) for course, trace in pairs if trace is not None]
+
+    def reference_traces(self) -> dict[EvalTrack, Trace]:
+        """Return the reference driver's laps to compare with, by track."""
+        pairs = [(course, self._found.get((course, REFERENCE))) for course in self.courses]
+        return {
+            course: result.trace
+            for course, result in pairs
+            if result is not None and result.trace is not None
+        }
 
     def note(self) -> str:
         """Explain the numbers of the table."""

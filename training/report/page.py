@@ -14,11 +14,13 @@ from markupsafe import Markup
 from ..envs.rendering.scenery import Scenery
 from ..errors import TrainingError
 from ..evaluation import tournament
-from ..evaluation.baselines import loadable_courses, results
+from ..evaluation.baselines import REFERENCE, loadable_courses, results
 from ..evaluation.load_run import policies_of
+from ..evaluation.robustness import completion_under, conditions_of
 from ..process.systemd_notify import alive
 from . import plots, run_info
 from .curves import read_curves
+from .lap_sections import grip_section, robustness_section, sector_section
 from .laps import LapResults, described
 from .video import film
 
@@ -84,6 +86,12 @@ def _rendered(
     sceneries = {course: Scenery(course.track) for course, _ in laps.traces()}
     cards = [_card(laps, course, trace, sceneries[course]) for course, trace in laps.traces()]
     clock.said(f"drew {len(cards)} tracks")
+    grip = grip_section(laps.traces(), loaded.config.env)
+    sectors = sector_section(laps.traces(), laps.reference_traces(), sceneries)
+    clock.said(f"compared {len(sectors)} laps with the tyres' grip and by sector")
+    robustness = _robustness(loaded, laps.courses)
+    if robustness is not None:
+        clock.said(f"drove under {len(robustness['conditions'])} conditions")
     curves = read_curves(storage, loaded.run)
     charts = plots.learning_curves(curves, loaded.kept_step)
     clock.said(f"drew {len(charts)} curves")
@@ -103,6 +111,10 @@ def _rendered(
         gradient=plots.speed_gradient(),
         fastest=f"{loaded.config.env.speed_cap_mps:g}",
         cards=cards,
+        grip=grip,
+        sectors=sectors,
+        reference=REFERENCE,
+        robustness=robustness,
         missing=missing,
         charts=[{**chart._asdict(), "picture": Markup(svg)} for chart, svg in charts],  # noqa: S704 - our own SVG
         curve_problem=curves.problem,
@@ -139,6 +151,17 @@ def _card(laps: LapResults, course: EvalTrack, trace: Trace, scenery: Scenery) -
         "caption": described(trace),
         "figures": laps.figures(course),
     }
+
+
+def _robustness(loaded: LoadedRun, courses: Sequence[EvalTrack]) -> dict[str, Any] | None:
+    """Drive the kept policy under the conditions of its run's settings; None if there are none."""
+    config = loaded.config
+    conditions = conditions_of(config.env)
+    if not conditions or not courses:
+        return None
+    return robustness_section(
+        completion_under(conditions, loaded.policy, config.env, config.evaluation, courses)
+    )
 
 
 _STARTS: dict[Grid, str] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from itertools import pairwise
@@ -32,15 +33,18 @@ if TYPE_CHECKING:
 # Drawn in these colours, then handed to the page's variables: light and dark from one picture.
 INK, RULE = "#010101", "#020202"
 LINES = ("#030303", "#040404", "#050505", "#060606")
+GOOD, BAD = "#070707", "#080808"
 _VARIABLES = {
     INK: "var(--soft)",
     RULE: "var(--rule)",
+    GOOD: "var(--good)",
+    BAD: "var(--bad)",
     **{colour: f"var(--line-{i + 1})" for i, colour in enumerate(LINES)},
 }
 # The road looks the same on a light and on a dark page, so that speeds have one scale of colours.
 ROAD, KERB, PAINT = "#2d323d", "#7b8496", "#f5f6f8"
 SPEEDS = mpl.colors.ListedColormap(mpl.colormaps["plasma"](np.linspace(0.22, 1.0, 64)))
-_STYLE = {
+STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "f1tenth",
     "font.size": 8.0,
@@ -56,7 +60,7 @@ _STYLE = {
     "grid.linewidth": 0.6,
 }
 # More points than this on a lap make no difference to the eye.
-_MOST_SEGMENTS = 260
+MOST_SEGMENTS = 260
 _SPEED_LEVELS = 24
 
 
@@ -92,11 +96,12 @@ CHARTS = (
 def learning_curves(curves: Curves, kept_step: int) -> list[tuple[Chart, str]]:
     """Return each chart that there are numbers for, with its SVG; a dotted line marks the kept policy's timestep."""
     drawn = []
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         for chart in CHARTS:
             chosen = _chosen(curves.series, chart)
             if chosen:
-                drawn.append((chart, _svg(_curve_figure(chart, chosen, kept_step))))
+                figure = _curve_figure(chart, chosen, kept_step)
+                drawn.append((chart, svg(figure, _curve_in_words(chart, chosen))))
                 alive()
     return drawn
 
@@ -110,6 +115,16 @@ def _chosen(series: Mapping[str, Series], chart: Chart) -> dict[str, Series]:
         if name.startswith(chart.name) and len(one.steps) > 1
     }
     return found if len(found) > 1 else {}
+
+
+def _curve_in_words(chart: Chart, series: Mapping[str, Series]) -> str:
+    unit = f" {chart.unit}" if chart.unit else ""
+    ends = ", ".join(
+        f"{name.rpartition('/')[2].replace('_', ' ')} from {values[0]:.3g} to {values[-1]:.3g}{unit}"
+        for name, values in ((name, one.values * chart.scale) for name, one in series.items())
+    )
+    last = max(one.steps[-1] for one in series.values())
+    return f"Curve over {last:,.0f} timesteps. {chart.title}: {ends}."
 
 
 def _curve_figure(chart: Chart, series: Mapping[str, Series], kept_step: int) -> Figure:
@@ -161,18 +176,29 @@ def _short(number: float) -> str:
 
 def track_picture(scenery: Scenery, trace: Trace, speeds_mps: tuple[float, float]) -> str:
     """Return the track from above as SVG, with the driven line coloured by its speed between two bounds."""
-    left, right, bottom, top = scenery.extent(0.5)
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(3.9, 2.9))
-        ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
-        ax.set_axis_off()
-        ax.set_aspect("equal")
-        ax.set_xlim(left, right)
-        ax.set_ylim(bottom, top)
-        ax.add_patch(PathPatch(_road(scenery), facecolor=ROAD, edgecolor=KERB, linewidth=1.0))
-        _draw_start(ax, scenery)
+    with mpl.rc_context(STYLE):
+        figure, ax = road_from_above(scenery, (3.9, 2.9))
         _draw_line(ax, trace, speeds_mps)
-        return _svg(figure)
+        slowest, fastest = trace.states[:, SPEED].min(), trace.states[:, SPEED].max()
+        return svg(
+            figure,
+            f"Track {scenery.track.name} from above with the driven line, coloured by its speed of {slowest:.1f} to "
+            f"{fastest:.1f} m/s.",
+        )
+
+
+def road_from_above(scenery: Scenery, size_in: tuple[float, float]) -> tuple[Figure, Axes]:
+    """Return a figure of a width and height, inches, with the road and its start line."""
+    left, right, bottom, top = scenery.extent(0.5)
+    figure = Figure(figsize=size_in)
+    ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    ax.set_axis_off()
+    ax.set_aspect("equal")
+    ax.set_xlim(left, right)
+    ax.set_ylim(bottom, top)
+    ax.add_patch(PathPatch(_road(scenery), facecolor=ROAD, edgecolor=KERB, linewidth=1.0))
+    _draw_start(ax, scenery)
+    return figure, ax
 
 
 def _road(scenery: Scenery) -> Outline:
@@ -196,7 +222,7 @@ def _draw_start(ax: Axes, scenery: Scenery) -> None:
 
 def _draw_line(ax: Axes, trace: Trace, speeds_mps: tuple[float, float]) -> None:
     """Draw the driven line; neighbours of nearly one speed are one stroke, which keeps the picture small."""
-    kept = np.unique(np.linspace(0, len(trace.xy) - 1, _MOST_SEGMENTS + 1).astype(int))
+    kept = np.unique(np.linspace(0, len(trace.xy) - 1, MOST_SEGMENTS + 1).astype(int))
     places, speed = trace.xy[kept], trace.states[kept, SPEED]
     share = (speed - speeds_mps[0]) / max(speeds_mps[1] - speeds_mps[0], 1e-9)
     level = np.round(np.clip(share, 0.0, 1.0) * _SPEED_LEVELS)
@@ -221,8 +247,11 @@ def speed_colours(speeds_mps: NDArray[np.float64], bounds: tuple[float, float]) 
     return SPEEDS(np.clip(share, 0.0, 1.0), bytes=True)[:, :3]
 
 
-def _svg(figure: Figure) -> str:
-    """Return the figure for a place inside a page: no document around it, no fonts, no foreign names."""
+def svg(figure: Figure, alt: str) -> str:
+    """Return the figure for a place inside a page: no document around it, no fonts, no foreign names.
+
+    alt: what it shows, for those who do not see it.
+    """
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
@@ -231,7 +260,7 @@ def _svg(figure: Figure) -> str:
         text = pattern.sub(replacement, text)
     for colour, variable in _VARIABLES.items():
         text = text.replace(colour, variable)
-    return text.strip()
+    return text.strip().replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1)
 
 
 _CLEANED: Sequence[tuple[re.Pattern[str], str]] = (

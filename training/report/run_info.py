@@ -38,7 +38,7 @@ def settings_of(config: Config) -> tuple[list[Setting], list[Setting]]:
         if key.split(".")[0] in LEFT_OUT:
             continue
         value, default = values[key], defaults[key]
-        row = Setting(key, _as_yaml(value), _as_yaml(default), field.description or "")
+        row = Setting(key, as_yaml(value), as_yaml(default), field.description or "")
         (unchanged if value == default else changed).append(row)
     return changed, unchanged
 
@@ -56,7 +56,7 @@ def repeating_commands(loaded: LoadedRun) -> str:
         left_out = values[key] == usual[key] and not always
         if key.split(".")[0] in LEFT_OUT or own_name or left_out:
             continue
-        words.append("--set " + shlex.quote(f"{key}={_as_yaml(values[key])}"))
+        words.append("--set " + shlex.quote(f"{key}={as_yaml(values[key])}"))
     train = " \\\n    ".join(words)
     return f"{train}\n{python} evaluate {loaded.run}\n{python} report {loaded.run}"
 
@@ -89,6 +89,7 @@ def facts_of(loaded: LoadedRun) -> list[tuple[str, str]]:
     return facts
 
 
-def _as_yaml(value: object) -> str:
+def as_yaml(value: object) -> str:
+    """Return a setting's value as a settings file has it, in one line."""
     plain = list(value) if isinstance(value, tuple) else value
     return yaml.safe_dump(plain, default_flow_style=True, width=10_000).removesuffix("...\n").strip()

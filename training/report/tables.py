@@ -31,6 +31,16 @@ def number(value: float, form: str, unit: str = "") -> str:
     return f"{value:{form}}{unit}" if math.isfinite(value) else NOTHING
 
 
+def percent(share: float) -> str:
+    """Return a share in per cent; one that is above 0 never reads as 0."""
+    return f"{100 * share:.1f} %" if share == 0.0 or share >= 0.0005 else "below 0.1 %"
+
+
+def signed(seconds: float) -> str:
+    """Return a difference of times with its sign, as +0.12 or −0.05; one that rounds to 0 has none."""
+    return "0.00" if abs(seconds) < 0.005 else f"{seconds:+.2f}".replace("-", "−")
+
+
 class LapRow(NamedTuple):
     """How one driver drove one track; NaN where no lap was completed."""
 

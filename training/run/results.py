@@ -53,7 +53,7 @@ def show_laps(run: Run, parts: RunParts) -> None:
         )
         parts.metrics.flush()
         run.publish(parts.metrics.event_file, layout.metrics_prefix(run.name))
-        final_report.show(loaded, driven)
+        final_report.show(loaded, driven, say)
         if run.config.training.report:
             page = final_report.report(loaded, run.storage, run.local / "report", driven, say)
             if page is not None:
