@@ -56,7 +56,7 @@ def test_evaluate_prints_a_table_collisions_and_laps(capsys: pytest.CaptureFixtu
     ("boldness", "said"),
     [
         (8.0, "A real car could not be driven like this. The policy corners at up to "),
-        (1.0, "The laps stay within "),
+        (1.0, "The recorded drives stay within "),
     ],
 )
 def test_the_end_of_training_says_below_its_laps_whether_tyres_would_hold(boldness: float, said: str) -> None:

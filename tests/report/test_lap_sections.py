@@ -100,7 +100,7 @@ def test_the_section_of_sectors_has_both_laps_and_their_difference(
 ) -> None:
     policy, reference = traces["policy"], traces[REFERENCE]
     sceneries = {course: Scenery(course.track)}
-    (shown,) = sector_section([(course, policy)], {course: reference}, sceneries)
+    (shown,) = sector_section([(course, policy)], {course: reference}, sceneries)["tracks"]
     assert [row["name"] for row in shown["rows"]] == ["policy", REFERENCE, "difference"]
     assert [cell["text"] for cell in shown["rows"][0]["cells"]] == [
         f"{one:.2f}" for one in sector_times(policy)
@@ -122,7 +122,7 @@ def test_a_policy_that_is_level_everywhere_gains_and_loses_nothing(
     course: EvalTrack, traces: dict[str, Trace]
 ) -> None:
     policy = traces["policy"]
-    (shown,) = sector_section([(course, policy)], {course: policy}, {course: Scenery(course.track)})
+    (shown,) = sector_section([(course, policy)], {course: policy}, {course: Scenery(course.track)})["tracks"]
     assert {cell["text"] for cell in shown["rows"][2]["cells"]} == {"0.00"}
     assert "loses most" not in shown["note"]
     assert "gains most" not in shown["note"]
@@ -133,7 +133,7 @@ def test_laps_that_begin_at_different_places_are_marked_where_they_do(
 ) -> None:
     policy = traces["policy"]
     other = traces[REFERENCE]._replace(start=policy.start + 1)
-    (shown,) = sector_section([(course, policy)], {course: other}, {course: Scenery(course.track)})
+    (shown,) = sector_section([(course, policy)], {course: other}, {course: Scenery(course.track)})["tracks"]
     assert "The laps begin at different places, at rest in sector" in shown["note"]
 
 
@@ -141,7 +141,7 @@ def test_without_a_lap_of_the_reference_the_policy_s_times_stand_alone(
     course: EvalTrack, traces: dict[str, Trace], crash: Trace
 ) -> None:
     sceneries = {course: Scenery(course.track)}
-    (shown,) = sector_section([(course, traces["policy"])], {course: crash}, sceneries)
+    (shown,) = sector_section([(course, traces["policy"])], {course: crash}, sceneries)["tracks"]
     assert (
         shown["note"] == f"{REFERENCE.capitalize()} completes no lap here: the times are the policy's alone."
     )
@@ -151,12 +151,11 @@ def test_without_a_lap_of_the_reference_the_policy_s_times_stand_alone(
     assert "var(--bad)" not in bars
 
 
-def test_without_a_lap_of_the_policy_a_sentence_says_so(
+def test_a_track_without_a_lap_of_the_policy_is_named(
     course: EvalTrack, traces: dict[str, Trace], crash: Trace
 ) -> None:
-    (shown,) = sector_section([(course, crash)], {course: traces[REFERENCE]}, {course: Scenery(course.track)})
-    assert shown["note"] == "The policy completes no lap on this track."
-    assert shown["rows"] == shown["pictures"] == []
+    section = sector_section([(course, crash)], {course: traces[REFERENCE]}, {course: Scenery(course.track)})
+    assert section == {"tracks": [], "unlapped": "generated-1-l60"}
 
 
 def test_the_map_colours_what_is_lost_and_what_is_gained(course: EvalTrack, traces: dict[str, Trace]) -> None:

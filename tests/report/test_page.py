@@ -272,6 +272,7 @@ def test_a_policy_that_never_laps_and_a_track_that_is_gone_are_told(tmp_path: Pa
     text = report_on(tmp_path)
     assert "completes 0 of 1 laps on 1 track it learnt on." in text
     assert "No lap completed: the longest drive" in text
+    assert f"The policy completes no lap on {TRAINING}: there are no sector times." in text
     assert f"The longest drive on {TRAINING}" in text
     assert re.search(r"Track .*gone_map.yaml is missing from this report: ", text)
     page_of(text)

@@ -124,7 +124,10 @@ def verdict(uses: Sequence[GripUse], settings: EnvSettings) -> tuple[bool, str]:
             f"Settled corners stay within the tyres' grip, at up to {corners}. The policy asks for more than the tyres "
             f"hold for moments only, {most} of a lap at most. {_cause(settings)}"
         )
-    return True, f"The laps stay within the tyres' grip at every moment: settled corners at up to {corners}."
+    return (
+        True,
+        f"The recorded drives stay within the tyres' grip at every moment: settled corners at up to {corners}.",
+    )
 
 
 def _cause(settings: EnvSettings) -> str:

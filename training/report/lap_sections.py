@@ -72,26 +72,35 @@ def _tile(uses: Sequence[tuple[EvalTrack, GripUse]]) -> dict[str, str]:
 
 def sector_section(
     traces: Traces, references: Mapping[EvalTrack, Trace], sceneries: Mapping[EvalTrack, Scenery]
-) -> list[dict[str, Any]]:
-    """Return for each track where the policy's best lap loses and gains time to the reference driver's."""
-    return [_sectors_of(course, trace, references.get(course), sceneries[course]) for course, trace in traces]
+) -> dict[str, Any]:
+    """Return where the best laps lose and gain time to the reference driver, and the tracks without a lap."""
+    shown, unlapped = [], []
+    for course, trace in traces:
+        reference = references.get(course)
+        times = compared(trace, reference)
+        if times is None:
+            unlapped.append(course.track.name)
+        else:
+            track_map = lap_plots.sector_map(sceneries[course], trace, times)
+            shown.append(_sectors_of(course, (trace, reference), times, track_map))
+    return {"tracks": shown, "unlapped": ", ".join(unlapped)}
 
 
-def _sectors_of(course: EvalTrack, trace: Trace, reference: Trace | None, scenery: Scenery) -> dict[str, Any]:
-    times = compared(trace, reference)
-    shown: dict[str, Any] = {"track": course.track.name, "kind": course.kind, "rows": [], "pictures": []}
-    if times is None:
-        return {**shown, "note": "The policy completes no lap on this track."}
+def _sectors_of(
+    course: EvalTrack, laps: tuple[Trace, Trace | None], times: SectorTimes, track_map: str
+) -> dict[str, Any]:
+    trace, reference = laps
     lap_s = None if reference is None else reference.lap_s
     rows = [("policy", [f"{value:.2f}" for value in times.policy_s], f"{trace.lap_s:.2f}")]
     lost_s = times.lost_s
     if lost_s is not None:
         rows.append((REFERENCE, [f"{value:.2f}" for value in times.reference_s], f"{lap_s:.2f}"))
         rows.append(("difference", [signed(value) for value in lost_s], signed(trace.lap_s - lap_s)))
-    pictures = (lap_plots.sector_map(scenery, trace, times), lap_plots.sector_bars(times, REFERENCE))
+    pictures = (track_map, lap_plots.sector_bars(times, REFERENCE))
     alive()
     return {
-        **shown,
+        "track": course.track.name,
+        "kind": course.kind,
         "rows": [
             {
                 "name": name,

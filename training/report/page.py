@@ -88,7 +88,7 @@ def _rendered(
     clock.said(f"drew {len(cards)} tracks")
     grip = grip_section(laps.traces(), loaded.config.env)
     sectors = sector_section(laps.traces(), laps.reference_traces(), sceneries)
-    clock.said(f"compared {len(sectors)} laps with the tyres' grip and by sector")
+    clock.said(f"compared {len(cards)} drives with the tyres' grip, {len(sectors['tracks'])} by sector")
     robustness = _robustness(loaded, laps.courses)
     if robustness is not None:
         clock.said(f"drove under {len(robustness['conditions'])} conditions")
