@@ -80,13 +80,25 @@ COMPARED = (
 )
 
 
+# Figures of an episode that later versions have added.
+ADDED_SINCE = ("lap_share",)
+
+
 def compared(everything: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Return what is compared of a session, as arrays: what is none, as JSON text."""
+    """Return what is compared of a session, as arrays: what is none, as JSON text, without what was added since."""
     return {
-        name: value if isinstance(value, np.ndarray) else np.array(json.dumps(value, sort_keys=True))
+        name: value
+        if isinstance(value, np.ndarray)
+        else np.array(json.dumps(_without_added(value), sort_keys=True))
         for name, value in everything.items()
         if name in COMPARED
     }
+
+
+def _without_added(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _without_added(value) for key, value in data.items() if key not in ADDED_SINCE}
+    return [_without_added(value) for value in data] if isinstance(data, (list, tuple)) else data
 
 
 def files_of(store: Path) -> dict[str, np.ndarray]:

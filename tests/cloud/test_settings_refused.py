@@ -166,6 +166,7 @@ ELSEWHERE = {
     "run/replay_upload.py: ": READING,
     "run/checkpointing.py: ": READING,
     "evaluation/": LATER,
+    "report/": LATER,
     "track_commands/": LATER,
     "store/": "of a store that does not answer, is damaged or is named wrongly; the launcher names it itself",
     "layout.py: ": "of keys and run names, which the launcher makes by the same functions",
