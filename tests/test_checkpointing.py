@@ -57,6 +57,7 @@ def session(
     return Session(made.parts, saver, made.episodes), store, said
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_no_step_and_is_said_once(tmp_path):
     """Training goes on for longer than the ring remembers; with room again the next save is whole."""
     run, store, said = session(tmp_path)
@@ -82,6 +83,7 @@ def test_a_full_disk_stops_no_step_and_is_said_once(tmp_path):
         np.testing.assert_array_equal(array, replay_segments.cut(restored, *rows)[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_ctrl_c_on_a_full_disk_says_so_at_once(tmp_path):
     """Without a deadline the error of the store comes up; nobody waits minutes for a disk to grow."""
     run, store, _ = session(tmp_path)

@@ -73,6 +73,7 @@ def judge(session: Session) -> None:
         keeper.select_final()
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_is_left_is_due_as_before_and_ends_as_if_it_never_had_been(tmp_path: Path) -> None:
     """Left while the second of two agents drives: the first is judged again too."""
     config = several(2, "independent", **{"evaluation.frequency": 200})

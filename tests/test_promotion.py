@@ -120,6 +120,7 @@ def test_who_is_not_clean_becomes_no_champion(line: list[Policy]) -> None:
         assert contest(NEW, line, 1000).promoted is clean
 
 
+@pytest.mark.slow
 def test_who_drives_into_its_equal_is_not_clean(
     contest: PromotionRaces, monkeypatch: pytest.MonkeyPatch
 ) -> None:

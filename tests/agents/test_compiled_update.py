@@ -81,6 +81,7 @@ leading_dim, blocks_of = products.leading_dim.py_func, products.blocks_of.py_fun
 size = st.integers(1, 40)
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(rows=size, depth=size, columns=size, seed=st.integers(0, 1000))
 def test_products_of_any_shape_are_numpys(rows, depth, columns, seed):

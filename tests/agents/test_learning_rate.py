@@ -48,6 +48,7 @@ def test_it_decays_linearly_and_stays_at_its_end() -> None:
         assert used_by(learner) == pytest.approx([expected] * 3)
 
 
+@pytest.mark.slow
 def test_the_decay_may_begin_later() -> None:
     """Until then the step size stays as set."""
     learner = begin(

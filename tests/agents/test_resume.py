@@ -76,6 +76,7 @@ def test_resumed_equals_uninterrupted(tmp_path, uninterrupted, kind, part):
     assert_same(uninterrupted[kind], second.everything())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(
     ("agents", "mode"),

@@ -118,6 +118,7 @@ def test_a_checkpoint_of_before_rounds_were_saved_in_their_middle_stands_between
     session.saver.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("raced", [1, 3])
 def test_a_challenge_that_is_left_for_a_stop_is_made_by_the_resume(tmp_path: Path, raced: int) -> None:
     """Left while the first or the second of two agents races; the champions, and all else, end as without."""

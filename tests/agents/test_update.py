@@ -99,6 +99,7 @@ def stacked_batch(samples: list[ReplayBufferSamples]) -> Batch:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("ent_coef", ["auto", 0.2])
 @pytest.mark.parametrize("count", [1, 3])

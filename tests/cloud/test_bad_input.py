@@ -109,6 +109,7 @@ def test_a_text_that_is_no_region_is_refused_before_anything_is_asked(bench: Ben
     bench.refused(USER, "aws.region", "", "train", "--yes", "--set", "aws.region=Ohio")
 
 
+@pytest.mark.slow
 def test_a_region_without_a_default_vpc_names_the_command_that_makes_one(bench: Bench) -> None:
     region = "ca-central-1"
     ec2 = bench.client("ec2", region)
@@ -159,6 +160,7 @@ def test_a_type_that_cannot_run_the_image_is_refused(bench: Bench) -> None:
     bench.refused(USER, "g5g.xlarge runs arm64, the image x86_64", "Fitting are g5.xlarge", *words)
 
 
+@pytest.mark.slow
 def test_a_key_pair_that_does_not_exist_is_refused(bench: Bench) -> None:
     bench.account.bake()
     name = f"{bench.account.project}-laptop"  # key pairs have names of the region, which other tests share
@@ -168,6 +170,7 @@ def test_a_key_pair_that_does_not_exist_is_refused(bench: Bench) -> None:
     assert bench.account.launch(*words, "--dry-run").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_does_not_fit_into_the_smallest_machine_is_refused(bench: Bench) -> None:
     bench.ready()
     words = (
@@ -187,6 +190,7 @@ def test_a_run_that_does_not_fit_into_the_smallest_machine_is_refused(bench: Ben
     )
 
 
+@pytest.mark.slow
 def test_a_disk_smaller_than_the_images_is_refused(bench: Bench) -> None:
     bench.account.bake()
     words = ("train", "--up", "--yes", "--set")
@@ -262,6 +266,7 @@ def test_a_track_that_no_machine_has_is_refused(bench: Bench) -> None:
     assert not inventory.bucket_exists(bench.account.cloud, bench.account.scope)
 
 
+@pytest.mark.slow
 def test_tracks_that_a_machine_has_are_not_refused(bench: Bench) -> None:
     bench.ready()
     tracks = "env.tracks=[kart, generated-7-l200-w0.9, circuit-7, hall-7-b5, Spielberg, /opt/f1tenth/maps/Monza/Monza_map.yaml]"
@@ -333,6 +338,7 @@ def test_settings_that_would_do_nothing_are_refused_before_anything_is_made(benc
     assert not inventory.bucket_exists(bench.account.cloud, bench.account.scope)
 
 
+@pytest.mark.slow
 def test_what_the_trainer_would_refuse_on_the_machine_is_refused_here(bench: Bench) -> None:
     """One of each kind; all of them are in test_settings_refused.py."""
     bench.account.bake()

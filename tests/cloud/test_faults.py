@@ -213,6 +213,7 @@ def try_down(account: Account, number: int, kind: str) -> str | None:
     return faults.operation
 
 
+@pytest.mark.slow
 def test_another_project_of_the_account_is_neither_found_nor_ended(account: Account) -> None:
     other, world = World(account), World(account)
     other.train()

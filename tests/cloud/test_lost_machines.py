@@ -287,6 +287,7 @@ def comes_and_goes(ec2: Ec2, at_s: float, why: tuple[str, str]) -> dict[float, A
     return {at_s: come, at_s + 420.0: go}
 
 
+@pytest.mark.slow
 def test_train_ends_a_run_whose_third_machine_comes_and_goes(
     launched: tuple[Ec2, Storage], account: Account
 ) -> None:

@@ -80,6 +80,7 @@ def tags_in(request: object) -> list[dict[str, str]]:
     return found
 
 
+@pytest.mark.slow
 def test_all_that_can_be_tagged_carries_the_tags_of_the_settings(
     account: Account, recorded: list[Recorded]
 ) -> None:

@@ -76,6 +76,7 @@ def test_a_role_a_profile_or_a_template_of_our_name_without_our_tags_is_not_used
     assert described(account) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tags", STRANGERS.values(), ids=STRANGERS)
 def test_a_launch_is_refused_before_anything_is_written_with_all_that_stands_in_its_way(
     account: Account, tags: dict[str, str]
@@ -143,6 +144,7 @@ def test_a_refusal_names_the_tag_that_is_there_instead(account: Account) -> None
     require_owned(account.scope, "bucket x", {"Project": account.project})
 
 
+@pytest.mark.slow
 def test_a_security_group_of_our_name_without_our_tag_is_not_put_on_machines(account: Account) -> None:
     setup.apply(setup.plan(account.cloud, account.scope), lambda _: None)
     account.bake()

@@ -38,6 +38,7 @@ def replace_policy(account: Account) -> None:
     iam.create_policy_version(PolicyArn=arn, PolicyDocument=json.dumps(older), SetAsDefault=True)
 
 
+@pytest.mark.slow
 def test_a_policy_of_another_version_is_reported_and_mended_by_up(account: Account) -> None:
     cloud, scope = account.cloud, account.scope
     setup.apply(setup.plan(cloud, scope), lambda _: None)
@@ -256,6 +257,7 @@ def leave_machine(account: Account, region: str, run: str) -> str:
     return str(reply["Instances"][0]["InstanceId"])
 
 
+@pytest.mark.slow
 def test_gc_looks_in_every_enabled_region_and_names_the_command_for_each(three_regions: Account) -> None:
     account = three_regions
     far, near = leave_machine(account, "us-west-2", "lost"), leave_machine(account, "us-east-1", "near")

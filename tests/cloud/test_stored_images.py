@@ -82,6 +82,7 @@ def test_down_images_removes_images_with_their_snapshots(account: Account, ec2: 
     assert account.launch_here("down", "--images").stdout.startswith("down: nothing of the project is left")
 
 
+@pytest.mark.slow
 def test_an_image_that_somebody_uses_stays_and_the_user_is_named(account: Account, ec2: Any) -> None:
     """A machine that is no run's, or a launch template of somebody else: whatever project they are of."""
     by_machine, by_template = baked(account)
@@ -101,6 +102,7 @@ def test_an_image_that_somebody_uses_stays_and_the_user_is_named(account: Accoun
     assert names(account) == {by_template}
 
 
+@pytest.mark.slow
 def test_a_runs_own_machine_and_template_do_not_hold_an_image(account: Account, ec2: Any) -> None:
     """They go first. A bake prunes while they live: tests/image/test_ami.py."""
     image, _ = baked(account)
@@ -120,6 +122,7 @@ def test_a_runs_own_machine_and_template_do_not_hold_an_image(account: Account, 
     assert names(account) == set()
 
 
+@pytest.mark.slow
 def test_a_snapshot_whose_image_is_gone_is_found_and_removed(account: Account, ec2: Any) -> None:
     """As an interruption between the two leaves it, or somebody who deregisters an image in the console."""
     image, other = baked(account)
@@ -166,6 +169,7 @@ def test_a_snapshot_of_an_image_that_is_being_made_is_not_taken_for_a_lonely_one
     assert [one.kind for one in images.find(account.cloud, account.scope)] == ["image", "image"]
 
 
+@pytest.mark.slow
 def test_a_snapshot_that_somebody_elses_image_needs_is_left_and_said(account: Account, ec2: Any) -> None:
     image, _ = baked(account)
     (snapshot,) = snapshots_of(ec2, image)

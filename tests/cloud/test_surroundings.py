@@ -342,6 +342,7 @@ HARMLESS: dict[str, dict[str, str | None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", HARMLESS)
 @pytest.mark.parametrize(
     "words", [["status"], ["prices"], ["train", "--dry-run"], ["doctor"], ["up", "--dry-run"]]

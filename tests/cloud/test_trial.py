@@ -144,6 +144,7 @@ def test_a_run_that_resumes_elsewhere_than_at_its_checkpoint_fails_the_trial_and
     assert inventory.machines(account.cloud, account.scope) == []
 
 
+@pytest.mark.slow
 def test_a_trial_whose_machine_never_speaks_ends_by_its_date(
     account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

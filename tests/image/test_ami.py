@@ -118,6 +118,7 @@ def test_region_and_project_are_those_of_the_launchers_settings(
     assert (launchers.region, launchers.project_name) == (region, project)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("credentials")
 def test_the_builder_starts_in_the_network_of_the_settings(ami: ModuleType) -> None:
     """In a subnet that gives public addresses: Packer comes to the builder from this computer."""

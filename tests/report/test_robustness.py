@@ -68,6 +68,7 @@ def test_the_lidar_s_usual_noise_is_among_what_training_draws() -> None:
 
 
 # --- drives ---
+@pytest.mark.slow
 def test_undisturbed_is_the_report_s_own_tally(course: EvalTrack) -> None:
     config = with_settings(*WIDE)
     policy, starts = driver_by_hand(config, boldness=1.2), config.evaluation.starts

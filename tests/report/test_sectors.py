@@ -82,6 +82,7 @@ def test_the_sector_of_a_standing_start_takes_longer_than_of_a_flying_lap(
     assert sector_times(standing)[sector] > sector_times(flying)[sector] + 0.1
 
 
+@pytest.mark.slow
 def test_a_car_that_slides_back_over_a_line_has_passed_it_once(flying: Trace) -> None:
     lap = evenly(flying, 0.0, 12.0)
     back = lap.arc_m.copy()
@@ -102,6 +103,7 @@ def test_sectors_are_equal_parts_of_the_centreline(course: EvalTrack) -> None:
 
 
 # --- the two laps ---
+@pytest.mark.slow
 def test_the_reference_s_lap_is_from_the_same_start(config: Config, course: EvalTrack) -> None:
     found = {
         one.driver: one
@@ -131,6 +133,7 @@ def test_without_a_lap_from_that_start_the_reference_s_best_is_taken_and_said(
     assert times.standing == tuple(sorted({sector_at(standing), sector_at(other)}))
 
 
+@pytest.mark.slow
 def test_a_reference_without_any_lap_leaves_the_policy_s_times_alone(
     config: Config, course: EvalTrack, standing: Trace
 ) -> None:

@@ -55,6 +55,7 @@ def test_forty_drawn_circuits_are_distributed_as_the_real_ones(drawn: Figures, f
         assert below == pytest.approx(share, abs=OF_LAPS.get(figure, 0.12)), found
 
 
+@pytest.mark.slow
 def test_drawn_circuits_have_chicanes_as_the_real_ones_and_spirals_at_least_as_often() -> None:
     found = figures(lines(range(100)))
     assert found.chicanes.mean() == pytest.approx(REAL_CHICANES, rel=0.2)

@@ -65,6 +65,7 @@ def test_the_track_is_as_wide_as_it_says_and_lies_in_the_hall(name: str) -> None
     assert not any(side.any() for side in solid)
 
 
+@pytest.mark.slow
 def test_ducts_are_as_thick_as_asked_and_gaps_show_the_hall_behind_them() -> None:
     def seen_m(name: str) -> np.ndarray:
         """Return the free way to the left of the centreline, and what follows it up to the next free cell."""

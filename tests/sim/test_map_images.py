@@ -47,6 +47,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "most"), [("L", 8.0), ("RGBA", 22.0)])
 def test_a_large_map_takes_a_few_bytes_a_pixel_to_load(tmp_path: Path, mode: str, most: float) -> None:
     """4,000 x 4,000 pixels took 660 MB, 41 bytes each."""

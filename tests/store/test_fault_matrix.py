@@ -70,6 +70,7 @@ def test_every_fault_at_every_call_in_memory(capsys: pytest.CaptureFixture[str])
     run_matrix("in memory", MemoryStorage, None, capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("agents", [2, 4])
 def test_every_fault_at_every_call_with_several_agents(
     agents: int, capsys: pytest.CaptureFixture[str]

@@ -41,6 +41,7 @@ def test_one_attempt_meets_a_fault_and_names_it(weed_url: Bucket, fault: str) ->
     assert direct.get("seen", max_bytes=100).data == b"as it was"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", sorted(set(SOCKET_FAULTS) - {"403", "412 after the work"}))
 def test_a_write_that_meets_a_fault_once_is_there_in_the_end_and_whole(weed_url: Bucket, fault: str) -> None:
     body = bytes(range(256)) * 2000
