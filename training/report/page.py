@@ -16,7 +16,7 @@ from ..errors import TrainingError
 from ..evaluation import tournament
 from ..evaluation.baselines import REFERENCE, loadable_courses, results
 from ..evaluation.load_run import policies_of
-from ..evaluation.robustness import completion_under, conditions_of
+from ..evaluation.robustness import UNDISTURBED, ConditionResult, completion_under, conditions_of
 from ..process.systemd_notify import alive
 from . import plots, run_info
 from .curves import read_curves
@@ -89,9 +89,9 @@ def _rendered(
     grip = grip_section(laps.traces(), loaded.config.env)
     sectors = sector_section(laps.traces(), laps.reference_traces(), sceneries)
     clock.said(f"compared {len(cards)} drives with the tyres' grip, {len(sectors['tracks'])} by sector")
-    robustness = _robustness(loaded, laps.courses)
+    robustness = _robustness(loaded, laps)
     if robustness is not None:
-        clock.said(f"drove under {len(robustness['conditions'])} conditions")
+        clock.said(f"drove under {len(robustness['conditions']) - 1} kinds of randomisation")
     curves = read_curves(storage, loaded.run)
     charts = plots.learning_curves(curves, loaded.kept_step)
     clock.said(f"drew {len(charts)} curves")
@@ -153,15 +153,17 @@ def _card(laps: LapResults, course: EvalTrack, trace: Trace, scenery: Scenery) -
     }
 
 
-def _robustness(loaded: LoadedRun, courses: Sequence[EvalTrack]) -> dict[str, Any] | None:
+def _robustness(loaded: LoadedRun, laps: LapResults) -> dict[str, Any] | None:
     """Drive the kept policy under the conditions of its run's settings; None if there are none."""
-    config = loaded.config
+    config, courses = loaded.config, laps.courses
     conditions = conditions_of(config.env)
     if not conditions or not courses:
         return None
-    return robustness_section(
-        completion_under(conditions, loaded.policy, config.env, config.evaluation, courses)
-    )
+    # The undisturbed car has driven already.
+    tallies = tuple(laps.of(course, loaded.name).tally for course in courses)
+    plain = ConditionResult(UNDISTURBED, conditions.pop(UNDISTURBED), tuple(courses), tallies)
+    drawn = completion_under(conditions, loaded.policy, config.env, config.evaluation, courses)
+    return robustness_section([plain, *drawn])
 
 
 _STARTS: dict[Grid, str] = {
