@@ -231,6 +231,7 @@ def test_a_part_of_a_stack_is_a_stack_of_its_own():
     torch.testing.assert_close(many.part(3, 1), StackedMlp.part(many, 3, 1, before))
 
 
+@pytest.mark.slow
 def test_mixed_precision_follows_full_precision():
     """In bfloat16 an update moves the weights where float32 moves them, to the type's two to three digits."""
     samples = random_batch(torch.Generator().manual_seed(1))
