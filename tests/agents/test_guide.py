@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from training.agents.compiled_update.phases import NO_GUIDE
 from training.agents.multi_agent import MultiAgentSAC
 from training.agents.networks import Batch
 from training.agents.stacked_mlp import StackedMlp
@@ -66,16 +67,22 @@ def random_batch() -> tuple[Batch, torch.Tensor, torch.Tensor]:
     return batch, normal(ACTIONS), normal(ACTIONS)
 
 
+@pytest.mark.parametrize("untaught", [0, ROWS // 3])
 @pytest.mark.parametrize("compiled", [True, False])
-def test_the_guides_gradient_is_that_of_the_weighted_squared_distance(compiled):
-    """What the guide adds to the actor's gradient is, by autograd, weight x mean |tanh(mean) - guide|^2."""
+def test_the_guides_gradient_is_that_of_the_weighted_squared_distance(compiled, untaught):
+    """What the guide adds to the actor's gradient is, by autograd, weight x mean |tanh(mean) - guide|^2.
+
+    Rows without a guide's action, the first ones, add nothing.
+    """
     plain, guided = random_update(0.0), random_update(3.0)
     batch, noise, next_noise = random_batch()
+    batch.guides[:, :untaught] = NO_GUIDE
     first = guided.actor.weights[0].clone().requires_grad_()
     bias, last = guided.actor.biases[0].clone(), guided.actor.weights[1].clone()
     hidden = torch.relu(batch.observations @ first.transpose(1, 2) + bias)
     outputs = hidden @ last.transpose(1, 2) + guided.actor.biases[1]
-    distance = (torch.tanh(outputs[..., :ACTIONS]) - batch.guides).square().sum(dim=2).mean()
+    off = (torch.tanh(outputs[..., :ACTIONS]) - batch.guides)[:, untaught:]
+    distance = off.square().sum() / ROWS
     (expected,) = torch.autograd.grad(3.0 * distance, first)
     gradients = []
     for update in (plain, guided):
@@ -143,6 +150,44 @@ def test_a_warm_up_with_a_guide_drives_on_where_random_actions_crash():
         train_to(learner, 8 * 60)
         reached[driver] = float(learner.env.race.world.progress_m.mean())
     assert reached["racing_line"] > 20.0 > reached["none"]
+
+
+def test_on_a_track_that_it_does_not_lap_the_guide_teaches_nothing():
+    """Linear tyres: the expert laps the first track and not the second; there the replay has no action of it.
+
+    Before sac.learning_starts cars are driven at random there, so they do not get far.
+    """
+    tracks = "[generated-1, generated-23-w0.7-r0.7]"
+    learner = begin(settings(**{"env.tracks": tracks, "sac.learning_starts": 100_000}))
+    assert learner.try_expert() == ("generated-23-w0.7-r0.7",)
+    train_to(learner, 8 * 60)
+    guides = learner.agents[0].replay_buffer.guides[:60]
+    assert (guides[:, 1::2] == NO_GUIDE).all()
+    assert (np.abs(guides[:, ::2]) <= 1.0).all()
+    progress = learner.env.race.world.progress_m[:, 0]
+    assert progress[::2].mean() > 20.0 > progress[1::2].mean()
+
+
+def test_a_guide_that_laps_every_track_teaches_as_in_runs_of_before():
+    """The same run, to the bit, whether its laps are asked for or not; a run of before does not ask."""
+    held = []
+    for asked in (True, False):
+        learner = begin(settings(**{"imitation.only_tracks_it_laps": asked, "sac.learning_starts": 200}))
+        assert learner.try_expert() == ()
+        train_to(learner, 400)
+        held.append((learner.agents[0].replay_buffer.guides[:50].copy(), learner.team.average.flat.clone()))
+    np.testing.assert_array_equal(held[0][0], held[1][0])
+    assert torch.equal(held[0][1], held[1][1])
+    before = settings().to_json_dict()
+    del before["imitation"]["only_tracks_it_laps"]
+    assert not Config.from_json_dict(before).imitation.only_tracks_it_laps
+
+
+def test_a_guide_that_has_faded_is_not_tried():
+    """A run that resumes after imitation.timesteps spends no time on laps."""
+    learner = begin(settings(**{"env.tracks": "[generated-23-w0.7-r0.7]", "imitation.timesteps": 10}))
+    learner.num_timesteps = 10
+    assert learner.try_expert() == ()
 
 
 def test_without_a_guide_the_replay_spends_no_memory_on_one():

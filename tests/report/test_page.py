@@ -124,6 +124,7 @@ def test_unseen_tracks_come_first_and_every_driver_has_its_column(written: Writt
     assert [words(head) for head in table.find("thead/tr")] == [
         "Track",
         "policy",
+        "racing line",
         "pure pursuit",
         "follow-the-gap",
     ]

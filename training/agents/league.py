@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from ..envs.drivers.registry import make_driver
+from ..envs.drivers.registry import driver_of
 from ..errors import DataError
 from ..process.systemd_notify import leaving
 from .codec import SavedState, copy_into
@@ -82,8 +82,7 @@ class League:
         contest: PromotionTest | None = None,
     ) -> None:
         self._settings, self._env, self._sizes = settings, env, tuple(team.average.sizes)
-        cap_mps = env.race.settings.speed_cap_mps
-        self._drivers = {kind: make_driver(name, cap_mps) for kind, name in _DRIVERS.items()}
+        self._drivers = {kind: driver_of(name, env.race.settings) for kind, name in _DRIVERS.items()}
         self.driver = np.zeros((env.num_envs, env.num_cars), dtype=np.int64)
         self.speed_factor = np.ones((env.num_envs, env.num_cars))  # of the cars that no agent drives
         self.races = np.zeros(env.num_envs, dtype=np.int64)

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from ..envs.drivers.registry import make_driver
+from ..envs.drivers.registry import driver_of
+from ..envs.drivers.trial_laps import completes_laps
 from ..process.systemd_notify import Left, alive
 from .batched_agents import BatchedAgents, Pause
+from .compiled_update.phases import NO_GUIDE
 from .league import League
 from .replay import ReplayRow
 from .sac import Agent, Spaces
@@ -68,10 +70,9 @@ class MultiAgentSAC:
         seed = config.training.seed
         self._imitation = config.imitation
         self._driver = (
-            None
-            if config.imitation.expert == "none"
-            else make_driver(config.imitation.expert, config.env.speed_cap_mps)
+            None if config.imitation.expert == "none" else driver_of(config.imitation.expert, config.env)
         )
+        self._taught: NDArray[np.bool_] | None = None  # (E,) where the expert teaches; None: not tried yet
         self.agents = [
             Agent(
                 spaces,
@@ -212,12 +213,35 @@ class MultiAgentSAC:
             return 0.0
         return self._imitation.coef * max(0.0, 1.0 - self.num_timesteps / self._imitation.timesteps)
 
+    def try_expert(self) -> tuple[str, ...]:
+        """Let the expert drive a lap of each track, if it still teaches; return those on which it teaches nothing.
+
+        Each is a track that it does not complete from standing starts, where imitation.only_tracks_it_laps asks for it.
+        """
+        tracks = self.env.race.world.tracks
+        if self.imitation_coef() == 0.0:
+            return ()
+        self._taught = np.ones(len(tracks), dtype=np.bool_)
+        if self._imitation.only_tracks_it_laps:
+            distinct = list({id(track): track for track in tracks}.values())
+            laps = completes_laps(self._imitation.expert, self.env.race.settings, distinct)
+            lapped = dict(zip(map(id, distinct), laps, strict=True))
+            self._taught[:] = [lapped[id(track)] for track in tracks]
+        return tuple(dict.fromkeys(tracks[e].name for e in np.flatnonzero(~self._taught)))
+
     def _reference(self) -> NDArray[np.float32] | None:
-        """Return the expert's actions (A, K, 2) while the imitation coefficient is above 0; it knows the map."""
+        """Return the expert's actions (A, K, 2) while the imitation coefficient is above 0; it knows the map.
+
+        NO_GUIDE on tracks on which it teaches nothing.
+        """
         if self._driver is None or self.imitation_coef() == 0.0:
             return None
+        if self._taught is None:
+            self.try_expert()
         race = self.env.race
-        return self._by_agent(race.actions_of(self._driver.act(race.world)).astype(np.float32))
+        actions = race.actions_of(self._driver.act(race.world)).astype(np.float32)
+        actions[~self._taught] = NO_GUIDE
+        return self._by_agent(actions)
 
     def _explore(
         self, seen: NDArray[np.float32], reference: NDArray[np.float32] | None
@@ -234,7 +258,12 @@ class MultiAgentSAC:
         # Around the expert's path, not on it: the policy must learn to return to it, the critics which actions lead
         # away.
         noise = np.stack([self._imitation.noise * agent.rng.standard_normal(size) for agent in self.agents])
-        return np.clip(reference + noise, -1.0, 1.0).astype(np.float32)
+        chosen = np.clip(reference + noise, -1.0, 1.0).astype(np.float32)
+        alone = reference == NO_GUIDE
+        if alone.any():
+            drawn = np.stack([a.rng.uniform(-1.0, 1.0, size=size) for a in self.agents]).astype(np.float32)
+            chosen = np.where(alone, drawn, chosen)
+        return chosen
 
     def _store(self, seen: Seen, step: Step) -> None:
         """Give each agent's replay the transitions of its cars; those of cars that are out are no transitions."""

@@ -21,7 +21,9 @@ class Batch(NamedTuple):
     next_observations: torch.Tensor
     rewards: torch.Tensor
     dones: torch.Tensor  # terminated, not truncated
-    guides: torch.Tensor | None = None  # actions (A, B, ·) that the actor's mean is drawn to
+    guides: torch.Tensor | None = (
+        None  # actions (A, B, ·) that the actor's mean is drawn to; NO_GUIDE: to none
+    )
 
 
 class Losses(NamedTuple):

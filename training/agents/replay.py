@@ -33,7 +33,8 @@ class ReplayRow(NamedTuple):
     next_observations: NDArray[np.float32]  # that the step led to, at an episode's end its last one
     terminated: NDArray[np.bool_]
     ended: NDArray[np.bool_]  # terminated or truncated
-    guides: NDArray[np.float32] | None = None  # actions of the imitation term's expert
+    # Actions of the imitation term's expert, NO_GUIDE where it teaches nothing.
+    guides: NDArray[np.float32] | None = None
     masked: NDArray[np.bool_] | None = None  # nothing to learn from: out of the race, or driven by others
 
 

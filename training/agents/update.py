@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from ..errors import ConfigurationError
-from .compiled_update.phases import LOG_STD_MAX, LOG_STD_MIN, TANH_EPSILON
+from .compiled_update.phases import LOG_STD_MAX, LOG_STD_MIN, NO_GUIDE, TANH_EPSILON
 from .compiled_update.step import CompiledStep, fits
 from .cuda_graph import GraphStep
 from .networks import Batch, Losses, SacNetworks
@@ -203,9 +203,10 @@ def _squash(outputs: torch.Tensor, noise: torch.Tensor) -> SquashedSample:
 def _to_guide(
     guides: torch.Tensor, outputs: torch.Tensor, imitation_scale: float | torch.Tensor
 ) -> torch.Tensor:
-    """Return the gradient (A, B, actions) of scale / 2 x |tanh(mean) - expert|^2 at the means."""
+    """Return the gradient (A, B, actions) of scale / 2 x |tanh(mean) - expert|^2 at the means, 0 without an expert."""
     driven = torch.tanh(outputs[..., : guides.shape[2]])
-    return imitation_scale * (driven - guides) * (1.0 - driven * driven)
+    off = torch.where(guides < NO_GUIDE, driven - guides, 0.0)
+    return imitation_scale * off * (1.0 - driven * driven)
 
 
 def _for_critics(observations: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..config import EnvSettings
-    from ..sim import Track
+    from ..sim import Track, Vehicle
     from .worlds import AnyWorld
 
     Array = NDArray[np.float64]
@@ -87,7 +87,7 @@ class Race:
         self.decision_s = settings.action_repeat * self.world.timestep_s
         self._rng = [np.random.default_rng([seed, e]) for e in range(num_envs)]
         self._stack = ScanStack(settings, num_envs, num_cars)
-        self._guide = _pure_pursuit(settings)
+        self._guide = _pure_pursuit(settings, self.vehicle)
         cars = (num_envs, num_cars)
         self.previous_action: Array = np.zeros((*cars, 2))
         self.active = np.ones(cars, dtype=np.bool_)  # racing: neither crashed nor turned round
@@ -309,9 +309,9 @@ def ranges_of(settings: EnvSettings) -> Randomisation:
     return Randomisation(**given)
 
 
-def _pure_pursuit(settings: EnvSettings) -> Any:  # noqa: ANN401 - a Driver; the trajectory term alone needs it
+def _pure_pursuit(settings: EnvSettings, vehicle: Vehicle) -> Any:  # noqa: ANN401 - a Driver; the trajectory term alone needs it
     if settings.reward.trajectory == 0.0:
         return None
-    from .drivers.registry import PurePursuit  # noqa: PLC0415 - the trajectory term alone needs it
+    from .drivers.registry import make_driver  # noqa: PLC0415 - the trajectory term alone needs it
 
-    return PurePursuit()
+    return make_driver("pure_pursuit", vehicle=vehicle, tyres=settings.tyres)

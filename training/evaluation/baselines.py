@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..envs.drivers.follow_the_gap import FEWEST_BEAMS
-from ..envs.drivers.registry import make_driver
+from ..envs.drivers.grip_profile import point_mass_lap_s
+from ..envs.drivers.grip_pursuit import racing_shape
+from ..envs.drivers.registry import driver_of
+from ..envs.drivers.smooth_line import smooth_line
 from ..process.systemd_notify import alive
-from ..sim import Track, TrackError
+from ..sim import Track, TrackError, Vehicle
 from ..sim.track.names import packed_parts
 from .lap_evaluation import evaluate
 from .recording import DriveTape, best_lap, matching_lap
+from .tum_racelines import raceline_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,9 +34,9 @@ if TYPE_CHECKING:
 
 # Starts that neither training nor the choice of the kept policy has seen.
 REPORT_SEED = 9_000_000
-PURE_PURSUIT, FOLLOW_THE_GAP = "pure pursuit", "follow-the-gap"
+RACING_LINE, PURE_PURSUIT, FOLLOW_THE_GAP = "racing line", "pure pursuit", "follow-the-gap"
 # The driver whose laps a report compares those of the policy with, sector by sector.
-REFERENCE = PURE_PURSUIT
+REFERENCE = RACING_LINE
 
 
 # A run may learn on many tracks; their laps look alike.
@@ -73,6 +77,13 @@ class Tally(NamedTuple):
     def to_json_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
         return {**self._asdict(), "lap_s": list(self.lap_s), "completion_rate": self.completion_rate}
+
+
+class References(NamedTuple):
+    """Flying laps of no car, s."""
+
+    point_mass_s: float | None  # on our racing line at the vehicle's limits; None on tyres without a limit
+    tum_s: float | None  # of TUM's racing line, by its own speeds; None if there is none
 
 
 class Result(NamedTuple):
@@ -188,12 +199,22 @@ def drive(  # noqa: PLR0913 - who, where, how often, in what car
 
 def baseline_drivers(settings: EnvSettings) -> dict[str, tuple[Controller, EnvSettings]]:
     """Return the drivers to compare with, by name, and the settings they drive under."""
-    cap_mps = settings.speed_cap_mps
     seeing = settings.model_copy(update={"beams": max(settings.beams, FEWEST_BEAMS)})
     return {
-        PURE_PURSUIT: (DriverController(make_driver("pure_pursuit", cap_mps)), settings),
-        FOLLOW_THE_GAP: (DriverController(make_driver("follow_the_gap", cap_mps)), seeing),
+        RACING_LINE: (DriverController(driver_of("racing_line", settings)), settings),
+        PURE_PURSUIT: (DriverController(driver_of("pure_pursuit", settings)), settings),
+        FOLLOW_THE_GAP: (DriverController(driver_of("follow_the_gap", settings)), seeing),
     }
+
+
+def references(track: Track, settings: EnvSettings) -> References:
+    """Return the lap times that a track's laps are compared with; the track has a centreline."""
+    vehicle = Vehicle()
+    line, bound_s = raceline_of(track), None
+    if settings.tyres == "saturating":
+        points = smooth_line(track, racing_shape(vehicle))
+        bound_s = point_mass_lap_s(points, vehicle, settings.speed_cap_mps)
+    return References(bound_s, None if line is None else line.lap_s)
 
 
 def results(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..agents.policy import Policy
 from ..config import EnvSettings
 from ..envs.drivers.follow_the_gap import FEWEST_BEAMS
-from ..envs.drivers.registry import DRIVERS, make_driver
+from ..envs.drivers.registry import DRIVERS, driver_of
 from ..stored_runs import read
 from ..stored_runs.read import FORMS, Named, StoredPolicy, parse, steps_of
 from .races import Entrant
@@ -35,7 +35,7 @@ def entrants_of(storage: Storage, specs: tuple[str, ...]) -> list[Entrant]:
 def driver(name: str, settings: EnvSettings) -> Entrant:
     """Return a built-in driver that drives at the speeds and rate of some settings."""
     seeing = settings.model_copy(update={"beams": max(settings.beams, FEWEST_BEAMS)})
-    return Entrant(name, seeing, make_driver(name, settings.speed_cap_mps))
+    return Entrant(name, seeing, driver_of(name, settings))
 
 
 def policy_at(storage: Storage, named: Named, sizes: Sequence[int]) -> Policy:

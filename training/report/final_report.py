@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def drive_laps(loaded: LoadedRun, storage: Storage, say: Callable[[str], None]) -> list[Result]:
-    """Drive the tracks that the report shows: the kept policies, pure pursuit, follow-the-gap."""
+    """Drive the tracks that the report shows: the kept policies and the baseline drivers."""
     courses, missing = loadable_courses(loaded.config.env.tracks, loaded.config.evaluation.tracks)
     for problem in missing:
         say(problem)

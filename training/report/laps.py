@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..evaluation.baselines import REFERENCE
+from ..evaluation.baselines import REFERENCE, references
 from .tables import duration
 
 if TYPE_CHECKING:
@@ -53,8 +53,9 @@ class LapResults:
         return (
             f"Mean lap in seconds, best lap, and how many drives were completed: {evaluation.starts} standing "
             f"starts on each track, {each} from each, for every driver the same starts; who touches a wall is out. "
-            "Green: the fastest of those who completed all. Pure pursuit knows the map, the others only what "
-            f"they see.{self._left_out()}"
+            "Green: the fastest of those who completed all. The racing line and pure pursuit know the map, the others "
+            "only what they see. Flying laps of no car, below a track: a point mass at the limits of tyres and motor, "
+            f"and TUM's racing line by its own speeds.{self._left_out()}"
         )
 
     def summary(self) -> str:
@@ -140,7 +141,12 @@ class LapResults:
             }
             for driver, one in tallies.items()
         ]
-        return {"track": course.track.name, "cells": cells}
+        return {"track": course.track.name, "cells": cells, "references": self._references(course)}
+
+    def _references(self, course: EvalTrack) -> str:
+        known = references(course.track, self._loaded.config.env)
+        times = {"point mass": known.point_mass_s, "TUM": known.tum_s}
+        return ", ".join(f"{name} {time_s:.2f}" for name, time_s in times.items() if time_s is not None)
 
 
 def number(value: float | None) -> str:

@@ -49,6 +49,7 @@ def prepare(run: Run, display: Display, device: Any, loaded: Mapping[str, Track]
     selections = _selections(run, tracks)
     saver = Saver(SavedParts(learner, selections), run.lineage, config.training, display.say)
     meta = _restored(run, learner, saver, display)
+    _try_expert(learner, config.imitation.expert, display)
     run.fetch_curves(run.local / "metrics", display.say)
     metrics = Metrics(
         config, run.name, run.local / "metrics", resumed_step=learner.num_timesteps,
@@ -101,6 +102,16 @@ def _learner(run: Run, tracks: Sequence[Track], device: Any, display: Display) -
     )
     alive()
     return learner
+
+
+def _try_expert(learner: MultiAgentSAC, expert: str, display: Display) -> None:
+    """Let the imitation term's expert drive its laps, and say where it teaches nothing."""
+    untaught = learner.try_expert()
+    alive()
+    if untaught:
+        display.say(
+            f"the imitation expert {expert} does not complete a lap of {', '.join(untaught)}: it teaches nothing there"
+        )
 
 
 def _selections(run: Run, tracks: Sequence[Track]) -> list[BestPolicyTracker]:

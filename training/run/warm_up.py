@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,8 +58,8 @@ def precompile(settings: EnvSettings, say: Callable[[str], None]) -> None:
     warm_up_update(rng.CPU, say)
     batch = RaceBatch(settings, [track], 2)
     batch.reset()
-    for name in ("racing_line", "follow_the_gap"):
-        driver = make_driver(name, settings.speed_cap_mps)
+    for name, tyres in product(("racing_line", "follow_the_gap"), ("linear", "saturating")):
+        driver = make_driver(name, settings.speed_cap_mps, tyres=tyres)
         batch.step(batch.race.actions_of(driver.act(batch.race.world)).astype(np.float32))
     few, there = np.zeros((2, 2, 3)), np.ones((2, 2), dtype=np.bool_)
     for profile in ("training", "f1tenth_gym"):

@@ -37,6 +37,9 @@ from .tile import ROWS, address_of, call_at, out_of_line
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 TANH_EPSILON = 1e-6  # stable-baselines3's SquashedDiagGaussianDistribution
+# Instead of an expert's action, which is within -1 and 1: the expert teaches nothing there. No NaN: compiled code may
+# take for granted that there is none.
+NO_GUIDE = 2.0
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
 # A phase is reached by its address, so that it is compiled once, not again in the parallel loop and its wrappers.
@@ -394,7 +397,8 @@ def _actor_gradient(
                 driven = math.tanh(
                     workspace[base + layout.actor_values[0, -1] + b * leading_dim(2 * actions) + j]
                 )
-                off = driven - batch.guides[agent, b, j]
+                guide = batch.guides[agent, b, j]
+                off = driven - guide if guide < float32(NO_GUIDE) else float32(0.0)
                 at_u += float32(2.0) * rates.imitation_coef * share * off * (float32(1.0) - driven * driven)
             workspace[at] = at_u
     return (alpha * log_prob - smallest) * share

@@ -10,7 +10,9 @@ import numpy as np
 from numba import prange
 
 from ...sim import Vehicle
-from ...sim.compiled import inner_ieee, kernel, parallel_kernel
+from ...sim.params import SPEED, YAW_RATE
+from .compiled import inner_ieee, kernel, parallel_kernel
+from .grip import CarModel, car_model, clipped_steering, slipping_steering, speed_within_grip
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,13 +22,12 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 FEWEST_BEAMS = 20
-_WHEELBASE_M, _STEERING_RAD = Vehicle().lf + Vehicle().lr, Vehicle().s_max
-# Steering that linear tyres need beyond the wheelbase's, per curvature and speed².
-_UNDERSTEER_S2PM = (1.0 / Vehicle().C_Sf - 1.0 / Vehicle().C_Sr) / (Vehicle().mu * 9.81)
 # Scans are thinned to this many obstacles by the nearest of neighbouring beams, and filled up to as many by
 # points between beams: cost and meaning then hardly depend on the number of beams.
 _OBSTACLES = 120
 _BEARING_ERROR_RAD = 0.004
+# Of the grip, that braking may take in any case, on tyres that slip.
+_BRAKING_SHARE = 0.3
 # Headings are asked in groups, and the loops over points and headings have no branch: so the compiler makes vector
 # instructions of them, which take half the time (docs/notes/performance.md).
 _GROUP = 8
@@ -53,18 +54,26 @@ class GapSettings(NamedTuple):
     headings: int = 61
     half_view_rad: float = 0.85  # headings looked at, on both sides
     fov_rad: float = 4.7  # of the lidar
+    # Of the grip left lengthways, on tyres that slip, that the speed controller may take; 0: tyres without a limit.
+    spare_share: float = 0.0
 
 
 class FollowTheGap:
-    """Drive by the newest scan alone: no map, no speed, no memory.
+    """Drive by the newest scan alone: no map, no memory; no speed but on tyres that slip.
 
     Every beam's end is grown by the car's half width and a margin (Otterness 2019, The disparity extender
     algorithm, here for every beam and not only at disparities), which leaves a free way for each heading. The
     car steers for the middle of the headings around the longest.
+
+    Args:
+        settings: how to drive.
+        vehicle: the car that it drives.
+
     """
 
-    def __init__(self, settings: GapSettings | None = None) -> None:
+    def __init__(self, settings: GapSettings | None = None, vehicle: Vehicle | None = None) -> None:
         self.settings = settings or GapSettings()
+        self._car = car_model(vehicle or Vehicle())
         self._sight = _see(self.settings, FEWEST_BEAMS)
 
     def reset(self, where: NDArray[np.bool_] | None = None) -> None:
@@ -82,11 +91,11 @@ class FollowTheGap:
         if world.beams != self._sight.beams.shape[1]:
             self._sight = _see(self.settings, world.beams)
         commands = np.empty((world.num_envs, world.num_cars, 2))
+        given = (world.scans, world.states, _Rules(self.settings, self._sight, self._car))
         if world.num_envs >= _PARALLEL_FROM:
-            parts = numba.get_num_threads()
-            _follow_in_parallel(world.scans, self.settings, self._sight, parts, commands)
+            _follow_in_parallel(*given, numba.get_num_threads(), commands)
         else:
-            _follow(world.scans, self.settings, self._sight, (0, world.num_envs), commands)
+            _follow(*given, (0, world.num_envs), commands)
         return commands
 
 
@@ -95,6 +104,14 @@ class _Directions(NamedTuple):
 
     looks: Array  # (2, headings), filled up to whole groups by zeros, which nothing stands in the way of
     beams: Array  # (2, B)
+
+
+class _Rules(NamedTuple):
+    """Hold what never changes."""
+
+    settings: GapSettings
+    sight: _Directions
+    car: CarModel
 
 
 def _see(settings: GapSettings, beams: int) -> _Directions:
@@ -110,32 +127,33 @@ def _see(settings: GapSettings, beams: int) -> _Directions:
 @parallel_kernel
 def _follow_in_parallel(
     scans: NDArray[np.floating],
-    settings: GapSettings,
-    sight: _Directions,
+    states: Array,
+    rules: _Rules,
     parts: int,
     commands: Array,
 ) -> None:
     envs = scans.shape[0]
     for part in prange(parts):
         span = (part * envs // parts, (part + 1) * envs // parts)
-        _follow(scans, settings, sight, span, commands)
+        _follow(scans, states, rules, span, commands)
 
 
 @kernel
 def _follow(
     scans: NDArray[np.floating],
-    settings: GapSettings,
-    sight: _Directions,
+    states: Array,
+    rules: _Rules,
     span: tuple[int, int],
     commands: Array,
 ) -> None:
-    """Write the commands (E, N, 2) of the span's environments from their scans (E, N, B)."""
+    """Write the commands (E, N, 2) of the span's environments from their scans (E, N, B) and states (E, N, 7)."""
+    settings, sight, car = rules
     room = _make_room(scans.shape[2], sight)
     for e in range(span[0], span[1]):
         for n in range(scans.shape[1]):
             _find_obstacles(scans[e, n], settings, sight.beams, room.points)
             _find_free_ways(room, settings, sight.looks)
-            _command(room.free[: settings.headings], settings, commands[e, n])
+            _command(room.free[: settings.headings], states[e, n], settings, car, commands[e, n])
 
 
 class _Room(NamedTuple):
@@ -155,15 +173,23 @@ def _make_room(beams: int, sight: _Directions) -> _Room:
 
 
 @inner_ieee
-def _command(free: Array, settings: GapSettings, command: Array) -> None:
+def _command(free: Array, state: Array, settings: GapSettings, car: CarModel, command: Array) -> None:
     """Write steering and speed (2,) towards the middle of the gap."""
     heading, way = _middle_of_gap(free, settings)
     curvature = 2.0 * math.sin(heading) / settings.lookahead_m
     speed = min(settings.max_speed_mps, math.sqrt(settings.lateral_mps2 / max(abs(curvature), 1e-9)))
     speed = min(speed, math.sqrt(2.0 * settings.braking_mps2 * max(way, 0.0)))
     speed = max(speed, settings.min_speed_mps)
-    steering = curvature * (_WHEELBASE_M + _UNDERSTEER_S2PM * speed * speed)
-    command[0] = min(max(steering, -_STEERING_RAD), _STEERING_RAD)
+    steering = curvature * (car.wheelbase_m + car.understeer_s2pm * speed * speed)
+    if settings.spare_share > 0.0:
+        now = max(state[SPEED], 0.0)
+        steering = slipping_steering(curvature, now, car)
+        lateral = max(abs(now * state[YAW_RATE]), min(abs(curvature) * now * now, car.grip_mps2))
+        speed = max(
+            speed_within_grip(speed, now, lateral, (settings.spare_share, _BRAKING_SHARE), car),
+            settings.min_speed_mps,
+        )
+    command[0] = clipped_steering(steering, car)
     command[1] = speed
 
 

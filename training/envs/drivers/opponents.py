@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .registry import make_driver
+from .registry import driver_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +20,7 @@ class Opponents:
 
     def __init__(self, names: tuple[str, ...], settings: EnvSettings) -> None:
         self.names = names
-        self._drivers = {name: make_driver(name, settings.speed_cap_mps) for name in dict.fromkeys(names)}
+        self._drivers = {name: driver_of(name, settings) for name in dict.fromkeys(names)}
 
     def reset(self, where: NDArray[np.bool_] | None = None) -> None:
         """Reset the drivers' state in the chosen environments (E,), in all if None."""

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ...sim import Vehicle
-from ...sim.compiled import kernel
 from ...sim.params import SLIP, SPEED, YAW, YAW_RATE, X, Y
 from ...sim.track import centerline
+from .compiled import kernel
+from .grip import CarModel, car_model, clipped_steering
 from .racing_line import LineSettings, SpeedLimits, racing_line, speed_profile
 
 if TYPE_CHECKING:
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
 
 # Points of the line searched behind and ahead of the car's place along the centreline: indices are the same.
 _BEHIND, _AHEAD = 8, 16
-_WHEELBASE_M, _STEERING_RAD = Vehicle().lf + Vehicle().lr, Vehicle().s_max
-# Steering that linear tyres need beyond the wheelbase's, per curvature and speed²: the single-track model's
-# steady cornering.
-_UNDERSTEER_S2PM = (1.0 / Vehicle().C_Sf - 1.0 / Vehicle().C_Sr) / (Vehicle().mu * 9.81)
 _SERVO_SHARE = 0.8  # of the servo's range; of 5,040 standing starts anywhere, 10 Hz: 1 lost, 193 without it
 _SLOWEST_MPS = 3.0  # a slower car may gain speed whatever it steers
 
@@ -53,11 +50,18 @@ class PurePursuit:
     Args:
         settings: how to drive.
         line: None for the centreline; settings for the racing line.
+        vehicle: the car that it drives, on linear tyres.
 
     """
 
-    def __init__(self, settings: PursuitSettings | None = None, line: LineSettings | None = None) -> None:
+    def __init__(
+        self,
+        settings: PursuitSettings | None = None,
+        line: LineSettings | None = None,
+        vehicle: Vehicle | None = None,
+    ) -> None:
         self.settings, self.line = settings or PursuitSettings(), line
+        self._car = car_model(vehicle or Vehicle())
         self._tracks: tuple[Track, ...] = ()
         self._course: _Course | None = None
 
@@ -74,7 +78,7 @@ class PurePursuit:
         if self._course is None or world.tracks is not self._tracks:
             self._course, self._tracks = _lay_course(world.tracks, self.settings, self.line), world.tracks
         commands = np.empty((world.num_envs, world.num_cars, 2))
-        _pursue(world.states, world.arc_m, self._course, self.settings, commands)
+        _pursue(world.states, world.arc_m, self._course, self.settings, self._car, commands)
         return commands
 
 
@@ -107,7 +111,9 @@ def _lay_course(tracks: Sequence[Track], settings: PursuitSettings, line: LineSe
 
 
 @kernel
-def _pursue(states: Array, arc_m: Array, course: _Course, settings: PursuitSettings, commands: Array) -> None:
+def _pursue(  # noqa: PLR0913, PLR0917 - what is driven, by what, and where the commands go
+    states: Array, arc_m: Array, course: _Course, settings: PursuitSettings, car: CarModel, commands: Array
+) -> None:
     for e in range(states.shape[0]):
         track = course.track_of[e]
         for n in range(states.shape[1]):
@@ -125,12 +131,15 @@ def _pursue(states: Array, arc_m: Array, course: _Course, settings: PursuitSetti
             to_x, to_y = _place(course, track, i, part)
             bearing = math.atan2(to_y - y, to_x - x)
             curvature = 2.0 * math.sin(bearing - way) / max(math.hypot(to_x - x, to_y - y), 0.1)
-            steering = curvature * (_WHEELBASE_M + _UNDERSTEER_S2PM * s[SPEED] * s[SPEED])
+            steering = curvature * (car.wheelbase_m + car.understeer_s2pm * s[SPEED] * s[SPEED])
             steering += settings.yaw_damping_s * (curvature * s[SPEED] - s[YAW_RATE])
-            commands[e, n, 0] = min(max(steering, -_STEERING_RAD), _STEERING_RAD)
+            commands[e, n, 0] = clipped_steering(steering, car)
             i, _ = _further(course, track, nearest, settings.speed_ahead_s * forward)
             speed = course.speed_mps[course.first[track] + i]
-            if abs(steering) > _SERVO_SHARE * _STEERING_RAD:
+            if (
+                steering > _SERVO_SHARE * car.steering_high_rad
+                or steering < _SERVO_SHARE * car.steering_low_rad
+            ):
                 # Near the servo's end, as after a standing start in a tight bend, more speed carries the car into the
                 # wall, and so does braking, which unloads the rear: it keeps its speed until it turns again.
                 speed = min(speed, max(s[SPEED], _SLOWEST_MPS))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ...sim.compiled import kernel
 from ...sim.track import centerline
+from .compiled import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -160,7 +160,7 @@ def _minimum(band: Array, gradient: Array, low: Array, high: Array, start: Array
 
 
 @kernel
-def _folded(i: int, n: int) -> int:
+def folded(i: int, n: int) -> int:
     """Return the place of point i when the ring is pressed flat: 0, n-1, 1, n-2, ..."""
     return 2 * i if 2 * i < n else 2 * (n - i) - 1
 
@@ -175,7 +175,7 @@ def _solve_free(band: Array, gradient: Array, low: Array, high: Array, at: NDArr
     lower = np.zeros((n, _BAND + 1))  # lower[r, d]: row r, column r - d
     right = np.empty(n)
     for i in range(n):
-        row = _folded(i, n)
+        row = folded(i, n)
         if at[i] != 0:
             lower[row, 0], right[row] = 1.0, high[i] if at[i] > 0 else low[i]
             continue
@@ -183,12 +183,12 @@ def _solve_free(band: Array, gradient: Array, low: Array, high: Array, at: NDArr
         for k in (-2, -1, 1, 2):
             j = (i + k) % n
             value = band[min(i, i + k) % n, abs(k)]
-            column = _folded(j, n)
+            column = folded(j, n)
             if at[j] != 0:
                 right[row] -= value * (high[j] if at[j] > 0 else low[j])
             elif column < row:
                 lower[row, row - column] = value
-    _cholesky(lower)
+    cholesky(lower)
     for r in range(n):
         for d in range(1, min(_BAND, r) + 1):
             right[r] -= lower[r, d] * right[r - d]
@@ -197,11 +197,11 @@ def _solve_free(band: Array, gradient: Array, low: Array, high: Array, at: NDArr
         right[r] /= lower[r, 0]
         for d in range(1, min(_BAND, r) + 1):
             right[r - d] -= lower[r, d] * right[r]
-    return np.array([right[_folded(i, n)] for i in range(n)])
+    return np.array([right[folded(i, n)] for i in range(n)])
 
 
 @kernel
-def _cholesky(lower: Array) -> None:
+def cholesky(lower: Array) -> None:
     """Replace the lower band of a positive definite matrix by that of its Cholesky factor."""
     for r in range(lower.shape[0]):
         for d in range(min(_BAND, r), -1, -1):

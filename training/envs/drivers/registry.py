@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from ...sim import Vehicle
+from ...sim.dynamics import GRAVITY_MPS2
 from .follow_the_gap import FollowTheGap, GapSettings
+from .grip_pursuit import GripPursuit, GripPursuitSettings, centre_shape, racing_shape
 from .pure_pursuit import PurePursuit, PursuitSettings
 from .racing_line import LineSettings, SpeedLimits
 
@@ -12,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ...config import EnvSettings
     from ..worlds import AnyWorld
 
 __all__ = [
@@ -20,10 +24,13 @@ __all__ = [
     "Driver",
     "FollowTheGap",
     "GapSettings",
+    "GripPursuit",
+    "GripPursuitSettings",
     "LineSettings",
     "PurePursuit",
     "PursuitSettings",
     "SpeedLimits",
+    "driver_of",
     "make_driver",
 ]
 
@@ -50,20 +57,61 @@ class Driver(Protocol):
         """Return commands (E, N, 2): steering rad, speed m/s."""
 
 
-def make_driver(name: str, max_speed_mps: float = 8.0) -> Driver:
-    """Return a driver by its name: one of DRIVERS; racing_line is pure pursuit on the optimised line.
+def make_driver(
+    name: str, max_speed_mps: float = 8.0, vehicle: Vehicle | None = None, tyres: str = "linear"
+) -> Driver:
+    """Return a driver by its name: one of DRIVERS; racing_line is pure pursuit on an optimised line.
+
+    vehicle: the car that it drives. tyres: `env.tyres`; on saturating ones drivers plan with the vehicle's grip, on
+    linear ones and the lateral circle with accelerations that only linear tyres give, as in runs of before.
 
     Raises:
         ValueError: there is no driver of that name.
 
     """
+    car = vehicle or Vehicle()
+    if name not in DRIVERS:
+        raise ValueError(f"driver {name!r} is unknown; choose one of {', '.join(DRIVERS)}")
+    if tyres == "saturating":
+        return _on_slipping_tyres(name, max_speed_mps, car)
     if name == "follow_the_gap":
-        return FollowTheGap(GapSettings(max_speed_mps=max_speed_mps))
+        return FollowTheGap(GapSettings(max_speed_mps=max_speed_mps), car)
     if name == "pure_pursuit":
-        return PurePursuit(_capped(PursuitSettings(), max_speed_mps))
-    if name == "racing_line":
-        return PurePursuit(_capped(ON_THE_RACING_LINE, max_speed_mps), LineSettings())
-    raise ValueError(f"driver {name!r} is unknown; choose one of {', '.join(DRIVERS)}")
+        return PurePursuit(_capped(PursuitSettings(), max_speed_mps), None, car)
+    return PurePursuit(_capped(ON_THE_RACING_LINE, max_speed_mps), LineSettings(), car)
+
+
+def driver_of(name: str, settings: EnvSettings) -> Driver:
+    """Return a driver, by its name, for the car and the tyres of some settings.
+
+    Raises:
+        ValueError: there is no driver of that name.
+
+    """
+    return make_driver(name, settings.speed_cap_mps, Vehicle(), settings.tyres)
+
+
+def _on_slipping_tyres(name: str, max_speed_mps: float, car: Vehicle) -> Driver:
+    if name == "follow_the_gap":
+        return FollowTheGap(gap_settings(car, max_speed_mps), car)
+    shape = centre_shape(car) if name == "pure_pursuit" else racing_shape(car)
+    return GripPursuit(shape, car, GripPursuitSettings(max_speed_mps=max_speed_mps))
+
+
+def gap_settings(car: Vehicle, max_speed_mps: float) -> GapSettings:
+    """Return how follow-the-gap drives a vehicle on slipping tyres."""
+    grip = car.mu * GRAVITY_MPS2
+    return GapSettings(
+        max_speed_mps=max_speed_mps,
+        half_width_m=0.5 * car.width,
+        margin_m=0.183,
+        horizon_m=8.1,
+        lookahead_m=1.347,
+        lateral_mps2=0.7 * grip,
+        braking_mps2=0.33 * grip,
+        half_view_rad=0.868,
+        spare_share=0.78,
+    )
 
 
 def _capped(settings: PursuitSettings, max_speed_mps: float) -> PursuitSettings:
