@@ -91,7 +91,7 @@ class FollowTheGap:
         if world.beams != self._sight.beams.shape[1]:
             self._sight = _see(self.settings, world.beams)
         commands = np.empty((world.num_envs, world.num_cars, 2))
-        given = (world.scans, world.states, _Rules(self.settings, self._sight, self._car))
+        given = (world.scans, world.states, self.settings, self._sight, self._car)
         if world.num_envs >= _PARALLEL_FROM:
             _follow_in_parallel(*given, numba.get_num_threads(), commands)
         else:
@@ -106,14 +106,6 @@ class _Directions(NamedTuple):
     beams: Array  # (2, B)
 
 
-class _Rules(NamedTuple):
-    """Hold what never changes."""
-
-    settings: GapSettings
-    sight: _Directions
-    car: CarModel
-
-
 def _see(settings: GapSettings, beams: int) -> _Directions:
     headings = np.linspace(-settings.half_view_rad, settings.half_view_rad, settings.headings)
     angles = np.linspace(-0.5 * settings.fov_rad, 0.5 * settings.fov_rad, beams)
@@ -125,29 +117,32 @@ def _see(settings: GapSettings, beams: int) -> _Directions:
 
 
 @parallel_kernel
-def _follow_in_parallel(
+def _follow_in_parallel(  # noqa: PLR0913, PLR0917 - a parallel kernel takes no tuple of tuples
     scans: NDArray[np.floating],
     states: Array,
-    rules: _Rules,
+    settings: GapSettings,
+    sight: _Directions,
+    car: CarModel,
     parts: int,
     commands: Array,
 ) -> None:
     envs = scans.shape[0]
     for part in prange(parts):
         span = (part * envs // parts, (part + 1) * envs // parts)
-        _follow(scans, states, rules, span, commands)
+        _follow(scans, states, settings, sight, car, span, commands)
 
 
 @kernel
-def _follow(
+def _follow(  # noqa: PLR0913, PLR0917 - as above
     scans: NDArray[np.floating],
     states: Array,
-    rules: _Rules,
+    settings: GapSettings,
+    sight: _Directions,
+    car: CarModel,
     span: tuple[int, int],
     commands: Array,
 ) -> None:
     """Write the commands (E, N, 2) of the span's environments from their scans (E, N, B) and states (E, N, 7)."""
-    settings, sight, car = rules
     room = _make_room(scans.shape[2], sight)
     for e in range(span[0], span[1]):
         for n in range(scans.shape[1]):
