@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..envs.car import vehicle_of
 from ..envs.drivers.follow_the_gap import FEWEST_BEAMS
 from ..envs.drivers.grip_profile import point_mass_lap_s
 from ..envs.drivers.grip_pursuit import racing_shape
 from ..envs.drivers.registry import driver_of
 from ..envs.drivers.smooth_line import smooth_line
 from ..process.systemd_notify import alive
-from ..sim import Track, TrackError, Vehicle
+from ..sim import Track, TrackError
 from ..sim.track.names import packed_parts
 from .lap_evaluation import evaluate
 from .recording import DriveTape, best_lap, matching_lap
@@ -209,7 +210,7 @@ def baseline_drivers(settings: EnvSettings) -> dict[str, tuple[Controller, EnvSe
 
 def references(track: Track, settings: EnvSettings) -> References:
     """Return the lap times that a track's laps are compared with; the track has a centreline."""
-    vehicle = Vehicle()
+    vehicle = vehicle_of(settings)
     line, bound_s = raceline_of(track), None
     if settings.tyres == "saturating":
         points = smooth_line(track, racing_shape(vehicle))

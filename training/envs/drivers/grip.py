@@ -45,8 +45,8 @@ def car_model(vehicle: Vehicle) -> CarModel:
         steering_low_rad=vehicle.s_min,
         steering_high_rad=vehicle.s_max,
         # training.sim.dynamics.acceleration
-        drive_gain_1ps=10.0 * vehicle.a_max / vehicle.v_max,
-        brake_gain_1ps=10.0 * vehicle.a_max / -vehicle.v_min,
+        drive_gain_1ps=vehicle.a_max / vehicle.throttle_error,
+        brake_gain_1ps=vehicle.a_max / vehicle.brake_error,
     )
 
 

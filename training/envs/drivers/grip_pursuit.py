@@ -82,7 +82,8 @@ class GripPursuit:
     ) -> None:
         self.vehicle = vehicle or Vehicle()
         self.shape = shape or racing_shape(self.vehicle)
-        self.settings = settings or GripPursuitSettings()
+        chosen = settings or GripPursuitSettings()
+        self.settings = chosen._replace(latency_s=chosen.latency_s + self.vehicle.steering_lag)
         self._car = car_model(self.vehicle)
         self._tracks: tuple[Track, ...] = ()
         self._course: _Course | None = None
@@ -274,14 +275,16 @@ def _project(
 def _heading(course: _Course, begin: int, count: int, i: int, part: float) -> float:
     """Return the line's heading, rad, at a part of the chord from point i."""
     here = course.heading_rad[begin + i]
-    return here + part * _wrapped(course.heading_rad[begin + (i + 1) % count] - here)
+    heading: float = here + part * _wrapped(course.heading_rad[begin + (i + 1) % count] - here)
+    return heading
 
 
 @inner
 def _between(values: Array, begin: int, count: int, i: int, part: float) -> float:
     """Return a value at a part of the chord from point i."""
     here = values[begin + i]
-    return here + part * (values[begin + (i + 1) % count] - here)
+    value: float = here + part * (values[begin + (i + 1) % count] - here)
+    return value
 
 
 @inner

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ...sim import Vehicle
 from ...sim.dynamics import GRAVITY_MPS2
+from ..car import lidar_of, vehicle_of
 from .follow_the_gap import FollowTheGap, GapSettings
 from .grip_pursuit import GripPursuit, GripPursuitSettings, centre_shape, racing_shape
 from .pure_pursuit import PurePursuit, PursuitSettings
@@ -58,12 +59,17 @@ class Driver(Protocol):
 
 
 def make_driver(
-    name: str, max_speed_mps: float = 8.0, vehicle: Vehicle | None = None, tyres: str = "linear"
+    name: str,
+    max_speed_mps: float = 8.0,
+    vehicle: Vehicle | None = None,
+    tyres: str = "linear",
+    fov_rad: float = 4.7,
 ) -> Driver:
     """Return a driver by its name: one of DRIVERS; racing_line is pure pursuit on an optimised line.
 
     vehicle: the car that it drives. tyres: `env.tyres`; on saturating ones drivers plan with the vehicle's grip, on
-    linear ones and the lateral circle with accelerations that only linear tyres give, as in runs of before.
+    linear ones and the lateral circle with accelerations that only linear tyres give, as in runs of before. fov_rad: of
+    the lidar.
 
     Raises:
         ValueError: there is no driver of that name.
@@ -72,10 +78,14 @@ def make_driver(
     car = vehicle or Vehicle()
     if name not in DRIVERS:
         raise ValueError(f"driver {name!r} is unknown; choose one of {', '.join(DRIVERS)}")
-    if tyres == "saturating":
-        return _on_slipping_tyres(name, max_speed_mps, car)
     if name == "follow_the_gap":
-        return FollowTheGap(GapSettings(max_speed_mps=max_speed_mps), car)
+        settings = (
+            gap_settings(car, max_speed_mps) if tyres == "saturating" else _plain_gap(car, max_speed_mps)
+        )
+        return FollowTheGap(settings._replace(fov_rad=fov_rad), car)
+    if tyres == "saturating":
+        shape = centre_shape(car) if name == "pure_pursuit" else racing_shape(car)
+        return GripPursuit(shape, car, GripPursuitSettings(max_speed_mps=max_speed_mps))
     if name == "pure_pursuit":
         return PurePursuit(_capped(PursuitSettings(), max_speed_mps), None, car)
     return PurePursuit(_capped(ON_THE_RACING_LINE, max_speed_mps), LineSettings(), car)
@@ -88,14 +98,12 @@ def driver_of(name: str, settings: EnvSettings) -> Driver:
         ValueError: there is no driver of that name.
 
     """
-    return make_driver(name, settings.speed_cap_mps, Vehicle(), settings.tyres)
+    vehicle, fov_rad = vehicle_of(settings), lidar_of(settings).fov_rad
+    return make_driver(name, settings.speed_cap_mps, vehicle, settings.tyres, fov_rad)
 
 
-def _on_slipping_tyres(name: str, max_speed_mps: float, car: Vehicle) -> Driver:
-    if name == "follow_the_gap":
-        return FollowTheGap(gap_settings(car, max_speed_mps), car)
-    shape = centre_shape(car) if name == "pure_pursuit" else racing_shape(car)
-    return GripPursuit(shape, car, GripPursuitSettings(max_speed_mps=max_speed_mps))
+def _plain_gap(car: Vehicle, max_speed_mps: float) -> GapSettings:
+    return GapSettings(max_speed_mps=max_speed_mps, half_width_m=0.5 * car.width)
 
 
 def gap_settings(car: Vehicle, max_speed_mps: float) -> GapSettings:

@@ -112,7 +112,8 @@ def clearance_m(field: Array, frame: Frame, x: float, y: float) -> float:
     a, b = row_m - row, col_m - col
     below = (1.0 - b) * field[row, col] + b * field[row, col + 1]
     above = (1.0 - b) * field[row + 1, col] + b * field[row + 1, col + 1]
-    return max((1.0 - a) * below + a * above - 0.5 * frame.resolution_m, 0.0)
+    clear: float = max((1.0 - a) * below + a * above - 0.5 * frame.resolution_m, 0.0)
+    return clear
 
 
 @kernel

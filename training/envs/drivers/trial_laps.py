@@ -48,7 +48,8 @@ def completes_laps(name: str, settings: EnvSettings, tracks: Sequence[Track]) ->
         if over.any():
             world.take_out(over[:, None])
         going &= ~over
-    return done.reshape(len(tracks), _STARTS).all(axis=1)
+    whole: NDArray[np.bool_] = np.all(done.reshape(len(tracks), _STARTS), axis=1)
+    return whole
 
 
 def _undisturbed_race(settings: EnvSettings, fields: Sequence[Track]) -> Race:
