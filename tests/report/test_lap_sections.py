@@ -107,7 +107,7 @@ def test_the_section_of_sectors_has_both_laps_and_their_difference(
     ]
     assert {len(row["cells"]) for row in shown["rows"]} == {SECTORS}
     total_s = policy.lap_s - reference.lap_s
-    assert f"{abs(total_s):.2f} s {'behind' if total_s > 0 else 'ahead of'} {REFERENCE}" in shown["note"]
+    assert f"{abs(total_s):.2f} s {'behind' if total_s > 0 else 'ahead of'} the {REFERENCE}" in shown["note"]
     assert "Both laps begin at rest at the same place." in shown["note"]
     lost_s = sector_times(policy) - sector_times(reference)
     for cell, lost in zip(shown["rows"][2]["cells"], lost_s, strict=True):
@@ -142,9 +142,7 @@ def test_without_a_lap_of_the_reference_the_policy_s_times_stand_alone(
 ) -> None:
     sceneries = {course: Scenery(course.track)}
     (shown,) = sector_section([(course, traces["policy"])], {course: crash}, sceneries)["tracks"]
-    assert (
-        shown["note"] == f"{REFERENCE.capitalize()} completes no lap here: the times are the policy's alone."
-    )
+    assert shown["note"] == f"The {REFERENCE} completes no lap here: the times are the policy's alone."
     assert [row["name"] for row in shown["rows"]] == ["policy"]
     bars = shown["pictures"][1]
     assert "time of the policy, s" in texts(bars)

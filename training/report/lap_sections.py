@@ -96,7 +96,7 @@ def _sectors_of(
     if lost_s is not None:
         rows.append((REFERENCE, [f"{value:.2f}" for value in times.reference_s], f"{lap_s:.2f}"))
         rows.append(("difference", [signed(value) for value in lost_s], signed(trace.lap_s - lap_s)))
-    pictures = (track_map, lap_plots.sector_bars(times, REFERENCE))
+    pictures = (track_map, lap_plots.sector_bars(times, f"the {REFERENCE}"))
     alive()
     return {
         "track": course.track.name,
@@ -120,11 +120,11 @@ def _in_words(times: SectorTimes, reference_s: float | None, trace: Trace) -> st
     """Say how the two laps compare, and where they do not."""
     lost_s = times.lost_s
     if lost_s is None:
-        return f"{REFERENCE.capitalize()} completes no lap here: the times are the policy's alone."
+        return f"The {REFERENCE} completes no lap here: the times are the policy's alone."
     total_s = trace.lap_s - reference_s
     side = "behind" if total_s > 0.0 else "ahead of"
     most, least = int(np.argmax(lost_s)), int(np.argmin(lost_s))
-    words = f"The policy is {abs(total_s):.2f} s {side} {REFERENCE}."
+    words = f"The policy is {abs(total_s):.2f} s {side} the {REFERENCE}."
     if lost_s[most] >= 0.005:
         words += f" It loses most in sector {most + 1} ({signed(lost_s[most])} s)."
     if lost_s[least] <= -0.005:
