@@ -165,7 +165,7 @@ def test_on_a_track_that_it_does_not_lap_the_guide_teaches_nothing():
     assert (guides[:, 1::2] == NO_GUIDE).all()
     assert (np.abs(guides[:, ::2]) <= 1.0).all()
     progress = learner.env.race.world.progress_m[:, 0]
-    assert progress[::2].mean() > 20.0 > progress[1::2].mean()
+    assert progress[::2].max() > 25.0 > progress[1::2].max()
 
 
 def test_a_guide_that_laps_every_track_teaches_as_in_runs_of_before():

@@ -11,8 +11,8 @@ from numba import prange
 
 from ...sim import Vehicle
 from ...sim.params import SPEED, YAW_RATE
-from .compiled import inner_ieee, kernel, parallel_kernel
 from .grip import CarModel, car_model, clipped_steering, slipping_steering, speed_within_grip
+from .kernel_cache import inner_ieee, kernel, parallel_kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

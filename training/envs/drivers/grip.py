@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ...sim import Vehicle
 from ...sim.dynamics import GRAVITY_MPS2
-from .compiled import inner
+from .kernel_cache import inner
 
 # Of the grip; beyond it the slip for a lateral acceleration is too large to be of use.
 _MOST_USED = 0.995

@@ -10,7 +10,7 @@ import numpy as np
 from ...sim.dynamics import GRAVITY_MPS2
 from ...sim.track import centerline
 from ...sim.tyres import MOST_DRIVE_SHARE
-from .compiled import kernel
+from .kernel_cache import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

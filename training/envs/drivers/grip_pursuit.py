@@ -10,9 +10,9 @@ import numpy as np
 from ...sim import Vehicle
 from ...sim.params import SLIP, SPEED, YAW, YAW_RATE, X, Y
 from ...sim.track import centerline
-from .compiled import inner, kernel
 from .grip import CarModel, car_model, clipped_steering, slipping_steering, speed_within_grip
 from .grip_profile import grip_limits, grip_profile
+from .kernel_cache import inner, kernel
 from .smooth_line import LineShape, sharpest_bend_1pm, smooth_line
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import numpy as np
 from ...sim import Vehicle
 from ...sim.params import SLIP, SPEED, YAW, YAW_RATE, X, Y
 from ...sim.track import centerline
-from .compiled import kernel
 from .grip import CarModel, car_model, clipped_steering
+from .kernel_cache import kernel
 from .racing_line import LineSettings, SpeedLimits, racing_line, speed_profile
 
 if TYPE_CHECKING:

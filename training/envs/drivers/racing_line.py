@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ...sim.track import centerline
-from .compiled import kernel
+from .kernel_cache import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

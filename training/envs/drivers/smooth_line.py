@@ -15,7 +15,7 @@ import numpy as np
 
 from ...sim.track import centerline
 from ...sim.track.occupancy import Frame, to_map
-from .compiled import kernel
+from .kernel_cache import kernel
 from .racing_line import cholesky, folded
 
 if TYPE_CHECKING:
