@@ -86,7 +86,7 @@ class GripPursuit:
         self.settings = chosen._replace(latency_s=chosen.latency_s + self.vehicle.steering_lag)
         self._car = car_model(self.vehicle)
         self._tracks: tuple[Track, ...] = ()
-        self._course: _Course | None = None
+        self._course: _LaidLines | None = None
 
     def reset(self, where: NDArray[np.bool_] | None = None) -> None:
         """Do nothing: this driver keeps no state."""
@@ -125,7 +125,7 @@ def centre_shape(vehicle: Vehicle) -> LineShape:
     )
 
 
-class _Course(NamedTuple):
+class _LaidLines(NamedTuple):
     """Hold the lines of all distinct tracks one after the other."""
 
     points: Array  # (P, 2)
@@ -146,7 +146,7 @@ class _Course(NamedTuple):
 
 def _lay_course(
     tracks: Sequence[Track], settings: GripPursuitSettings, shape: LineShape, vehicle: Vehicle
-) -> _Course:
+) -> _LaidLines:
     distinct = list({id(t): t for t in tracks}.values())
     index = {id(t): i for i, t in enumerate(distinct)}
     limits = grip_limits(vehicle, settings.max_speed_mps, settings.lateral_share, settings.longitudinal_share)
@@ -155,7 +155,7 @@ def _lay_course(
     tangents = np.concatenate([centerline.tangents(*line) for line in zip(lines, chords, strict=True)])
     near = [_across(t.curve.points, points) for t, points in zip(distinct, lines, strict=True)]
     counts, sizes = [len(points) for points in lines], [len(one) for one in near]
-    return _Course(
+    return _LaidLines(
         points=np.concatenate(lines),
         heading_rad=np.arctan2(tangents[:, 1], tangents[:, 0]),
         bend_1pm=np.concatenate([centerline.curvature(*line) for line in zip(lines, chords, strict=True)]),
@@ -192,7 +192,7 @@ def _across(centre: Array, line: Array) -> NDArray[np.int64]:
 def _pursue(  # noqa: PLR0913, PLR0917 - what is driven, by what, and where the commands go
     states: Array,
     arc_m: Array,
-    course: _Course,
+    course: _LaidLines,
     settings: GripPursuitSettings,
     car: CarModel,
     commands: Array,
@@ -246,7 +246,7 @@ def _wrapped(angle: float) -> float:
 
 @inner
 def _project(
-    course: _Course, begin: int, count: int, guess: int, place: tuple[float, float]
+    course: _LaidLines, begin: int, count: int, guess: int, place: tuple[float, float]
 ) -> tuple[int, float, float]:
     """Return where on the line a place is: the point passed last, the part of its chord, the offset to the left, m.
 
@@ -272,7 +272,7 @@ def _project(
 
 
 @inner
-def _heading(course: _Course, begin: int, count: int, i: int, part: float) -> float:
+def _heading(course: _LaidLines, begin: int, count: int, i: int, part: float) -> float:
     """Return the line's heading, rad, at a part of the chord from point i."""
     here = course.heading_rad[begin + i]
     heading: float = here + part * _wrapped(course.heading_rad[begin + (i + 1) % count] - here)
@@ -289,7 +289,7 @@ def _between(values: Array, begin: int, count: int, i: int, part: float) -> floa
 
 @inner
 def _further(
-    course: _Course, begin: int, count: int, at: tuple[int, float], way_m: float
+    course: _LaidLines, begin: int, count: int, at: tuple[int, float], way_m: float
 ) -> tuple[int, float]:
     """Return the point passed last, and the chord's part, when going `way_m` along the line from a part of chord i."""
     i, part = at
