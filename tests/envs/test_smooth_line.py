@@ -60,8 +60,11 @@ def test_the_centre_line_stays_near_the_centreline() -> None:
     assert np.abs(offset).max() < 0.1
 
 
-def test_no_allowed_move_makes_the_line_better() -> None:
-    """Length + stiffness x curvature² x length, for bumps of all widths, places and signs that keep the margin."""
+def test_no_allowed_move_makes_the_line_better_by_a_thousandth() -> None:
+    """Length + stiffness x curvature² x length, for bumps of all widths, places and signs that keep the margin.
+
+    A little can be gained: where a bend comes near what the steering can do, the line's stiffness is greater.
+    """
     track, shape = Track.generate(3, length_m=80.0), racing_shape(CAR)
     points = smooth_line(track, shape)
     chords = centerline.chord_lengths(points)
@@ -74,14 +77,14 @@ def test_no_allowed_move_makes_the_line_better() -> None:
 
     least, count, rng, tried = cost(points), len(points), np.random.default_rng(0), 0
     closest_m = clearances(track, points).min()
-    for _ in range(200):
+    for _ in range(800):
         away = (np.arange(count) - rng.integers(count) + count // 2) % count - count // 2
         bump = rng.choice([-0.03, 0.03]) * np.exp(-((away / rng.uniform(15, 60)) ** 2))
         moved = points + bump[:, None] * left
         if clearances(track, moved).min() >= closest_m:
             tried += 1
-            assert cost(moved) > least * (1.0 - 1e-4)
-    assert tried > 20
+            assert cost(moved) > least * (1.0 - 1e-3)
+    assert tried > 25
 
 
 def test_a_car_with_less_steering_gets_a_rounder_line() -> None:

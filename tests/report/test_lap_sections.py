@@ -14,7 +14,7 @@ from training.evaluation.baselines import REFERENCE, EvalTrack, drive, results
 from training.evaluation.recording import Trace, best_lap
 from training.evaluation.robustness import completion_under, conditions_of
 from training.report import lap_plots
-from training.report.grip import common_reach, grip_use
+from training.report.grip_use import common_reach, grip_use
 from training.report.lap_sections import grip_section, robustness_section, sector_section
 from training.report.sectors import SECTORS, compared, sector_times
 from training.sim import Track

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..errors import TrainingError
 from ..evaluation.baselines import loadable_courses, results
 from ..evaluation.load_run import policies_of
-from .grip import grip_use, verdict
+from .grip_use import grip_use, verdict
 from .tables import LapRow, laps_table
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ from .tables import percent, signed
 if TYPE_CHECKING:
     from ..envs.rendering.scenery import Scenery
     from ..evaluation.recording import Trace
-    from .grip import GripUse, Reach
+    from .grip_use import GripUse, Reach
     from .sectors import SectorTimes
 
 # On the dark road: ahead of the reference driver, level with it, behind it.

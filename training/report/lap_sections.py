@@ -11,7 +11,7 @@ from ..evaluation.baselines import REFERENCE
 from ..evaluation.robustness import ranges
 from ..process.systemd_notify import alive
 from . import lap_plots
-from .grip import common_reach, described_use, grip_use, verdict
+from .grip_use import common_reach, described_use, grip_use, verdict
 from .laps import number
 from .run_info import as_yaml
 from .sectors import compared
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..evaluation.baselines import EvalTrack
     from ..evaluation.recording import Trace
     from ..evaluation.robustness import ConditionResult
-    from .grip import GripUse
+    from .grip_use import GripUse
     from .sectors import SectorTimes
 
 Traces = list[tuple["EvalTrack", "Trace"]]

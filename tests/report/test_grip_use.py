@@ -11,7 +11,7 @@ from tests.report.runs import QUICK, driver_by_hand, straight_on
 from training.config import load_config
 from training.evaluation.baselines import EvalTrack, drive
 from training.evaluation.recording import Trace, best_lap
-from training.report.grip import MOMENTS, SETTLED_S, common_reach, described_use, grip_use, verdict
+from training.report.grip_use import MOMENTS, SETTLED_S, common_reach, described_use, grip_use, verdict
 from training.report.tables import percent
 from training.sim import Track
 from training.sim.dynamics import GRAVITY_MPS2
