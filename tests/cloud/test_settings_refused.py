@@ -187,6 +187,7 @@ ELSEWHERE = {
     "envs/f1tenth_gym/gym_world.py: ": IMPOSSIBLE,
     "envs/drivers/follow_the_gap.py: ": "config/settings.py: _parts_fit refuses too few beams first",
     "envs/drivers/registry.py: make_driver": IMPOSSIBLE,
+    "evaluation/tum_racelines.py: ": "of a fetched racing line; a report does without a broken one",
     "sim/world.py: ": IMPOSSIBLE,
     "sim/track/hall.py: ": "of a hall full of turns and boxes, known once it is built: tests/sim/test_hall_tracks.py",
     "sim/track/generate.py: ": "a negative seed has no name; a track that fits is always found",
