@@ -158,7 +158,9 @@ def test_on_a_track_that_it_does_not_lap_the_guide_teaches_nothing():
     Before sac.learning_starts cars are driven at random there, so they do not get far.
     """
     tracks = "[generated-1, generated-23-w0.7-r0.7]"
-    learner = begin(settings(**{"env.tracks": tracks, "sac.learning_starts": 100_000}))
+    asked = {"env.tracks": tracks, "sac.learning_starts": 100_000}
+    assert begin(settings(**asked)).try_expert() == (), "on linear tyres it is asked for"
+    learner = begin(settings(**asked, **{"imitation.only_tracks_it_laps": True}))
     assert learner.try_expert() == ("generated-23-w0.7-r0.7",)
     train_to(learner, 8 * 60)
     guides = learner.agents[0].replay_buffer.guides[:60]

@@ -146,6 +146,8 @@ def _ends_of(kind: Any, metadata: Sequence[Any]) -> tuple[Any, ...]:
     for part in parts:  # one of several: null, words, numbers
         if part is type(None):
             found.append("null")
+        elif part is bool:
+            found += ["true", "false"]
         elif hasattr(part, "__metadata__"):
             found += _ends_of(None, part.__metadata__[0].metadata)
         elif get_args(part):

@@ -222,7 +222,8 @@ class MultiAgentSAC:
         if self.imitation_coef() == 0.0:
             return ()
         self._taught = np.ones(len(tracks), dtype=np.bool_)
-        if self._imitation.only_tracks_it_laps:
+        asked = self._imitation.only_tracks_it_laps
+        if asked or (asked is None and self.env.race.settings.tyres == "saturating"):
             distinct = list({id(track): track for track in tracks}.values())
             laps = completes_laps(self._imitation.expert, self.env.race.settings, distinct)
             lapped = dict(zip(map(id, distinct), laps, strict=True))

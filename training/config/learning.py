@@ -73,10 +73,11 @@ class ImitationSettings(Section):
     expert: Literal["none", "pure_pursuit", "racing_line"] = setting(
         "racing_line", "driver whose actions are imitated", formerly="guide.driver"
     )
-    only_tracks_it_laps: bool = setting(
-        True,
-        "the expert first drives a lap of each track of env.tracks, from four standing starts, and teaches nothing "
-        "where it does not complete them; false: it teaches everywhere, as in runs of before",
+    only_tracks_it_laps: bool | None = setting(
+        None,
+        "true: the expert first drives a lap of each track of env.tracks, from four standing starts, and teaches "
+        "nothing where it does not complete them; false: it teaches everywhere, as in runs of before; null: true with "
+        "env.tyres = saturating, else false",
     )
     coef: float = setting(
         100.0,

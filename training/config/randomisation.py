@@ -153,7 +153,7 @@ class RandomisationSettings(Section):
 # Of friction and mass, on tyres whose forces are divided by both.
 LEAST_FACTOR = 0.05
 
-# mild: cars of one kind on one floor. robust: cars and floors as their owners describe them: docs/simulator.md.
+# mild: cars of one kind on one floor. robust: cars and floors as their owners describe them: docs/car.md.
 PRESETS: Mapping[str, Mapping[str, tuple[float, float]]] = MappingProxyType(
     {
         "none": {},

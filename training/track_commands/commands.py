@@ -53,7 +53,7 @@ def list_tracks(*, as_json: Annotated[bool, typer.Option("--json", help="Print J
     _print_table(summaries)
     typer.echo(
         "Made up by their names: generated-SEED (generated-7-l200 is 200 m long), circuit-SEED (like real circuits),\n"
-        "hall-SEED (between air ducts in a hall). docs/simulator.md has their letters."
+        "hall-SEED (between air ducts in a hall). docs/drawn_tracks.md has their letters."
     )
     if not catalog.fetched_names():
         typer.echo("python -m training tracks fetch brings 23 real circuits (GPL-3.0) from GitHub.")
@@ -133,7 +133,7 @@ def _refuse_options(name: str, options: Mapping[str, float]) -> None:
         option = "--" + next(iter(options)).replace("_", "-")
         raise UsageError(
             f"tracks make {name} {option}: a name says its arguments itself",
-            next_step="Write the letter in the name, such as circuit-7-l300; docs/simulator.md has them.",
+            next_step="Write the letter in the name, such as circuit-7-l300; docs/drawn_tracks.md has them.",
         )
 
 
