@@ -322,8 +322,9 @@ class _Field:
 
 
 class _ScanView(NamedTuple):
-    """The part of a world that a ScanStack reads: what cars measure and, of their scans, some beams."""
+    """The part of a world that a ScanStack reads: states, what cars measure and, of their scans, some beams."""
 
+    states: Array
     measured: Array
     scans: NDArray[Any]
 
@@ -358,7 +359,7 @@ class _Pilot:
             commands[self._where] = controller.act(race.world)[self._where]
 
     def _sight(self, world: World) -> World:
-        return _ScanView(world.measured, world.scans[..., self._beams])  # type: ignore[return-value]
+        return _ScanView(world.states, world.measured, world.scans[..., self._beams])  # type: ignore[return-value]
 
 
 def pairings(count: int, races: int) -> list[tuple[int, int]]:
