@@ -44,7 +44,8 @@ from training.config import EnvSettings
 from training.envs.observation import ScanStack
 settings, states = EnvSettings(), np.zeros((1, 1, 7))
 states[..., 3], states[..., 6] = settings.speed_cap_mps, 0.5
-seen = ScanStack(settings, 1, 1).observe(SimpleNamespace(states=states), np.zeros((1, 1, 2)))
+world = SimpleNamespace(states=states, measured=states[..., [3, 5, 2]])
+seen = ScanStack(settings, 1, 1).observe(world, np.zeros((1, 1, 2)))
 assert seen.shape[-1] == settings.observation_size
 assert np.isclose(seen[0, 0, settings.beams * settings.scans_stacked + 1], np.sin(0.5))
 """,
