@@ -77,7 +77,8 @@ def test_the_baselines_hold_the_road_on_the_circuits(repeat: int, record_bench) 
         record_bench("baselines on circuits", row)
         if line is not None:
             ratios.append(mean_lap_s(by_driver["racing_line"][track.name], 1) / line.lap_s)
-        assert bound_s < min(mean_lap_s(drives[track.name], 1) for drives in by_driver.values())
+        # A driver that completes no lap has no time.
+        assert bound_s < np.nanmin([mean_lap_s(drives[track.name], 1) for drives in by_driver.values()])
     whole = {
         name: sum(completed(drives) == STARTS for drives in tracks_driven.values())
         for name, tracks_driven in by_driver.items()
