@@ -128,6 +128,7 @@ def _replay(
     for tick in range(min(end + 1, len(actions) * settings.action_repeat)):
         command = commands[tick // settings.action_repeat]
         world.step(command)
+        alive()
         scan = world.scans[0, 0].astype(np.float32)
         rows.append((world.states[0, 0].copy(), command[0, 0], scan, world.arc_m[0, 0]))
         alive()
@@ -171,11 +172,13 @@ def race_trace(result: RaceResult, names: Sequence[str]) -> Trace:
         before = world.state_dict()
         for _ in range(repeat):
             world.step(command[None])
+            alive()
             scan = world.scans[0, car].astype(np.float32)
             rows.append((world.states[0].copy(), command[car], scan, ~out, world.arc_m[0, car]))
         # The race itself took all of a decision's steps at once, in which a car that touches a wall stays there.
         world.load_state_dict(before)
         world.step(command[None], repeat)
+        alive()
         alive()
     if entry.finish_s is not None:
         rows = rows[: round(entry.finish_s / world.timestep_s) + 1]

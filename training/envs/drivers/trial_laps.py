@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ...config import EnvSettings
-    from ...sim import Track
+    from ...process.systemd_notify import alive
+from ...sim import Track
 
 # Standing starts on each track, evenly spaced along its centreline.
 _STARTS = 4
@@ -42,6 +43,7 @@ def completes_laps(name: str, settings: EnvSettings, tracks: Sequence[Track]) ->
     while going.any() and world.time_s.max() < limit_s:
         # Through the actions that an agent has: between the slowest speed and the cap.
         world.step(race.commands_of(race.actions_of(driver.act(world))), settings.action_repeat)
+        alive()
         crashed = world.collisions[:, 0]
         done |= going & ~crashed & (world.progress_m[:, 0] >= lengths_m)
         over = going & (crashed | done)
