@@ -21,16 +21,6 @@ from training.sim import Track
 
 
 @pytest.fixture(scope="module")
-def config() -> Config:
-    return load_config(None, QUICK, "local")
-
-
-@pytest.fixture(scope="module")
-def course() -> EvalTrack:
-    return EvalTrack(Track.load("generated-1-l60"), seen=True)
-
-
-@pytest.fixture(scope="module")
 def traces(config: Config, course: EvalTrack) -> dict[str, Trace]:
     """Return the laps of the policy and of the reference driver."""
     found = results({"policy": driver_by_hand(config, boldness=8.0)}, config.env, config.evaluation, [course])

@@ -16,14 +16,8 @@ from training.evaluation.robustness import (
     ranges,
     trained_under,
 )
-from training.sim import Track
 
 WIDE = ("env.tyres=saturating", "env.randomisation.friction_factor=[0.2, 1.3]", "evaluation.starts=6")
-
-
-@pytest.fixture(scope="module")
-def course() -> EvalTrack:
-    return EvalTrack(Track.load("generated-1-l60"), seen=True)
 
 
 def with_settings(*overrides: str) -> Config:

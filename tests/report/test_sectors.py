@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.report.runs import QUICK, driver_by_hand, straight_on
-from training.config import Config, load_config
+from tests.report.runs import driver_by_hand, straight_on
+from training.config import Config
 from training.evaluation.baselines import (
     REFERENCE,
     DriverController,
@@ -18,17 +18,6 @@ from training.evaluation.baselines import (
 from training.evaluation.recording import Trace, best_lap, matching_lap
 from training.report.sectors import SECTORS, compared, edges_m, sector_at, sector_times
 from training.report.tables import signed
-from training.sim import Track
-
-
-@pytest.fixture(scope="module")
-def config() -> Config:
-    return load_config(None, QUICK, "local")
-
-
-@pytest.fixture(scope="module")
-def course() -> EvalTrack:
-    return EvalTrack(Track.load("generated-1-l60"), seen=True)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from training.config import EnvSettings
 from training.config.vehicle import VEHICLES
 from training.envs.car import vehicle_of
 from training.sim import Randomisation, Track, Vehicle, World
+from training.sim.arrays import ADDED_LATER
 from training.sim.params import PROFILES, SPEED, STEERING, YAW
 
 SLIPPING = PROFILES["training"]._replace(slipping_tyres=True)
@@ -368,17 +369,7 @@ def test_a_world_with_every_fault_continues_exactly(track):
 def test_a_checkpoint_from_before_faults_loads_into_a_world_without(track):
     w = World(track, 2, 1, 36)
     w.reset([[track.pose_at(0.0)], [track.pose_at(5.0)]])
-    added = (
-        "faults",
-        "speed_queue",
-        "held",
-        "past",
-        "measured",
-        "obstacles",
-        "obstacle_arc_m",
-        "obstacle_count",
-    )
-    before = {name: array for name, array in w.state_dict().items() if name not in added}
+    before = {name: array for name, array in w.state_dict().items() if name not in ADDED_LATER}
     w.load_state_dict(before)
     with pytest.raises(ValueError, match="'faults' is missing"):
         World(track, 2, 1, 36, randomisation=ALL).load_state_dict(before)

@@ -93,8 +93,8 @@ def test_boxes_stand_on_the_track_and_the_centreline_passes_on_their_wider_side(
         narrow = width < 1.1
         assert 3 <= np.count_nonzero(narrow & ~np.roll(narrow, 1)) <= 6
         assert width.min() >= 0.5
-        beside = width < 0.72  # the middle of a box, not its corners
-        assert np.abs(full.width_left_m - full.width_right_m)[beside].max() < 0.15, (
+        at_box = width < 0.72  # at its middle, not its corners
+        assert np.abs(full.width_left_m - full.width_right_m)[at_box].max() < 0.15, (
             "in the middle of what is left"
         )
         assert bare.width_left_m == pytest.approx(0.6, abs=0.06)

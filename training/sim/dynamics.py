@@ -18,7 +18,8 @@ STEERING_DEADBAND_RAD = 1e-4
 State = tuple[float, float, float, float, float, float, float]
 
 
-def _largest_decay(car: Vehicle) -> float:
+@inlined
+def largest_decay(car: Vehicle) -> float:
     """Return the faster of the rates, times the speed, at which side slip and yaw rate decay on linear tyres, m/s^2."""
     grip = car.mu * GRAVITY_MPS2 / (car.lf + car.lr)
     sideways = grip * (car.C_Sf * car.lr + car.C_Sr * car.lf)
@@ -28,7 +29,7 @@ def _largest_decay(car: Vehicle) -> float:
 
 def kinematic_speed_mps(car: Vehicle) -> float:
     """Return the speed below which a car needs the kinematic model to be stable: f1tenth_gym's 0.5 m/s for its car."""
-    return Vehicle().v_kinematic * max(_largest_decay(car) / _largest_decay(Vehicle()), 1.0)
+    return Vehicle().v_kinematic * max(largest_decay(car) / largest_decay(Vehicle()), 1.0)
 
 
 @inlined

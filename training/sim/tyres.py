@@ -14,7 +14,14 @@ import math
 from typing import NamedTuple
 
 from .compiled import inlined, inner
-from .dynamics import GRAVITY_MPS2, State, add_scaled, limit_acceleration, limit_steering_velocity
+from .dynamics import (
+    GRAVITY_MPS2,
+    State,
+    add_scaled,
+    largest_decay,
+    limit_acceleration,
+    limit_steering_velocity,
+)
 from .elementary import arctan, sin_cos, tanh
 from .params import Vehicle
 
@@ -43,11 +50,7 @@ class Grip(NamedTuple):
 @inlined
 def slip_floor(timestep_s: float, car: Vehicle) -> float:
     """Return the floor of the slip angles' denominator, m/s, at which the step is still stable."""
-    wheelbase = car.lf + car.lr
-    grip = car.mu * GRAVITY_MPS2 / wheelbase
-    sideways = grip * (car.C_Sf * car.lr + car.C_Sr * car.lf)
-    yaw = grip * car.m / car.I * (car.lf * car.lf * car.C_Sf * car.lr + car.lr * car.lr * car.C_Sr * car.lf)
-    return max(sideways, yaw) * timestep_s / _STABLE
+    return largest_decay(car) * timestep_s / _STABLE
 
 
 @inlined

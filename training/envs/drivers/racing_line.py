@@ -188,14 +188,24 @@ def _solve_free(band: Array, gradient: Array, low: Array, high: Array, at: NDArr
                 right[row] -= value * (high[j] if at[j] > 0 else low[j])
             elif column < row:
                 lower[row, row - column] = value
+    return solved_folded(lower, right)
+
+
+@kernel
+def solved_folded(lower: Array, right: Array) -> Array:
+    """Return x (n,) of equations whose ring is folded flat (`folded`); lower and right are overwritten.
+
+    lower: (n, band + 1), row r, column r - d at [r, d]; right: (n,) in the same order.
+    """
+    n, band = lower.shape[0], lower.shape[1] - 1
     cholesky(lower)
     for r in range(n):
-        for d in range(1, min(_BAND, r) + 1):
+        for d in range(1, min(band, r) + 1):
             right[r] -= lower[r, d] * right[r - d]
         right[r] /= lower[r, 0]
     for r in range(n - 1, -1, -1):
         right[r] /= lower[r, 0]
-        for d in range(1, min(_BAND, r) + 1):
+        for d in range(1, min(band, r) + 1):
             right[r - d] -= lower[r, d] * right[r]
     return np.array([right[folded(i, n)] for i in range(n)])
 

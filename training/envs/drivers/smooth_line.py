@@ -16,7 +16,7 @@ import numpy as np
 from ...sim.track import centerline
 from ...sim.track.occupancy import Frame, to_map
 from .kernel_cache import kernel
-from .racing_line import cholesky, folded
+from .racing_line import folded, solved_folded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -174,20 +174,20 @@ def _equations(
     """
     n = bend.size
     band, slope = np.zeros((n, 3)), np.zeros(n)
-    beside = 1.0 / spacing**2
+    neighbour = 1.0 / spacing**2
     for i in range(n):
         before, after = (i - 1) % n, (i + 1) % n
-        own = bend[i] * bend[i] - 2.0 * beside
+        own = bend[i] * bend[i] - 2.0 * neighbour
         weight = 2.0 * stiffness[i] * spacing
         band[i, 0] += weight * own * own
-        band[before, 0] += weight * beside * beside
-        band[after, 0] += weight * beside * beside
-        band[before, 1] += weight * beside * own
-        band[i, 1] += weight * beside * own
-        band[before, 2] += weight * beside * beside
+        band[before, 0] += weight * neighbour * neighbour
+        band[after, 0] += weight * neighbour * neighbour
+        band[before, 1] += weight * neighbour * own
+        band[i, 1] += weight * neighbour * own
+        band[before, 2] += weight * neighbour * neighbour
         slope[i] += weight * own * bend[i]
-        slope[before] += weight * beside * bend[i]
-        slope[after] += weight * beside * bend[i]
+        slope[before] += weight * neighbour * bend[i]
+        slope[after] += weight * neighbour * bend[i]
         if shape.centring_1pm2 > 0.0:
             band[i, 0] += 2.0 * shape.centring_1pm2 * spacing
             slope[i] += 2.0 * shape.centring_1pm2 * offset[i] * spacing
@@ -257,13 +257,4 @@ def _solve(band: Array, diagonal: Array, given: Array) -> Array:
         for k in range(1, 3):
             column = folded((i + k) % n, n)
             lower[max(row, column), abs(row - column)] = band[i, k]
-    cholesky(lower)
-    for r in range(n):
-        for d in range(1, min(_HALF_BAND, r) + 1):
-            right[r] -= lower[r, d] * right[r - d]
-        right[r] /= lower[r, 0]
-    for r in range(n - 1, -1, -1):
-        right[r] /= lower[r, 0]
-        for d in range(1, min(_HALF_BAND, r) + 1):
-            right[r - d] -= lower[r, d] * right[r]
-    return np.array([right[folded(i, n)] for i in range(n)])
+    return solved_folded(lower, right)

@@ -1,0 +1,20 @@
+"""What tests of a report's parts share: settings of a quick run, and a short track."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.report.runs import QUICK
+from training.config import Config, load_config
+from training.evaluation.baselines import EvalTrack
+from training.sim import Track
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    return load_config(None, QUICK, "local")
+
+
+@pytest.fixture(scope="module")
+def course() -> EvalTrack:
+    return EvalTrack(Track.load("generated-1-l60"), seen=True)
