@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...process.systemd_notify import alive
 from ..race import Race
 from ..starts import clear_starts
 from .registry import driver_of
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ...config import EnvSettings
-    from ...process.systemd_notify import alive
-from ...sim import Track
+    from ...sim import Track
 
 # Standing starts on each track, evenly spaced along its centreline.
 _STARTS = 4
