@@ -52,6 +52,19 @@ def test_evaluate_prints_a_table_collisions_and_laps(capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.usefixtures("store")
+def test_below_a_tracks_drivers_stands_the_point_mass_where_tyres_have_a_limit(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["evaluate", "good", "--track", "generated-2-l60", "--laps", "1"]) == 0
+    assert "point mass" not in capsys.readouterr().out
+    make_run(open_store("."), "slipping", "env.tyres=saturating")
+    assert main(["evaluate", "slipping", "--track", "generated-2-l60", "--laps", "1"]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "point mass" in line]
+    (time_s,) = [float(word) for word in row.split() if word[0].isdigit()]
+    assert 60.0 / 8.0 < time_s < 60.0 / 4.0
+
+
+@pytest.mark.usefixtures("store")
 @pytest.mark.parametrize(
     ("boldness", "said"),
     [

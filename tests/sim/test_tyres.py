@@ -1,4 +1,4 @@
-"""Tyres that saturate: energy, the friction limit, settled corners, symmetry, and CommonRoad's drift model."""
+"""Tyres that saturate: energy, the friction limit, settled corners, symmetry."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.integrate import solve_ivp
-from vehiclemodels.init_std import init_std
-from vehiclemodels.parameters_vehicle1 import parameters_vehicle1
-from vehiclemodels.vehicle_dynamics_std import vehicle_dynamics_std
 
+from tests.sim.single_drive import CAR, STEP_S, drive, lateral_mps2
 from training.config import EnvSettings
 from training.config.vehicle import VEHICLES
 from training.envs.car import vehicle_of
@@ -21,8 +18,6 @@ from training.sim import Randomisation, Switches, Track, World, tyres
 from training.sim.dynamics import GRAVITY_MPS2, add_scaled, limit_acceleration
 from training.sim.params import PROFILES, SLIP, SPEED, YAW_RATE, Vehicle
 
-CAR = Vehicle()
-STEP_S = 0.01
 DRIVES, SECONDS = 2_000, 3.0  # of each of five vehicles
 
 
@@ -136,19 +131,6 @@ def test_the_tyres_never_pull_more_than_friction_allows(driven):
 
 
 # --- a car on them ---
-def drive(state, sv, acc, steps, car=CAR):
-    rows = [state]
-    for _ in range(steps):
-        rows.append(tyres.integrate_sliding(rows[-1], sv, acc, STEP_S, car))
-    return np.array(rows).T
-
-
-def lateral_mps2(rows):
-    """Return the lateral acceleration in the car's axes of the rows of a drive."""
-    speed, yaw_rate, slip = rows[SPEED], rows[YAW_RATE], rows[SLIP]
-    return np.gradient(speed * np.sin(slip), STEP_S) + yaw_rate * speed * np.cos(slip)
-
-
 @pytest.mark.parametrize("friction", [0.5, 1.0, 1.3])
 @pytest.mark.parametrize("speed", [2.0, 4.0, 6.0, 8.0, 12.0])
 def test_a_settled_corner_stays_within_the_friction_limit(speed, friction):
@@ -199,65 +181,6 @@ def test_brakes_and_drive_take_from_the_grip():
     turning = (0.0, 0.0, 0.2, 6.0, 0.0, 0.0, 0.0)
     free, braking = drive(turning, 0.0, 0.0, 30), drive(turning, 0.0, -9.0, 30)
     assert lateral_mps2(braking).max() < 0.75 * lateral_mps2(free).max()
-
-
-# --- compared with CommonRoad's single track with drift ---
-MEAN = 0.5 * (CAR.C_Sf + CAR.C_Sr)
-EQUAL = CAR._replace(C_Sf=MEAN, C_Sr=MEAN, v_switch=1000.0, a_max=1000.0, v_max=100.0)
-
-
-def commonroad(speed, steering, acc, seconds):
-    """Drive CommonRoad's STD model with our car's numbers.
-
-    Its one tyre has our mean stiffness and friction, no shifts, and Pacejka's C 1.3507 and E -0.0075 as delivered;
-    wheels of 49 mm and 1.7e-4 kg m^2; drive and brakes split by the axles' loads, as ours are.
-    """
-    p = parameters_vehicle1()
-    p.a, p.b, p.h_s, p.m, p.I_z = EQUAL.lf, EQUAL.lr, EQUAL.h, EQUAL.m, EQUAL.I
-    p.R_w, p.I_y_w = 0.049, 0.00017
-    p.T_sb = p.T_se = (GRAVITY_MPS2 * EQUAL.lr - acc * EQUAL.h) / (GRAVITY_MPS2 * (EQUAL.lf + EQUAL.lr))
-    p.tire.p_dy1 = p.tire.p_dx1 = EQUAL.mu
-    p.tire.p_ky1 = -EQUAL.mu * MEAN
-    for shift in ("p_hx1", "p_vx1", "p_hy1", "p_vy1", "p_vy3", "r_hx1", "r_hy1", "r_vy1", "r_vy3"):
-        setattr(p.tire, shift, 0.0)
-    p.steering.min, p.steering.max, p.steering.v_min, p.steering.v_max = -10, 10, -10, 10
-    p.longitudinal.v_min, p.longitudinal.v_max = -100, 100
-    p.longitudinal.v_switch = p.longitudinal.a_max = 1000
-    start = init_std([0.0, 0.0, steering, speed, 0.0, 0.0, 0.0], p)
-    start[7] = speed / p.R_w
-    times = np.arange(round(seconds / STEP_S)) * STEP_S
-    solved = solve_ivp(
-        lambda _, x: vehicle_dynamics_std(list(x), [0.0, acc], p),
-        (0.0, seconds), start, method="LSODA", rtol=1e-8, atol=1e-9, t_eval=times,
-    )  # fmt: skip
-    return solved.y
-
-
-@pytest.mark.parametrize("speed", [3.0, 5.0, 7.0])
-@pytest.mark.parametrize("steering", [0.05, 0.10, 0.15, 0.20, 0.25])
-def test_a_step_of_steering_answers_as_commonroads_drift_model(speed, steering):
-    """Peaks of lateral acceleration within 1 %, of yaw rate within 3 %; until half a second within 4 % of them."""
-    theirs = commonroad(speed, steering, 0.0, 0.5)
-    ours = drive((0.0, 0.0, steering, speed, 0.0, 0.0, 0.0), 0.0, 0.0, 49, EQUAL)
-    for told, one, other, peak in (
-        ("lateral acceleration", lateral_mps2(ours), lateral_mps2(theirs), 0.01),
-        ("yaw rate", ours[YAW_RATE], theirs[YAW_RATE], 0.03),
-    ):
-        assert one.max() == pytest.approx(other.max(), rel=peak), told
-        assert np.abs(one - other).max() <= 0.04 * other.max(), told
-
-
-@pytest.mark.parametrize("share", [-0.4, -0.2, 0.2, 0.4])
-@pytest.mark.parametrize(("speed", "steering"), [(3.0, 0.15), (5.0, 0.10), (5.0, 0.15), (7.0, 0.05)])
-def test_braking_and_power_in_a_turn_are_commonroads(speed, steering, share):
-    """Up to 0.4 mu g: sideways and yaw rate within 5 % of their peaks, lengthways within 15 % (its wheels turn)."""
-    acc = share * EQUAL.mu * GRAVITY_MPS2
-    theirs = commonroad(speed, steering, acc, 0.3)
-    ours = drive((0.0, 0.0, steering, speed, 0.0, 0.0, 0.0), 0.0, acc, 29, EQUAL)
-    lateral = lateral_mps2(theirs)
-    assert np.abs(lateral_mps2(ours) - lateral).max() <= 0.05 * lateral.max()
-    assert np.abs(ours[YAW_RATE] - theirs[YAW_RATE]).max() <= 0.05 * theirs[YAW_RATE].max()
-    assert ours[SPEED, -1] - speed == pytest.approx(theirs[SPEED, -1] - speed, rel=0.15)
 
 
 # --- in the simulator ---

@@ -86,6 +86,11 @@ class References(NamedTuple):
     point_mass_s: float | None  # on our racing line at the vehicle's limits; None on tyres without a limit
     tum_s: float | None  # of TUM's racing line, by its own speeds; None if there is none
 
+    def named(self) -> list[tuple[str, float]]:
+        """Return those that are known, by their names in tables."""
+        times = (("point mass", self.point_mass_s), ("TUM", self.tum_s))
+        return [(name, time_s) for name, time_s in times if time_s is not None]
+
 
 class Result(NamedTuple):
     """One driver on one course: every drive, their sum, and a lap in full of the first policy and the reference."""

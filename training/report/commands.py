@@ -21,8 +21,8 @@ from ..evaluation.ratings import table
 from ..sim import Track
 from ..store.open import open_store
 from ..stored_runs import carried_maps
-from .final_report import lap_row
-from .tables import RaceRow, laps_table, races_table
+from .final_report import lap_row, reference_rows
+from .tables import LapRow, RaceRow, laps_table, races_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,9 +72,17 @@ def evaluate(  # noqa: PLR0913 - the command line's options
         typer.echo(json.dumps({**found, "tracks": tables}))
         return 0
     steps = " and ".join(f"{agent.kept_step:,}" for agent in agents)
+    rows: list[LapRow] = []
+    for course in courses:
+        rows += [
+            lap_row(course, agent.name, one, kept=agent.agent == first.agent)
+            for agent, where, one in driven
+            if where == course
+        ]
+        rows += reference_rows(course, first.config.env)
     laps_table(
         f"{run}: the policy of step {steps}" + (f", randomisation {preset}" if preset != "none" else ""),
-        [lap_row(course, agent.name, one, kept=agent.agent == first.agent) for agent, course, one in driven],
+        rows,
     )
     for agent, _, one in driven:
         typer.echo(f"{agent.name} on {_in_words(one)}" if first.agents > 1 else _in_words(one))

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from ..errors import TrainingError
-from ..evaluation.baselines import loadable_courses, results
+from ..evaluation.baselines import loadable_courses, references, results
 from ..evaluation.load_run import policies_of
 from .grip_use import grip_use, verdict
 from .tables import LapRow, laps_table
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from ..config import EnvSettings
     from ..evaluation.baselines import EvalTrack, Result, Tally
     from ..evaluation.lap_evaluation import Drive
     from ..evaluation.load_run import LoadedRun
@@ -37,12 +38,14 @@ def policy_drives(loaded: LoadedRun, driven: Sequence[Result]) -> list[Drive]:
 def show(loaded: LoadedRun, driven: Sequence[Result], say: Callable[[str], None]) -> None:
     """Print the table of laps, a track's drivers together, and whether the tyres of a car would hold."""
     courses = list(dict.fromkeys(result.course for result in driven))
-    rows = [
-        lap_row(result.course, result.driver, result.tally, kept=result.driver == loaded.name)
-        for course in courses
-        for result in driven
-        if result.course == course
-    ]
+    rows: list[LapRow] = []
+    for course in courses:
+        rows += [
+            lap_row(course, result.driver, result.tally, kept=result.driver == loaded.name)
+            for result in driven
+            if result.course == course
+        ]
+        rows += reference_rows(course, loaded.config.env)
     whose = f" is agent {loaded.agent}," if loaded.agents > 1 else ""
     laps_table(
         f"Laps from standing starts; the kept policy{whose or ' is that'} of step {loaded.kept_step:,}", rows
@@ -67,6 +70,24 @@ def report(
     except TrainingError as error:
         say(f"{error}; make room, then: make report RUN={loaded.run}")
         return None
+
+
+def reference_rows(course: EvalTrack, settings: EnvSettings) -> list[LapRow]:
+    """Return the flying laps to compare with, where they are known."""
+    return [
+        LapRow(
+            course.track.name,
+            f"{name}, flying",
+            0,
+            0,
+            time_s,
+            math.nan,
+            math.nan,
+            math.nan,
+            unseen=not course.seen,
+        )
+        for name, time_s in references(course.track, settings).named()
+    ]
 
 
 def lap_row(course: EvalTrack, driver: str, one: Tally, *, kept: bool) -> LapRow:

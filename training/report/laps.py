@@ -144,9 +144,8 @@ class LapResults:
         return {"track": course.track.name, "cells": cells, "references": self._references(course)}
 
     def _references(self, course: EvalTrack) -> str:
-        known = references(course.track, self._loaded.config.env)
-        times = {"point mass": known.point_mass_s, "TUM": known.tum_s}
-        return ", ".join(f"{name} {time_s:.2f}" for name, time_s in times.items() if time_s is not None)
+        known = references(course.track, self._loaded.config.env).named()
+        return ", ".join(f"{name} {time_s:.2f}" for name, time_s in known)
 
 
 def number(value: float | None) -> str:

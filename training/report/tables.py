@@ -42,12 +42,12 @@ def signed(seconds: float) -> str:
 
 
 class LapRow(NamedTuple):
-    """How one driver drove one track; NaN where no lap was completed."""
+    """How one driver drove one track; NaN where no lap was completed, or none was driven."""
 
     track: str
     driver: str  # "policy" or "agent 1", "pure pursuit", "follow-the-gap"
     completed: int
-    starts: int
+    starts: int  # 0: a time to compare with, which nobody drove
     best_lap_s: float
     mean_lap_s: float
     mean_speed_mps: float
@@ -72,7 +72,7 @@ def laps_table(title: str, rows: Sequence[LapRow], console: Console | None = Non
         table.add_row(
             name if first else "",
             row.driver,
-            f"{row.completed}/{row.starts}",
+            f"{row.completed}/{row.starts}" if row.starts else NOTHING,
             number(row.best_lap_s, ".2f"),
             number(row.mean_lap_s, ".2f"),
             number(row.mean_speed_mps, ".2f"),
