@@ -22,7 +22,7 @@ from training.agents.networks import Batch
 from training.agents.stacked_mlp import StackedMlp
 from training.agents.update import SacUpdate
 stacks = [StackedMlp(1, [3, 4, 2]), *(StackedMlp(2, [4, 4, 1]) for _ in range(2))]
-update = SacUpdate(*stacks, learning_rate=0.0, gamma=0.0, tau=0.0, log_alpha=torch.zeros(1), target_entropy=None,
+update = SacUpdate(*stacks, learning_rate=0.0, tau=0.0, log_alpha=torch.zeros(1), target_entropy=None,
                    backend="eager")
 ones = torch.ones((1, 5, 1))
 batch = Batch(ones.expand(1, 5, 3), ones, ones.expand(1, 5, 3), 100.0 * ones[..., 0], 0.0 * ones[..., 0])

@@ -161,7 +161,7 @@ def learner(agents=1, observation=11, hidden=(24, 16), actions=2, scale=0.3, **c
     ]
     for stack in stacks:
         stack.flat.copy_(scale * torch.randn(stack.flat.shape, generator=generator))
-    given_ = {"learning_rate": 1e-3, "gamma": 0.98, "tau": 0.01, "target_entropy": -2.0} | changes
+    given_ = {"learning_rate": 1e-3, "tau": 0.01, "target_entropy": -2.0} | changes
     return SacUpdate(*stacks, log_alpha=torch.full((agents,), -0.5), **given_)
 
 
@@ -177,7 +177,7 @@ def batches(count, agents=1, rows=64, observation=11, actions=2, *, guides=False
             torch.tanh(normal(actions)),
             normal(observation),
             normal(),
-            (normal() > 1).float(),
+            0.98 * (normal() <= 1).float(),
             torch.tanh(normal(actions)) if guides else None,
         )
         yield transitions, normal(actions), normal(actions)
@@ -306,9 +306,7 @@ def test_mixed_precision_stays_with_torch():
         StackedMlp(nets, sizes, compute=torch.bfloat16)
         for nets, sizes in ((1, (3, 4, 2)), (2, (4, 4, 1)), (2, (4, 4, 1)))
     ]
-    update = SacUpdate(
-        *stacks, learning_rate=1e-3, gamma=0.9, tau=0.1, log_alpha=torch.zeros(1), target_entropy=-1.0
-    )
+    update = SacUpdate(*stacks, learning_rate=1e-3, tau=0.1, log_alpha=torch.zeros(1), target_entropy=-1.0)
     assert update._fused is None
 
 

@@ -97,7 +97,7 @@ def learner(
     ]
     for stack in stacks:
         stack.flat.copy_(0.3 * torch.randn(stack.flat.shape, generator=generator))
-    given = {"learning_rate": 2**-10, "gamma": 0.98, "tau": 0.01, "target_entropy": -2.0} | changes
+    given = {"learning_rate": 2**-10, "tau": 0.01, "target_entropy": -2.0} | changes
     return SacUpdate(*stacks, log_alpha=torch.full((agents,), -0.5, device=device), **given)
 
 
@@ -129,7 +129,7 @@ def batches(
             torch.tanh(normal(ACTIONS)),
             normal(WIDTH),
             normal(),
-            (normal() > 1).float(),
+            0.98 * (normal() <= 1).float(),
             torch.tanh(normal(ACTIONS)),
         )
         on_device = [part.to(device) for part in parts]

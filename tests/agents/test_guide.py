@@ -49,9 +49,7 @@ def random_update(imitation_coef: float) -> SacUpdate:
     ]
     for stack in stacks:
         stack.flat.copy_(0.3 * torch.randn(stack.flat.shape, generator=generator))
-    update = SacUpdate(
-        *stacks, learning_rate=1e-3, gamma=0.9, tau=0.01, log_alpha=torch.zeros(1), target_entropy=-2.0
-    )
+    update = SacUpdate(*stacks, learning_rate=1e-3, tau=0.01, log_alpha=torch.zeros(1), target_entropy=-2.0)
     update.imitation_coef = imitation_coef
     return update
 
@@ -63,7 +61,7 @@ def random_batch() -> tuple[Batch, torch.Tensor, torch.Tensor]:
         return torch.randn((1, ROWS, *shape), generator=generator)
 
     taken, guides = torch.tanh(normal(ACTIONS)), torch.tanh(normal(ACTIONS))
-    batch = Batch(normal(WIDTH), taken, normal(WIDTH), normal(), torch.zeros(1, ROWS), guides)
+    batch = Batch(normal(WIDTH), taken, normal(WIDTH), normal(), torch.full((1, ROWS), 0.9), guides)
     return batch, normal(ACTIONS), normal(ACTIONS)
 
 

@@ -97,7 +97,7 @@ def test_an_agent_learns_from_what_its_cars_met_and_did(
             np.testing.assert_array_equal(kept.actions[0], actions[e, n])
             np.testing.assert_array_equal(kept.next_observations[0], step.next_observations[e, n])
             assert kept.rewards[0] == np.float32(step.rewards[e, n])
-            assert kept.dones[0] == step.terminated[e, n]
+            assert (kept.discounts[0] == 0.0) == step.terminated[e, n]
             compared += 1
             terminated += int(step.terminated[e, n])
             truncated += int(step.truncated[e, n])

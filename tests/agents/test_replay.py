@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
+from stable_baselines3.common.buffers import NStepReplayBuffer
 
 from training.agents import replay_segments
 from training.agents.codec import decode, encode
@@ -16,15 +19,23 @@ from training.errors import DataError
 WIDTH, ENVS = 3, 2
 
 
-def make(rows: int) -> CompactReplay:
-    box = spaces.Box(-1, 1, (WIDTH,), np.float32)
-    return CompactReplay(rows * ENVS, box, spaces.Box(-1, 1, (2,), np.float32), n_envs=ENVS, guide_dim=2)
+GAMMA = np.float32(0.9)
+
+
+def make(rows: int, n_steps: int = 1) -> CompactReplay:
+    box, action = spaces.Box(-1, 1, (WIDTH,), np.float32), spaces.Box(-1, 1, (2,), np.float32)
+    return CompactReplay(
+        rows * ENVS, box, action, n_envs=ENVS, guide_dim=2, n_steps=n_steps, gamma=float(GAMMA)
+    )
 
 
 def drive(
     replay: CompactReplay, steps: int, seed: int = 0, end_share: float = 0.3, *, idle_cars: bool = False
 ) -> list[list[tuple | None]]:
-    """Fill a replay with random episodes; return the true transitions, [step][env], None where a car was idle."""
+    """Fill a replay with random episodes; return the true transitions, [step][env], None where a car was idle.
+
+    Each is observation, action, next observation, reward, discount and the expert's action.
+    """
     rng = np.random.default_rng(seed)
     observation = rng.random((ENVS, WIDTH), dtype=np.float32)
     truth = []
@@ -44,7 +55,7 @@ def drive(
                     action[e],
                     following[e].copy(),
                     reward[e],
-                    float(done[e] and not cut[e]),
+                    GAMMA * np.float32(cut[e] or not done[e]),
                     guide[e],
                 )
                 if masked is None or not masked[e]
@@ -70,6 +81,65 @@ def test_every_transition_held_is_as_it_was(rows, steps, share):
         for e in range(ENVS):
             for mine, expected in zip(got, truth[step][e], strict=True):
                 np.testing.assert_array_equal(mine[e], expected)
+
+
+@given(rows=st.integers(4, 12), steps=st.integers(1, 60), n_steps=st.integers(2, 5), idle_cars=st.booleans())
+def test_a_return_of_several_steps_ends_with_its_episode(rows, steps, n_steps, idle_cars):
+    """Summed by hand, step after step, until the episode's end, the newest step, or one that the car did not do."""
+    replay = make(rows, n_steps)
+    truth = drive(replay, steps, seed=rows * 100 + steps, idle_cars=idle_cars)
+    ended = replay.final_number >= 0
+    for step in range(steps - replay.size(), steps):
+        for e in range(ENVS):
+            if truth[step][e] is None:
+                continue
+            got = replay.at(np.array([step % replay.rows]), np.array([e]))
+            rewards, discount = 0.0, 1.0
+            for k in range(step, min(step + n_steps, steps)):
+                if truth[k][e] is None:
+                    break
+                rewards += discount * float(truth[k][e][3])
+                following, discount = truth[k][e][2], discount * float(truth[k][e][4])
+                if ended[k % replay.rows, e]:
+                    break
+            assert got.rewards[0] == pytest.approx(rewards, rel=1e-6)
+            assert got.discounts[0] == pytest.approx(discount, rel=1e-6)
+            np.testing.assert_array_equal(got.next_observations[0], following)
+            for mine, expected in zip(
+                (got[0], got[1], got[5]), np.array(truth[step][e], dtype=object)[[0, 1, 5]], strict=True
+            ):
+                np.testing.assert_array_equal(mine[0], expected)
+
+
+@pytest.mark.parametrize("n_steps", [1, 3, 10])
+def test_a_return_of_several_steps_is_that_of_stable_baselines3(n_steps):
+    """Crashes, truncations and the newest step included."""
+    replay, steps = make(50, n_steps), 40
+    theirs = NStepReplayBuffer(
+        50 * ENVS,
+        replay.observation_space,
+        replay.action_space,
+        n_envs=ENVS,
+        n_steps=n_steps,
+        gamma=float(GAMMA),
+    )
+    truth = drive(replay, steps, seed=4)
+    for step, row in enumerate(truth):
+        seen, action, following, reward, discount, _ = (np.array(part) for part in zip(*row, strict=True))
+        ended = replay.final_number[step] >= 0
+        is_cut = ended & (discount > 0.0)
+        theirs.add(
+            seen, following, action, reward, ended, [{"TimeLimit.truncated": bool(cut)} for cut in is_cut]
+        )
+    rows = np.repeat(np.arange(steps), 8)
+    with patch("numpy.random.randint", lambda *_, size: np.resize(np.arange(ENVS), size)):
+        expected = theirs._get_samples(rows)
+    got = replay.at(rows, np.resize(np.arange(ENVS), len(rows)))
+    np.testing.assert_array_equal(got.observations, expected.observations.numpy())
+    np.testing.assert_array_equal(got.next_observations, expected.next_observations.numpy())
+    np.testing.assert_allclose(got.rewards, expected.rewards.numpy()[:, 0], rtol=1e-6)
+    discounts = expected.discounts * (1.0 - expected.dones)
+    np.testing.assert_allclose(got.discounts, discounts.numpy()[:, 0], rtol=1e-6)
 
 
 @given(steps=st.integers(3, 60), rows=st.integers(4, 12))

@@ -37,6 +37,9 @@ class Still(gymnasium.Env):
         return np.zeros(WIDTH, np.float32), {}
 
 
+GAMMA = 0.98
+
+
 class Fixed:
     """Hand stable-baselines3 the same batch every time."""
 
@@ -74,7 +77,7 @@ def alone(agent: Agent, **changes) -> SAC:
         "MlpPolicy",
         DummyVecEnv([Still]),
         learning_rate=chosen.learning_rate,
-        gamma=chosen.gamma,
+        gamma=GAMMA,
         tau=chosen.tau,
         ent_coef=chosen.ent_coef,
         target_entropy=chosen.target_entropy,
@@ -95,7 +98,7 @@ def stacked_batch(samples: list[ReplayBufferSamples]) -> Batch:
             for name in ("observations", "actions", "next_observations")
         ),
         torch.stack([s.rewards[:, 0] for s in samples]),
-        torch.stack([s.dones[:, 0] for s in samples]),
+        torch.stack([GAMMA * (1.0 - s.dones[:, 0]) for s in samples]),
     )
 
 
@@ -197,7 +200,6 @@ def stacked(agents: int) -> SacUpdate:
         StackedMlp(2 * agents, [WIDTH + ACTIONS, 24, 16, 1]),
         StackedMlp(2 * agents, [WIDTH + ACTIONS, 24, 16, 1]),
         learning_rate=1e-3,
-        gamma=0.98,
         tau=0.01,
         log_alpha=torch.zeros(agents),
         target_entropy=-2.0,

@@ -92,7 +92,6 @@ def learner(agents: int, case: Case, device: str = "cpu") -> SacUpdate:
     return SacUpdate(
         *stacks,
         learning_rate=3e-4,
-        gamma=0.98,
         tau=0.01,
         log_alpha=torch.zeros(agents, device=device),
         target_entropy=-2.0,

@@ -179,7 +179,6 @@ def _bind(agents: Sequence[Agent], compute: torch.dtype, backend: Backend) -> Sa
         critic,
         target,
         learning_rate=first.lr_schedule(1.0),
-        gamma=first.gamma,
         tau=first.tau,
         log_alpha=log_alpha,
         target_entropy=float(first.target_entropy) if learned else None,

@@ -14,13 +14,13 @@ from .stacked_mlp import StackedMlp
 
 
 class Batch(NamedTuple):
-    """Transitions of A agents: tensors (A, B, ·) float32, rewards and dones (A, B)."""
+    """Transitions of A agents: tensors (A, B, ·) float32, rewards and discounts (A, B)."""
 
     observations: torch.Tensor
     actions: torch.Tensor
     next_observations: torch.Tensor
     rewards: torch.Tensor
-    dones: torch.Tensor  # terminated, not truncated
+    discounts: torch.Tensor  # of the value of the next observation; 0 where the episode terminated
     guides: torch.Tensor | None = (
         None  # actions (A, B, ·) that the actor's mean is drawn to; NO_GUIDE: to none
     )
@@ -48,14 +48,13 @@ class SacNetworks:
         target: StackedMlp,
         *,
         learning_rate: float,
-        gamma: float,
         tau: float,
         log_alpha: torch.Tensor,
         target_entropy: float | None,
     ) -> None:
         self.actor, self.critic, self.target = actor, critic, target
         self.agents = actor.nets
-        self.gamma, self.tau, self.target_entropy = gamma, tau, target_entropy
+        self.tau, self.target_entropy = tau, target_entropy
         self.log_alpha = log_alpha
         # Of the actor's squared distance to the expert's action; 0: plain SAC.
         self.imitation_coef = 0.0

@@ -20,7 +20,7 @@ class Transitions(NamedTuple):
     actions: NDArray[np.float32]
     next_observations: NDArray[np.float32]
     rewards: NDArray[np.float32]
-    dones: NDArray[np.float32]  # terminated; for the critic a truncated episode continues
+    discounts: NDArray[np.float32]  # of the value of the next observation; 0 where the episode terminated
     guides: NDArray[np.float32]  # actions of the imitation term's expert; (n, 0) without one
 
 
@@ -58,8 +58,15 @@ class CompactReplay(ReplayBuffer):
         device: Any = "cpu",  # noqa: ANN401 - stable-baselines3's signature
         n_envs: int = 1,
         guide_dim: int = 0,
+        n_steps: int = 1,
+        gamma: float = 0.99,
         **_unused: object,
     ) -> None:
+        """Take stable-baselines3's arguments, the width of a guide's action, and how returns are summed.
+
+        n_steps: rewards of so many steps are summed, each discounted by gamma, before the next value.
+        """
+        self.n_steps, self.gamma = n_steps, gamma
         rows = max(buffer_size // n_envs, 2)
         super(ReplayBuffer, self).__init__(rows, observation_space, action_space, device, n_envs=n_envs)
         width = observation_space.shape[0]
@@ -132,9 +139,14 @@ class CompactReplay(ReplayBuffer):
         return row, rng.integers(0, self.n_envs, size=count)
 
     def at(self, row: NDArray[np.int64], env: NDArray[np.int64]) -> Transitions:
-        """Return the transitions at ring rows and environments, both (n,)."""
-        next_observations = self.observations[(row + 1) % self.rows, env]
-        number = self.final_number[row, env]
+        """Return the transitions at ring rows and environments, both (n,).
+
+        One of several steps ends with its episode, and before what a car did not do itself or has not done yet: as
+        truncated there, so that its rewards are fewer and its discount is that of fewer steps.
+        """
+        rewards, last, discounts = self._returns(row, env)
+        next_observations = self.observations[(last + 1) % self.rows, env]
+        number = self.final_number[last, env]
         ended = number >= 0
         if ended.any():
             next_observations[ended] = self.final_observations[number[ended] % len(self.final_observations)]
@@ -142,10 +154,28 @@ class CompactReplay(ReplayBuffer):
             self.observations[row, env],
             self.actions[row, env],
             next_observations,
-            self.rewards[row, env],
-            self.dones[row, env].astype(np.float32),
+            rewards,
+            np.where(self.dones[last, env], np.float32(0.0), discounts),
             self.guides[row, env],
         )
+
+    def _returns(
+        self, row: NDArray[np.int64], env: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+        """Return the discounted rewards of up to n_steps, the row of the last, and the discount of what follows."""
+        rewards, last = self.rewards[row, env], row.copy()
+        discounts = np.full(len(row), self.gamma, dtype=np.float32)
+        newest = (self.steps - 1) % self.rows
+        goes_on = self.final_number[row, env] == WITHIN
+        for _ in range(self.n_steps - 1):
+            following = (last + 1) % self.rows
+            number = self.final_number[following, env]
+            goes_on &= (last != newest) & (number != IDLE)
+            rewards += np.where(goes_on, discounts * self.rewards[following, env], np.float32(0.0))
+            discounts *= np.where(goes_on, np.float32(self.gamma), np.float32(1.0))
+            last = np.where(goes_on, following, last)
+            goes_on &= number == WITHIN
+        return rewards, last, discounts
 
     def add(self, *_step: object) -> None:
         """Refuse stable-baselines3's way of storing: `store` knows of cars that are out of the race."""

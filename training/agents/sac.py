@@ -66,7 +66,11 @@ class Agent(SAC):
             train_freq=settings.train_freq,
             gradient_steps=settings.gradient_steps,
             replay_buffer_class=CompactReplay,
-            replay_buffer_kwargs={"guide_dim": spaces.action.shape[0] if guided else 0},
+            replay_buffer_kwargs={
+                "guide_dim": spaces.action.shape[0] if guided else 0,
+                "n_steps": settings.n_steps,
+                "gamma": settings.gamma,
+            },
             ent_coef=settings.ent_coef,
             # stable-baselines3's "auto", which it would look up in an environment
             target_entropy=-float(spaces.action.shape[0])

@@ -126,7 +126,7 @@ class SacUpdate(SacNetworks):
         inputs = _for_critics(batch.next_observations, next_action)
         quality = self._split(self.target.forward(inputs)[-1]).amin(dim=1)
         soft = quality - alpha[:, None] * next_log_prob
-        return batch.rewards + (1.0 - batch.dones) * self.gamma * soft
+        return batch.rewards + batch.discounts * soft
 
     def _update_critics(self, batch: Batch, target: torch.Tensor) -> torch.Tensor:
         values = self.critic.forward(_for_critics(batch.observations, batch.actions))
@@ -179,7 +179,6 @@ def compile_update(device: torch.device, backend: Backend = "auto") -> None:
         critic,
         target,
         learning_rate=0.0,
-        gamma=0.0,
         tau=0.0,
         log_alpha=torch.zeros(1, device=device),
         target_entropy=0.0,

@@ -34,6 +34,9 @@ class SacSettings(Section):
     )
     batch_size: int = setting(128, "transitions in one update", ge=1, le=65_536)
     gamma: float = setting(0.98, "discount per decision", ge=0, le=1)
+    n_steps: int = setting(
+        1, "decisions whose rewards are summed before the critics' estimate of what follows", ge=1, le=100
+    )
     tau: float = setting(0.01, "share of the critics that their targets take over per update", gt=0, le=1)
     net_arch: Sizes = setting(
         (256, 256), "units of each hidden layer, actor and critics", min_length=1, max_length=8

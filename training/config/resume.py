@@ -44,6 +44,7 @@ FORKABLE = (
     "sac.lr_decay_timesteps",
     "sac.batch_size",
     "sac.gamma",
+    "sac.n_steps",
     "sac.tau",
     "sac.learning_starts",
     "sac.train_freq",

@@ -70,7 +70,6 @@ class Learned(NamedTuple):
 class Rates(NamedTuple):
     """The coefficients of an update; for each Adam the size and the root of its step, see `layers.adam`."""
 
-    gamma: np.float32
     tau: np.float32
     imitation_coef: np.float32
     target_entropy: np.float32
@@ -90,7 +89,7 @@ class BatchArrays(NamedTuple):
     actions: NDArray[np.float32]
     next_observations: NDArray[np.float32]
     rewards: NDArray[np.float32]
-    dones: NDArray[np.float32]
+    discounts: NDArray[np.float32]
     guides: NDArray[np.float32]
     noise: NDArray[np.float32]
     next_noise: NDArray[np.float32]

@@ -257,7 +257,7 @@ def _critic_gradient(task: Task, batch: BatchArrays, rates: Rates, agent: int, g
             min(workspace[first + b], workspace[second + b])
             - alpha * workspace[base + layout.log_prob[1] + b]
         )
-        wanted = batch.rewards[agent, b] + (float32(1.0) - batch.dones[agent, b]) * rates.gamma * soft
+        wanted = batch.rewards[agent, b] + batch.discounts[agent, b] * soft
         error = workspace[outputs + b * leading_dim(1)] - wanted
         workspace[gradient + b * leading_dim(1)] = error / float32(layout.rows)
         loss += error * error

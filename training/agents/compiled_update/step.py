@@ -73,7 +73,6 @@ class CompiledStep:
         update = self._update
         learns = update.target_entropy is not None
         return Rates(
-            gamma=np.float32(update.gamma),
             tau=np.float32(update.tau),
             imitation_coef=np.float32(update.imitation_coef),
             target_entropy=np.float32(update.target_entropy if learns else 0.0),
