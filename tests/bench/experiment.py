@@ -40,7 +40,7 @@ from training.config.randomisation import Preset, randomisation_of
 from training.envs.drivers.registry import driver_of
 from training.evaluation.baselines import DriverController
 from training.evaluation.lap_evaluation import Controller, Drive, evaluate
-from training.evaluation.load_run import policy_of
+from training.evaluation.load_run import policy_of, runs_in
 from training.evaluation.tum_racelines import raceline_of
 from training.sim import Track
 from training.sim.track import catalog
@@ -131,13 +131,18 @@ def run_one(name: str, seed: int, settings: Sequence[str], preset: Preset, resul
     arguments = [f"training.run_name={run}", "training.report=false", *settings]
     others, began = Others(), time.monotonic()
     store = str(results / "store")
-    subprocess.run(
-        [sys.executable, "-m", "training", "train", "--store", store]
-        + [part for one in arguments for part in ("--set", one)],
-        stdout=(results / f"{run}.log").open("a"),
-        stderr=subprocess.STDOUT,
-        check=True,
-    )
+    begun = ["--resume", run] if run in runs_in(open_store(store)) else []
+    log = results / f"{run}.log"
+    with log.open("a") as output:
+        ended = subprocess.run(
+            [sys.executable, "-m", "training", "train", "--store", store]
+            + (begun or [part for one in arguments for part in ("--set", one)]),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    if ended.returncode != 0:
+        sys.exit(f"{name}, seed {seed}, was not trained: exit {ended.returncode}; {log} says why")
     took_s, share = time.monotonic() - began, others.share()
     loaded = policy_of(open_store(store), run)
     config: Config = loaded.config

@@ -44,10 +44,10 @@ def run(store: Path, *arguments: str, steps: int = 3000) -> subprocess.Completed
     )
 
 
-def begin_and_wait(store: Path, steps: int) -> subprocess.Popen[str]:
+def begin_and_wait(store: Path, steps: int, *arguments: str) -> subprocess.Popen[str]:
     """Start a run in a process and return once a checkpoint of learning is durable."""
     process = subprocess.Popen(
-        command(store, steps=steps), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command(store, *arguments, steps=steps), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     storage = open_store(str(store))
     deadline = time.monotonic() + 200
