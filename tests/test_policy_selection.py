@@ -100,7 +100,8 @@ def test_cars_that_learn_together_race_for_the_final_choice(
         policy_selection, "evaluate", lambda *_, starts, **__: [drive() for _ in range(starts)]
     )
     kind = "sac_multiagent" if cars > 1 else "sac"
-    config = load_config(None, [f"training.training_type={kind}", f"training.num_agents={max(cars, 2)}"])
+    several = (f"training.training_type={kind}", f"training.num_agents={max(cars, 2)}")
+    config = load_config(None, [*several, "env.tyres=linear"])
     straight_on = Policy(config.actor_sizes)
     racer: Any = driver("pure_pursuit", config.env).controller
     names = {id(straight_on): "steadier", id(racer): "racer"}

@@ -238,6 +238,27 @@ def race(
 
 
 @app.command()
+def benchmark(
+    table: Annotated[
+        Literal["f1tenth_benchmarks", "rpl4f110"], typer.Argument(metavar="TABLE", help="Published table.")
+    ],
+    run: Run,
+    *,
+    maps: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder maps/ of f1tenth_benchmarks, fetched.")
+    ] = None,
+    store: Store = ".",
+    config: ConfigFile = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+) -> None:
+    """Drive the kept policy under the conditions of a published table, and print both side by side."""
+    from .report import published_tables
+
+    aws = _settings(config).aws
+    raise typer.Exit(published_tables.benchmark(table, run, store=store, aws=aws, maps=maps, as_json=json))
+
+
+@app.command()
 def report(
     run: Annotated[
         str | None, typer.Argument(metavar="[RUN]", help="Name of a run; the newest without it.")

@@ -13,7 +13,7 @@ from training.agents.stacked_mlp import StackedMlp
 from training.agents.update import SacUpdate
 from training.config import Config, load_config
 from training.envs.batch import RaceBatch, Step
-from training.envs.drivers.registry import make_driver
+from training.envs.drivers.registry import driver_of
 from training.evaluation.lap_evaluation import evaluate
 from training.rng import seed_everything
 from training.sim import Track
@@ -124,7 +124,7 @@ def test_the_replay_holds_what_the_guide_would_have_done(kind):
     """Each transition's guide action is the driver's answer to the state in which it was taken, resets included."""
     config = settings(**{"env.max_episode_s": 1.0, "training.training_type": kind})
     learner = begin(config)
-    env, driver, asked = learner.env, make_driver("racing_line"), []
+    env, driver, asked = learner.env, driver_of("racing_line", config.env), []
     honest = env.step
 
     def ask(actions: np.ndarray) -> Step:
@@ -156,7 +156,7 @@ def test_on_a_track_that_it_does_not_lap_the_guide_teaches_nothing():
     Before sac.learning_starts cars are driven at random there, so they do not get far.
     """
     tracks = "[generated-1, generated-23-w0.7-r0.7]"
-    asked = {"env.tracks": tracks, "sac.learning_starts": 100_000}
+    asked = {"env.tracks": tracks, "sac.learning_starts": 100_000, "env.tyres": "linear"}
     assert begin(settings(**asked)).try_expert() == (), "on linear tyres it is asked for"
     learner = begin(settings(**asked, **{"imitation.only_tracks_it_laps": True}))
     assert learner.try_expert() == ("generated-23-w0.7-r0.7",)

@@ -58,7 +58,7 @@ def uninterrupted(tmp_path_factory) -> dict[Kind, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-@pytest.mark.parametrize("part", [0.2, 0.75])
+@pytest.mark.parametrize("part", [0.2, pytest.param(0.75, marks=pytest.mark.slow)])
 def test_resumed_equals_uninterrupted(tmp_path, uninterrupted, kind, part):
     """Before and after learning starts, with a ring that has wrapped, every array is the same to the last bit.
 

@@ -30,7 +30,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ConfigDict
@@ -186,22 +186,34 @@ def rows_in(results: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in place.read_text().splitlines()] if place.exists() else []
 
 
+class Paces(NamedTuple):
+    """Second laps on the circuits that were completed, over two references'."""
+
+    of_line: list[float]  # the racing-line driver's, at the same rate
+    of_tum: list[float]  # of TUM's racing line, where there is one
+
+
+def paces(row: dict[str, Any]) -> Paces:
+    """Return how the second laps of a row compare, circuit by circuit."""
+    found, known = row["tracks"], row["reference"]
+    lapped = [name for name in CIRCUITS if name in found and found[name]["second_s"] is not None]
+    lines = {name: raceline_of(Track.load(name)) for name in lapped}
+    return Paces(
+        [found[name]["second_s"] / known[name]["second_s"] for name in lapped if known[name]["second_s"]],
+        [found[name]["second_s"] / line.lap_s for name, line in lines.items() if line is not None],
+    )
+
+
 def summary(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row's figures over groups of tracks."""
-    found, known = row["tracks"], row["reference"]
+    found = row["tracks"]
 
     def whole(names: Sequence[str]) -> str:
         here = [name for name in names if name in found]
         drives = sum(found[name]["completed"] for name in here)
         return f"{sum(found[name]['completed'] == STARTS for name in here)}/{len(here)} ({drives})"
 
-    circuits = [name for name in CIRCUITS if name in found and found[name]["second_s"] is not None]
-    pace = [found[name]["second_s"] / known[name]["second_s"] for name in circuits if known[name]["second_s"]]
-    tum = [
-        found[name]["second_s"] / line.lap_s
-        for name in circuits
-        if (line := raceline_of(Track.load(name))) is not None
-    ]
+    pace = paces(row)
     first = [found[name]["first_s"] for name in BENCHMARKS if name in found]
     return {
         "variant": row["variant"],
@@ -212,9 +224,10 @@ def summary(row: dict[str, Any]) -> dict[str, Any]:
         "generated": whole([name for name in found if name.startswith("generated-")]),
         "circuits": whole(CIRCUITS),
         "aut esp gbr mco": whole(BENCHMARKS),
-        "of line": f"{statistics.mean(pace):.3f}" if pace else "",
-        "most": f"{max(pace):.3f}" if pace else "",
-        "of TUM": f"{statistics.mean(tum):.3f}" if tum else "",
+        "of line": f"{statistics.mean(pace.of_line):.3f}" if pace.of_line else "",
+        "most": f"{max(pace.of_line):.3f}" if pace.of_line else "",
+        "of TUM": f"{statistics.mean(pace.of_tum):.3f}" if pace.of_tum else "",
+        "most of TUM": f"{max(pace.of_tum):.3f}" if pace.of_tum else "",
         "first s": " ".join("–" if one is None else f"{one:.1f}" for one in first),
     }
 

@@ -18,6 +18,8 @@ from training.cloud.aws.client import Clock, Cloud
 from training.cloud.aws.project import Project
 from training.cloud.cleanup import bucket_removal
 
+pytestmark = pytest.mark.slow  # each test fills a bucket
+
 OWN = [
     "runs/race/status.json",
     "runs/race/checkpoints/sac_latest_checkpoint.json",

@@ -31,6 +31,8 @@ from training.store.open import open_store
 from training.store.retry import RetryingStorage
 from training.store.s3 import S3Settings, S3Storage
 
+pytestmark = pytest.mark.slow  # each test walks through a launch
+
 ROLES = ROOT / "ansible" / "roles"
 
 

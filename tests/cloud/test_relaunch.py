@@ -31,6 +31,8 @@ from training.store import documents
 from training.store.documents import Attempt
 from training.store.storage import Storage
 
+pytestmark = pytest.mark.slow  # each test boots a machine many times
+
 YES = OutputOptions(yes=True)
 GUARD = "3 starts in a row ended without a newer checkpoint"
 

@@ -57,6 +57,11 @@ CASES = [
         ("env.tyres=saturating", "env.randomisation.mass_factor=[0, 1]"),
         "with tyres = saturating at least 0.05",
     ),
+    Refused(
+        "config/env.py: _tyres_fit_the_profile",
+        ("env.profile=f1tenth_gym", "env.tyres=saturating"),
+        "tyres = saturating: only with profile = training",
+    ),
     Refused("config/env.py: _car_is_whole", ("env.vehicle=batmobile",), "is not known: choose f1tenth_gym"),
     Refused(
         "config/env.py: _faults_need_the_training_profile",

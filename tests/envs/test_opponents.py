@@ -18,6 +18,7 @@ from training.envs.drivers.registry import (
     PurePursuit,
     PursuitSettings,
     SpeedLimits,
+    driver_of,
     make_driver,
 )
 from training.envs.race import Race
@@ -61,7 +62,7 @@ def drive(driver: Driver, tracks: list[Track], laps: int = 1, starts: int = 2, *
     def control(race: Race, _observations: NDArray[np.float32]) -> Array:
         return race.actions_of(driver.act(race.world))
 
-    return evaluate(control, EnvSettings(**env), tracks, starts=starts, laps=laps)
+    return evaluate(control, EnvSettings(tyres="linear", **env), tracks, starts=starts, laps=laps)
 
 
 def scattered(tracks: list[Track], num_cars: int = 1) -> World:
@@ -305,8 +306,8 @@ def test_the_trajectory_reward_asks_pure_pursuit(tracks: list[Track]) -> None:
     """A car that does what pure pursuit does earns the whole term."""
     base = EnvSettings(num_envs=3)
     settings = base.model_copy(update={"reward": base.reward.model_copy(update={"trajectory": 0.5})})
-    race = Race(settings, tracks, 3)
+    race, pursuit = Race(settings, tracks, 3), driver_of("pure_pursuit", settings)
     race.reset()
     for _ in range(10):
-        outcome = race.step(race.actions_of(PurePursuit().act(race.world)))
+        outcome = race.step(race.actions_of(pursuit.act(race.world)))
     np.testing.assert_allclose(outcome.terms["trajectory"], 0.5)

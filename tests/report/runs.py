@@ -29,7 +29,7 @@ QUICK = (
 )
 
 
-def driver_by_hand(config: Config, *, boldness: float = 2.5) -> Policy:
+def driver_by_hand(config: Config, *, boldness: float = 1.2) -> Policy:
     """Return a network that steers where there is more room and drives faster the further it sees."""
     beams = config.env.beams
     policy = straight_on(config)

@@ -36,12 +36,12 @@ def recorded(track: Track, *overrides: str, boldness: float = 2.5, crash: bool =
 
 @pytest.fixture(scope="module")
 def linear(track: Track) -> Trace:
-    return recorded(track, boldness=8.0)
+    return recorded(track, "env.tyres=linear", boldness=8.0)
 
 
 @pytest.fixture(scope="module")
 def slipping(track: Track) -> Trace:
-    return recorded(track, "env.tyres=saturating", boldness=1.2)
+    return recorded(track, boldness=1.2)
 
 
 def made_up(trace: Trace, states: np.ndarray) -> Trace:
@@ -152,7 +152,7 @@ def test_one_track_that_a_car_could_not_drive_is_enough(linear: Trace, slipping:
 
 
 def test_moments_beyond_the_limit_are_told_apart_from_a_car_that_cannot_be_driven(track: Track) -> None:
-    trace = recorded(track, boldness=3.0)
+    trace = recorded(track, "env.tyres=linear", boldness=3.0)
     use = grip_use(trace)
     assert 0.0 < use.share_beyond < MOMENTS
     drivable, words = verdict([use], trace.settings)

@@ -150,8 +150,11 @@ def test_runs_of_beams_that_fit_into_no_scan_are_refused_with_the_values(track) 
 
 
 OTHER_PHYSICS = {
-    "tyres": ("env.tyres=saturating", "env.tyres = saturating, not linear"),
-    "profile": ("env.profile=f1tenth_gym", "env.profile = f1tenth_gym, not training"),
+    "tyres": ("env.tyres=linear", "env.tyres = linear, not saturating"),
+    "profile": (
+        "env.profile=f1tenth_gym",
+        "env.profile = f1tenth_gym, not training, env.tyres = linear, not saturating",
+    ),
     "vehicle": ("env.vehicle=rpl4f110", "env.vehicle = rpl4f110, not f1tenth_gym"),
 }
 
@@ -171,7 +174,7 @@ def test_of_runs_that_learnt_in_other_physics_the_first_ones_hold_and_one_line_s
     theirs = setting.partition("=")[2]
     assert said(capsys, "other", "good", *options)["physics"][name] == theirs
     assert said(capsys, "good", "other", *options)["physics"] == {
-        "backend": "native", "profile": "training", "tyres": "linear", "vehicle": "f1tenth_gym", "car": {},
+        "backend": "native", "profile": "training", "tyres": "saturating", "vehicle": "f1tenth_gym", "car": {},
     }  # fmt: skip
     assert main(["race", "good", "bad", *options]) == 0
     assert "physics" not in capsys.readouterr().out

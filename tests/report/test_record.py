@@ -49,7 +49,7 @@ def test_the_recorded_lap_lasts_as_long_as_the_timed_one(config: Config, track: 
     trace = best_lap(tape, drives, track, config.env)
     assert trace.lap_s == min(lap for one in drives for lap in one.lap_s)
     assert trace.time_s[-1] == pytest.approx(trace.lap_s, abs=0.021)
-    assert trace.states[0, SPEED] > 3.0  # a flying lap is faster than one from standing
+    assert trace.states[0, SPEED] > 2.0  # a flying lap is faster than one from standing
     assert np.linalg.norm(trace.xy[-1] - trace.xy[0]) < 1.0  # once round
 
 

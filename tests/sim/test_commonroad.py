@@ -16,6 +16,8 @@ from tests.sim.commonroad import (
 from tests.sim.single_drive import drive, lateral_mps2, longitudinal_mps2
 from training.sim.params import SPEED, YAW_RATE
 
+pytestmark = pytest.mark.slow  # 48 drives of a stiff model
+
 TURNS = [(3.0, 0.15), (5.0, 0.10), (5.0, 0.15), (7.0, 0.05)]
 
 

@@ -109,9 +109,10 @@ class EnvSettings(Section):
         True, "beams end at walls one cell thick (profile training); else some pass, as in runs of before"
     )
     tyres: Literal["linear", "lateral_circle", "saturating"] = setting(
-        "linear",
+        "saturating",
         "forces that grow with slip for ever, as in f1tenth_gym; lateral forces cut at the friction circle; or tyres "
-        "that slip: every force inside the friction ellipse, and sliding costs speed (the last two: profile training)",
+        "that slip: every force inside the friction ellipse, and sliding costs speed. With profile or backend "
+        "f1tenth_gym: linear",
         formerly="friction_circle",
         former_values={False: "linear", True: "lateral_circle"},
     )
@@ -135,6 +136,21 @@ class EnvSettings(Section):
     def car_numbers(self) -> Mapping[str, float]:
         """Return every number of the car, by its name in env.car."""
         return MappingProxyType(numbers_of(self.vehicle, self.car))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tyres_of_the_package(cls, data: object) -> object:
+        """Take f1tenth_gym's tyres with its physics, unless others are given."""
+        if isinstance(data, Mapping) and "f1tenth_gym" in (data.get("profile"), data.get("backend")):
+            return {"tyres": "linear", **data}
+        return data
+
+    @model_validator(mode="after")
+    def _tyres_fit_the_profile(self) -> EnvSettings:
+        if self.profile == "f1tenth_gym" and self.tyres != "linear":
+            message = f"tyres = {self.tyres}: only with profile = training; f1tenth_gym's are linear"
+            raise ValueError(message)
+        return self
 
     @model_validator(mode="after")
     def _car_is_whole(self) -> EnvSettings:

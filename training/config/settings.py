@@ -270,6 +270,7 @@ RETIRED = ("evaluation.interval_s",)
 ALWAYS_BEFORE: Mapping[str, object] = {
     "env.race.grid": "single_file",
     "env.solid_thin_walls": False,
+    "env.tyres": "linear",
     "imitation.only_tracks_it_laps": False,
 }
 
