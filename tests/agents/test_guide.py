@@ -196,13 +196,29 @@ def test_without_a_guide_the_replay_spends_no_memory_on_one():
     assert learner.agents[0].replay_buffer.guides.nbytes == 0
 
 
+def lapped(learner: MultiAgentSAC, config: Config, track: Track) -> tuple[int, float]:
+    """Return how many of ten laps the EMA policy completes, and its mean speed, m/s."""
+    drives = evaluate(learner.average_policy(), config.env, [track], starts=10, seed=1)
+    return sum(one.completed for one in drives), float(np.mean([one.mean_speed_mps for one in drives]))
+
+
 @pytest.mark.slow
 def test_a_policy_laps_on_a_track_it_never_saw_after_some_seconds():
-    """The default settings, 25,000 timesteps: at least 8 of 10 laps of an unseen track, above 6 m/s."""
+    """The default settings, on slipping tyres, 40,000 timesteps: at least 8 of 10 laps, above 6 m/s."""
     config = load_config(None)
     learner = begin(config)
-    train_to(learner, 25_000)
-    unseen = Track.generate(2001, length_m=120.0, half_width_m=1.1, min_radius_m=2.0)
-    drives = evaluate(learner.average_policy(), config.env, [unseen], starts=10, seed=1)
-    assert sum(drive.completed for drive in drives) >= 8
-    assert np.mean([drive.mean_speed_mps for drive in drives]) > 6.0
+    train_to(learner, 40_000)
+    completed, speed_mps = lapped(learner, config, Track.load("generated-2001"))
+    assert completed >= 8
+    assert speed_mps > 6.0
+
+
+@pytest.mark.slow
+def test_one_small_track_is_learnt_to_certainty():
+    """The same on a track of 60 m alone: 10 of 10 laps."""
+    config = load_config(None, ["env.tracks=[generated-1-l60]"])
+    learner = begin(config)
+    train_to(learner, 40_000)
+    completed, speed_mps = lapped(learner, config, Track.load("generated-1-l60"))
+    assert completed == 10
+    assert speed_mps > 5.0

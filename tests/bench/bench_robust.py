@@ -32,6 +32,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "steering_gain": (0.9, 1.1),
     "drive_gain": (0.9, 1.1),
     "scan_latency_steps": (0, 5),
+    "lidar_offset_m": (-0.1, 0.1),
     "beam_dropout": (0.0, 0.1),
 }
 STARTS, CORNERS = 100, 10

@@ -31,6 +31,7 @@ ALL = Randomisation(
     drive_delay_steps=(0, 6),
     drive_lag_s=(0.0, 0.2),
     drive_gain=(0.9, 1.1),
+    lidar_offset_m=(-0.1, 0.1),
     scan_bias_m=(-0.05, 0.05),
     scan_latency_steps=(0, 6),
     scan_period_s=(0.025, 0.05),
@@ -216,6 +217,17 @@ def test_dropouts_read_the_lidars_range(square):
     for row in w.scans[lost > 0, 0] == 30.0:
         where = np.flatnonzero(row)
         assert (np.diff(where) == 1).all(), "one block"
+
+
+def test_a_lidar_that_is_elsewhere_sees_what_a_car_there_would(square):
+    moved, there = world(square, lidar_offset_m=(-0.1, -0.1)), world(square)
+    moved.reset(np.zeros((1, 1, 3)))
+    there.reset(np.array([[[-0.1, 0.0, 0.0]]]))
+    np.testing.assert_allclose(moved.scans, there.scans, atol=1e-6)
+    drawn = world(square, num_envs=200, lidar_offset_m=(-0.1, 0.1))
+    drawn.reset(np.zeros((200, 1, 3)))
+    ahead = drawn.scans.shape[2] // 2
+    assert len(np.unique(drawn.scans[:, 0, ahead])) > 150, "each car has its own"
 
 
 def test_a_bias_is_added_to_every_range(square):

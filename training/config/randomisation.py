@@ -19,6 +19,7 @@ _Time = Annotated[float, Field(ge=0, le=1)]
 _Period = Annotated[float, Field(ge=0, le=0.2)]
 _Noise = Annotated[float, Field(ge=0, le=5)]
 _Bias = Annotated[float, Field(ge=-5, le=5)]
+_Offset = Annotated[float, Field(ge=-0.5, le=0.5)]
 _Angle = Annotated[float, Field(ge=-0.3, le=0.3)]
 _Play = Annotated[float, Field(ge=0, le=0.3)]
 _Size = Annotated[float, Field(ge=0.05, le=2)]
@@ -31,6 +32,7 @@ GainSpan = Annotated[tuple[_Gain, _Gain], Strict(strict=False), _Ordered]
 TimeSpan = Annotated[tuple[_Time, _Time], Strict(strict=False), _Ordered]
 PeriodSpan = Annotated[tuple[_Period, _Period], Strict(strict=False), _Ordered]
 NoiseSpan = Annotated[tuple[_Noise, _Noise], Strict(strict=False), _Ordered]
+OffsetSpan = Annotated[tuple[_Offset, _Offset], Strict(strict=False), _Ordered]
 BiasSpan = Annotated[tuple[_Bias, _Bias], Strict(strict=False), _Ordered]
 AngleSpan = Annotated[tuple[_Angle, _Angle], Strict(strict=False), _Ordered]
 PlaySpan = Annotated[tuple[_Play, _Play], Strict(strict=False), _Ordered]
@@ -99,6 +101,9 @@ class RandomisationSettings(Section):
     scan_noise_factor: FactorSpan = setting((1.0, 1.0), "times scan_noise_m", legal=FACTORS)
     scan_noise_m: NoiseSpan = setting(
         (0.0, 0.0), "standard deviation of the lidar's noise, added to that", legal=_legal(0, 5)
+    )
+    lidar_offset_m: OffsetSpan = setting(
+        (0.0, 0.0), "of the lidar, ahead of where the car has it", legal=_legal(-0.5, 0.5)
     )
     scan_bias_m: BiasSpan = setting((0.0, 0.0), "added to every range of a scan", legal=_legal(-5, 5))
     scan_latency_steps: LatencySpan = setting(
@@ -169,6 +174,7 @@ PRESETS: Mapping[str, Mapping[str, tuple[float, float]]] = MappingProxyType(
             "drive_lag_s": (0.0, 0.05),
             "drive_gain": (0.97, 1.03),
             "scan_noise_m": (0.0, 0.02),
+            "lidar_offset_m": (-0.02, 0.02),
             "scan_bias_m": (-0.02, 0.02),
             "scan_latency_steps": (0, 2),
             "scan_period_s": (0.025, 0.025),
@@ -179,25 +185,26 @@ PRESETS: Mapping[str, Mapping[str, tuple[float, float]]] = MappingProxyType(
             "steering_noise_rad": (0.0, 0.01),
         },
         "robust": {
-            "friction_factor": (0.6, 1.15),
+            "friction_factor": (0.45, 1.15),
             "friction_along_track": (0.0, 0.15),
             "friction_over_time": (0.0, 0.1),
-            "stiffness_factor": (0.6, 2.0),
+            "stiffness_factor": (0.6, 4.0),
             "mass_factor": (0.85, 1.2),
-            "steering_delay_steps": (1, 5),
-            "steering_lag_s": (0.0, 0.12),
+            "steering_delay_steps": (0, 8),
+            "steering_lag_s": (0.0, 0.16),
             "steering_rate_factor": (0.7, 1.1),
             "steering_gain": (0.9, 1.1),
             "steering_trim_rad": (-0.03, 0.03),
             "steering_backlash_rad": (0.0, 0.03),
             "drive_delay_steps": (0, 5),
             "drive_lag_s": (0.0, 0.15),
-            "drive_gain": (0.93, 1.07),
+            "drive_gain": (0.9, 1.1),
             "scan_noise_m": (0.0, 0.03),
+            "lidar_offset_m": (-0.1, 0.1),
             "scan_bias_m": (-0.04, 0.04),
-            "scan_latency_steps": (0, 4),
+            "scan_latency_steps": (0, 5),
             "scan_period_s": (0.025, 0.025),
-            "beam_dropout": (0.0, 0.03),
+            "beam_dropout": (0.0, 0.1),
             "block_dropout": (0.0, 0.1),
             "speed_noise_mps": (0.0, 0.1),
             "speed_bias_mps": (-0.1, 0.1),

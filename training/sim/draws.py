@@ -31,8 +31,9 @@ _FIRST_KEY = 16
     STEERING_LAG, STEERING_RATE, STEERING_GAIN, STEERING_TRIM, BACKLASH, DRIVE_DELAY, DRIVE_LAG, DRIVE_GAIN,
     SCAN_BIAS, SCAN_LATENCY, SCAN_PERIOD, SCAN_PHASE, BEAM_DROPOUT, BLOCK_DROPOUT,
     SPEED_NOISE, SPEED_BIAS, YAW_RATE_NOISE, YAW_RATE_BIAS, STEERING_NOISE, STEERING_BIAS,
-) = range(27)  # fmt: skip
-NUM_FAULTS = 27
+    LIDAR_OFFSET,
+) = range(28)  # fmt: skip
+NUM_FAULTS = 28
 # Each fault that is a range of Randomisation, by its name there.
 _RANGES: Mapping[str, int] = {
     "stiffness_scale": STIFFNESS,
@@ -46,6 +47,7 @@ _RANGES: Mapping[str, int] = {
     "drive_delay_steps": DRIVE_DELAY,
     "drive_lag_s": DRIVE_LAG,
     "drive_gain": DRIVE_GAIN,
+    "lidar_offset_m": LIDAR_OFFSET,
     "scan_bias_m": SCAN_BIAS,
     "scan_latency_steps": SCAN_LATENCY,
     "scan_period_s": SCAN_PERIOD,
@@ -63,7 +65,9 @@ _COUNTED = ("drive_delay_steps", "scan_latency_steps")
 _MOST_WAVES = 4
 _WAVE_S = (5.0, 20.0)
 # What may be below 0.
-_SIGNED = ("steering_trim_rad", "scan_bias_m", "speed_bias_mps", "yaw_rate_bias_radps", "steering_bias_rad")
+_SIGNED = (
+    "steering_trim_rad", "lidar_offset_m", "scan_bias_m", "speed_bias_mps", "yaw_rate_bias_radps", "steering_bias_rad",
+)  # fmt: skip
 
 
 class Draws(NamedTuple):

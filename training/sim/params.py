@@ -110,6 +110,7 @@ class Randomisation(NamedTuple):
     drive_delay_steps: tuple[int, int] = (0, 0)
     drive_lag_s: tuple[float, float] = (0.0, 0.0)
     drive_gain: tuple[float, float] = (1.0, 1.0)
+    lidar_offset_m: tuple[float, float] = (0.0, 0.0)  # of the scanner, ahead of where the vehicle has it
     scan_bias_m: tuple[float, float] = (0.0, 0.0)
     scan_latency_steps: tuple[int, int] = (0, 0)
     scan_period_s: tuple[float, float] = (0.0, 0.0)  # 0: a scan at each decision

@@ -13,6 +13,7 @@ from .compiled import inlined
 from .draws import (
     BEAM_DROPOUT,
     BLOCK_DROPOUT,
+    LIDAR_OFFSET,
     SCAN_BIAS,
     SCAN_LATENCY,
     SCAN_PERIOD,
@@ -89,6 +90,8 @@ def _scanner(cars: Cars, rules: Rules, e: int, n: int, age: int) -> tuple[float,
     """Return the pose of a car's scanner when a scan was taken."""
     x, y, yaw = _pose_then(cars, e, n, age)
     ahead = rules.vehicle.lidar_x
+    if rules.faulty:
+        ahead += cars.faults[e, n, LIDAR_OFFSET]
     if ahead == 0.0:
         return x, y, yaw
     return x + ahead * math.cos(yaw), y + ahead * math.sin(yaw), yaw
