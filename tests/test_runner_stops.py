@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -25,6 +26,7 @@ from training.store.open import open_store
 
 pytestmark = pytest.mark.slow  # each test trains, in a process of its own
 
+ROOT = Path(__file__).parents[1]
 REBALANCE = "meta-data/events/recommendations/rebalance"
 
 
@@ -101,7 +103,7 @@ def test_a_second_ctrl_c_ends_at_once_and_says_which_checkpoint_is_the_newest(tm
     os.close(writer)
     rest, _ = process.communicate(timeout=120)
     output = heard + rest
-    assert process.returncode == 75, output
+    assert process.returncode == 75, f"exit {process.returncode}: {output[-600:]!r}"
     step = load(storage, name, "sac").step
     assert (
         f"stopped at once by a second Ctrl-C; the newest checkpoint is that of step {step:,}\nContinue"
@@ -110,6 +112,22 @@ def test_a_second_ctrl_c_ends_at_once_and_says_which_checkpoint_is_the_newest(tm
     assert "Traceback" not in output
     (attempt,) = documents.read_attempts(storage, name)
     assert (attempt.cause, attempt.exit_code) == ("terminated", 75)
+
+
+def test_a_second_ctrl_c_that_falls_into_an_exec_leaves_the_exit_code(tmp_path):
+    """Python would else end the process by SIGINT."""
+    (tmp_path / "program.py").write_text(
+        "import sys; from training.run import runner; from training.__main__ import main\n"
+        "runner.learn = lambda setup: exec('raise KeyboardInterrupt')\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    python = [sys.executable, "-m", "program"]  # a plain file's exit code is not touched
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    ended = subprocess.run(
+        [*python, *command(tmp_path)[3:]], capture_output=True, text=True, timeout=240, check=False, env=paths
+    )
+    assert ended.returncode == 75, ended.stderr[-600:]
+    assert "stopped at once by a second Ctrl-C" in ended.stdout + ended.stderr
 
 
 def until_it_says(process: subprocess.Popen[str], words: str) -> str:

@@ -18,7 +18,7 @@ from .claimed_run import LATEST, ResumePoint, Run, open_run
 from .ending import Saved, choose, interrupted, interrupted_twice, save_at_end
 from .progress_display import Display
 from .results import make_results
-from .stop_request import interruptible_setup, watch
+from .stop_request import interruptible_setup, keep_exit_code, watch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -89,6 +89,7 @@ def carry_on(run: Run, device: Any, tracks: Mapping[str, Track]) -> int:  # noqa
                     learn(setup)
                 return close(setup)
             except KeyboardInterrupt as second:
+                keep_exit_code()
                 at_once = interrupted_twice(setup)
                 run.record_failure(at_once)
                 raise at_once from second

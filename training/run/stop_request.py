@@ -89,6 +89,15 @@ def handled_signals() -> list[signal.Signals]:
     return [number for number in SIGNALS if not (ignored and number == signal.SIGHUP)]
 
 
+def keep_exit_code() -> None:
+    """Let the process end with its own exit code after a KeyboardInterrupt.
+
+    If it ended an exec of source text (numba and dataclasses use it), Python remembers that until it exits, and then
+    exits by SIGINT whatever its exit code is. The next exec clears that state.
+    """
+    exec("")  # noqa: S102 - a constant
+
+
 @contextlib.contextmanager
 def interruptible_setup(how_to_continue: str) -> Iterator[None]:
     """Let a signal end the code inside, while there is nothing to save yet.
@@ -114,9 +123,7 @@ def interruptible_setup(how_to_continue: str) -> Iterator[None]:
         raise
     except BaseException as error:
         if came:
-            # If Ctrl-C ended an exec of source text (numba and dataclasses use it), Python remembers that until it
-            # exits, and then exits by SIGINT whatever its exit code is. The next exec clears that state.
-            exec("")  # noqa: S102 - a constant
+            keep_exit_code()
             raise early() from error
         raise
     finally:
