@@ -324,6 +324,28 @@ def test_who_begins_with_networks_that_have_learnt_has_no_guide_unless_one_is_se
     assert Config.from_json_dict(before.to_json_dict()) == before
 
 
+def test_the_step_size_falls_to_a_tenth_of_one_that_is_given() -> None:
+    for given, end in (
+        ([], 1e-4),
+        (["sac.learning_rate=0.00001"], 1e-6),
+        (["sac.learning_rate=5e-324"], 5e-324),
+        (["sac.learning_rate=0.01", "sac.learning_rate_end=null"], None),
+        (["sac.learning_rate_end=0.0005"], 5e-4),
+    ):
+        assert load_config(None, given).sac.learning_rate_end == (None if end is None else pytest.approx(end))
+    before = load_config(None).to_json_dict()
+    before["sac"].pop("learning_rate_end")
+    assert Config.from_json_dict(before).sac.learning_rate_end is None, "a run of before had none"
+
+
+def test_with_the_physics_of_f1tenth_gym_come_its_tyres() -> None:
+    assert load_config(None).env.tyres == "saturating"
+    for given in ("env.profile=f1tenth_gym", "env.backend=f1tenth_gym"):
+        assert load_config(None, [given]).env.tyres == "linear"
+    with pytest.raises(ConfigurationError, match="tyres = saturating: only with profile = training"):
+        load_config(None, ["env.profile=f1tenth_gym", "env.tyres=saturating"])
+
+
 def test_the_settings_for_self_play_are_legal_and_of_one_length() -> None:
     """The step size decays over the second half, to the end; the first champion comes before."""
     config = load_config(Path("docs/self_play.yaml"))

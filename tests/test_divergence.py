@@ -132,7 +132,7 @@ def test_the_likely_cause_is_the_setting_farthest_from_what_is_usual(changes: li
     [
         (["sac.learning_rate=1"], "sac.learning_rate", 3e-4),
         ([], "sac.learning_rate", 3e-4),
-        (["sac.learning_rate_end=1"], "sac.learning_rate_end", 3e-4),
+        (["sac.learning_rate_end=1"], "sac.learning_rate_end", 1e-4),
         (["sac.gamma=1"], "sac.gamma", 0.98),
         (["sac.target_entropy=-100"], "sac.target_entropy", -4.0),
     ],

@@ -32,7 +32,7 @@ def used_by(learner: MultiAgentSAC) -> list[float]:
 
 
 def test_it_stays_where_no_end_is_set() -> None:
-    learner = begin()
+    learner = begin(**{"sac.learning_rate_end": "null", "sac.lr_decay_start": 0})
     for steps in (160, 800):
         learner.learn(steps)
         assert used_by(learner) == [0.01] * 3
@@ -40,7 +40,9 @@ def test_it_stays_where_no_end_is_set() -> None:
 
 def test_it_decays_linearly_and_stays_at_its_end() -> None:
     """Half-way it is the mean of both, whatever the run's length; beyond the end it falls no further."""
-    learner = begin(**{"sac.learning_rate_end": 0.002, "sac.lr_decay_timesteps": 800})
+    learner = begin(
+        **{"sac.learning_rate_end": 0.002, "sac.lr_decay_start": 0, "sac.lr_decay_timesteps": 800}
+    )
     assert learner.learning_rate() == 0.01
     for steps, expected in ((400, 0.006), (800, 0.002), (960, 0.002)):
         learner.learn(steps)
@@ -62,7 +64,9 @@ def test_the_decay_may_begin_later() -> None:
 
 def test_networks_move_by_it() -> None:
     """Where it has decayed to next to nothing they stay where they are."""
-    learner = begin(**{"sac.learning_rate_end": 1e-12, "sac.lr_decay_timesteps": 400})
+    learner = begin(
+        **{"sac.learning_rate_end": 1e-12, "sac.lr_decay_start": 0, "sac.lr_decay_timesteps": 400}
+    )
     update, moved = learner.team.update, []
     for steps in (200, 400, 600):
         before = [update.actor.flat.clone(), update.critic.flat.clone()]

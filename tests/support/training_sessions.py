@@ -85,6 +85,7 @@ def settings(num_envs: int, **changes: object) -> Config:
         "sac.learning_starts": 200,
         "sac.gradient_steps": 2,
         "sac.learning_rate_end": 1e-4,
+        "sac.lr_decay_start": 0,
         "sac.lr_decay_timesteps": 1100,
         # Still there when a run is resumed, gone before its end.
         "imitation.timesteps": 1100,

@@ -1,4 +1,4 @@
-"""Settings that stand for others: a vehicle's file, a preset of randomisation.
+"""Settings that others follow: those of a vehicle's file or a preset of randomisation, and a car's or a learner's own.
 
 What they stand for is written into the settings themselves, so that a run's config.json needs no file and no preset of
 this version. A setting that is given by itself wins.
@@ -26,7 +26,7 @@ def expanded(leaves: Leaves) -> Leaves:
         ConfigurationError: a vehicle's file cannot be read, or lacks or does not know a number.
 
     """
-    return _with_top_speed(_with_preset(_with_vehicle(leaves)))
+    return _with_decay(_with_top_speed(_with_preset(_with_vehicle(leaves))))
 
 
 def without_replaced(leaves: Leaves, overrides: Leaves) -> Leaves:
@@ -76,6 +76,15 @@ def _with_preset(leaves: Leaves) -> Leaves:
     ranges = PRESETS[given.value]
     found = {_RANDOMISATION + name: Given(span, f"preset {given.value}") for name, span in ranges.items()}
     return {**found, **leaves}
+
+
+def _with_decay(leaves: Leaves) -> Leaves:
+    """Return the settings whose step size falls to a tenth of one that is given, as that of the default does."""
+    rate = leaves.get("sac.learning_rate")
+    if rate is None or "sac.learning_rate_end" in leaves or not isinstance(rate.value, (int, float)):
+        return leaves
+    end = rate.value / 10 or rate.value  # of the smallest numbers there is no tenth
+    return {**leaves, "sac.learning_rate_end": Given(end, "a tenth of sac.learning_rate")}
 
 
 def _with_top_speed(leaves: Leaves) -> Leaves:

@@ -17,13 +17,20 @@ class SacSettings(Section):
 
     learning_rate: float = setting(1e-3, "step size of Adam, for actor, critics and entropy", gt=0, le=1)
     learning_rate_end: float | None = setting(
-        None, "step size at the end of a linear decay; null: it stays", gt=0, le=1
+        1e-4,
+        "step size at the end of a linear decay, a tenth of learning_rate where that alone is given; null: it stays",
+        gt=0,
+        le=1,
     )
     lr_decay_start: int = setting(
-        0, "timestep at which that decay begins", formerly="learning_rate_from", ge=0, le=100_000_000_000
+        300_000,
+        "timestep at which that decay begins",
+        formerly="learning_rate_from",
+        ge=0,
+        le=100_000_000_000,
     )
     lr_decay_timesteps: int = setting(
-        3_000_000,
+        1_400_000,
         "timesteps of that decay",
         formerly="learning_rate_timesteps",
         ge=1,

@@ -271,6 +271,7 @@ ALWAYS_BEFORE: Mapping[str, object] = {
     "env.race.grid": "single_file",
     "env.solid_thin_walls": False,
     "env.tyres": "linear",
+    "sac.learning_rate_end": None,
     "imitation.only_tracks_it_laps": False,
 }
 
