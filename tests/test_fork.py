@@ -97,7 +97,8 @@ def test_a_fork_learns_on_under_other_settings_and_outlives_its_parent(store: Pa
     assert parent
     assert (parent.run, parent.step) == (PARENT, STEPS)
     assert parent.changes["sac.learning_rate"] == [0.001, 0.0001]
-    assert set(parent.changes) == {change.partition("=")[0] for change in changes}
+    assert parent.changes["sac.learning_rate_end"] == [0.0001, 0.00001], "a tenth, as before"
+    assert set(parent.changes) == {*(change.partition("=")[0] for change in changes), "sac.learning_rate_end"}
     shutil.rmtree(store / layout.run_prefix(PARENT))
     before, after = (load(storage, "gentle", "sac", at_step=step) for step in (STEPS, 4000))
     updates = [one.meta["agents"][0]["learner"]["n_updates"] for one in (before, after)]

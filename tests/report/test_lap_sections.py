@@ -182,5 +182,5 @@ def test_the_section_of_randomisation_has_a_column_for_each_condition(course: Ev
     drawn = dict(section["drawn"])
     assert drawn["undisturbed"] == []
     assert drawn["as trained"] == ["friction_factor: [0.8, 1.2]", "scan_noise_m: [0.02, 0.02]"]
-    assert "friction_factor: [0.6, 1.15]" in drawn["robust"]
+    assert "friction_factor: [0.45, 1.15]" in drawn["robust"]
     assert not [line for line in drawn["robust"] if line.startswith("preset")]

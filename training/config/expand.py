@@ -26,7 +26,7 @@ def expanded(leaves: Leaves) -> Leaves:
         ConfigurationError: a vehicle's file cannot be read, or lacks or does not know a number.
 
     """
-    return _with_decay(_with_top_speed(_with_preset(_with_vehicle(leaves))))
+    return _with_top_speed(_with_preset(_with_vehicle(leaves)))
 
 
 def without_replaced(leaves: Leaves, overrides: Leaves) -> Leaves:
@@ -78,7 +78,7 @@ def _with_preset(leaves: Leaves) -> Leaves:
     return {**found, **leaves}
 
 
-def _with_decay(leaves: Leaves) -> Leaves:
+def with_decay(leaves: Leaves) -> Leaves:
     """Return the settings whose step size falls to a tenth of one that is given, as that of the default does."""
     rate = leaves.get("sac.learning_rate")
     if rate is None or "sac.learning_rate_end" in leaves or not isinstance(rate.value, (int, float)):

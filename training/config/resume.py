@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import ConfigurationError
-from .expand import expanded, without_replaced
+from .expand import expanded, with_decay, without_replaced
 from .settings import Config, TrainingSettings, load_config, validated
 from .text import Leaves, flatten, parse_override, read_settings_file
 
@@ -170,6 +170,8 @@ def _applied(config: Config, overrides: Sequence[str]) -> tuple[Config, dict[str
         given |= leaves
         last |= dict.fromkeys(leaves, override)
     changes = expanded(given)
+    if config.sac.learning_rate_end is not None:  # null in a run of before: it stays
+        changes = with_decay(changes)
     return validated({**without_replaced(own, given), **changes}), last
 
 

@@ -19,7 +19,7 @@ from ..errors import ConfigurationError
 from ..layout import RUN_NAME_PATTERN, RUN_NAME_RULE
 from .aws import AwsSettings, CloudwatchSettings, EndpointSettings
 from .env import EnvSettings, RaceSettings, RewardSettings
-from .expand import expanded
+from .expand import expanded, with_decay
 from .fields import TRACKS, Section, Texts, setting
 from .learning import (
     GAP_BEAMS,
@@ -322,7 +322,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), preset: Preset
         given["imitation.expert"] = Given("none", "training.init_from")
     named = given["training.preset"].value if "training.preset" in given else TrainingSettings().preset
     overlay = next((values for name, values in PRESETS.items() if name == named), {})
-    return validated(expanded(flatten(Config, overlay, f"preset {named}") | given))
+    return validated(with_decay(expanded(flatten(Config, overlay, f"preset {named}") | given)))
 
 
 def validated(leaves: Leaves) -> Config:
