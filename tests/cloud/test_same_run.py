@@ -68,9 +68,9 @@ def expected_of(
 
 def test_the_default_run_takes_minutes_and_its_limits_fit_it() -> None:
     time = expected_of(load_config(None))
-    assert (time.by_limit, time.training_s) == (True, pytest.approx(120, rel=0.1))
-    assert 4 / 60 < time.total_h < 7 / 60
-    assert "2 min of training (training.max_minutes)" in time.describe()
+    assert (time.by_limit, time.training_s) == (True, pytest.approx(180, rel=0.1))
+    assert 5 / 60 < time.total_h < 8 / 60
+    assert "3 min of training (training.max_minutes)" in time.describe()
 
 
 @pytest.mark.parametrize("preset", ["local", "cloud"])
@@ -109,15 +109,15 @@ def test_a_run_that_goes_on_is_judged_by_its_own_speed_and_what_is_left(tmp_path
     assert progress_of(store, "race", at_step=50_000) == ProgressSoFar(50_000, 30.0)
     assert progress_of(store, "nobody") == ProgressSoFar()
     limited = expected_of(load_config(None), progress_of(store, "race"))
-    assert (limited.training_s, limited.by_limit) == (60.0, True)
+    assert (limited.training_s, limited.by_limit) == (120.0, True)
     free = load_config(None, ["training.max_minutes=null"])
-    assert expected_of(free, progress_of(store, "race")).training_s == pytest.approx(200_000 * 0.0006)
+    assert expected_of(free, progress_of(store, "race")).training_s == pytest.approx(500_000 * 0.0006)
 
 
 def test_status_knows_that_a_run_ends_by_its_minutes(tmp_path: Path) -> None:
     store = DirectoryStorage(tmp_path)
     for config, limits in (
-        (load_config(None), (300_000, 2.0)),
+        (load_config(None), (600_000, 3.0)),
         (load_config(None, ["training.preset=cloud"]), (1_000_000, None)),
     ):
         store.put(layout.config_key("race"), json.dumps(config.to_json_dict()).encode())
@@ -133,7 +133,7 @@ def test_the_plan_says_time_and_price_and_warns_where_the_cap_comes_first(accoun
     plan = json.loads(account.launch_here(*words).stdout)["plan"]
     (takes,) = [line for line in plan if line.startswith("takes ")]
     (costs,) = [line for line in plan if line.startswith("costs ")]
-    assert "about 6 min: 3 min to boot, 2 min of training (training.max_minutes)" in takes
+    assert "about 7 min: 3 min to boot, 3 min of training (training.max_minutes)" in takes
     price = float(re.findall(r"price +about \$([0-9.]+)/h", "\n".join(plan))[0])
     assert costs == f"costs      about ${price * 5.5 / 60:.2f} at that time and price"
     assert not [line for line in plan if line.startswith("too short")]

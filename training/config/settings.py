@@ -67,7 +67,7 @@ class TrainingSettings(Section):
         "sac", "one car, or num_agents that learn together"
     )
     preset: Preset = setting(
-        "local", "settings to start from: the two minutes of make train, or a longer run with wider networks"
+        "local", "settings to start from: the three minutes of make train, or a longer run with wider networks"
     )
     run_name: str | None = setting(
         None,
@@ -281,8 +281,8 @@ DEFAULT_FILE = Path("config.yaml")
 # docs/adr/0015.
 PRESETS: Mapping[Preset, Mapping[str, object]] = {
     "local": {
-        "training.total_timesteps": 300_000,
-        "training.max_minutes": 2.0,
+        "training.total_timesteps": 600_000,
+        "training.max_minutes": 3.0,
         "sac.net_arch": [100, 100],
     },
     "cloud": {},
