@@ -67,7 +67,8 @@ class TrainingSettings(Section):
         "sac", "one car, or num_agents that learn together"
     )
     preset: Preset = setting(
-        "local", "settings to start from: the three minutes of make train, or a longer run with wider networks"
+        "local",
+        "settings to start from: the three minutes of make train, or a longer run with wider networks",
     )
     run_name: str | None = setting(
         None,
