@@ -22,7 +22,7 @@ from tests.bench.measuring import JAX_PYTHON, JaxPeer, flat, in_turns
 from tests.parity import record
 from training.config import EnvSettings, RaceSettings
 from training.envs.batch import RaceBatch
-from training.envs.drivers.registry import make_driver
+from training.envs.drivers.registry import driver_of, make_driver
 from training.sim import Track, World
 from training.sim.world import set_threads
 
@@ -233,7 +233,7 @@ def racing(track: Track, cars: int, envs: int = 64) -> Callable[[], int]:
     In single file and at one speed nobody meets anybody: a car that is out would cost next to nothing.
     """
     config = EnvSettings(beams=108, num_envs=envs, race=RaceSettings(grid="single_file"))
-    batch, driver, actions = RaceBatch(config, [track], cars), make_driver("pure_pursuit"), []
+    batch, driver, actions = RaceBatch(config, [track], cars), driver_of("pure_pursuit", config), []
     batch.reset()
     begun = batch.state_dict()
     for _ in range(STEPS):
