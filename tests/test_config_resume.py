@@ -113,7 +113,7 @@ def test_what_a_run_that_goes_on_does_not_take_from_a_file_is_told(tmp_path: Pat
     own = several("training.num_agents=4", "env.beams=50")
     assert file.left_aside(load_config(path), own) == (
         f"a run brings its own settings; not taken from {path}: training.num_agents = 3, here 4; "
-        "training.max_minutes = 9.0, here 2.0 (--set training.max_minutes=9.0 changes it); "
+        "training.max_minutes = 9.0, here 3.0 (--set training.max_minutes=9.0 changes it); "
         "sac.learning_rate = 0.0003, here 0.001"
     )
     assert file.left_aside(load_config(path), load_config(path)) == ""

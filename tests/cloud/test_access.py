@@ -24,6 +24,8 @@ from training.config import AwsSettings
 from training.store.open import open_store
 from training.store.storage import Refused, Unavailable
 
+pytestmark = pytest.mark.slow  # each test is a command of the launcher
+
 
 class Laptop:
     """A user's computer before an account that is set up: AWS is found by AWS_ENDPOINT_URL alone."""

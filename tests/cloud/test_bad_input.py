@@ -24,6 +24,8 @@ from training.store import documents
 from training.store.checkpoint import CheckpointData, claim
 from training.store.manifest import Owner
 
+pytestmark = pytest.mark.slow  # each test is a command of the launcher
+
 USER, WORLD = 2, 1
 NO_KEYS = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
 

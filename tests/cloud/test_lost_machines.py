@@ -29,6 +29,8 @@ from training.config import Config
 from training.store import documents
 from training.store.storage import Storage
 
+pytestmark = pytest.mark.slow  # each test is a command of the launcher
+
 RUN = "race"
 BEGAN = datetime(2026, 11, 26, 10, 0, tzinfo=timezone.utc)
 POWERED_OFF = (

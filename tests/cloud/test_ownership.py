@@ -18,6 +18,8 @@ from training.cloud.cleanup import leaks
 from training.cloud.launch import provision, setup
 from training.errors import UsageError
 
+pytestmark = pytest.mark.slow  # each test is a command of the launcher
+
 RUN = "lap-record"
 STRANGERS = {
     "no tags": {},

@@ -24,6 +24,8 @@ from training.errors import UsageError
 from training.store.manifest import encode
 from training.store.open import open_store
 
+pytestmark = pytest.mark.slow  # each test is a command of the launcher
+
 
 # --- IAM is global: the document counts, not that there is one ---
 def replace_policy(account: Account) -> None:

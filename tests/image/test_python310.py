@@ -23,6 +23,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+pytestmark = pytest.mark.slow  # each test starts another Python
+
 ROOT = Path(__file__).parents[2]
 FETCH = ROOT / "ansible/roles/trainer/files/usr/local/bin/f1tenth-fetch"
 PARAMETER = ROOT / "ansible/roles/monitoring/files/usr/local/bin/f1tenth-parameter"
