@@ -13,12 +13,15 @@ import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3 import SAC
+from stable_baselines3.common.buffers import NStepReplayBuffer
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from training.agents.batched_agents import BatchedAgents
+from training.agents.export import model_zip
 from training.agents.networks import Batch
+from training.agents.policy import Policy
 from training.agents.sac import Agent, Spaces
 from training.agents.stacked_mlp import StackedMlp
 from training.agents.update import SacUpdate
@@ -157,6 +160,16 @@ def test_every_agent_saves_as_a_model_of_stable_baselines3(tmp_path):
         predicted.append(loaded.predict(observation, deterministic=True)[0])
         np.testing.assert_array_equal(predicted[a], agent.predict(observation, deterministic=True)[0])
     assert not np.allclose(*predicted)
+
+
+def test_the_model_for_people_sums_returns_over_the_steps_of_the_run(tmp_path):
+    (agent,) = team_of(1, n_steps=3).agents
+    policy = Policy([WIDTH, 24, 16, 2 * ACTIONS])
+    place = tmp_path / "model.zip"
+    place.write_bytes(model_zip(agent, policy, step=1))
+    replay = SAC.load(place, device="cpu").replay_buffer
+    assert isinstance(replay, NStepReplayBuffer)
+    assert (replay.n_steps, replay.gamma) == (3, GAMMA)
 
 
 def test_agents_updated_together_equal_agents_updated_alone():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from stable_baselines3 import SAC
+from stable_baselines3.common.buffers import NStepReplayBuffer
 
 from .batched_agents import actor_layers
 from .stacked_mlp import StackedMlp
@@ -23,6 +24,7 @@ def model_zip(agent: Agent, policy: Policy, step: int) -> bytes:
     except that the replay buffer begins empty. It needs numpy 2: the pickles of its spaces name modules that numpy 1
     does not have. `SAC.load` unpickles: load only files you trust.
     """
+    steps = agent.replay_buffer.n_steps
     model = SAC(
         "MlpPolicy",
         None,
@@ -30,6 +32,9 @@ def model_zip(agent: Agent, policy: Policy, step: int) -> bytes:
         buffer_size=1,
         batch_size=agent.batch_size,
         gamma=agent.gamma,
+        # stable-baselines3's own n_steps would warn at each load.
+        replay_buffer_class=NStepReplayBuffer if steps > 1 else None,
+        replay_buffer_kwargs={"n_steps": steps, "gamma": agent.gamma} if steps > 1 else None,
         tau=agent.tau,
         target_entropy=agent.target_entropy,
         policy_kwargs={"net_arch": list(agent.policy.net_arch)},
