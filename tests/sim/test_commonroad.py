@@ -1,4 +1,4 @@
-"""Our tyres beside CommonRoad's single track with drift."""
+"""Our tyres compared with CommonRoad's single track with drift (STD)."""
 
 from __future__ import annotations
 
