@@ -10,7 +10,7 @@ Every figure is of the settings of `make train` (preset local), the 8 m/s cap, t
 track: generated-1. Unseen tracks: Track.generate(2001) and on, which take no part in the choice of what is kept. All of
 them 120 m long, half width 1.1 m, minimum radius 2.0 m. Training time leaves out the bench's own evaluations. The last
 two need the circuits (`python -m training tracks fetch`) and drive aut, esp, gbr and mco where F1TENTH_BENCHMARKS_MAPS
-names the folder maps/ of f1tenth_benchmarks. They keep each run in .cache/experiments: called again they go on.
+names the folder maps/ of f1tenth_benchmarks. Runs are kept in .cache/experiments; a second call continues.
 """
 
 from __future__ import annotations

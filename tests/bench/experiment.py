@@ -259,7 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if (name, seed) in done:
             continue
         if time.monotonic() - began > asked.minutes * 60:
-            print("time is up; the same command goes on")
+            print("time is up; the same command continues")
             break
         row = run_one(name, seed, settings, spec.randomisation, asked.results)
         with (asked.results / "rows.jsonl").open("a") as file:

@@ -1,4 +1,4 @@
-"""The runner of experiments: a row for each run, none trained twice, one that was interrupted goes on."""
+"""The runner of experiments: a row for each run, none trained twice, one that was interrupted continues."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_each_variant_has_a_row_and_what_has_one_is_not_trained_again(
 
 
 @pytest.mark.usefixtures("spec")
-def test_a_run_that_was_interrupted_goes_on(tmp_path: Path) -> None:
+def test_a_run_that_was_interrupted_continues(tmp_path: Path) -> None:
     results = tmp_path / "results"
     store = results / "store"
     process = begin_and_wait(store, 12_000, "--set", "training.run_name=as-it-is-0")

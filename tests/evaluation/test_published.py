@@ -1,4 +1,4 @@
-"""Published tables: their maps are the pinned ones, their car is the run's, and a policy is driven beside them."""
+"""Published tables: their maps are the pinned ones, their car is the run's, and a policy is compared with them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def ring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place
 
 
-def test_a_policy_is_driven_beside_the_table_on_its_tyres_and_on_those_of_a_car(
+def test_a_policy_is_compared_with_the_table_on_its_tyres_and_on_those_of_a_car(
     ring: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["benchmark", "f1tenth_benchmarks", "good", "--maps", str(ring)]

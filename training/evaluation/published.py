@@ -1,4 +1,4 @@
-"""Tables of lap times that others published, and a policy's drives under their conditions.
+"""Published tables of lap times, and a policy's drives under the same conditions.
 
 The figures are the authors' own; the maps are theirs and are read from a copy of their repository.
 """
@@ -34,7 +34,7 @@ class Peer(NamedTuple):
 
 
 class PublishedTable(NamedTuple):
-    """A table and the conditions under which ours is driven beside it."""
+    """A published table, its conditions, and those of our drives."""
 
     name: str
     source: str

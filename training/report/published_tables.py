@@ -1,4 +1,4 @@
-"""The command `benchmark`: a policy beside the lap times that others published."""
+"""The command `benchmark`: a policy's lap times compared with published ones."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def benchmark(  # noqa: PLR0913 - the command line's options
 
 
 def show(table: PublishedTable, policy: str, results: Mapping[str, Sequence[TrackResult]]) -> None:
-    """Print a table: a row for each track, theirs beside ours; on slipping tyres nothing was published."""
+    """Print a table: a row for each track, our times and theirs; for slipping tyres there are no published ones."""
     typer.echo(f"\n{table.name}: mean lap times, s\nsource: {table.source}")
     typer.echo(f"theirs: {table.their_conditions}\nours: {table.our_conditions}\npolicy: {policy}\n")
     printed = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))

@@ -47,7 +47,7 @@ class LapRow(NamedTuple):
     track: str
     driver: str  # "policy" or "agent 1", "pure pursuit", "follow-the-gap"
     completed: int
-    starts: int  # 0: a time to compare with, which nobody drove
+    starts: int  # 0: a computed reference time, not driven
     best_lap_s: float
     mean_lap_s: float
     mean_speed_mps: float
